@@ -1,0 +1,146 @@
+"""From a file and frame indices to pixels: on the CPU with PyAV, on the GPU (or DALI's CPU decoder) as a graph function.
+
+CPU decoding counts the frames of a sequential decode, so index i is always the i-th frame that the file shows,
+whatever its time stamps, key frames or header say.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+import cv2
+import numpy as np
+from nvidia.dali import fn
+
+from .errors import VideoError
+
+av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
+
+TIME_LIMIT_S = 120.0
+"""A file that takes longer than this to decode is refused, so that none can hang a worker."""
+
+# AVColorSpace -> swscale's matrix; the others, unspecified included, are BT.601
+_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
+_FULL_RANGE = 2
+
+
+@contextmanager
+def open_video(path: str) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.VideoFrame]]]:
+    """Open the first video stream and its frames, decoded one by one in presentation order on one thread.
+
+    Raises:
+        VideoError: the file cannot be opened, has no video, is damaged or takes more than ``TIME_LIMIT_S``.
+    """
+    deadline = time.monotonic() + TIME_LIMIT_S
+    count = 0
+
+    def frames(container, stream):
+        nonlocal count
+        for frame in container.decode(stream):
+            if time.monotonic() > deadline:
+                raise VideoError(f"{path}: decoding takes more than {TIME_LIMIT_S:g} s")
+            count += 1
+            yield frame
+
+    try:
+        # errors="replace": some HMDB-51 title tags are not UTF-8
+        with av.open(path, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise VideoError(f"{path}: has no video stream")
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            yield stream, frames(container, stream)
+    except (av.FFmpegError, OSError, LookupError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
+        raise VideoError(f"{path}: {place} ({reason})") from error
+
+
+class _RgbConverter:
+    """Turns decoded frames into a region of RGB pixels; made once per video, as it keeps buffers."""
+
+    def __init__(self, region_yxyx: tuple[int, int, int, int]):
+        self.y0, self.x0, self.y1, self.x1 = region_yxyx
+        self.height, self.width = self.y1 - self.y0, self.x1 - self.x0
+        self.even = all(edge % 2 == 0 for edge in region_yxyx)
+        self.i420 = np.empty((self.height * 3 // 2, self.width), np.uint8) if self.even else None
+        self.reformatter = av.video.reformatter.VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame, out_HWC: np.ndarray) -> None:
+        limited_601 = frame.colorspace not in _MATRIX and frame.color_range != _FULL_RANGE
+        if self.even and limited_601 and frame.format.name == "yuv420p" and frame.width % 2 == frame.height % 2 == 0:
+            self._planes_to_rgb(frame, out_HWC)
+        else:
+            rgb = self.reformatter.reformat(
+                frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
+                src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
+            )  # fmt: skip
+            out_HWC[:] = rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1]
+
+    def _planes_to_rgb(self, frame, out_HWC) -> None:
+        """The common case, several times faster: copy the region of the three planes, convert it alone."""
+        flat = self.i420.reshape(-1)
+        start = 0
+        for plane, shrink in zip(frame.planes, (1, 2, 2), strict=True):
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            height, width = self.height // shrink, self.width // shrink
+            y, x = self.y0 // shrink, self.x0 // shrink
+            flat[start : start + height * width].reshape(height, width)[:] = rows[y : y + height, x : x + width]
+            start += height * width
+        cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=out_HWC)
+
+
+def decode_frames(
+    path: str, frame_indices, region_yxyx: tuple[int, int, int, int] | None = None, size_hw: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Decode chosen frames on the CPU.
+
+    Args:
+        path: video file.
+        frame_indices: (K,) integers in any order, repeats allowed; 0 is the first frame shown.
+        region_yxyx: (y0, x0, y1, x1) pixels to return, ends excluded; None is the whole frame. Even numbers are faster.
+        size_hw: the size that the frames must have; other frames raise.
+
+    Returns:
+        (K, y1 - y0, x1 - x0, 3) uint8 RGB.
+
+    Raises:
+        VideoError: the file is unreadable, ends before the last index or changes its frame size.
+    """
+    wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
+    frames_FHWC, found, index = None, 0, -1
+    with open_video(path) as (_, frames):
+        for index, frame in enumerate(frames):
+            size_hw = size_hw or (frame.height, frame.width)
+            if (frame.height, frame.width) != size_hw:
+                raise VideoError(
+                    f"{path}: frame {index} is {frame.width}x{frame.height}, not {size_hw[1]}x{size_hw[0]} as expected"
+                )
+            if index != wanted[found]:
+                continue
+            if frames_FHWC is None:
+                convert = _RgbConverter(region_yxyx or (0, 0, *size_hw))
+                frames_FHWC = np.empty((len(wanted), convert.height, convert.width, 3), np.uint8)
+            convert(frame, frames_FHWC[found])
+            found += 1
+            if found == len(wanted):
+                in_order = len(place) == found and (np.diff(place) > 0).all()
+                return frames_FHWC if in_order else frames_FHWC[place]
+    raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} was planned")
+
+
+def dali_decode(encoded, frame_indices, *, device: str):
+    """DALI graph function: decode chosen frames with DALI.
+
+    Args:
+        encoded: the file's bytes, (size,) uint8 on the CPU.
+        frame_indices: (K,) int32 on the CPU, as for :func:`decode_frames`.
+        device: ``mixed`` decodes on the GPU; ``cpu`` only knows VP8, VP9 and MJPEG (DALI 2).
+
+    Returns:
+        (K, H, W, 3) uint8 RGB, on the GPU for ``mixed``.
+    """
+    # Since DALI 2.0; before, the same operator was experimental.
+    decoder = fn.decoders.video if hasattr(fn.decoders, "video") else fn.experimental.decoders.video
+    return decoder(encoded, device=device, frames=frame_indices)

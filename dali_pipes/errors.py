@@ -1,0 +1,15 @@
+"""Errors whose message is one sentence that a user can act on."""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message names it, its value and what would be right."""
+
+
+class VideoError(InputError):
+    """A video file cannot be read as planned; the message names the file and the reason."""
+
+
+def choose(what: str, name: str, known) -> None:
+    """Raise :class:`InputError` unless ``name`` is one of ``known``; the message lists them."""
+    if name not in known:
+        raise InputError(f"unknown {what} {name!r}: choose one of {', '.join(known)}")

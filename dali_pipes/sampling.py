@@ -1,0 +1,230 @@
+"""What is sample i of epoch e: all chance of the loader, as data. Pure numpy.
+
+A :class:`ClipPlan` says which video, which frames, which crop, flip, operations, levels and signs; decoding and the DALI
+graph only carry it out. It depends on ``(seed, epoch, i)`` alone, so batch size, workers, shards and restarts change
+nothing, and an epoch is exactly one sample of every video.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from .errors import InputError, choose
+
+SHORT_SIDE_PX = 240.0
+"""The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
+
+CROP_MODES = ("crop", "short_side")
+SHORT_VIDEOS = ("slow_down", "pad")
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One sample: V clips of one video (V is 1 in training), K kept frames each."""
+
+    epoch: int
+    sample: int
+    video: int
+    """Index into the manifest's videos."""
+    frame_indices: np.ndarray
+    """(V*K,) int32, clip after clip."""
+    box_yxyx: np.ndarray
+    """(4,) int32 crop in source pixels: y0, x0, y1, x1, ends excluded."""
+    flip: bool
+    """Whether the clip is mirrored left to right."""
+    op_ids: np.ndarray | None = None
+    """(N,) int32, positions in ``OPS``; None without augmentation."""
+    levels_NK: np.ndarray | None = None
+    """(N, V*K) float32, 0..30."""
+    signs: np.ndarray | None = None
+    """(N,) float32, +1 or -1."""
+
+
+class Augmentation(Protocol):
+    """What draws operations, such as ``RandAugmentT``."""
+
+    def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
+def _repeats(num_frames_video: int, span: int, short: str) -> int:
+    """How often each frame is shown: 1, 2, 4, ... the least that fills the window."""
+    repeats = 1
+    while short == "slow_down" and num_frames_video * repeats < span:
+        repeats *= 2
+    return repeats
+
+
+def _span(num_frames: int, stride_frames: int) -> int:
+    return (num_frames - 1) * stride_frames + 1
+
+
+def count_starts(num_frames_video: int, num_frames: int, stride_frames: int = 1, short: str = "slow_down") -> int:
+    """How many places a window has in a video, at least 1; arguments as :func:`window_indices`."""
+    span = _span(num_frames, stride_frames)
+    return max(1, num_frames_video * _repeats(num_frames_video, span, short) - span + 1)
+
+
+def window_indices(
+    num_frames_video: int, num_frames: int, stride_frames: int = 1, first: int = 0, short: str = "slow_down"
+) -> np.ndarray:
+    """Frame indices of one clip window; videos shorter than the window are filled.
+
+    Args:
+        num_frames_video: frames in the video.
+        num_frames: F, frames in the window.
+        stride_frames: step between them.
+        first: where the window starts, in 0..count_starts - 1.
+        short: ``slow_down`` shows each frame 2, 4, ... times, the least that fills the window (paper section 4.1;
+            the authors stop at 4); ``pad`` repeats the last frame.
+
+    Returns:
+        (F,) int32.
+
+    Example: 3 frames to fill 4: ``slow_down`` gives 0 0 1 1 (or, with first = 1, 0 1 1 2), ``pad`` gives 0 1 2 2.
+    """
+    repeats = _repeats(num_frames_video, _span(num_frames, stride_frames), short)
+    indices = (first + np.arange(num_frames) * stride_frames) // repeats
+    return np.minimum(indices, num_frames_video - 1).astype(np.int32)
+
+
+def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
+    """A random square in source pixels, (4,) int32 y0, x0, y1, x1 (paper section 4.1).
+
+    ``crop``: its side is uniform in ``side_range_px`` for a short side of 240 pixels, and in proportion for others.
+    ``short_side``: the short side is scaled to a length uniform in ``side_range_px`` and the lower end cut out of it.
+    """
+    low, high = side_range_px
+    drawn = rng.uniform(low, high)
+    share = drawn / SHORT_SIDE_PX if crop_mode == "crop" else low / drawn
+    side = min(max(1, round(share * min(height, width))), height, width)
+    y0, x0 = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    return np.array([y0, x0, y0 + side, x0 + side], np.int32)
+
+
+def centre_box(height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
+    """The square in the middle: ``crop`` takes the smallest training side, ``short_side`` the whole short side."""
+    share = side_range_px[0] / SHORT_SIDE_PX if crop_mode == "crop" else 1.0
+    side = min(max(1, round(share * min(height, width))), height, width)
+    y0, x0 = (height - side) // 2, (width - side) // 2
+    return np.array([y0, x0, y0 + side, x0 + side], np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSampler:
+    """Sample i of epoch e, for i in 0..len-1. Checked on construction; picklable.
+
+    Attributes:
+        videos: objects with ``num_frames``, ``width`` and ``height``, such as ``Manifest.videos``.
+        num_frames: F, the clip window; the paper's 64.
+        stride_frames: step between frames of the window.
+        keep_every: K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels
+            are drawn over all F.
+        clips_per_video: V, spread uniformly over time when not training; 1 in training.
+        training: random order, window, crop and flip; otherwise all fixed and centred.
+        augment: draws operations per clip, or None.
+        flip: mirror half of the training clips.
+        crop_mode: ``crop`` or ``short_side``, see :func:`random_box`.
+        side_range_px: crop side drawn from, for a short side of 240 pixels.
+        short: ``slow_down`` or ``pad``, see :func:`window_indices`.
+        seed: of everything.
+    """
+
+    videos: Sequence = field(repr=False)
+    num_frames: int = 64
+    stride_frames: int = 1
+    keep_every: int = 1
+    clips_per_video: int = 1
+    training: bool = True
+    augment: Augmentation | None = None
+    flip: bool = True
+    crop_mode: str = "crop"
+    side_range_px: tuple[float, float] = (160.0, 200.0)
+    short: str = "slow_down"
+    seed: int = 0
+
+    def __post_init__(self):
+        choose("crop mode", self.crop_mode, CROP_MODES)
+        choose("way to fill short videos", self.short, SHORT_VIDEOS)
+        for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.num_frames % self.keep_every:
+            raise InputError(f"num_frames {self.num_frames} is not a multiple of keep_every {self.keep_every}")
+        if self.training and self.clips_per_video != 1:
+            raise InputError(f"clips_per_video is {self.clips_per_video}, training takes 1 clip of each video")
+        low, high = self.side_range_px
+        if not 0 < low <= high <= SHORT_SIDE_PX:
+            raise InputError(f"side_range_px is {self.side_range_px}, it must rise within 0..{SHORT_SIDE_PX:g}")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, it must not be negative")
+        if not len(self.videos):
+            raise InputError("there are no videos to sample from")
+
+    def __len__(self) -> int:
+        """Samples per epoch: one per video."""
+        return len(self.videos)
+
+    @property
+    def kept_frames(self) -> int:
+        """K, frames of each clip that are decoded."""
+        return self.num_frames // self.keep_every
+
+    def shard(self, rank: int, world_size: int) -> np.ndarray:
+        """The sample indices of one process: every world_size-th, so that all shards together are all samples."""
+        if not 0 <= rank < world_size:
+            raise InputError(f"rank {rank} does not exist among {world_size} processes")
+        return np.arange(rank, len(self), world_size)
+
+    def video_of(self, epoch: int, sample: int) -> int:
+        """The index of the video that a sample shows: in training a random order, else the manifest's."""
+        return int(_order(len(self), self.seed, epoch)[sample]) if self.training else sample
+
+    def plan(self, epoch: int, sample: int) -> ClipPlan:
+        """The plan of one sample; pure, cheap, the same in every process."""
+        if not 0 <= sample < len(self):
+            raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
+        if not self.training:
+            return self._fixed_plan(epoch, sample)
+        # Separate streams: switching the augmentation on leaves frames and crops as they were.
+        clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
+        index = self.video_of(epoch, sample)
+        video = self.videos[index]
+        first = clip_rng.integers(count_starts(video.num_frames, *self._window))
+        indices = window_indices(video.num_frames, *self._window[:2], first, self.short)
+        box = random_box(clip_rng, video.height, video.width, self.crop_mode, self.side_range_px)
+        flip = bool(clip_rng.integers(2)) and self.flip
+        drawn = ()
+        if self.augment is not None:
+            op_ids, levels_NF, signs = self.augment.sample(augment_rng, self.num_frames)
+            drawn = (op_ids, np.ascontiguousarray(levels_NF[:, :: self.keep_every]), signs)
+        return ClipPlan(epoch, sample, index, indices[:: self.keep_every], box, flip, *drawn)
+
+    @property
+    def _window(self) -> tuple[int, int, str]:
+        return self.num_frames, self.stride_frames, self.short
+
+    def _fixed_plan(self, epoch: int, sample: int) -> ClipPlan:
+        video = self.videos[sample]
+        last = count_starts(video.num_frames, *self._window) - 1
+        firsts = np.linspace(0, last, self.clips_per_video) if self.clips_per_video > 1 else np.array([last / 2])
+        windows = [
+            window_indices(video.num_frames, *self._window[:2], first, self.short)[:: self.keep_every]
+            for first in np.rint(firsts).astype(int)
+        ]
+        box = centre_box(video.height, video.width, self.crop_mode, self.side_range_px)
+        return ClipPlan(epoch, sample, sample, np.concatenate(windows), box, False)
+
+
+_ORDER, _CLIP, _AUGMENT = range(3)  # independent streams of chance
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.default_rng(key)
+
+
+@lru_cache(maxsize=4)
+def _order(length: int, seed: int, epoch: int) -> np.ndarray:
+    return _generator(_ORDER, seed, epoch).permutation(length)

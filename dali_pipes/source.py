@@ -1,0 +1,93 @@
+"""The arrays that enter the DALI graph, one set per sample: a plan, and the pixels or bytes it speaks of.
+
+A :class:`ClipSource` is picklable, because DALI calls it in worker processes; it holds no state beyond its fields.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decode import decode_frames
+from .errors import VideoError
+from .sampling import ClipPlan, ClipSampler
+from .spatial import region_around
+
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which sample stands where in the endless stream of one process's batches.
+
+    The last batch of an epoch is filled up by repeating samples, which are marked; the loader drops them.
+    """
+
+    sampler: ClipSampler
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    start_epoch: int = 0
+    start_step: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The same in every process, so that none waits for another's batch."""
+        longest_shard = -(-len(self.sampler) // self.world_size)
+        return -(-longest_shard // self.batch_size)
+
+    def at(self, position: int) -> tuple[int, int, bool]:
+        """(epoch, sample, real): the sample at a position since the start; ``real`` is False for a repeated one."""
+        per_epoch = self.steps_per_epoch * self.batch_size
+        epochs, place = divmod(position + self.start_step * self.batch_size, per_epoch)
+        sample = place * self.world_size + self.rank
+        real = sample < len(self.sampler)
+        return self.start_epoch + epochs, sample if real else sample % len(self.sampler), real
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Callable for ``fn.external_source`` in per-sample mode: endless, never raises StopIteration.
+
+    Attributes:
+        schedule: what to read when.
+        side_px: the size clips are resized to; tells how much around a crop is needed.
+        decode: True hands over decoded frames (F, H, W, 3) uint8 cut to the region needed, False the file's bytes.
+    """
+
+    schedule: Schedule
+    side_px: int
+    decode: bool
+
+    def __call__(self, sample_info) -> tuple[np.ndarray, ...]:
+        epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
+        plan = self.schedule.sampler.plan(epoch, sample)
+        pixels, box = self._read(plan)
+        arrays = {
+            "pixels": pixels,
+            "frame_indices": plan.frame_indices,
+            "box": box.astype(np.float32),
+            "flip": np.array(plan.flip, np.int32),
+            "sample_id": np.array([epoch, sample if real else -1], np.int64),
+            "op_ids": plan.op_ids,
+            "levels": plan.levels_NK,
+            "signs": plan.signs,
+        }
+        return tuple(arrays[name] for name in self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """What the source returns, in order: only what the graph uses."""
+        frames = [] if self.decode else ["frame_indices"]
+        augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
+        return ["pixels", *frames, "box", "flip", "sample_id", *augment]
+
+    def _read(self, plan: ClipPlan) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels or bytes, and the crop box within them."""
+        video = self.schedule.sampler.videos[plan.video]
+        if not self.decode:
+            try:
+                return np.fromfile(video.path, np.uint8), plan.box_yxyx
+            except OSError as error:
+                raise VideoError(f"{video.path}: {error.strerror}") from error
+        region = region_around(plan.box_yxyx, video.height, video.width, self.side_px)
+        pixels = decode_frames(video.path, plan.frame_indices, region, (video.height, video.width))
+        return pixels, plan.box_yxyx - np.array(region[:2] * 2, np.int32)

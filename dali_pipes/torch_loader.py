@@ -1,0 +1,245 @@
+"""From the DALI pipeline to PyTorch: batches of clips on the training device. The only file that imports torch."""
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from nvidia import dali
+from nvidia.dali import fn
+from nvidia.dali.plugin.pytorch import feed_ndarray
+
+from .errors import InputError, VideoError, choose
+from .manifest import Manifest
+from .pipelines import clip_pipeline
+from .sampling import ClipSampler
+from .source import ClipSource, Schedule
+
+DECODERS = ("auto", "cpu", "gpu")
+PREFETCH_BATCHES = 2
+SHM_FOLDER = "/dev/shm"
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """One batch. B counts clips: videos times clips per video, the clips of a video next to each other."""
+
+    clips_BCTHW: torch.Tensor
+    """(B, 3, T, side, side) float32, about -1..1, on the loader's device."""
+    labels_B: torch.Tensor
+    """(B,) int64, on the loader's device."""
+    videos_B: torch.Tensor
+    """(B,) int64 on the CPU, indices into the manifest's videos."""
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+
+class VideoLoader:
+    """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video.
+
+    Decoding runs in worker processes (CPU) or on the GPU, everything after it in a DALI graph. The next epoch is
+    prepared while the last batches of this one are used. Samples depend on the seed, the epoch and their number alone.
+
+    Args:
+        manifest: the videos, see ``scan_videos``.
+        batch_size: videos per batch; the last batch of an epoch may hold fewer.
+        side_px: side of the square clips.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
+        decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
+        workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
+        rank, world_size: this process's share of the samples.
+        start_epoch, start_step: where to begin, to resume.
+        **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
+            augment, flip, crop_mode, side_range_px, short, seed.
+
+    Raises:
+        InputError: an argument is wrong, or shared memory is too small for the batches.
+        VideoError: while iterating, when a video cannot be read as planned.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        batch_size: int = 16,
+        side_px: int = 160,
+        device: str = "auto",
+        decoder: str = "auto",
+        workers: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+        start_epoch: int = 0,
+        start_step: int = 0,
+        **sampling,
+    ):
+        for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
+            if value < least:
+                raise InputError(f"{name} is {value}, it must be at least {least}")
+        self.manifest = manifest
+        self.sampler = ClipSampler(videos=manifest.videos, **sampling)
+        self.sampler.shard(rank, world_size)
+        self.device = _torch_device(device)
+        self.decoder = choose_decoder(decoder, self.device)
+        self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.step = start_epoch, start_step
+        self._pipeline = None
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._schedule().steps_per_epoch
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        if self._pipeline is not None and self.step:  # the last epoch was left before its end
+            self.close()
+            self.epoch, self.step = self.epoch + 1, 0
+        self._pipeline = self._pipeline or self._build()
+        steps = len(self)
+        while self.step < steps:
+            batch = self._next_batch()
+            self.step += 1
+            if self.step == steps:
+                self.epoch, self.step = self.epoch + 1, 0
+                yield batch
+                return
+            yield batch
+
+    def close(self) -> None:
+        """End the workers and free the memory; iterating again starts them anew."""
+        self._pipeline = None
+
+    def _schedule(self) -> Schedule:
+        return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
+
+    def _build(self):
+        decode = self.decoder == "cpu"
+        parallel = self.workers > 0
+        if parallel:
+            check_shared_memory(self.bytes_per_batch(), 2 * PREFETCH_BATCHES)
+        on_gpu = self.device.type == "cuda"
+        pipeline = clip_pipeline(
+            ClipSource(self._schedule(), self.side_px, decode),
+            device="gpu" if on_gpu else "cpu",
+            decoder="pyav" if decode else "mixed",
+            side_px=self.side_px,
+            augment=self.sampler.augment,
+            parallel=parallel,
+            prefetch_batches=PREFETCH_BATCHES,
+            batch_size=self.batch_size,
+            num_threads=max(1, self.workers),
+            device_id=self.device.index if on_gpu else None,
+            prefetch_queue_depth=PREFETCH_BATCHES,
+            py_num_workers=max(1, self.workers),
+            py_start_method="spawn",
+            seed=0,
+        )
+        with _clear_errors():
+            pipeline.build()
+        return pipeline
+
+    def bytes_per_batch(self) -> int:
+        """Upper bound of what the workers hand over for one batch, in bytes."""
+        if self.decoder != "cpu":
+            return self.batch_size * max(video.size_bytes for video in self.manifest.videos)
+        margin = 8
+        share = self.sampler.side_range_px[1] / 240 if self.sampler.crop_mode == "crop" else 1.0
+        frames = self.sampler.kept_frames * self.sampler.clips_per_video
+        side = max(min(video.height, video.width) for video in self.manifest.videos) * share + margin
+        return int(self.batch_size * frames * side * side * 3)
+
+    def _next_batch(self) -> ClipBatch:
+        with _clear_errors():
+            clips, sample_ids = self._pipeline.run()
+        ids = torch.as_tensor(sample_ids.as_array().copy())
+        real = ids[:, 1] >= 0
+        clips_BCTHW = self._to_torch(clips)[: int(real.sum())]  # repeated samples stand last
+        videos_B = torch.tensor([self.sampler.video_of(epoch, sample) for epoch, sample in ids[real].tolist()])
+        labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()])
+        views = self.sampler.clips_per_video
+        if views > 1:
+            clips_BCTHW = clips_BCTHW.unflatten(2, (views, -1)).transpose(1, 2).flatten(0, 1)
+            labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
+        return ClipBatch(clips_BCTHW, labels_B.to(self.device, non_blocking=True), videos_B)
+
+    def _to_torch(self, clips) -> torch.Tensor:
+        """A copy: DALI reuses its own memory for the next batch."""
+        dense = clips.as_tensor()
+        out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
+        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
+        feed_ndarray(dense, out, cuda_stream=stream)
+        return out
+
+
+def _torch_device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"unknown device {device!r}: choose one of auto, cpu, cuda, cuda:N")
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use, there is none; choose cpu")
+        chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
+    return chosen
+
+
+def choose_decoder(decoder: str, device: torch.device) -> str:
+    """``cpu`` or ``gpu``; ``auto`` is the GPU where hardware decoding is at hand.
+
+    Raises:
+        InputError: the GPU was asked for and cannot decode; says why.
+    """
+    choose("decoder", decoder, DECODERS)
+    obstacle = None
+    if device.type != "cuda":
+        obstacle = f"device is {device.type}"
+    elif not (hasattr(fn.decoders, "video") or _decoder_takes_frames()):
+        obstacle = f"it needs DALI 1.48 or newer, this is {dali.__version__}"
+    elif not _loads("libnvcuvid.so.1"):
+        obstacle = "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
+    if decoder == "gpu" and obstacle:
+        raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
+    return "cpu" if decoder == "cpu" or obstacle else "gpu"
+
+
+def _decoder_takes_frames() -> bool:
+    experimental = getattr(fn.experimental.decoders, "video", None)
+    return experimental is not None and "frames" in (experimental.__doc__ or "") and dali.__version__ >= "1.48"
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def check_shared_memory(bytes_per_batch: int, batches: int) -> None:
+    """Raise :class:`InputError` if the workers' batches do not fit into shared memory; DALI itself would just die."""
+    needed = bytes_per_batch * batches
+    stat = os.statvfs(SHM_FOLDER)
+    free = stat.f_bavail * stat.f_frsize
+    if needed > free:
+        raise InputError(
+            f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
+            "start Docker with --shm-size=8g, lower the batch size, or use --workers 0"
+        )
+
+
+class _clear_errors:
+    """Turn the traceback that DALI brings from a worker into the VideoError that was raised there."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if error is None or isinstance(error, InputError):
+            return False
+        found = re.findall(r"VideoError: (.+)", str(error))
+        if found:
+            raise VideoError(found[-1]) from error
+        return False

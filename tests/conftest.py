@@ -1,0 +1,45 @@
+"""Shared fixtures: where the GPU is missing, small videos with known frames, the shared real clips."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.videos import write_lossless
+
+SHARED_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        if os.environ.get("FAIL_WITHOUT_GPU") == "1":
+            pytest.fail("FAIL_WITHOUT_GPU=1 and there is no CUDA device")
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def shared_clips() -> Path:
+    if not SHARED_CLIPS.is_dir():
+        pytest.skip("the shared real clips are not here")
+    return SHARED_CLIPS
+
+
+@pytest.fixture(scope="session")
+def class_folders(tmp_path_factory) -> Path:
+    """Two classes of lossless videos, 3 + 2, of different lengths and sizes; frame i is luma 20 + 3 i."""
+    root = tmp_path_factory.mktemp("videos")
+    for label, lengths in (("left", (20, 33, 40)), ("right", (9, 70))):
+        for number, length in enumerate(lengths):
+            size = (48, 64) if number else (64, 48)
+            write_lossless(root / label / f"{label}{number}.avi", length, size)
+    return root

@@ -1,0 +1,102 @@
+"""What only a GPU can show: its nodes give what the CPU's give, NVDEC picks the same frames, a training runs."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dali_pipes import OPS, RandAugmentT, augment_clip, find_videos, scan_videos
+from dali_pipes.decode import decode_frames
+from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless
+
+pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).resolve().parents[2]
+# what rounding in another order may change; rotate: a pixel on an edge may fall to the other side
+LARGEST_DIFFERENCE = {"contrast": 1, "color": 1, "sharpness": 1, "auto_contrast": 1, "brightness": 1, "equalize": 1}
+
+
+@pytest.mark.parametrize("clip", ["noise", "natural"])
+@pytest.mark.parametrize("name", OPS)
+def test_operations_are_equal_on_cpu_and_gpu(name, clip):
+    frames = noise_clip(8, 160, 160) if clip == "noise" else natural_clip(8, 160, 160)
+    for ends in ((0, 15), (10, 10), (30, 5)):
+        for sign in (1, -1):
+            levels = [np.linspace(*ends, 8)]
+            cpu, gpu = (augment_clip(frames, [name], levels, [sign], device=device) for device in ("cpu", "gpu"))
+            difference = np.abs(cpu.astype(int) - gpu.astype(int))
+            if name == "rotate":
+                assert (difference.max(axis=-1) > 0).mean() <= 0.001
+            else:
+                assert difference.max() <= LARGEST_DIFFERENCE.get(name, 0)
+
+
+def gpu_frames(path, plan) -> np.ndarray:
+    from nvidia.dali import fn, pipeline_def, types
+
+    from dali_pipes.decode import dali_decode
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=0)
+    def pipeline():
+        encoded = fn.external_source(lambda: [np.fromfile(path, np.uint8)], batch=True)
+        indices = fn.external_source(lambda: [np.array(plan, np.int32)], batch=True, dtype=types.INT32)
+        return dali_decode(encoded, indices, device="mixed")
+
+    built = pipeline()
+    built.build()
+    return np.array(built.run()[0].as_cpu()[0])
+
+
+PLANS = [list(range(0, 40)), [5, 6, 7], [30, 2, 2, 17, 39, 0], [i // 4 for i in range(64)]]
+
+
+@pytest.mark.parametrize("codec, container, options", [("libx264", "mp4", {"bf": 3, "qp": 4}), ("mpeg4", "avi", {"qmin": 1, "qmax": 1}), ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1})], ids=["h264", "mpeg4", "mpeg4 with B-frames"])  # fmt: skip
+@pytest.mark.parametrize("plan", PLANS, ids=[str(plan[:6]) for plan in PLANS])
+def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, plan):
+    path = write_lossless(tmp_path / f"video.{container}", 40, (192, 256), codec=codec, gop=100, **options)
+    expected = np.array([rgb_of(index) for index in plan])
+    frames = gpu_frames(str(path), plan)
+    assert frames.shape == (len(plan), 192, 256, 3)
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - expected).max() < 1.7  # neighbours differ by 3.5
+
+
+def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
+    for path in sorted((shared_clips / "actions").rglob("*.avi")):
+        length = scan_videos([(str(path), 0)]).videos[0].num_frames
+        plan = [0, 1, length // 3, length - 2, length - 1]
+        gpu, cpu = gpu_frames(str(path), plan), decode_frames(str(path), plan)
+        difference = np.abs(gpu.astype(int) - cpu.astype(int)).mean(axis=(1, 2, 3))
+        assert difference.max() < 3, (path, difference)
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
+def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
+    from dali_pipes import VideoLoader
+
+    for number in range(5):
+        write_lossless(tmp_path / "a" / f"{number}.mp4", 40 + number, (192, 256), codec="libx264", qp=4)
+    manifest = scan_videos(find_videos(tmp_path))
+    options = {"batch_size": 4, "num_frames": 32, "augment": RandAugmentT(), "seed": 2}
+    loaders = VideoLoader(manifest, device="cpu", **options), VideoLoader(manifest, device="cuda", decoder=decoder, **options)
+    for _ in range(2):
+        for cpu, gpu in zip(*loaders, strict=True):
+            assert gpu.clips_BCTHW.is_cuda and gpu.labels_B.is_cuda and cpu.videos_B.equal(gpu.videos_B)
+            difference = (cpu.clips_BCTHW - gpu.clips_BCTHW.cpu()).abs() * 128
+            assert difference.median() <= (1 if decoder == "cpu" else 3)
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
+def test_a_short_training(tmp_path, decoder):
+    for split, count in (("train", 6), ("val", 2)):
+        for label, length in (("dark", 18), ("bright", 70)):
+            for number in range(count):
+                write_lossless(tmp_path / split / label / f"{number}.mp4", length + number, (192, 256), codec="libx264", qp=4)
+    options = "--frames 32 --crop 112 --batch-size 4 --eval-clips 2 --epochs 3 --lr 1e-3 --device cuda --workers 2".split()
+    command = [sys.executable, ROOT / "train" / "run.py", "--data", tmp_path, "--decoder", decoder, "--out", tmp_path / "out"]
+    result = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    with open(tmp_path / "out" / "metrics.csv") as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 3 and losses[-1] < losses[0]

@@ -1,0 +1,116 @@
+"""Decoded frames are the planned ones, on the CPU and through DALI's decoder."""
+
+import numpy as np
+import pytest
+from nvidia import dali
+from nvidia.dali import fn, pipeline_def, types
+
+from dali_pipes import VideoError
+from dali_pipes.decode import dali_decode, decode_frames
+from tests.videos import rgb_of, write_lossless, write_video
+
+# codec, container, options: intra only; B-frames and distant key frames; MPEG-4 with B-frames as UCF-101's
+CODECS = [("ffv1", "avi", {}), ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1}), ("libx264", "mp4", {"bf": 3, "qp": 1})]
+PLANS = [range(0, 40), [0], [39], [5, 6, 7], [30, 2, 2, 17, 39, 0], np.repeat(np.arange(10), 4)]
+
+
+@pytest.mark.parametrize("codec, container, options", CODECS)
+@pytest.mark.parametrize("plan", PLANS, ids=[str(list(plan)[:6]) for plan in PLANS])
+def test_frames_are_the_planned_ones(tmp_path, codec, container, options, plan):
+    path = write_lossless(tmp_path / f"video.{container}", 40, codec=codec, gop=100, **options)
+    frames = decode_frames(str(path), plan)
+    assert frames.shape == (len(plan), 48, 64, 3) and frames.dtype == np.uint8
+    expected = np.array([rgb_of(index) for index in plan])
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - expected).max() < 1.7  # neighbours differ by 3.5
+
+
+def coloured_video(path, size_hw=(48, 64)):
+    """One still frame of smooth colours, lossless; and its planes."""
+    height, width = size_hw
+    y, x = np.mgrid[:height, :width]
+    luma = (40 + x * 2 + y).astype(np.uint8)
+    chroma = np.stack([90 + x[::2, ::2], 160 - y[::2, ::2]]).astype(np.uint8)
+    planes = np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(height * 3 // 2, width)
+    return write_video(path, [planes] * 3, size_hw), luma, chroma
+
+
+def test_colours_are_bt601(tmp_path):
+    path, luma, chroma = coloured_video(tmp_path / "colours.avi")
+    y, (cb, cr) = 1.164 * (luma - 16.0), chroma.repeat(2, axis=1).repeat(2, axis=2) - 128.0
+    expected = np.stack([y + 1.596 * cr, y - 0.392 * cb - 0.813 * cr, y + 2.017 * cb], axis=-1).clip(0, 255)
+    assert np.abs(decode_frames(str(path), [1])[0] - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("region", [(0, 0, 48, 64), (10, 20, 30, 52), (11, 21, 30, 52), (46, 0, 48, 2)])
+def test_a_region_is_part_of_the_frame(tmp_path, region):
+    path, _, _ = coloured_video(tmp_path / "colours.avi")
+    y0, x0, y1, x1 = region
+    part, whole = decode_frames(str(path), [2, 0], region), decode_frames(str(path), [2, 0])
+    # an odd region takes another converter, which interpolates chroma
+    assert np.abs(part.astype(int) - whole[:, y0:y1, x0:x1]).max() <= (0 if y0 % 2 == 0 else 4)
+
+
+def test_ends_too_early(tmp_path):
+    path = write_lossless(tmp_path / "short.avi", 7)
+    with pytest.raises(VideoError, match=r"short.avi: ends after 7 frames, but frame 9 was planned"):
+        decode_frames(str(path), [3, 9])
+
+
+def test_another_size_than_expected(tmp_path):
+    path = write_lossless(tmp_path / "small.avi", 3)
+    with pytest.raises(VideoError, match="frame 0 is 64x48, not 320x240 as expected"):
+        decode_frames(str(path), [0], size_hw=(240, 320))
+
+
+@pytest.mark.parametrize("content, reason", [(b"", "cannot be read as video"), (b"not a video\n" * 99, "cannot be read as video")])
+def test_not_a_video(tmp_path, content, reason):
+    path = tmp_path / "text.avi"
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=f"text.avi: {reason}"):
+        decode_frames(str(path), [0])
+
+
+def test_missing_file():
+    with pytest.raises(VideoError, match="nowhere.avi: cannot be read as video .No such file"):
+        decode_frames("nowhere.avi", [0])
+
+
+def test_time_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("dali_pipes.decode.TIME_LIMIT_S", 0.0)
+    path = write_lossless(tmp_path / "slow.avi", 9)
+    with pytest.raises(VideoError, match="slow.avi: decoding takes more than 0 s"):
+        decode_frames(str(path), [8])
+
+
+def dali_frames(path, plan):
+    @pipeline_def(batch_size=1, num_threads=1, device_id=None)
+    def pipeline():
+        encoded = fn.external_source(lambda: [np.fromfile(path, np.uint8)], batch=True)
+        indices = fn.external_source(lambda: [np.array(plan, np.int32)], batch=True, dtype=types.INT32)
+        return dali_decode(encoded, indices, device="cpu")
+
+    built = pipeline()
+    built.build()
+    return np.array(built.run()[0][0])
+
+
+@pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
+@pytest.mark.parametrize("plan", PLANS, ids=[str(list(plan)[:6]) for plan in PLANS])
+def test_the_gpu_graph_picks_the_same_frames(tmp_path, plan):
+    """DALI's CPU decoder stands in for the GPU's: only the word ``mixed`` differs."""
+    path = write_lossless(tmp_path / "video.webm", 40, (64, 96), codec="libvpx-vp9", gop=15)
+    theirs, ours = dali_frames(path, plan), decode_frames(str(path), plan)
+    assert theirs.shape == ours.shape
+    assert np.abs(theirs.astype(int) - ours.astype(int)).mean() <= 1  # frames differ by 2 grey levels
+
+
+def test_real_clips_equal_a_sequential_decode(shared_clips):
+    import av
+
+    for path in sorted((shared_clips / "actions").rglob("*.avi")):
+        with av.open(str(path), metadata_errors="replace") as container:
+            luma = [frame.to_ndarray(format="gray").mean() for frame in container.decode(video=0)]
+        plan = [0, len(luma) // 2, len(luma) - 1]
+        grey = decode_frames(str(path), plan) @ [0.299, 0.587, 0.114]
+        for index, frame in zip(plan, grey, strict=True):
+            assert abs((luma[index] - 16) * 255 / 219 - frame.mean()) < 3 or abs(luma[index] - frame.mean()) < 3, path

@@ -1,0 +1,180 @@
+"""VideoLoader: the right clips, whatever the batch size, workers and shards; errors and interruptions."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dali_pipes import InputError, RandAugmentT, VideoError, VideoLoader, augment_clip, find_videos, scan_videos
+from dali_pipes import torch_loader
+from dali_pipes.ops import OPS
+from tests.videos import rgb_of, write_lossless
+
+OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
+
+
+@pytest.fixture(scope="module")
+def manifest(class_folders):
+    return scan_videos(find_videos(class_folders))
+
+
+def one_epoch(manifest, **options) -> dict[int, torch.Tensor]:
+    """video index -> its clip."""
+    loader = VideoLoader(manifest, **OPTIONS | options)
+    clips = {}
+    for batch in loader:
+        assert batch.clips_BCTHW.dtype == torch.float32 and batch.clips_BCTHW.device.type == "cpu"
+        for video, label, clip in zip(batch.videos_B.tolist(), batch.labels_B.tolist(), batch.clips_BCTHW, strict=True):
+            assert label == manifest.videos[video].label and video not in clips
+            clips[video] = clip
+    loader.close()
+    return clips
+
+
+def test_frames_are_the_planned_ones(manifest):
+    clips = one_epoch(manifest, workers=0, batch_size=3)
+    loader = VideoLoader(manifest, **OPTIONS)
+    for sample in range(len(manifest)):
+        plan = loader.sampler.plan(0, sample)
+        expected = np.array([rgb_of(index) for index in plan.frame_indices])
+        ours = clips[plan.video] * 128 + 128
+        assert clips[plan.video].shape == (3, 16, 32, 32)
+        assert np.abs(ours.mean(dim=(0, 2, 3)).numpy() - expected).max() < 1.1
+
+
+def test_same_samples_whatever_the_batch_size_workers_and_shards(manifest):
+    options = {"augment": RandAugmentT(n=2, translate_max_px=20)}
+    whole = one_epoch(manifest, workers=0, batch_size=5, **options)
+    assert sorted(whole) == list(range(5))
+    small = one_epoch(manifest, workers=2, batch_size=2, **options)
+    shards = [one_epoch(manifest, workers=0, batch_size=2, rank=rank, world_size=2, **options) for rank in range(2)]
+    assert sorted([*shards[0], *shards[1]]) == list(range(5))
+    for video, clip in whole.items():
+        assert torch.equal(clip, small[video]) and torch.equal(clip, (shards[0] | shards[1])[video])
+
+
+def test_epochs_differ_and_repeat_with_the_seed(manifest):
+    loader = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
+    orders = [[video for batch in loader for video in batch.videos_B.tolist()] for _ in range(4)]
+    assert all(Counter(order) == Counter(range(5)) for order in orders) and len({tuple(order) for order in orders}) > 1
+    resumed = VideoLoader(manifest, workers=0, batch_size=2, start_epoch=2, start_step=1, **OPTIONS)
+    assert [video for batch in resumed for video in batch.videos_B.tolist()] == orders[2][2:]
+    assert [video for batch in resumed for video in batch.videos_B.tolist()] == orders[3]
+
+
+def test_leaving_an_epoch_early_starts_the_next_one(manifest):
+    loader = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
+    next(iter(loader))
+    order = [video for batch in loader for video in batch.videos_B.tolist()]
+    assert order == [loader.sampler.plan(1, sample).video for sample in range(5)]
+    assert loader.epoch == 2
+
+
+def test_evaluation_clips_stand_next_to_each_other(manifest):
+    loader = VideoLoader(manifest, workers=2, batch_size=2, training=False, clips_per_video=3, keep_every=2, **OPTIONS)
+    assert len(loader) == 3
+    videos = []
+    for batch in loader:
+        assert len(batch) == len(batch.clips_BCTHW) == len(batch.videos_B) and batch.clips_BCTHW.shape[2] == 8
+        for clip, video, view in zip(batch.clips_BCTHW, batch.videos_B.tolist(), [0, 1, 2] * 2, strict=False):
+            indices = loader.sampler.plan(0, video).frame_indices.reshape(3, 8)[view]
+            expected = np.array([rgb_of(index) for index in indices])
+            assert np.abs((clip * 128 + 128).mean(dim=(0, 2, 3)).numpy() - expected).max() < 1.1
+        videos += batch.videos_B.tolist()
+    assert videos == [video for video in range(5) for _ in range(3)]
+
+
+def test_augmentation_equals_augment_clip(manifest):
+    policy = RandAugmentT(n=2, translate_max_px=20)
+    plain = one_epoch(manifest, workers=0, batch_size=5, flip=False)
+    augmented = one_epoch(manifest, workers=0, batch_size=5, flip=False, augment=policy)
+    sampler = VideoLoader(manifest, augment=policy, flip=False, **OPTIONS).sampler
+    for sample in range(5):
+        plan = sampler.plan(0, sample)
+        frames = (plain[plan.video] * 128 + 128).round().byte().permute(1, 2, 3, 0).numpy()
+        names = [list(OPS)[op_id] for op_id in plan.op_ids]
+        expected = augment_clip(frames, names, plan.levels_NK, plan.signs, translate_max_px=20)
+        ours = (augmented[plan.video] * 128 + 128).round().byte().permute(1, 2, 3, 0).numpy()
+        np.testing.assert_array_equal(ours, expected, err_msg=str(names))
+
+
+def test_leaving_out_frames_changes_nothing_else(manifest):
+    options = {"augment": RandAugmentT(translate_max_px=20), "workers": 0, "batch_size": 5}
+    whole, kept = one_epoch(manifest, **options), one_epoch(manifest, keep_every=2, **options)
+    for video in whole:
+        assert torch.equal(whole[video][:, ::2], kept[video])
+
+
+def test_crop_and_flip_are_the_planned_ones(tmp_path):
+    """A video whose pixels tell their place: red rises to the right, in every frame."""
+    from tests.videos import write_video
+
+    height, width = 48, 64
+    planes = np.full((height * 3 // 2, width), 128, np.uint8)
+    planes[:height] = 30 + 3 * np.arange(width)
+    paths = [write_video(tmp_path / "a" / f"{i}.avi", [planes] * 16, (height, width)) for i in range(20)]
+    manifest = scan_videos([(str(path), "a") for path in paths])
+    clips = one_epoch(manifest, workers=0, batch_size=20)
+    sampler = VideoLoader(manifest, **OPTIONS).sampler
+    flips = set()
+    for sample in range(20):
+        plan = sampler.plan(0, sample)
+        y0, x0, y1, x1 = plan.box_yxyx
+        centres = x0 + (np.arange(32) + 0.5) * (x1 - x0) / 32 - 0.5
+        expected = (30 + 3 * centres - 16) * 255 / 219
+        row = (clips[plan.video][0, 5, 16] * 128 + 128).numpy()
+        np.testing.assert_allclose(row[::-1] if plan.flip else row, expected.clip(0, 255), atol=3)
+        flips.add(plan.flip)
+    assert flips == {True, False}
+
+
+def test_a_video_that_breaks_while_training_is_named(tmp_path):
+    path = write_lossless(tmp_path / "a" / "good.avi", 30)
+    manifest = scan_videos([(str(path), "a")])
+    path.write_text("no longer a video")
+    for workers in (0, 1):
+        with pytest.raises(VideoError, match=r"good.avi: cannot be read as video"):
+            next(iter(VideoLoader(manifest, workers=workers, batch_size=1, **OPTIONS)))
+
+
+def test_shared_memory_that_is_too_small(manifest, monkeypatch):
+    monkeypatch.setattr(torch_loader.os, "statvfs", lambda _: os.statvfs_result((1, 1, 1, 1, 1, 1, 1, 1, 1, 1)))
+    with pytest.raises(InputError, match="/dev/shm has 0 MiB free, the loader's workers need about .* --shm-size"):
+        next(iter(VideoLoader(manifest, workers=2, **OPTIONS)))
+
+
+def test_shared_memory_is_given_back(manifest):
+    before = set(os.listdir("/dev/shm"))
+    used = os.statvfs("/dev/shm").f_bavail
+    one_epoch(manifest, workers=2, batch_size=2)
+    assert set(os.listdir("/dev/shm")) == before
+    assert os.statvfs("/dev/shm").f_bavail >= used - 64
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"device": "tpu"}, "unknown device 'tpu': choose one of auto, cpu, cuda"),
+        ({"decoder": "nvdec"}, "unknown decoder 'nvdec': choose one of auto, cpu, gpu"),
+        ({"decoder": "gpu"}, "decoder 'gpu' cannot be used: device is cpu"),
+        ({"rank": 2, "world_size": 2}, "rank 2 does not exist among 2 processes"),
+    ],
+)
+def test_wrong_options(manifest, options, message):
+    with pytest.raises(InputError, match=message):
+        VideoLoader(manifest, **OPTIONS | options)
+
+
+def test_torch_is_imported_by_the_loader_alone():
+    import subprocess
+    import sys
+
+    code = "import sys, dali_pipes; dali_pipes.augment_clip, dali_pipes.scan_videos, dali_pipes.ClipSampler; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+    package = Path(torch_loader.__file__).parent
+    assert [path.name for path in package.glob("*.py") if "import torch" in path.read_text()] == ["torch_loader.py"]

@@ -1,0 +1,160 @@
+"""The plan: every video once per epoch, the same sample whatever surrounds it, windows inside the video."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from dali_pipes import ClipSampler, InputError, RandAugmentT
+from dali_pipes.sampling import centre_box, count_starts, random_box, window_indices
+from dali_pipes.source import Schedule
+
+
+@dataclass
+class Video:
+    num_frames: int
+    width: int = 320
+    height: int = 240
+
+
+VIDEOS = [Video(n) for n in (164, 107, 240, 64, 63, 33, 31, 5, 1, 300, 90)]
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in a.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 16])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batch_size):
+    sampler = ClipSampler(videos=VIDEOS, seed=3)
+    for epoch in range(3):
+        seen = Counter()
+        for rank in range(world_size):
+            schedule = Schedule(sampler, batch_size, rank, world_size)
+            per_epoch = schedule.steps_per_epoch * batch_size
+            for position in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+                at_epoch, sample, real = schedule.at(position)
+                assert at_epoch == epoch and 0 <= sample < len(sampler)
+                if real:
+                    seen[sampler.plan(epoch, sample).video] += 1
+        assert seen == Counter(range(len(VIDEOS)))
+
+
+def test_shards_together_are_all_samples():
+    sampler = ClipSampler(videos=VIDEOS)
+    shards = [sampler.shard(rank, 4) for rank in range(4)]
+    assert sorted(np.concatenate(shards)) == list(range(len(VIDEOS)))
+
+
+def test_resuming_continues_the_same_stream():
+    sampler = ClipSampler(videos=VIDEOS)
+    whole = Schedule(sampler, 4)
+    resumed = Schedule(sampler, 4, start_epoch=1, start_step=2)
+    offset = (whole.steps_per_epoch + 2) * 4
+    assert [whole.at(offset + i) for i in range(30)] == [resumed.at(i) for i in range(30)]
+
+
+def test_plans_depend_on_seed_epoch_and_sample_alone():
+    options = {"videos": VIDEOS, "augment": RandAugmentT(), "seed": 5}
+    first, second = ClipSampler(**options), ClipSampler(**options)
+    forward = [first.plan(epoch, sample) for epoch in range(2) for sample in range(len(first))]
+    backward = [second.plan(epoch, sample) for epoch in (1, 0) for sample in reversed(range(len(second)))][::-1]
+    assert all(same(a, b) for a, b in zip(forward, backward, strict=True))
+    other = ClipSampler(**options | {"seed": 6})
+    assert not all(same(first.plan(0, i), other.plan(0, i)) for i in range(len(first)))
+    assert [first.plan(0, i).video for i in range(len(first))] != [first.plan(1, i).video for i in range(len(first))]
+
+
+def test_augmentation_leaves_frames_and_crops_as_they_were():
+    plain, augmented = ClipSampler(videos=VIDEOS), ClipSampler(videos=VIDEOS, augment=RandAugmentT(n=3))
+    for sample in range(len(plain)):
+        a, b = plain.plan(0, sample), augmented.plan(0, sample)
+        assert np.array_equal(a.frame_indices, b.frame_indices) and np.array_equal(a.box_yxyx, b.box_yxyx)
+        assert a.flip == b.flip and a.op_ids is None and b.levels_NK.shape == (3, 64)
+
+
+def test_kept_frames_are_those_of_the_whole_window():
+    options = {"videos": VIDEOS, "augment": RandAugmentT(), "seed": 1}
+    whole, kept = ClipSampler(**options), ClipSampler(**options, keep_every=2)
+    for sample in range(len(whole)):
+        a, b = whole.plan(2, sample), kept.plan(2, sample)
+        assert np.array_equal(a.frame_indices[::2], b.frame_indices)
+        assert np.array_equal(a.levels_NK[:, ::2], b.levels_NK)
+        assert np.array_equal(a.op_ids, b.op_ids) and np.array_equal(a.box_yxyx, b.box_yxyx)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 16, 31, 32, 33, 63, 64, 65, 200])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("short", ["slow_down", "pad"])
+def test_windows_stay_inside_the_video(length, stride, short):
+    starts = count_starts(length, 64, stride, short)
+    for first in (0, starts // 2, starts - 1):
+        indices = window_indices(length, 64, stride, first, short)
+        assert indices.shape == (64,) and indices.min() >= 0 and indices.max() <= length - 1
+        assert (np.diff(indices) >= 0).all()
+    if length >= 63 * stride + 1:
+        assert starts == length - 63 * stride
+        assert (np.diff(indices) == stride).all() and indices[-1] == length - 1
+
+
+def test_short_videos():
+    assert window_indices(40, 64).tolist() == [i // 2 for i in range(64)]  # half speed
+    assert window_indices(20, 64, first=16).tolist() == [(i + 16) // 4 for i in range(64)]  # quarter speed
+    assert window_indices(3, 4, first=1).tolist() == [0, 1, 1, 2]
+    assert window_indices(3, 4, short="pad").tolist() == [0, 1, 2, 2]
+
+
+def test_training_starts_are_uniform():
+    sampler = ClipSampler(videos=[Video(73)])
+    starts = np.array([sampler.plan(epoch, 0).frame_indices[0] for epoch in range(4000)])
+    counts = np.bincount(starts, minlength=10)
+    assert len(counts) == 10 and ((counts - 400) ** 2 / 400).sum() < 44  # chi-square, one in a million
+
+
+def test_evaluation_clips_spread_over_the_whole_video():
+    sampler = ClipSampler(videos=VIDEOS, training=False, clips_per_video=10)
+    plan = sampler.plan(0, 2)  # 240 frames
+    starts = plan.frame_indices.reshape(10, 64)[:, 0]
+    assert starts[0] == 0 and starts[-1] == 240 - 64 and np.ptp(np.diff(starts)) <= 1
+    assert plan.box_yxyx.tolist() == [40, 80, 200, 240] and not plan.flip and plan.video == 2
+    assert same(plan, ClipSampler(videos=VIDEOS, training=False, clips_per_video=10, seed=9).plan(0, 2))
+    middle = ClipSampler(videos=VIDEOS, training=False).plan(0, 2)
+    assert middle.frame_indices[0] == 88
+
+
+@pytest.mark.parametrize("height, width", [(240, 320), (240, 560), (120, 160), (1080, 1920), (40, 30), (1, 1)])
+@pytest.mark.parametrize("mode", ["crop", "short_side"])
+def test_crop_boxes(height, width, mode):
+    rng = np.random.default_rng(0)
+    boxes = np.stack([random_box(rng, height, width, mode, (160, 200)) for _ in range(5000)])
+    heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert (heights == widths).all() and heights.min() >= 1
+    assert boxes.min() >= 0 and boxes[:, 2].max() <= height and boxes[:, 3].max() <= width
+    if height == 240:
+        low, high = (160, 200) if mode == "crop" else (192, 240)
+        assert low <= heights.min() < low + 2 and high - 2 < heights.max() <= high
+        assert boxes[:, 0].min() == 0 and boxes[:, 3].max() == width
+    centre = centre_box(height, width, mode, (160, 200))
+    assert abs((centre[0] + centre[2]) - height) <= 1 and abs((centre[1] + centre[3]) - width) <= 1
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"keep_every": 3}, "num_frames 64 is not a multiple of keep_every 3"),
+        ({"clips_per_video": 10}, "training takes 1 clip"),
+        ({"crop_mode": "middle"}, "unknown crop mode 'middle': choose one of crop, short_side"),
+        ({"short": "loop"}, "choose one of slow_down, pad"),
+        ({"side_range_px": (200, 160)}, "must rise within"),
+        ({"videos": []}, "no videos"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(InputError, match=message):
+        ClipSampler(**{"videos": VIDEOS} | options)
+    with pytest.raises(InputError, match="sample 11 does not exist"):
+        ClipSampler(videos=VIDEOS).plan(0, 11)

@@ -1,0 +1,134 @@
+"""The whole app from the command line, on tiny videos."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.videos import write_lossless
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
+
+
+def run(*arguments, expect=0, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    assert result.returncode == expect, result.stderr[-3000:]
+    return result
+
+
+def metrics(out: Path) -> list[dict]:
+    with open(out / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def split_videos(tmp_path_factory) -> Path:
+    """Dark against bright videos: easy to learn."""
+    root = tmp_path_factory.mktemp("split")
+    for split, count in (("train", 4), ("val", 2)):
+        for label, length in (("dark", 18), ("bright", 70)):
+            for number in range(count):
+                path = root / split / label / f"{number}.avi"
+                write_lossless(path, length + number, (48, 64))
+    return root
+
+
+def test_two_epochs_end_to_end(split_videos, tmp_path):
+    out = tmp_path / "out"
+    result = run("--aug", "randaug_t", "--data", split_videos, *TINY, "--epochs", 2, "--out", out)
+    rows = metrics(out)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert all(float(row["clips_per_s"]) > 0 and 0 <= float(row["data_wait_fraction"]) <= 1 for row in rows)
+    assert {path.name for path in out.iterdir()} == {
+        "best.pt", "config.json", "curves.png", "last.pt", "metrics.csv", "train.csv", "val.csv"
+    }  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["randaug_n"] == 2
+    checkpoint = torch.load(out / "last.pt", weights_only=True)
+    assert checkpoint["epoch"] == 2 and checkpoint["classes"] == ["bright", "dark"]
+    assert "8 training and 4 validation videos of 2 classes" in result.stdout and "Traceback" not in result.stderr
+
+
+def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
+    losses = []
+    for name, options in (("a", ["--workers", 2]), ("b", ["--workers", 0]), ("c", ["--seed", 1])):
+        run("--data", split_videos, *TINY, "--epochs", 1, "--out", tmp_path / name, *options)
+        losses.append([row[key] for row in metrics(tmp_path / name) for key in ("train_loss", "val_loss")])
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("aug", ["none", "randaug"])
+def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
+    result = run("--aug", aug, "--data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path)
+    assert "evaluating on the training videos" in result.stdout and len(metrics(tmp_path)) == 1
+
+
+def test_csv_with_its_own_validation_data(split_videos, tmp_path):
+    lines = [f"{path},{path.parent.name}" for path in (split_videos / "train").rglob("*.avi")]
+    (tmp_path / "train.csv").write_text("\n".join(["path,label", *lines]))
+    run("--data", tmp_path / "train.csv", "--val-data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path / "o")
+    assert len(metrics(tmp_path / "o")) == 1
+
+
+def test_bad_videos_are_named_and_left_out(split_videos, tmp_path):
+    import shutil
+
+    shutil.copytree(split_videos / "val", tmp_path / "data")
+    (tmp_path / "data" / "dark" / "empty.avi").touch()
+    (tmp_path / "data" / "dark" / "text.avi").write_text("hello")
+    result = run("--data", tmp_path / "data", *TINY, "--max-steps", 1, "--out", tmp_path / "o")
+    assert "Left out 2 of 6 files" in result.stdout
+    assert "empty.avi: is empty (0 bytes)" in result.stdout and "text.avi: cannot be read as video" in result.stdout
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
+    for name in ("nothing", "text/a", "zero/a"):
+        (folder / name).mkdir(parents=True)
+    (folder / "text" / "a" / "text.avi").write_text("this is not a video")
+    (folder / "zero" / "a" / "zero.avi").touch()
+    return {
+        "missing folder": (["--data", folder / "missing"], "missing: no such folder or file"),
+        "empty folder": (["--data", folder / "nothing"], "nothing: holds no videos"),
+        "a text file named .avi": (["--data", folder / "text"], "text.avi: cannot be read as video"),
+        "zero-length file": (["--data", folder / "zero"], "zero.avi: is empty (0 bytes)"),
+        "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
+        "unknown option": (["--colour"], "unrecognized arguments: --colour"),
+        "no GPU": (["--device", "cuda:99"], "device 'cuda:99'") if not torch.cuda.is_available() else (["--device", "x"], "device 'x'"),
+        "unwritable --out": (["--data", folder / "text", "--out", "/proc/nowhere"], "/proc/nowhere"),
+    }  # fmt: skip
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
+    for what, (arguments, sentence) in bad_inputs(tmp_path).items():
+        result = run(*arguments, expect=2, cwd=tmp_path)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and sentence in errors[0], (what, result.stderr)
+        assert "Traceback" not in result.stderr, what
+
+
+def test_run_py_is_short_and_light():
+    source = (ROOT / "train" / "run.py").read_text()
+    assert len(source.splitlines()) < 80
+    code = "import sys; sys.argv = ['x']; import runpy; runpy.run_path(sys.path[0] + '/run.py', run_name='__mp_main__'); print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "train")}
+    result = subprocess.run([sys.executable, "-c", code.replace("sys.path[0]", repr(str(ROOT / "train")))],
+                            capture_output=True, text=True, env=environment, cwd=ROOT, check=True)  # fmt: skip
+    assert result.stdout.strip() == "False"
+
+
+def test_nothing_in_train_shadows_the_standard_library():
+    """``python train/run.py`` puts train/ first on the import path."""
+    names = {path.stem for path in (ROOT / "train").glob("*.py")} - {"__init__"}
+    assert not names & set(sys.stdlib_module_names)
+
+
+def test_real_clips_train_and_evaluate(shared_clips, tmp_path):
+    result = run("--data", shared_clips / "actions", *TINY, "--max-steps", 3, "--out", tmp_path)
+    assert "9 training and 9 validation videos of 6 classes" in result.stdout and len(metrics(tmp_path)) == 1

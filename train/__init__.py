@@ -1,0 +1,1 @@
+"""The training app on dali_pipes."""

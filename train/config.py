@@ -1,0 +1,120 @@
+"""All settings of a training run: a frozen dataclass, two presets, and the command line derived from the fields."""
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from dali_pipes.errors import InputError, choose
+from dali_pipes.magnitude import SCHEDULES, check_level
+from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
+
+# --aug -> schedule it stands for; None takes --schedule
+AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": None}
+PAPER_CROP_PX = 160
+PAPER_TRANSLATE_PX = 100.0
+
+
+def option(default, help: str, choices=None, at_least=None):
+    return field(default=default, metadata={"help": help, "choices": choices, "at_least": at_least})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One training run. The defaults are the paper's (section 4.1); checked on construction."""
+
+    data: str = option("demo", "folder of class folders (or of train/ and val/ with them), a .csv, or demo")
+    val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
+    aug: str = option("randaug_t", "data augmentation", choices=tuple(AUGMENTATIONS))
+    schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
+    randaug_n: int = option(2, "operations per clip", at_least=1)
+    randaug_m: float = option(10.0, "RandAugment level, 0 to 30")
+    epochs: int = option(150, "passes over the training videos", at_least=1)
+    batch_size: int = option(16, "clips per step", at_least=1)
+    frames: int = option(64, "frames in a clip window, a multiple of 16", at_least=16)
+    stride: int = option(1, "step between the frames of a window", at_least=1)
+    crop: int = option(160, "side of the clips in pixels", at_least=40)
+    crop_mode: str = option("crop", "how training crops are drawn", choices=CROP_MODES)
+    short: str = option("slow_down", "how short videos fill a window", choices=SHORT_VIDEOS)
+    lr: float = option(1e-4, "highest learning rate of Adam")
+    weight_decay: float = option(1e-5, "Adam's weight decay")
+    warmup: float = option(0.1, "share of all steps in which the learning rate rises; then it falls as a cosine to 0")
+    dropout: float = option(0.5, "dropout before the classifier")
+    eval_clips: int = option(10, "clips per video in evaluation, averaged", at_least=1)
+    eval_every: int = option(1, "epochs between evaluations; the last epoch always has one", at_least=1)
+    seed: int = option(0, "of everything that is drawn", at_least=0)
+    workers: int = option(min(8, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
+    out: str = option("runs/latest", "folder for checkpoints, metrics and pictures")
+    max_steps: int = option(0, "stop after this many steps, for a short try; 0 is no limit", at_least=0)
+
+    def __post_init__(self):
+        for item in fields(self):
+            value, at_least, choices = getattr(self, item.name), item.metadata["at_least"], item.metadata["choices"]
+            if choices:
+                choose(flag(item.name), value, choices)
+            if at_least is not None and value < at_least:
+                raise InputError(f"{flag(item.name)} is {value}, it must be at least {at_least}")
+        check_level(self.randaug_m)
+        if self.frames % 16:
+            raise InputError(f"--frames is {self.frames}, SlowFast needs a multiple of 16")
+        for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99)):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
+
+    @property
+    def translate_max_px(self) -> float:
+        """Translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
+        return PAPER_TRANSLATE_PX * self.crop / PAPER_CROP_PX
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def paper() -> Config:
+    """Section 4.1 of the paper."""
+    return Config()
+
+
+def small() -> Config:
+    """The same network on clips small enough for two CPU cores: the demo data in about five minutes."""
+    return Config(frames=32, crop=56, batch_size=8, epochs=11, lr=1e-3, warmup=0.2, dropout=0.0, randaug_n=1, randaug_m=5.0,
+                  eval_clips=2, workers=2)  # fmt: skip
+
+
+def parse(arguments: list[str], has_gpu: bool) -> tuple[Config, str]:
+    """The configuration from a command line, and one line that says which preset it starts from.
+
+    Raises:
+        InputError: an option or value is wrong.
+    """
+    given = vars(_parser().parse_args(arguments))
+    use_small = given.get("data", "demo") == "demo" and (not has_gpu or given.get("device") == "cpu")
+    if not use_small:
+        return replace(paper(), **given), "Preset paper: section 4.1."
+    config = replace(small(), **given)
+    return config, (
+        f"Preset small, as there is no GPU and no --data: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, {config.epochs} epochs of the demo data, "
+        "the same SlowFast-50."
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="run.py", description="Train SlowFast-50 on video through a DALI graph.", allow_abbrev=False)
+    for item in fields(Config):
+        default = f"default: {item.default}" if item.default != "" else "default: none"
+        parser.add_argument(flag(item.name), type=item.type, choices=item.metadata["choices"],
+                            default=argparse.SUPPRESS, help=f"{item.metadata['help']} ({default})")  # fmt: skip
+    return parser

@@ -1,0 +1,80 @@
+"""From the --data option to checked videos and loaders of training and validation clips."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
+from dali_pipes.datasets import find_splits
+from dali_pipes.manifest import default_cache
+
+from .config import AUGMENTATIONS, Config
+from .demo_data import demo_folder
+
+FAST_STRIDE = 2  # SlowFast's fast path sees every 2nd frame of the window: the others are not even decoded
+
+NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
+
+
+def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
+    """Training and validation videos with the same classes, and what the user should know about them."""
+    train_items, val_items, notes = _find(config)
+    classes = sorted({label for _, label in train_items})
+    train, val = (_scan(items, classes, config) for items in (train_items, val_items))
+    refused = train.refused | val.refused
+    if refused:
+        files = {path for path, _ in train_items + val_items}
+        notes.append(f"Left out {len(refused)} of {len(files)} files that cannot be read:")
+        notes += [f"  {path}: {reason}" for path, reason in refused.items()]
+    return train, val, notes
+
+
+def _find(config: Config):
+    source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
+    if config.val_data:
+        return find_videos(source), find_videos(config.val_data), []
+    folders = find_splits(source)
+    if folders:
+        return find_videos(folders["train"]), find_videos(folders["val"]), []
+    items = find_videos(source)
+    return items, items, [NO_VALIDATION]
+
+
+def _scan(items, classes, config: Config) -> Manifest:
+    def progress(results, total):
+        return tqdm(results, total=total, desc="checking videos", unit="file", mininterval=1)
+
+    return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)
+
+
+def make_loaders(config: Config, train: Manifest, val: Manifest) -> tuple[VideoLoader, VideoLoader]:
+    """Loaders of training clips and of ``eval_clips`` clips per validation video."""
+    shared = {
+        "side_px": config.crop,
+        "device": config.device,
+        "decoder": config.decoder,
+        "workers": config.workers,
+        "num_frames": config.frames,
+        "stride_frames": config.stride,
+        "keep_every": FAST_STRIDE,
+        "crop_mode": config.crop_mode,
+        "short": config.short,
+        "seed": config.seed,
+    }
+    train_loader = VideoLoader(train, batch_size=config.batch_size, augment=_augmentation(config), **shared)
+    videos_per_batch = max(1, config.batch_size // config.eval_clips)
+    val_loader = VideoLoader(
+        val, batch_size=videos_per_batch, training=False, clips_per_video=config.eval_clips, **shared
+    )
+    return train_loader, val_loader
+
+
+def _augmentation(config: Config) -> RandAugmentT | None:
+    if config.aug == "none":
+        return None
+    return RandAugmentT(
+        n=config.randaug_n,
+        m=config.randaug_m,
+        schedule=AUGMENTATIONS[config.aug] or config.schedule,
+        translate_max_px=config.translate_max_px,
+    )

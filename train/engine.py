@@ -1,0 +1,124 @@
+"""The training loop: epochs of steps, evaluation over whole videos, checkpoints and curves after each epoch."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from dali_pipes import VideoLoader
+from dali_pipes.errors import InputError
+
+from .checkpoint import save_checkpoint
+from .config import Config
+from .metrics import VideoScores, draw_curves, topk_correct, write_csv
+
+
+def learning_rate(config: Config, step: int, total_steps: int) -> float:
+    """Linear warm-up over the first tenth, then a cosine to zero (paper section 4.1). ``step`` counts from 0."""
+    warmup_steps = round(config.warmup * total_steps)
+    if step < warmup_steps:
+        return config.lr * (step + 1) / warmup_steps
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+
+
+class _Bar:
+    """A progress bar that also measures the share of time spent waiting for data."""
+
+    def __init__(self, loader: VideoLoader, title: str):
+        self.loader, self.wait_s, self.clips, self.start = loader, 0.0, 0, time.perf_counter()
+        self.bar = tqdm(total=len(loader), desc=title, unit="step", leave=False, mininterval=1)
+
+    def __iter__(self):
+        batches, before = iter(self.loader), time.perf_counter()
+        while True:
+            before = time.perf_counter()
+            batch = next(batches, None)
+            self.wait_s += time.perf_counter() - before
+            if batch is None:
+                break
+            self.clips += len(batch)
+            yield batch
+            self.bar.update()
+        self.bar.close()
+
+    def rates(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self.start
+        return {"clips_per_s": self.clips / seconds, "data_wait_fraction": self.wait_s / seconds, "epoch_s": seconds}
+
+
+def train_epoch(model, optimizer, loader: VideoLoader, config: Config, epoch: int, total_steps: int) -> dict:
+    """One pass over the training videos; returns the row of metrics."""
+    model.train()
+    loss_sum, correct, seen = 0.0, 0, 0
+    progress = _Bar(loader, f"epoch {epoch + 1}/{config.epochs}")
+    for step, batch in enumerate(progress, start=epoch * len(loader)):
+        if step >= total_steps:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, total_steps)
+        logits_BK = model(batch.clips_BCTHW)
+        loss = cross_entropy(logits_BK, batch.labels_B)
+        loss_value = loss.item()
+        if not math.isfinite(loss_value):
+            names = ", ".join(loader.manifest.videos[video].path for video in batch.videos_B.tolist())
+            raise InputError(f"the loss became {loss_value} in epoch {epoch + 1}; lower --lr. The batch held {names}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss_value * len(batch)
+        correct += int(topk_correct(logits_BK.detach(), batch.labels_B, 1).sum())
+        seen += len(batch)
+        rates = progress.rates()
+        progress.bar.set_postfix_str(
+            f"loss {loss_sum / seen:.3f}, top-1 {100 * correct / seen:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
+            f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
+        )
+    learning = {"train_loss": loss_sum / seen, "train_top1": 100 * correct / seen, "lr": optimizer.param_groups[0]["lr"]}
+    return {"epoch": epoch + 1, **learning, **progress.rates()}
+
+
+@torch.no_grad()
+def evaluate(model, loader: VideoLoader) -> dict[str, float]:
+    """Softmax averaged over the clips of each video; loss, top-1 and top-5 over all videos (paper section 4.1)."""
+    model.eval()
+    scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
+    for batch in _Bar(loader, "evaluating"):
+        scores.add(model(batch.clips_BCTHW), batch.labels_B, batch.videos_B)
+    return scores.summary()
+
+
+def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Config) -> list[dict]:
+    """Train, evaluate and save; returns one row of metrics per epoch."""
+    out = Path(config.out)
+    steps = config.epochs * len(train_loader)
+    total_steps = min(steps, config.max_steps) if config.max_steps else steps
+    epochs = -(-total_steps // len(train_loader))
+    on_gpu = train_loader.device.type == "cuda"
+    optimizer = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=on_gpu)
+    rows, best = [], -1.0
+    for epoch in range(epochs):
+        row = train_epoch(model, optimizer, train_loader, config, epoch, total_steps)
+        if (epoch + 1) % config.eval_every == 0 or epoch + 1 == epochs:
+            row |= evaluate(model, val_loader)
+        rows.append(row)
+        print(_line(row, config), flush=True)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
+                 "config": asdict(config), "classes": train_loader.manifest.classes, "metrics": rows}  # fmt: skip
+        save_checkpoint(out / "last.pt", **state)
+        if row.get("val_top1", -1.0) > best:
+            best = row["val_top1"]
+            save_checkpoint(out / "best.pt", **state)
+        write_csv(out / "metrics.csv", rows)
+        draw_curves(out / "curves.png", rows)
+    return rows
+
+
+def _line(row: dict, config: Config) -> str:
+    shown = f"epoch {row['epoch']:3}/{config.epochs}  loss {row['train_loss']:.4f}  train top-1 {row['train_top1']:5.1f} %"
+    if "val_top1" in row:
+        shown += f"  val top-1 {row['val_top1']:5.1f} %  top-5 {row['val_top5']:5.1f} %"
+    return f"{shown}  {row['clips_per_s']:.1f} clips/s  waiting for data {100 * row['data_wait_fraction']:.0f} %"

@@ -1,0 +1,122 @@
+"""SlowFast-50 (Feichtenhofer et al., ICCV 2019) as in paper section 4.1: 4 slow and 32 fast frames of a 64-frame clip.
+
+The slow path sees every 16th frame with many channels, the fast path every 2nd with 1/8 of them; after the stem and
+stages 2 to 4 a time-strided convolution carries the fast path's features into the slow path.
+"""
+
+import torch
+from torch import nn
+
+from dali_pipes.errors import InputError
+
+ALPHA = 8  # fast frames per slow frame
+BETA = 8  # slow channels per fast channel
+BLOCKS = (3, 4, 6, 3)  # residual blocks of stages 2 to 5: a ResNet-50
+EXPANSION = 4
+LATERAL_KERNEL = 5
+
+
+def _conv(in_channels: int, out_channels: int, kernel_THW, stride_THW=(1, 1, 1)) -> nn.Conv3d:
+    padding = tuple(size // 2 for size in kernel_THW)
+    return nn.Conv3d(in_channels, out_channels, kernel_THW, stride_THW, padding, bias=False)
+
+
+class Bottleneck(nn.Module):
+    """(kernel_T x 1 x 1, 1 x 3 x 3, 1 x 1 x 1) with a shortcut; space is strided in the middle convolution."""
+
+    def __init__(self, in_channels: int, width: int, kernel_T: int, stride: int):
+        super().__init__()
+        out_channels = width * EXPANSION
+        self.conv_a, self.norm_a = _conv(in_channels, width, (kernel_T, 1, 1)), nn.BatchNorm3d(width)
+        self.conv_b, self.norm_b = _conv(width, width, (1, 3, 3), (1, stride, stride)), nn.BatchNorm3d(width)
+        self.conv_c, self.norm_c = _conv(width, out_channels, (1, 1, 1)), nn.BatchNorm3d(out_channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            projection = _conv(in_channels, out_channels, (1, 1, 1), (1, stride, stride))
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm3d(out_channels))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = self.relu(self.norm_a(self.conv_a(x)))
+        y = self.relu(self.norm_b(self.conv_b(y)))
+        return self.relu(self.norm_c(self.conv_c(y)) + self.shortcut(x))
+
+
+def _stem(width: int, kernel_T: int) -> nn.Sequential:
+    return nn.Sequential(
+        _conv(3, width, (kernel_T, 7, 7), (1, 2, 2)),
+        nn.BatchNorm3d(width),
+        nn.ReLU(inplace=True),
+        nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    )
+
+
+def _pathway(stem_width: int, stem_kernel_T: int, kernels_T, lateral: bool) -> nn.ModuleList:
+    """Stem and stages 2 to 5; ``lateral`` leaves room for the fast path's channels at the entry of each stage."""
+    stages = nn.ModuleList([_stem(stem_width, stem_kernel_T)])
+    channels = stem_width
+    for stage, (blocks, kernel_T) in enumerate(zip(BLOCKS, kernels_T, strict=True)):
+        width = stem_width * 2**stage
+        entry = channels + (2 * channels // BETA if lateral else 0)
+        stride = 1 if stage == 0 else 2
+        first = Bottleneck(entry, width, kernel_T, stride)
+        channels = width * EXPANSION
+        stages.append(nn.Sequential(first, *(Bottleneck(channels, width, kernel_T, 1) for _ in range(blocks - 1))))
+    return stages
+
+
+class SlowFast(nn.Module):
+    """Clips (B, 3, T, H, W) -> logits (B, num_classes).
+
+    Attributes:
+        slow, fast: stem and stages 2 to 5 of both paths.
+        laterals: after the stem and stages 2 to 4, fast channels C -> 2 C at the slow path's frames.
+        fast_stride, slow_stride: which frames of the clips each path sees; T must be a multiple of ``slow_stride``.
+    """
+
+    def __init__(self, num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, width: int = 64):
+        super().__init__()
+        self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
+        self.slow = _pathway(width, 1, (1, 1, 3, 3), lateral=True)
+        self.fast = _pathway(width // BETA, 5, (3, 3, 3, 3), lateral=False)
+        fast_channels = [width // BETA] + [width // BETA * EXPANSION * 2**stage for stage in range(3)]
+        kernel, stride = (LATERAL_KERNEL, 1, 1), (ALPHA, 1, 1)
+        self.laterals = nn.ModuleList(_conv(channels, 2 * channels, kernel, stride) for channels in fast_channels)
+        features = width * 8 * EXPANSION
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(features + features // BETA, num_classes)
+        self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.norm_c.weight)  # each block starts as its shortcut (Goyal et al., 2017)
+
+    def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        if clips_BCTHW.shape[2] % self.slow_stride:
+            raise InputError(f"clips have {clips_BCTHW.shape[2]} frames, SlowFast needs a multiple of {self.slow_stride}")
+        slow, fast = clips_BCTHW[:, :, :: self.slow_stride], clips_BCTHW[:, :, :: self.fast_stride]
+        for stage, (slow_stage, fast_stage) in enumerate(zip(self.slow, self.fast, strict=True)):
+            slow, fast = slow_stage(slow), fast_stage(fast)
+            if stage < len(self.laterals):
+                slow = torch.cat([slow, self.laterals[stage](fast)], dim=1)
+        features = torch.cat([slow.mean(dim=(2, 3, 4)), fast.mean(dim=(2, 3, 4))], dim=1)
+        return self.classifier(self.dropout(features))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv3d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
+
+
+def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5) -> SlowFast:
+    """SlowFast-50 of the paper: alpha 8, beta 1/8, 4 + 32 frames for clips of 64.
+
+    Args:
+        num_classes: size of the output.
+        fast_stride: the fast path's step in the clips given; 2 for clips of 64 frames as in the paper, 1 for clips
+            from which the loader has left out every second frame already (``keep_every=2``). Same network, same result.
+        dropout: before the classifier.
+    """
+    return SlowFast(num_classes, fast_stride=fast_stride, dropout=dropout)
