@@ -18,7 +18,10 @@ from .spatial import region_around
 class Schedule:
     """Which sample stands where in the endless stream of one process's batches.
 
-    The last batch of an epoch is filled up by repeating samples, which are marked; the loader drops them.
+    An epoch's batches differ by at most one sample, so none is left with a lonely clip. DALI wants every batch full:
+    slots that are left over repeat a sample and are marked, and the loader drops them.
+
+    Example: 9 samples in batches of 8 are 4 and 5.
     """
 
     sampler: ClipSampler
@@ -35,12 +38,14 @@ class Schedule:
         return -(-longest_shard // self.batch_size)
 
     def at(self, position: int) -> tuple[int, int, bool]:
-        """(epoch, sample, real): the sample at a position since the start; ``real`` is False for a repeated one."""
-        per_epoch = self.steps_per_epoch * self.batch_size
-        epochs, place = divmod(position + self.start_step * self.batch_size, per_epoch)
-        sample = place * self.world_size + self.rank
-        real = sample < len(self.sampler)
-        return self.start_epoch + epochs, sample if real else sample % len(self.sampler), real
+        """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""
+        step, slot = divmod(position, self.batch_size)
+        epochs, step = divmod(step + self.start_step, self.steps_per_epoch)
+        own = len(self.sampler.shard(self.rank, self.world_size))
+        first, end = (edge * own // self.steps_per_epoch for edge in (step, step + 1))
+        real = first + slot < end
+        sample = (first + slot if real else first) * self.world_size + self.rank
+        return self.start_epoch + epochs, sample % len(self.sampler), real
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def test_the_example_runs_as_printed(tmp_path, class_folders):
     (tmp_path / "videos").symlink_to(class_folders)
     result = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "torch.Size([4, 3, 32, 112, 112])" in result.stdout
+    assert "torch.Size([5, 3, 32, 112, 112])" in result.stdout
 
 
 def test_ci_runs_the_readmes_test_command():

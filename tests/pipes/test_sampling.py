@@ -42,6 +42,15 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
         assert seen == Counter(range(len(VIDEOS)))
 
 
+def test_batches_of_an_epoch_differ_by_at_most_one():
+    for count in (1, 5, 9, 16, 17, 33):
+        schedule = Schedule(ClipSampler(videos=VIDEOS[:1] * count), 8)
+        real = [schedule.at(position)[2] for position in range(schedule.steps_per_epoch * 8)]
+        sizes = np.reshape(real, (-1, 8)).sum(axis=1)
+        assert sizes.sum() == count and np.ptp(sizes) <= 1
+        assert all(row == sorted(row, reverse=True) for row in np.reshape(real, (-1, 8)).tolist())  # repeated ones last
+
+
 def test_shards_together_are_all_samples():
     sampler = ClipSampler(videos=VIDEOS)
     shards = [sampler.shard(rank, 4) for rank in range(4)]
