@@ -56,14 +56,15 @@ def ours_needed_frames(options):
     return _ours(options, augment=RandAugmentT(n=N, m=M), keep_every=2, decoder=options.decoder)
 
 
-def _pipeline(options, finish):
-    """A pipeline of our source whose graph after decoding is ``finish(video, inputs)``."""
+def _pipeline(options, finish, crop=True):
+    """A pipeline of our source whose graph after decoding, cropping and resizing is ``finish(video, inputs)``."""
     from nvidia.dali import pipeline_def
 
     from dali_pipes import ClipSampler
     from dali_pipes.decode import dali_decode
     from dali_pipes.pipelines import clip_inputs
     from dali_pipes.source import ClipSource, Schedule
+    from dali_pipes.spatial import crop_resize
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
     sampler = ClipSampler(videos=_manifest(options).videos, num_frames=FRAMES)
@@ -76,9 +77,9 @@ def _pipeline(options, finish):
         video = inputs["pixels"]
         if by_dali:
             video = dali_decode(video, inputs["frame_indices"], device="mixed")
-        if on_gpu:
-            video = video.gpu()
-        return finish(video, inputs)
+            if crop:
+                video = crop_resize(video, inputs["box"], SIDE_PX)
+        return finish(video.gpu() if on_gpu else video, inputs)
 
     built = pipeline()
     built.build()
@@ -88,17 +89,16 @@ def _pipeline(options, finish):
 
 
 def decode_only(options):
-    return _pipeline(options, lambda video, inputs: video)
+    return _pipeline(options, lambda video, inputs: video, crop=False)
 
 
 def dali_auto_aug(options):
     """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
     from nvidia.dali.auto_aug import rand_augment
 
-    from dali_pipes.spatial import crop_resize, normalise
+    from dali_pipes.spatial import normalise
 
     def finish(video, inputs):
-        video = crop_resize(video, inputs["box"], SIDE_PX)
         video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)
         return normalise(video, inputs["flip"])
 

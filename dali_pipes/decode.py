@@ -20,6 +20,9 @@ av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the fi
 TIME_LIMIT_S = 120.0
 """A file that takes longer than this to decode is refused, so that none can hang a worker."""
 
+ANTIALIAS_ABOVE = 1.5
+"""Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
+
 # AVColorSpace -> swscale's matrix; the others, unspecified included, are BT.601
 _MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
 _FULL_RANGE = 2
@@ -57,53 +60,68 @@ def open_video(path: str) -> Iterator[tuple[av.video.stream.VideoStream, Iterato
         raise VideoError(f"{path}: {place} ({reason})") from error
 
 
-class _RgbConverter:
-    """Turns decoded frames into a region of RGB pixels; made once per video, as it keeps buffers."""
+class _ClipWriter:
+    """Turns decoded frames into RGB, cut to a box and scaled; made once per clip, as it keeps buffers."""
 
-    def __init__(self, region_yxyx: tuple[int, int, int, int]):
-        self.y0, self.x0, self.y1, self.x1 = region_yxyx
-        self.height, self.width = self.y1 - self.y0, self.x1 - self.x0
-        self.even = all(edge % 2 == 0 for edge in region_yxyx)
-        self.i420 = np.empty((self.height * 3 // 2, self.width), np.uint8) if self.even else None
+    def __init__(self, box_yxyx: tuple[int, int, int, int], side_px: int | None):
+        self.y0, self.x0, self.y1, self.x1 = (int(edge) for edge in box_yxyx)
+        height, width = self.y1 - self.y0, self.x1 - self.x0
+        self.size_hw = (side_px, side_px) if side_px else (height, width)
+        self.filter = cv2.INTER_AREA if side_px and max(height, width) > ANTIALIAS_ABOVE * side_px else cv2.INTER_LINEAR
+        even = all(number % 2 == 0 for number in (*box_yxyx, *self.size_hw))
+        self.i420 = np.empty((self.size_hw[0] * 3 // 2, self.size_hw[1]), np.uint8) if even else None
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, out_HWC: np.ndarray) -> None:
-        limited_601 = frame.colorspace not in _MATRIX and frame.color_range != _FULL_RANGE
-        if self.even and limited_601 and frame.format.name == "yuv420p" and frame.width % 2 == frame.height % 2 == 0:
-            self._planes_to_rgb(frame, out_HWC)
+        common = frame.format.name == "yuv420p" and frame.colorspace not in _MATRIX and frame.color_range != _FULL_RANGE
+        if self.i420 is not None and common and frame.width % 2 == frame.height % 2 == 0:
+            self._scale_planes(frame)
+            cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=out_HWC)
         else:
             rgb = self.reformatter.reformat(
                 frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
                 src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
             )  # fmt: skip
-            out_HWC[:] = rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1]
+            self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)
 
-    def _planes_to_rgb(self, frame, out_HWC) -> None:
-        """The common case, several times faster: copy the region of the three planes, convert it alone."""
-        flat = self.i420.reshape(-1)
-        start = 0
+    def _scale_planes(self, frame) -> None:
+        """Scale the box of each plane into ``i420``: half the numbers of RGB, and only the result is converted.
+
+        Colours thereby have half the resolution of the result, as they have half that of the video.
+        """
+        flat, start = self.i420.reshape(-1), 0
         for plane, shrink in zip(frame.planes, (1, 2, 2), strict=True):
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-            height, width = self.height // shrink, self.width // shrink
-            y, x = self.y0 // shrink, self.x0 // shrink
-            flat[start : start + height * width].reshape(height, width)[:] = rows[y : y + height, x : x + width]
+            height, width = self.size_hw[0] // shrink, self.size_hw[1] // shrink
+            box = rows[self.y0 // shrink : self.y1 // shrink, self.x0 // shrink : self.x1 // shrink]
+            self._scale(box, flat[start : start + height * width].reshape(height, width))
             start += height * width
-        cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=out_HWC)
+
+    def _scale(self, source, target) -> None:
+        if source.shape == target.shape:
+            target[:] = source
+        else:
+            cv2.resize(source, target.shape[1::-1], dst=target, interpolation=self.filter)
 
 
 def decode_frames(
-    path: str, frame_indices, region_yxyx: tuple[int, int, int, int] | None = None, size_hw: tuple[int, int] | None = None
+    path: str,
+    frame_indices,
+    box_yxyx: tuple[int, int, int, int] | None = None,
+    side_px: int | None = None,
+    size_hw: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Decode chosen frames on the CPU.
+    """Decode chosen frames on the CPU, cut out a box and scale it.
 
     Args:
         path: video file.
         frame_indices: (K,) integers in any order, repeats allowed; 0 is the first frame shown.
-        region_yxyx: (y0, x0, y1, x1) pixels to return, ends excluded; None is the whole frame. Even numbers are faster.
+        box_yxyx: (y0, x0, y1, x1) pixels to keep, ends excluded; None is the whole frame. Even numbers are faster.
+        side_px: scale the box to side_px x side_px, linear, or by area above ``ANTIALIAS_ABOVE``; None keeps its size.
         size_hw: the size that the frames must have; other frames raise.
 
     Returns:
-        (K, y1 - y0, x1 - x0, 3) uint8 RGB.
+        (K, H, W, 3) uint8 RGB.
 
     Raises:
         VideoError: the file is unreadable, ends before the last index or changes its frame size.
@@ -120,9 +138,9 @@ def decode_frames(
             if index != wanted[found]:
                 continue
             if frames_FHWC is None:
-                convert = _RgbConverter(region_yxyx or (0, 0, *size_hw))
-                frames_FHWC = np.empty((len(wanted), convert.height, convert.width, 3), np.uint8)
-            convert(frame, frames_FHWC[found])
+                write = _ClipWriter((0, 0, *size_hw) if box_yxyx is None else box_yxyx, side_px)
+                frames_FHWC = np.empty((len(wanted), *write.size_hw, 3), np.uint8)
+            write(frame, frames_FHWC[found])
             found += 1
             if found == len(wanted):
                 in_order = len(place) == found and (np.diff(place) > 0).all()

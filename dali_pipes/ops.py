@@ -156,7 +156,7 @@ def _shift_coordinates(video, value, style, *, place):
 
 def _solarize(video, value, style):
     """Invert pixels at or above the threshold: for uint8, ``255 - v`` is ``v ^ 255``."""
-    return video ^ (fn.cast(video >= _broadcast(value, video), dtype=types.UINT8) * types.Constant(255).uint8())
+    return video ^ ((video >= _broadcast(value, video)) * types.Constant(255).uint8())
 
 
 def _posterize(video, value, style):
@@ -184,8 +184,10 @@ def _contrast(video, value, style):
 
 
 def _color(video, value, style):
-    """Blend with the grey version of the frame."""
-    return fn.saturation(video, saturation=fn.per_frame(value))
+    """Blend with the grey version of the frame; int16 holds what leaves 0..255 before the sum."""
+    grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
+    colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
+    return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
 
 
 def _sharpness(video, value, style):

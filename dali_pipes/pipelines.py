@@ -1,6 +1,6 @@
-"""The graph that every clip passes: decoded frames -> crop and resize -> RandAugment-T -> normalised clip.
+"""The graph that every clip passes: decode, crop, resize -> RandAugment-T -> normalise.
 
-One function for both backends. Only two words depend on the device: where decoding happens, and ``.gpu()``.
+One function for both backends. They differ in two places: who decodes, crops and resizes, and ``.gpu()``.
 """
 
 from nvidia.dali import fn, pipeline_def, types
@@ -34,7 +34,7 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     Args:
         inputs: nodes by name, from :func:`clip_inputs`.
         device: ``cpu`` or ``gpu``, where the nodes are.
-        decoder: ``pyav`` (pixels are decoded already), or the device of DALI's decoder, ``mixed`` or ``cpu``.
+        decoder: ``pyav`` (the workers have decoded, cropped and resized), or the device of DALI's decoder, ``mixed`` or ``cpu``.
         side_px: crop side of the output.
         augment: the policy whose draws are among the inputs, or None.
 
@@ -43,10 +43,9 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     """
     video = inputs["pixels"]
     if decoder != "pyav":
-        video = dali_decode(video, inputs["frame_indices"], device=decoder)
+        video = crop_resize(dali_decode(video, inputs["frame_indices"], device=decoder), inputs["box"], side_px)
     if device == "gpu":
         video = video.gpu()
-    video = crop_resize(video, inputs["box"], side_px)
     if augment is not None:
         video = apply_ops(video, *(inputs[name] for name in ("op_ids", "levels", "signs")), **augment.graph_options())
     return normalise(video, inputs["flip"])

@@ -99,17 +99,22 @@ def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str
     low, high = side_range_px
     drawn = rng.uniform(low, high)
     share = drawn / SHORT_SIDE_PX if crop_mode == "crop" else low / drawn
-    side = min(max(1, round(share * min(height, width))), height, width)
-    y0, x0 = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    side = _even_side(share, height, width)
+    y0, x0 = 2 * rng.integers((height - side) // 2 + 1), 2 * rng.integers((width - side) // 2 + 1)
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
 
 def centre_box(height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
     """The square in the middle: ``crop`` takes the smallest training side, ``short_side`` the whole short side."""
     share = side_range_px[0] / SHORT_SIDE_PX if crop_mode == "crop" else 1.0
-    side = min(max(1, round(share * min(height, width))), height, width)
-    y0, x0 = (height - side) // 2, (width - side) // 2
+    side = _even_side(share, height, width)
+    y0, x0 = (height - side) // 4 * 2, (width - side) // 4 * 2
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
+
+
+def _even_side(share: float, height: int, width: int) -> int:
+    """Boxes start and end at even pixels, where a video's chroma samples begin."""
+    return min(max(2, 2 * round(share * min(height, width) / 2)), height, width)
 
 
 @dataclass(frozen=True, kw_only=True)

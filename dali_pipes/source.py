@@ -10,7 +10,6 @@ import numpy as np
 from .decode import decode_frames
 from .errors import VideoError
 from .sampling import ClipPlan, ClipSampler
-from .spatial import region_around
 
 
 
@@ -54,8 +53,8 @@ class ClipSource:
 
     Attributes:
         schedule: what to read when.
-        side_px: the size clips are resized to; tells how much around a crop is needed.
-        decode: True hands over decoded frames (F, H, W, 3) uint8 cut to the region needed, False the file's bytes.
+        side_px: the side that crops are scaled to.
+        decode: True hands over frames (F, side_px, side_px, 3) uint8, False the file's bytes, for DALI to decode.
     """
 
     schedule: Schedule
@@ -65,11 +64,10 @@ class ClipSource:
     def __call__(self, sample_info) -> tuple[np.ndarray, ...]:
         epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
         plan = self.schedule.sampler.plan(epoch, sample)
-        pixels, box = self._read(plan)
         arrays = {
-            "pixels": pixels,
+            "pixels": self._read(plan),
             "frame_indices": plan.frame_indices,
-            "box": box.astype(np.float32),
+            "box": plan.box_yxyx.astype(np.float32),
             "flip": np.array(plan.flip, np.int32),
             "sample_id": np.array([epoch, sample if real else -1], np.int64),
             "op_ids": plan.op_ids,
@@ -81,18 +79,16 @@ class ClipSource:
     @property
     def names(self) -> list[str]:
         """What the source returns, in order: only what the graph uses."""
-        frames = [] if self.decode else ["frame_indices"]
+        place = [] if self.decode else ["frame_indices", "box"]
         augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
-        return ["pixels", *frames, "box", "flip", "sample_id", *augment]
+        return ["pixels", *place, "flip", "sample_id", *augment]
 
-    def _read(self, plan: ClipPlan) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels or bytes, and the crop box within them."""
+    def _read(self, plan: ClipPlan) -> np.ndarray:
         video = self.schedule.sampler.videos[plan.video]
-        if not self.decode:
-            try:
-                return np.fromfile(video.path, np.uint8), plan.box_yxyx
-            except OSError as error:
-                raise VideoError(f"{video.path}: {error.strerror}") from error
-        region = region_around(plan.box_yxyx, video.height, video.width, self.side_px)
-        pixels = decode_frames(video.path, plan.frame_indices, region, (video.height, video.width))
-        return pixels, plan.box_yxyx - np.array(region[:2] * 2, np.int32)
+        if self.decode:
+            size_hw = (video.height, video.width)
+            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px, size_hw)
+        try:
+            return np.fromfile(video.path, np.uint8)
+        except OSError as error:
+            raise VideoError(f"{video.path}: {error.strerror}") from error

@@ -1,42 +1,29 @@
-"""Crop, resize, flip, normalise: DALI graph functions, and the region of a frame that a crop needs."""
-
-from math import ceil
+"""Crop, resize, flip, normalise: DALI graph functions."""
 
 from nvidia.dali import fn, types
+
+from .decode import ANTIALIAS_ABOVE
 
 MEAN = STD = 128.0
 """Pixel normalisation (x - 128) / 128 (paper section 4.1)."""
 
 
-def region_around(box_yxyx, height: int, width: int, side_px: int) -> tuple[int, int, int, int]:
-    """The least region with even edges that resizing ``box_yxyx`` to ``side_px`` looks at.
-
-    Decoding can leave out the rest; the resized pixels are the same, because the filter's reach is kept as a margin.
-
-    Example: box (41, 60, 201, 220) of a 240x320 frame at 160 pixels gives (38, 58, 204, 222).
-    """
-    y0, x0, y1, x1 = (int(edge) for edge in box_yxyx)
-    margin = ceil(max(1.0, (y1 - y0) / side_px)) + 1
-
-    def floor_even(edge):
-        return max(0, edge - margin) // 2 * 2
-
-    def ceil_even(edge, limit):
-        return min(limit, (edge + margin + 1) // 2 * 2)
-
-    return floor_even(y0), floor_even(x0), ceil_even(y1, height), ceil_even(x1, width)
-
-
 def crop_resize(video, box_yxyx, side_px: int):
-    """DALI graph function: cut a box out of every frame and scale it to side_px x side_px, linear with antialiasing.
+    """DALI graph function: cut a box out of every frame and scale it to side_px x side_px, linear.
+
+    For videos that DALI decodes; the CPU's workers do the same while they convert colours, which is cheaper.
 
     Args:
         video: (F, H, W, 3) uint8.
         box_yxyx: (4,) float32 on the CPU, in the video's pixels.
+        side_px: of the result; a box more than ``ANTIALIAS_ABOVE`` times as large is smoothed first.
     """
-    return fn.resize(
-        video, roi_start=box_yxyx[0:2], roi_end=box_yxyx[2:4], size=[side_px, side_px], interp_type=types.INTERP_LINEAR
-    )
+    place = {"roi_start": box_yxyx[0:2], "roi_end": box_yxyx[2:4], "size": [side_px, side_px]}
+    if box_yxyx[2] - box_yxyx[0] > ANTIALIAS_ABOVE * side_px:
+        scaled = fn.resize(video, **place, interp_type=types.INTERP_LINEAR, antialias=True)
+    else:
+        scaled = fn.resize(video, **place, interp_type=types.INTERP_LINEAR, antialias=False)
+    return scaled
 
 
 def normalise(video, flip):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from nvidia import dali
 from nvidia.dali import fn
@@ -144,11 +145,8 @@ class VideoLoader:
         """Upper bound of what the workers hand over for one batch, in bytes."""
         if self.decoder != "cpu":
             return self.batch_size * max(video.size_bytes for video in self.manifest.videos)
-        margin = 8
-        share = self.sampler.side_range_px[1] / 240 if self.sampler.crop_mode == "crop" else 1.0
         frames = self.sampler.kept_frames * self.sampler.clips_per_video
-        side = max(min(video.height, video.width) for video in self.manifest.videos) * share + margin
-        return int(self.batch_size * frames * side * side * 3)
+        return self.batch_size * frames * self.side_px**2 * 3
 
     def _next_batch(self) -> ClipBatch:
         with _clear_errors():
@@ -167,9 +165,13 @@ class VideoLoader:
     def _to_torch(self, clips) -> torch.Tensor:
         """A copy: DALI reuses its own memory for the next batch."""
         dense = clips.as_tensor()
-        out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
-        stream = torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
-        feed_ndarray(dense, out, cuda_stream=stream)
+        if self.device.type == "cuda":
+            out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
+            feed_ndarray(dense, out, cuda_stream=torch.cuda.current_stream(self.device))
+            return out
+        # numpy's memory comes in huge pages, torch's does not: its page faults would cost more than the copy
+        out = torch.from_numpy(np.empty(dense.shape(), np.float32))
+        feed_ndarray(dense, out)
         return out
 
 
