@@ -95,8 +95,8 @@ def in_a_foreign_pipeline(frames, batches=1, pipeline_seed=1, batch_size=8, **op
 
     built = pipeline()
     built.build()
-    outputs = [built.run()[0] for _ in range(batches)]
-    return np.stack([np.array(output[i]) for output in outputs for i in range(batch_size)])
+    # copied at once: before DALI 2 a batch's memory is reused by the next
+    return np.concatenate([built.run()[0].as_array().copy() for _ in range(batches)])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
