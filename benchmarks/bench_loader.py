@@ -304,6 +304,7 @@ def main():
                 print(f"{name}: failed\n{done.stderr[-1500:]}")
                 continue
             results[name].append(json.loads(lines[0].removeprefix("RESULT ")))
+            print(f"  {name}: {results[name][-1]['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
     table = [{"name": name, **_summary(runs)} for name, runs in results.items() if runs]
     print(f"{'row':28} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
     for row in table:

@@ -69,7 +69,11 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
             rows = list(reader)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a CSV file ({error})") from error
     for number, row in enumerate(rows, start=2):
         if not row["path"] or not row["label"]:
             raise InputError(f"{path}, line {number}: needs a path and a label")
+        if None in row or "\0" in row["path"]:
+            raise InputError(f"{path}, line {number}: has more than {len(columns)} fields; quote a path with commas")
     return [(str(path.parent / row["path"]), row["label"]) for row in rows]

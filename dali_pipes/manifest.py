@@ -6,9 +6,11 @@ Scanning is parallel and cached: a file is read again only when its size or time
 import csv
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral
 from pathlib import Path
 
 from .decode import open_video
@@ -127,7 +129,7 @@ def scan_videos(
     Raises:
         InputError: a label is unknown or no video can be read.
     """
-    items = [(str(path), label) for path, label in items]
+    items = [(str(path), _plain_label(path, label)) for path, label in items]
     classes = _class_names(items, classes)
     index_of = {name: index for index, name in enumerate(classes)}
     labels = {}
@@ -135,7 +137,8 @@ def scan_videos(
         label = index_of.get(label, label)
         if not isinstance(label, int) or not 0 <= label < len(classes):
             raise InputError(f"{path}: unknown class {label!r}, the classes are {', '.join(classes)}")
-        labels[path] = label
+        if labels.setdefault(path, label) != label:
+            raise InputError(f"{path}: has two labels, {classes[labels[path]]} and {classes[label]}")
     known = _load_probes(cache)
     fresh = [path for path in labels if not _is_current(path, known.get(path))]
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -143,7 +146,11 @@ def scan_videos(
         known.update(zip(fresh, progress(results, total=len(fresh)) if progress and fresh else results, strict=True))
     if cache and fresh:
         # Refused files are left out, so that they are tried again: they may have been mended.
-        _write_csv(Path(cache), [asdict(known[path]) for path in sorted(known) if isinstance(known[path], VideoInfo)])
+        rows = [asdict(known[path]) for path in sorted(known) if isinstance(known[path], VideoInfo)]
+        try:
+            _write_csv(Path(cache), rows)
+        except OSError as error:
+            warnings.warn(f"{cache}: the probes cannot be kept for the next time ({error.strerror})", stacklevel=2)
     videos = [replace(known[path], label=label) for path, label in labels.items() if isinstance(known[path], VideoInfo)]
     refused = {path: known[path] for path in labels if isinstance(known[path], str)}
     if not videos:
@@ -169,9 +176,16 @@ def _class_names(items, classes) -> list[str]:
     if classes is not None:
         return [str(name) for name in classes]
     labels = [label for _, label in items]
-    if all(isinstance(label, int) for label in labels):
-        return [str(index) for index in range(max(labels, default=-1) + 1)]
-    return sorted({str(label) for label in labels})
+    indices = [label for label in labels if isinstance(label, int)]
+    if indices and len(indices) < len(labels):
+        raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
+    return [str(index) for index in range(max(indices) + 1)] if indices else sorted(set(labels))
+
+
+def _plain_label(path: str, label) -> str | int:
+    if isinstance(label, str) or isinstance(label, Integral) and not isinstance(label, bool):
+        return label if isinstance(label, str) else int(label)
+    raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
 
 
 def _probe(path: str) -> VideoInfo | str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from math import pi
 
+from nvidia import dali
 from nvidia.dali import fn, math, types
 
-from .errors import choose
+from .errors import InputError, choose
 from .magnitude import MAX_LEVEL
 
 RANGE_TABLES = ("paper", "monotonic")
@@ -41,10 +42,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Style:
-    """What geometric operations share: how pixels are interpolated and what fills the outside."""
+    """What geometric operations share: how pixels are interpolated, what fills the outside, the frames' size if known."""
 
     interpolation: str = "nearest"
     fill: float = 0.0
+    size_hw: tuple[int, int] | None = None
 
     def __post_init__(self):
         choose("interpolation", self.interpolation, INTERPOLATIONS)
@@ -130,10 +132,16 @@ def _warp(video, style, a, b, c, d, e, f):
     )
 
 
-def _size_hw(video):
-    """Height and width as float32 scalars on the CPU."""
-    # DALI 1.34 has no DataNode.shape.
-    shape = video.shape(dtype=types.FLOAT) if hasattr(video, "shape") else fn.shapes(video, dtype=types.FLOAT)
+def _size_hw(video, style):
+    """Height and width, as numbers or as float32 scalars on the CPU."""
+    if style.size_hw:
+        return style.size_hw
+    if hasattr(video, "shape"):
+        shape = video.shape(dtype=types.FLOAT)
+    elif video.device == "cpu":
+        shape = fn.shapes(video, dtype=types.FLOAT)
+    else:  # before DataNode.shape, a GPU video's shape was on the GPU, where no named argument may come from
+        raise InputError(f"DALI {dali.__version__} needs the size of frames on the GPU: give size_hw=(height, width)")
     return shape[1], shape[2]
 
 
@@ -141,7 +149,7 @@ def _rotate(video, value, style):
     """Counter-clockwise by ``value`` degrees about the frame's centre."""
     angle = fn.cast(value, dtype=types.FLOAT64) * (-pi / 180.0)  # float32 would miss PIL's 1/65536 pixel
     cos, sin = math.cos(angle), math.sin(angle)
-    height, width = _size_hw(video)
+    height, width = _size_hw(video, style)
     cx, cy = width * 0.5, height * 0.5
     return _warp(video, style, cos, sin, cx - cos * cx - sin * cy, -sin, cos, cy + sin * cx - cos * cy)
 

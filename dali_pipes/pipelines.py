@@ -47,7 +47,8 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     if device == "gpu":
         video = video.gpu()
     if augment is not None:
-        video = apply_ops(video, *(inputs[name] for name in ("op_ids", "levels", "signs")), **augment.graph_options())
+        video = apply_ops(video, *(inputs[name] for name in ("op_ids", "levels", "signs")), size_hw=(side_px, side_px),
+                          **augment.graph_options())  # fmt: skip
     return normalise(video, inputs["flip"])
 
 

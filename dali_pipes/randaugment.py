@@ -100,6 +100,7 @@ def apply_ops(
     interpolation: str = "nearest",
     fill: float = 0.0,
     translate_max_px: float = 100.0,
+    size_hw: tuple[int, int] | None = None,
 ):
     """DALI graph function: apply N given operations, one after the other.
 
@@ -115,12 +116,13 @@ def apply_ops(
         interpolation: ``nearest`` or ``linear``, of geometric operations.
         fill: grey level outside the frame.
         translate_max_px: translation at level 30, in pixels.
+        size_hw: height and width of all frames, if known; old versions of DALI need it on the GPU.
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
     """
     choose("range table", ranges, RANGE_TABLES)
-    style = Style(interpolation, fill)
+    style = Style(interpolation, fill, size_hw)
     op_ids = fn.reshape(op_ids, shape=[n])
     table = list(OPS.values())
     for i in range(n):
@@ -147,6 +149,7 @@ def rand_augment_t(
     interpolation: str = "nearest",
     fill: float = 0.0,
     translate_max_px: float = 100.0,
+    size_hw: tuple[int, int] | None = None,
     seed: int | None = None,
 ):
     """DALI graph function: RandAugment-T with DALI's own random operators.
@@ -156,6 +159,7 @@ def rand_augment_t(
     Args:
         video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU, with F = ``num_frames``.
         num_frames: F.
+        size_hw: as :func:`apply_ops`.
         seed: makes the draws reproducible; without it they follow the pipeline's seed.
 
     Returns:
@@ -164,7 +168,8 @@ def rand_augment_t(
     policy = RandAugmentT(n=n, m=m, schedule=schedule, ranges=ranges, interpolation=interpolation, fill=fill,
                           translate_max_px=translate_max_px)  # fmt: skip
     # Random operators given equal seeds draw correlated numbers, so each gets its own.
-    seeds = iter([None] * 99 if seed is None else np.random.SeedSequence(seed).generate_state(99) % 2**31)
+    draws = 1 + 5 * n
+    seeds = iter([None] * draws if seed is None else np.random.SeedSequence(seed).generate_state(draws) % 2**31)
 
     def uniform(low, high):
         return low + (high - low) * fn.random.uniform(range=[0.0, 1.0], **_seed(next(seeds)))
@@ -184,7 +189,8 @@ def rand_augment_t(
         op_ids.append(fn.random.uniform(values=list(range(len(OPS))), dtype=types.INT32, **_seed(next(seeds))))
         levels.append(start + (end - start) * types.Constant(time))
         signs.append(coin() * 2.0 - 1.0)
-    return apply_ops(video, fn.stack(*op_ids), fn.stack(*levels), fn.stack(*signs), **policy.graph_options())
+    drawn = fn.stack(*op_ids), fn.stack(*levels), fn.stack(*signs)
+    return apply_ops(video, *drawn, size_hw=size_hw, **policy.graph_options())
 
 
 def _seed(seed) -> dict:
@@ -202,7 +208,12 @@ def _clip_pipeline(device: str, **options):
         return apply_ops(video.gpu() if device == "gpu" else video, *inputs, **options)
 
     built = pipeline()
-    built.build()
+    try:
+        built.build()
+    except (RuntimeError, AssertionError) as error:
+        if device == "gpu":
+            raise InputError("device 'gpu' needs an NVIDIA GPU that DALI can use, there is none; choose cpu") from error
+        raise
     return built
 
 

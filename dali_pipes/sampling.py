@@ -163,6 +163,8 @@ class ClipSampler:
         low, high = self.side_range_px
         if not 0 < low <= high <= SHORT_SIDE_PX:
             raise InputError(f"side_range_px is {self.side_range_px}, it must rise within 0..{SHORT_SIDE_PX:g}")
+        if not self.training and self.augment is not None:
+            raise InputError("augment is for training clips, evaluation clips stay as they are: give augment=None")
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}, it must not be negative")
         if not len(self.videos):

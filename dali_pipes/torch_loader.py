@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from nvidia import dali
-from nvidia.dali import fn
 from nvidia.dali.plugin.pytorch import feed_ndarray
 
 from .errors import InputError, VideoError, choose
@@ -21,6 +20,7 @@ from .source import ClipSource, Schedule
 DECODERS = ("auto", "cpu", "gpu")
 PREFETCH_BATCHES = 2
 SHM_FOLDER = "/dev/shm"
+DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,13 @@ class VideoLoader:
         self.sampler = ClipSampler(videos=manifest.videos, **sampling)
         self.sampler.shard(rank, world_size)
         self.device = _torch_device(device)
-        self.decoder = choose_decoder(decoder, self.device)
+        self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self.epoch, self.step = start_epoch, start_step
         self._pipeline = None
+        if not 0 <= start_step < len(self):
+            raise InputError(f"start_step is {start_step}, an epoch has {len(self)} batches")
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -109,7 +111,7 @@ class VideoLoader:
             yield batch
 
     def close(self) -> None:
-        """End the workers and free the memory; iterating again starts them anew."""
+        """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         self._pipeline = None
 
     def _schedule(self) -> Schedule:
@@ -137,8 +139,7 @@ class VideoLoader:
             py_start_method="spawn",
             seed=0,
         )
-        with _clear_errors():
-            pipeline.build()
+        pipeline.build()
         return pipeline
 
     def bytes_per_batch(self) -> int:
@@ -149,13 +150,17 @@ class VideoLoader:
         return self.batch_size * frames * self.side_px**2 * 3
 
     def _next_batch(self) -> ClipBatch:
-        with _clear_errors():
+        try:
             clips, sample_ids = self._pipeline.run()
+        except Exception as error:  # DALI raises plain ones; a failed pipeline cannot go on
+            self.close()
+            raise _as_video_error(error) from None
         ids = torch.as_tensor(sample_ids.as_array().copy())
         real = ids[:, 1] >= 0
         clips_BCTHW = self._to_torch(clips)[: int(real.sum())]  # repeated samples stand last
-        videos_B = torch.tensor([self.sampler.video_of(epoch, sample) for epoch, sample in ids[real].tolist()])
-        labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()])
+        videos = [self.sampler.video_of(epoch, sample) for epoch, sample in ids[real].tolist()]
+        videos_B = torch.tensor(videos, dtype=torch.int64)
+        labels_B = torch.tensor([self.manifest.videos[video].label for video in videos], dtype=torch.int64)
         views = self.sampler.clips_per_video
         if views > 1:
             clips_BCTHW = clips_BCTHW.unflatten(2, (views, -1)).transpose(1, 2).flatten(0, 1)
@@ -188,7 +193,7 @@ def _torch_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_decoder(decoder: str, device: torch.device) -> str:
+def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> str:
     """``cpu`` or ``gpu``; ``auto`` is the GPU where hardware decoding is at hand.
 
     Raises:
@@ -198,18 +203,16 @@ def choose_decoder(decoder: str, device: torch.device) -> str:
     obstacle = None
     if device.type != "cuda":
         obstacle = f"device is {device.type}"
-    elif not (hasattr(fn.decoders, "video") or _decoder_takes_frames()):
+    elif tuple(map(int, dali.__version__.split(".")[:2])) < (1, 48):
         obstacle = f"it needs DALI 1.48 or newer, this is {dali.__version__}"
     elif not _loads("libnvcuvid.so.1"):
         obstacle = "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
+    else:
+        foreign = (video for video in manifest.videos if video.codec not in DALI_CODECS)
+        obstacle = next((f"{video.path} is {video.codec}, which DALI does not decode" for video in foreign), None)
     if decoder == "gpu" and obstacle:
         raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
     return "cpu" if decoder == "cpu" or obstacle else "gpu"
-
-
-def _decoder_takes_frames() -> bool:
-    experimental = getattr(fn.experimental.decoders, "video", None)
-    return experimental is not None and "frames" in (experimental.__doc__ or "") and dali.__version__ >= "1.48"
 
 
 def _loads(library: str) -> bool:
@@ -232,16 +235,7 @@ def check_shared_memory(bytes_per_batch: int, batches: int) -> None:
         )
 
 
-class _clear_errors:
-    """Turn the traceback that DALI brings from a worker into the VideoError that was raised there."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if error is None or isinstance(error, InputError):
-            return False
-        found = re.findall(r"VideoError: (.+)", str(error))
-        if found:
-            raise VideoError(found[-1]) from error
-        return False
+def _as_video_error(error: Exception) -> Exception:
+    """The VideoError that a worker raised, out of the traceback that DALI brings from there; else the error itself."""
+    found = re.findall(r"VideoError: (.+)", str(error))
+    return VideoError(found[-1]) if found and not isinstance(error, InputError) else error

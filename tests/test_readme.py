@@ -22,7 +22,16 @@ def test_the_example_runs_as_printed(tmp_path, class_folders):
 def test_ci_runs_the_readmes_test_command():
     commands = re.findall(r'^pip install -e "\.\[.+?\]" && .+$', README, flags=re.MULTILINE)
     assert len(commands) == 2 and commands[1].endswith("&& pytest")
-    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    # what .ci/run greps for
+    assert [line for line in README.splitlines() if re.search(r"^pip install .* && pytest$", line)] == commands[1:]
+    assert "grep -m 1 -E '^pip install .* && pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_without_dali_the_import_names_the_extras():
+    hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name, *a: None if 'nvidia' in name else real(name, *a); "
+    result = subprocess.run([sys.executable, "-c", hide + "import dali_pipes"], cwd=ROOT, capture_output=True, text=True)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: dali_pipes needs NVIDIA DALI") and "[cuda110] (driver 450 or newer)" in last
 
 
 def test_every_option_in_the_readme_exists():

@@ -1,9 +1,11 @@
-"""Checkpoints, written atomically: a crash never leaves half a file under the real name."""
+"""Files of a run: checkpoints are written atomically, and an earlier run's files are never overwritten."""
 
 import os
 from pathlib import Path
 
 import torch
+
+RUN_FILES = ("config.json", "train.csv", "val.csv", "metrics.csv", "curves.png", "last.pt", "best.pt")
 
 
 def save_checkpoint(path: Path, **state) -> None:
@@ -14,3 +16,16 @@ def save_checkpoint(path: Path, **state) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
+
+
+def set_aside(out: Path) -> Path | None:
+    """Move what an earlier run left in ``out`` into ``out/earlier-N``; returns that folder, or None if there was nothing."""
+    found = [out / name for name in RUN_FILES if (out / name).exists()]
+    if not found:
+        return None
+    number = next(n for n in range(1, 10**6) if not (out / f"earlier-{n}").exists())
+    target = out / f"earlier-{number}"
+    target.mkdir()
+    for path in found:
+        path.rename(target / path.name)
+    return target

@@ -57,6 +57,9 @@ class Config:
                 choose(flag(item.name), value, choices)
             if at_least is not None and value < at_least:
                 raise InputError(f"{flag(item.name)} is {value}, it must be at least {at_least}")
+        for name in ("data", "out"):
+            if not getattr(self, name):
+                raise InputError(f"{flag(name)} is empty, it must name a folder or file")
         check_level(self.randaug_m)
         if self.frames % 16:
             raise InputError(f"--frames is {self.frames}, SlowFast needs a multiple of 16")
@@ -100,9 +103,9 @@ def parse(arguments: list[str], has_gpu: bool) -> tuple[Config, str]:
         return replace(paper(), **given), "Preset paper: section 4.1."
     config = replace(small(), **given)
     return config, (
-        f"Preset small, as there is no GPU and no --data: {config.frames} frames of {config.crop}x{config.crop}, "
-        f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, {config.epochs} epochs of the demo data, "
-        "the same SlowFast-50."
+        f"Preset small, for the demo data without a GPU: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, RandAugment N={config.randaug_n} "
+        f"M={config.randaug_m:g}, dropout {config.dropout:g}, {config.eval_clips} test clips; the same SlowFast-50."
     )
 
 

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.datasets import find_splits
+from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
 
 from .config import AUGMENTATIONS, Config
@@ -20,7 +21,10 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     """Training and validation videos with the same classes, and what the user should know about them."""
     train_items, val_items, notes = _find(config)
     classes = sorted({label for _, label in train_items})
-    train, val = (_scan(items, classes, config) for items in (train_items, val_items))
+    if len(classes) < 2:
+        raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
+    train = _scan(train_items, classes)
+    val = train if val_items is train_items else _scan(val_items, classes)
     refused = train.refused | val.refused
     if refused:
         files = {path for path, _ in train_items + val_items}
@@ -31,16 +35,14 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
 
 def _find(config: Config):
     source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
-    if config.val_data:
-        return find_videos(source), find_videos(config.val_data), []
     folders = find_splits(source)
-    if folders:
-        return find_videos(folders["train"]), find_videos(folders["val"]), []
+    if folders or config.val_data:
+        return find_videos(folders.get("train", source)), find_videos(config.val_data or folders["val"]), []
     items = find_videos(source)
     return items, items, [NO_VALIDATION]
 
 
-def _scan(items, classes, config: Config) -> Manifest:
+def _scan(items, classes) -> Manifest:
     def progress(results, total):
         return tqdm(results, total=total, desc="checking videos", unit="file", mininterval=1)
 

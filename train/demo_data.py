@@ -88,9 +88,9 @@ def make_frames(motion: str, rng: np.random.Generator):
     background, (colours, mask) = _texture(rng, HEIGHT, WIDTH) // 3, _shape_layer(rng)
     pivot = np.array([WIDTH, HEIGHT]) * rng.uniform(0.35, 0.65, 2)
     for t in range(len(time)):
-        # layer = R(turn) (pixel - pivot - (x, y)) / scale, in the middle one of the nine tiles
+        # layer = R(turn) (pixel - pivot - (x, y)) / scale; the pivot falls into the middle one of the nine tiles
         matrix = cv2.getRotationMatrix2D((0, 0), turn[t], 1 / scale[t])
-        matrix[:, 2] = (-matrix[:, :2] @ (pivot + (x[t], y[t]))) % TILE + TILE
+        matrix[:, 2] = -(matrix[:, :2] @ (x[t], y[t])) % TILE + TILE - matrix[:, :2] @ pivot
         warp = {"dsize": (WIDTH, HEIGHT), "flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP}
         yield cv2.copyTo(cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), background.copy())
 

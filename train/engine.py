@@ -28,22 +28,20 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
 class _Bar:
     """A progress bar that also measures the share of time spent waiting for data."""
 
-    def __init__(self, loader: VideoLoader, title: str):
-        self.loader, self.wait_s, self.clips, self.start = loader, 0.0, 0, time.perf_counter()
-        self.bar = tqdm(total=len(loader), desc=title, unit="step", leave=False, mininterval=1)
+    def __init__(self, loader: VideoLoader, title: str, steps: int):
+        self.loader, self.steps, self.wait_s, self.clips, self.start = loader, steps, 0.0, 0, time.perf_counter()
+        self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, mininterval=1)
 
     def __iter__(self):
-        batches, before = iter(self.loader), time.perf_counter()
-        while True:
-            before = time.perf_counter()
-            batch = next(batches, None)
-            self.wait_s += time.perf_counter() - before
-            if batch is None:
-                break
-            self.clips += len(batch)
-            yield batch
-            self.bar.update()
-        self.bar.close()
+        batches = iter(self.loader)
+        with self.bar:
+            for _ in range(self.steps):
+                before = time.perf_counter()
+                batch = next(batches)
+                self.wait_s += time.perf_counter() - before
+                self.clips += len(batch)
+                yield batch
+                self.bar.update()
 
     def rates(self) -> dict[str, float]:
         seconds = time.perf_counter() - self.start
@@ -54,10 +52,9 @@ def train_epoch(model, optimizer, loader: VideoLoader, config: Config, epoch: in
     """One pass over the training videos; returns the row of metrics."""
     model.train()
     loss_sum, correct, seen = 0.0, 0, 0
-    progress = _Bar(loader, f"epoch {epoch + 1}/{config.epochs}")
-    for step, batch in enumerate(progress, start=epoch * len(loader)):
-        if step >= total_steps:
-            break
+    first_step = epoch * len(loader)
+    progress = _Bar(loader, f"epoch {epoch + 1}/{config.epochs}", min(len(loader), total_steps - first_step))
+    for step, batch in enumerate(progress, start=first_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, total_steps)
         logits_BK = model(batch.clips_BCTHW)
@@ -86,7 +83,7 @@ def evaluate(model, loader: VideoLoader) -> dict[str, float]:
     """Softmax averaged over the clips of each video; loss, top-1 and top-5 over all videos (paper section 4.1)."""
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    for batch in _Bar(loader, "evaluating"):
+    for batch in _Bar(loader, "evaluating", len(loader)):
         scores.add(model(batch.clips_BCTHW), batch.labels_B, batch.videos_B)
     return scores.summary()
 

@@ -5,6 +5,7 @@ Kept light to import: the loader's worker processes import this file again.
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -20,12 +21,16 @@ def main(arguments: list[str]) -> int:
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
 def run(arguments: list[str]) -> None:
     import torch
 
+    from train.checkpoint import set_aside
     from train.config import parse
     from train.data import FAST_STRIDE, load_manifests, make_loaders
     from train.engine import fit
@@ -36,13 +41,15 @@ def run(arguments: list[str]) -> None:
     print(preset)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    config.save(out / "config.json")
     train_videos, val_videos, notes = load_manifests(config)
-    for note in notes:
-        print(note)
+    train_loader, val_loader = make_loaders(config, train_videos, val_videos)
+    earlier = set_aside(out)
+    config = replace(config, device=str(train_loader.device), decoder=train_loader.decoder)
+    config.save(out / "config.json")
     train_videos.save(out / "train.csv")
     val_videos.save(out / "val.csv")
-    train_loader, val_loader = make_loaders(config, train_videos, val_videos)
+    for note in notes + [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier):
+        print(note)
     print(
         f"{len(train_videos)} training and {len(val_videos)} validation videos of {len(train_videos.classes)} classes; "
         f"{config.aug}; training on {train_loader.device}, decoding on {train_loader.decoder}; results in {out}"

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from dali_pipes import OPS, RandAugmentT, augment_clip, find_videos, scan_videos
 from dali_pipes.decode import decode_frames
-from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless
+from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write_video
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,8 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
     from dali_pipes import VideoLoader
 
     for number in range(5):
-        write_lossless(tmp_path / "a" / f"{number}.mp4", 40 + number, (192, 256), codec="libx264", qp=4)
+        planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(40 + number, 192, 256, number)]
+        write_video(tmp_path / "a" / f"{number}.mp4", planes, (192, 256), codec="libx264", qp=4)
     manifest = scan_videos(find_videos(tmp_path))
     options = {"batch_size": 4, "num_frames": 32, "augment": RandAugmentT(), "seed": 2}
     loaders = VideoLoader(manifest, device="cpu", **options), VideoLoader(manifest, device="cuda", decoder=decoder, **options)
@@ -84,7 +86,7 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
         for cpu, gpu in zip(*loaders, strict=True):
             assert gpu.clips_BCTHW.is_cuda and gpu.labels_B.is_cuda and cpu.videos_B.equal(gpu.videos_B)
             difference = (cpu.clips_BCTHW - gpu.clips_BCTHW.cpu()).abs() * 128
-            assert difference.median() <= (1 if decoder == "cpu" else 3)
+            assert difference.mean() < (1 if decoder == "cpu" else 5)
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "gpu"])

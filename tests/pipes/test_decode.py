@@ -137,7 +137,7 @@ def test_real_clips_equal_a_sequential_decode(shared_clips):
 
 
 @pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
-@pytest.mark.parametrize("side_px", [32, 56])
+@pytest.mark.parametrize("side_px", [40, 96, 112])
 def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
     from dali_pipes import ClipSampler, RandAugmentT, scan_videos
@@ -145,8 +145,8 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     from dali_pipes.source import ClipSource, Schedule
     from tests.videos import natural_clip
 
-    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 96, 128)]
-    path = write_video(tmp_path / "video.webm", planes, (96, 128), codec="libvpx-vp9", gop=15, crf=4, b=0)
+    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]
+    path = write_video(tmp_path / "video.webm", planes, (160, 224), codec="libvpx-vp9", gop=15, crf=4, b=0)
     videos = scan_videos([(str(path), 0)] * 1).videos * 4
     sampler = ClipSampler(videos=videos, num_frames=16, augment=RandAugmentT(translate_max_px=20), seed=3)
     clips = {}
@@ -158,7 +158,6 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
         output, sample_ids = pipeline.run()
         clips[decoder] = np.array(output.as_tensor())
         assert sample_ids.as_array()[:, 1].tolist() == [0, 1, 2, 3]
-    difference = np.abs(clips["pyav"] - clips["cpu"]) * 128
-    assert clips["cpu"].shape == (4, 3, 16, side_px, side_px) and np.median(difference) <= 2
-    plain = np.abs(clips["pyav"] - clips["cpu"][::-1]) * 128
-    assert np.median(plain) > 10  # other clips differ by far more
+    difference, other = (np.abs(clips["pyav"] - clips["cpu"][order]) * 128 for order in ([0, 1, 2, 3], [3, 2, 1, 0]))
+    assert clips["cpu"].shape == (4, 3, 16, side_px, side_px)
+    assert difference.mean() < 3 and np.quantile(difference, 0.95) < 8 and other.mean() > 20

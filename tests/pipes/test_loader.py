@@ -136,8 +136,19 @@ def test_a_video_that_breaks_while_training_is_named(tmp_path):
     manifest = scan_videos([(str(path), "a")])
     path.write_text("no longer a video")
     for workers in (0, 1):
-        with pytest.raises(VideoError, match=r"good.avi: cannot be read as video"):
-            next(iter(VideoLoader(manifest, workers=workers, batch_size=1, **OPTIONS)))
+        loader = VideoLoader(manifest, workers=workers, batch_size=1, **OPTIONS)
+        for _ in range(2):  # trying again does not pass over it unseen
+            with pytest.raises(VideoError, match=r"good.avi: cannot be read as video"):
+                next(iter(loader))
+
+
+def test_more_processes_than_videos(manifest):
+    seen = []
+    for rank in range(7):
+        for batch in VideoLoader(manifest, workers=0, batch_size=1, rank=rank, world_size=7, **OPTIONS):
+            assert len(batch) == len(batch.clips_BCTHW) and batch.labels_B.dtype == batch.videos_B.dtype == torch.int64
+            seen += batch.videos_B.tolist()
+    assert sorted(seen) == list(range(5))
 
 
 def test_shared_memory_that_is_too_small(manifest, monkeypatch):
@@ -162,6 +173,8 @@ def test_shared_memory_is_given_back(manifest):
         ({"decoder": "nvdec"}, "unknown decoder 'nvdec': choose one of auto, cpu, gpu"),
         ({"decoder": "gpu"}, "decoder 'gpu' cannot be used: device is cpu"),
         ({"rank": 2, "world_size": 2}, "rank 2 does not exist among 2 processes"),
+        ({"start_step": 1}, "start_step is 1, an epoch has 1 batches"),
+        ({"training": False, "augment": RandAugmentT()}, "augment is for training clips"),
     ],
 )
 def test_wrong_options(manifest, options, message):

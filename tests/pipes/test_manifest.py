@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from dali_pipes import InputError, Manifest, find_videos, scan_videos
@@ -68,6 +69,32 @@ def test_labels(class_folders):
         scan_videos([(paths[0], "c")], classes=["a", "b"])
 
 
+def test_contradictory_labels(class_folders):
+    path = find_videos(class_folders)[0][0]
+    assert len(scan_videos([(path, "a"), (path, "a"), (path, "a")])) == 1
+    with pytest.raises(InputError, match="left0.avi: has two labels, a and b"):
+        scan_videos([(path, "a"), (path, "b")])
+    with pytest.raises(InputError, match="class names or indices, not both: 1 stands among names"):
+        scan_videos([(path, "a"), ("other.avi", np.int64(1))])
+    with pytest.raises(InputError, match="the label is None"):
+        scan_videos([(path, None)])
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
+    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: the probes cannot be kept"):
+        assert len(scan_videos(find_videos(class_folders), cache="/proc/nowhere/x.csv")) == 5
+
+
+@pytest.mark.parametrize("name", ["with space.avi", "ünïcödé.avi", "12:30.avi", "new\nline.avi", "a,b.avi"])
+def test_awkward_names(tmp_path, name, monkeypatch):
+    write_lossless(tmp_path / "a" / name, 4)
+    monkeypatch.chdir(tmp_path)
+    manifest = scan_videos(find_videos("."))
+    assert manifest.videos[0].num_frames == 4
+    manifest.save("manifest.csv")
+    assert Manifest.load("manifest.csv") == manifest
+
+
 def test_csv(tmp_path, class_folders):
     paths = [path for path, _ in find_videos(class_folders)]
     csv = tmp_path / "list.csv"
@@ -77,6 +104,9 @@ def test_csv(tmp_path, class_folders):
     assert len(scan_videos(found)) == 2
     csv.write_text("file,class\nx,y\n")
     with pytest.raises(InputError, match="needs the columns path,label in its first line, it has file,class"):
+        find_videos(csv)
+    csv.write_text("path,label\na,b.avi,x\n")
+    with pytest.raises(InputError, match="line 2: has more than 2 fields"):
         find_videos(csv)
     csv.write_text("path,label\nx.avi,\n")
     with pytest.raises(InputError, match="line 2: needs a path and a label"):

@@ -56,6 +56,16 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
     assert "8 training and 4 validation videos of 2 classes" in result.stdout and "Traceback" not in result.stderr
 
 
+def test_an_earlier_run_is_kept(split_videos, tmp_path):
+    for seed in (1, 2, 3):
+        run("--data", split_videos, *TINY, "--seed", seed, "--max-steps", 1, "--out", tmp_path)
+    configs = [tmp_path / folder / "config.json" for folder in ("earlier-1", "earlier-2", ".")]
+    assert [json.loads(path.read_text())["seed"] for path in configs] == [1, 2, 3]
+    assert json.loads(configs[2].read_text())["device"] == "cpu"  # resolved, not auto
+    run("--data", tmp_path / "missing", "--out", tmp_path, expect=2)
+    assert (tmp_path / "last.pt").exists() and not (tmp_path / "earlier-3").exists()
+
+
 def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
     losses = []
     for name, options in (("a", ["--workers", 2]), ("b", ["--workers", 0]), ("c", ["--seed", 1])):
@@ -89,15 +99,19 @@ def test_bad_videos_are_named_and_left_out(split_videos, tmp_path):
 
 
 def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
-    for name in ("nothing", "text/a", "zero/a"):
+    for name in ("nothing", "text/a", "text/b", "zero/a", "zero/b", "one/a"):
         (folder / name).mkdir(parents=True)
-    (folder / "text" / "a" / "text.avi").write_text("this is not a video")
-    (folder / "zero" / "a" / "zero.avi").touch()
+    for label in "ab":
+        (folder / "text" / label / "text.avi").write_text("this is not a video")
+        (folder / "zero" / label / "zero.avi").touch()
+    (folder / "one" / "a" / "any.avi").touch()
     return {
         "missing folder": (["--data", folder / "missing"], "missing: no such folder or file"),
         "empty folder": (["--data", folder / "nothing"], "nothing: holds no videos"),
         "a text file named .avi": (["--data", folder / "text"], "text.avi: cannot be read as video"),
         "zero-length file": (["--data", folder / "zero"], "zero.avi: is empty (0 bytes)"),
+        "one class": (["--data", folder / "one"], "holds the one class 'a', training needs at least two"),
+        "no --data": (["--data", ""], "--data is empty"),
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
         "unknown option": (["--colour"], "unrecognized arguments: --colour"),
         "no GPU": (["--device", "cuda:99"], "device 'cuda:99'") if not torch.cuda.is_available() else (["--device", "x"], "device 'x'"),
