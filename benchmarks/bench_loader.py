@@ -257,7 +257,8 @@ def machine() -> dict:
     import nvidia.dali
     import torch
 
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cpu": model, "cores": os.cpu_count(), "gpu": gpu, "python": platform.python_version(),
             "torch": torch.__version__, "dali": nvidia.dali.__version__}  # fmt: skip
@@ -296,8 +297,22 @@ def main():
     results = {name: [] for name in names}
     for _ in range(options.repeats):
         for name in names:
-            command = [sys.executable, __file__, "--measure", name, "--data", options.data, "--device", options.device,
-                       "--seconds", options.seconds, "--batch-size", options.batch_size, "--workers", options.workers]
+            command = [
+                sys.executable,
+                __file__,
+                "--measure",
+                name,
+                "--data",
+                options.data,
+                "--device",
+                options.device,
+                "--seconds",
+                options.seconds,
+                "--batch-size",
+                options.batch_size,
+                "--workers",
+                options.workers,
+            ]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
             if not lines:

@@ -6,7 +6,6 @@ The public names below are imported on first use, so that ``import dali_pipes`` 
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
     raise ImportError(
@@ -35,17 +34,7 @@ _HOME_OF = {
     "VideoError": "errors",
 }
 __all__ = sorted(_HOME_OF)
-from .version import __version__  # noqa: E402
-
-if TYPE_CHECKING:
-    from .datasets import find_videos
-    from .errors import InputError, VideoError
-    from .magnitude import SCHEDULES, schedule_levels
-    from .manifest import Manifest, VideoInfo, scan_videos
-    from .ops import OPS
-    from .randaugment import RandAugmentT, apply_ops, augment_clip, rand_augment_t
-    from .sampling import ClipPlan, ClipSampler
-    from .torch_loader import ClipBatch, VideoLoader
+from .version import __version__ as __version__  # noqa: E402
 
 
 def __getattr__(name: str):

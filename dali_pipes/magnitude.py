@@ -5,7 +5,7 @@ A level is a point on the 0..30 scale of RandAugment; a schedule draws one level
 
 import numpy as np
 
-from .errors import InputError, choose
+from .errors import InputError, check_known
 
 MAX_LEVEL = 30.0
 
@@ -39,7 +39,7 @@ SCHEDULES = {
 
 def resolve_schedule(schedule: str, rng: np.random.Generator) -> str:
     """Settle what a whole clip shares: ``mix`` is ``spatial`` or ``temporal+`` with equal chance, others stay."""
-    choose("schedule", schedule, SCHEDULES)
+    check_known("schedule", schedule, SCHEDULES)
     return ("spatial", "temporal+")[rng.integers(2)] if schedule == "mix" else schedule
 
 
@@ -65,7 +65,7 @@ def schedule_levels(schedule: str, m: float, num_frames: int, rng: np.random.Gen
 
     Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
     """
-    choose("schedule", schedule, SCHEDULES)
+    check_known("schedule", schedule, SCHEDULES)
     check_level(m)
     if num_frames < 1:
         raise InputError(f"num_frames is {num_frames}, it must be at least 1")

@@ -15,7 +15,7 @@ from math import pi
 from nvidia import dali
 from nvidia.dali import fn, math, types
 
-from .errors import InputError, choose
+from .errors import InputError, check_known
 from .magnitude import MAX_LEVEL
 
 RANGE_TABLES = ("paper", "monotonic")
@@ -49,7 +49,7 @@ class Style:
     size_hw: tuple[int, int] | None = None
 
     def __post_init__(self):
-        choose("interpolation", self.interpolation, INTERPOLATIONS)
+        check_known("interpolation", self.interpolation, INTERPOLATIONS)
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Op:
     unit: str = ""
     ranges: dict[str, Range] | None = None
 
-    def range(self, table: str, translate_max_px: float = 100.0) -> Range | None:
-        """The range in a table; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
-        choose("range table", table, RANGE_TABLES)
+    def range_in(self, table: str, translate_max_px: float = 100.0) -> Range | None:
+        """The range in a table, None without a magnitude; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
+        check_known("range table", table, RANGE_TABLES)
         if not self.ranges:
             return None
         if self.unit == "pixels":

@@ -11,15 +11,15 @@ Fig. 2 returns one video per operation; that is a slip of the paper, the operati
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from nvidia.dali import fn, math, pipeline_def, types
+from nvidia.dali import fn, pipeline_def, types
 
-from .errors import InputError, choose
+from .errors import InputError, check_known
 from .magnitude import MAX_LEVEL, SCHEDULES, check_level, resolve_schedule, schedule_levels
-from .ops import OPS, RANGE_TABLES, Style
+from .ops import OPS, RANGE_TABLES, Op, Range, Style
 
 
 class DrawnOps(NamedTuple):
@@ -53,8 +53,8 @@ class RandAugmentT:
         if self.n < 1:
             raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n}")
         check_level(self.m)
-        choose("schedule", self.schedule, SCHEDULES)
-        choose("range table", self.ranges, RANGE_TABLES)
+        check_known("schedule", self.schedule, SCHEDULES)
+        check_known("range table", self.ranges, RANGE_TABLES)
         Style(self.interpolation, self.fill)
 
     def sample(self, rng: np.random.Generator, num_frames: int) -> DrawnOps:
@@ -71,21 +71,20 @@ class RandAugmentT:
         return {name: getattr(self, name) for name in names}
 
 
-def _apply_one(video, op, level, sign, ranges, style, translate_max_px):
-    range_ = op.range(ranges, translate_max_px)
+def _apply_op(video, op: Op, range_: Range | None, level, sign, style: Style):
     return op.graph(video, None if range_ is None else range_.value(level, sign), style)
 
 
-def _select(video, op_id, ops, level, sign, ranges, style, translate_max_px):
-    """Apply ``ops[op_id]``: a binary tree of conditionals, so that each clip meets 4 of them and not 14."""
-    if len(ops) == 1:
-        selected = _apply_one(video, ops[0], level, sign, ranges, style, translate_max_px)
+def _select(video, index, branches):
+    """``branches[index](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 14."""
+    if len(branches) == 1:
+        selected = branches[0](video)
     else:
-        half = len(ops) // 2
-        if op_id < half:
-            selected = _select(video, op_id, ops[:half], level, sign, ranges, style, translate_max_px)
+        half = len(branches) // 2
+        if index < half:
+            selected = _select(video, index, branches[:half])
         else:
-            selected = _select(video, op_id - half, ops[half:], level, sign, ranges, style, translate_max_px)
+            selected = _select(video, index - half, branches[half:])
     return selected
 
 
@@ -121,12 +120,22 @@ def apply_ops(
     Returns:
         (F, H, W, 3) uint8 on the video's device.
     """
-    choose("range table", ranges, RANGE_TABLES)
+    check_known("range table", ranges, RANGE_TABLES)
     style = Style(interpolation, fill, size_hw)
     op_ids = fn.reshape(op_ids, shape=[n])
-    table = list(OPS.values())
     for i in range(n):
-        video = _select(video, op_ids[i], table, levels[i], signs[i], ranges, style, translate_max_px)
+        branches = [
+            partial(
+                _apply_op,
+                op=op,
+                range_=op.range_in(ranges, translate_max_px),
+                level=levels[i],
+                sign=signs[i],
+                style=style,
+            )
+            for op in OPS.values()
+        ]
+        video = _select(video, op_ids[i], branches)
     return video
 
 
@@ -245,17 +254,19 @@ def augment_clip(
     Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
     counter-clockwise and leaves the first as it is.
     """
-    choose("device", device, ("cpu", "gpu"))
+    check_known("device", device, ("cpu", "gpu"))
     frames = np.ascontiguousarray(frames_FHWC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InputError(f"frames_FHWC must be non-empty (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
     for name in ops:
-        choose("operation", name, OPS)
+        check_known("operation", name, OPS)
     if not len(ops):
         return frames.copy()
     levels_NF = np.asarray(levels, np.float32)
     if levels_NF.shape != (len(ops), len(frames)):
-        raise InputError(f"levels must have shape {(len(ops), len(frames))} (operations, frames), got {levels_NF.shape}")
+        raise InputError(
+            f"levels must have shape {(len(ops), len(frames))} (operations, frames), got {levels_NF.shape}"
+        )
     if not ((levels_NF >= 0) & (levels_NF <= MAX_LEVEL)).all():
         raise InputError(f"levels must lie between 0 and {MAX_LEVEL:g}, got {levels_NF.min():g} to {levels_NF.max():g}")
     signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)

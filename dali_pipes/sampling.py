@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .errors import InputError, choose
+from .errors import InputError, check_known
 
 SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
@@ -151,8 +151,8 @@ class ClipSampler:
     seed: int = 0
 
     def __post_init__(self):
-        choose("crop mode", self.crop_mode, CROP_MODES)
-        choose("way to fill short videos", self.short, SHORT_VIDEOS)
+        check_known("crop mode", self.crop_mode, CROP_MODES)
+        check_known("way to fill short videos", self.short, SHORT_VIDEOS)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")

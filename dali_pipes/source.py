@@ -12,7 +12,6 @@ from .errors import VideoError
 from .sampling import ClipPlan, ClipSampler
 
 
-
 @dataclass(frozen=True)
 class Schedule:
     """Which sample stands where in the endless stream of one process's batches.

@@ -11,7 +11,7 @@ import torch
 from nvidia import dali
 from nvidia.dali.plugin.pytorch import feed_ndarray
 
-from .errors import InputError, VideoError, choose
+from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
 from .pipelines import clip_pipeline
 from .sampling import ClipSampler
@@ -199,7 +199,7 @@ def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> st
     Raises:
         InputError: the GPU was asked for and cannot decode; says why.
     """
-    choose("decoder", decoder, DECODERS)
+    check_known("decoder", decoder, DECODERS)
     obstacle = None
     if device.type != "cuda":
         obstacle = f"device is {device.type}"

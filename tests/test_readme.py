@@ -1,9 +1,12 @@
 """The README's example runs as printed, and its commands are the ones CI uses."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,9 +32,32 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_without_dali_the_import_names_the_extras():
     hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name, *a: None if 'nvidia' in name else real(name, *a); "
-    result = subprocess.run([sys.executable, "-c", hide + "import dali_pipes"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", hide + "import dali_pipes"], cwd=ROOT, capture_output=True, text=True
+    )
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: dali_pipes needs NVIDIA DALI") and "[cuda110] (driver 450 or newer)" in last
+
+
+def test_the_gpu_suite_says_that_there_is_no_gpu():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: run benchmarks/gpu_suite.sh itself")
+    result = subprocess.run(["bash", str(ROOT / "benchmarks" / "gpu_suite.sh")], capture_output=True, text=True)
+    assert result.returncode == 3 and result.stderr.strip().startswith("gpu_suite: PyTorch sees no CUDA device")
+
+
+def test_gpu_tests_fail_where_a_gpu_is_demanded():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    command = [sys.executable, "-m", "pytest", "tests/gpu", "-k", "identity and noise", "-p", "no:cacheprovider"]
+    for demanded, expect in (("1", 1), ("0", 0)):
+        environment = os.environ | {"FAIL_WITHOUT_GPU": demanded}
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert result.returncode == expect, result.stdout[-2000:]
 
 
 def test_every_option_in_the_readme_exists():

@@ -6,12 +6,11 @@ import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from dali_pipes.errors import InputError, choose
+from dali_pipes.errors import InputError, check_known
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
 
-# --aug -> schedule it stands for; None takes --schedule
-AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": None}
+AUGMENTATIONS = ("none", "randaug", "randaug_t")
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
 
@@ -26,7 +25,7 @@ class Config:
 
     data: str = option("demo", "folder of class folders (or of train/ and val/ with them), a .csv, or demo")
     val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
-    aug: str = option("randaug_t", "data augmentation", choices=tuple(AUGMENTATIONS))
+    aug: str = option("randaug_t", "data augmentation", choices=AUGMENTATIONS)
     schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
     randaug_n: int = option(2, "operations per clip", at_least=1)
     randaug_m: float = option(10.0, "RandAugment level, 0 to 30")
@@ -54,7 +53,7 @@ class Config:
         for item in fields(self):
             value, at_least, choices = getattr(self, item.name), item.metadata["at_least"], item.metadata["choices"]
             if choices:
-                choose(flag(item.name), value, choices)
+                check_known(flag(item.name), value, choices)
             if at_least is not None and value < at_least:
                 raise InputError(f"{flag(item.name)} is {value}, it must be at least {at_least}")
         for name in ("data", "out"):
@@ -98,6 +97,9 @@ def parse(arguments: list[str], has_gpu: bool) -> tuple[Config, str]:
         InputError: an option or value is wrong.
     """
     given = vars(_parser().parse_args(arguments))
+    aug = given.get("aug", Config.aug)
+    if "schedule" in given and aug != "randaug_t":
+        raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
     use_small = given.get("data", "demo") == "demo" and (not has_gpu or given.get("device") == "cpu")
     if not use_small:
         return replace(paper(), **given), "Preset paper: section 4.1."

@@ -9,7 +9,7 @@ from dali_pipes.datasets import find_splits
 from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
 
-from .config import AUGMENTATIONS, Config
+from .config import Config
 from .demo_data import demo_folder
 
 FAST_STRIDE = 2  # SlowFast's fast path sees every 2nd frame of the window: the others are not even decoded
@@ -77,6 +77,6 @@ def _augmentation(config: Config) -> RandAugmentT | None:
     return RandAugmentT(
         n=config.randaug_n,
         m=config.randaug_m,
-        schedule=AUGMENTATIONS[config.aug] or config.schedule,
+        schedule="spatial" if config.aug == "randaug" else config.schedule,
         translate_max_px=config.translate_max_px,
     )

@@ -92,7 +92,9 @@ def make_frames(motion: str, rng: np.random.Generator):
         matrix = cv2.getRotationMatrix2D((0, 0), turn[t], 1 / scale[t])
         matrix[:, 2] = -(matrix[:, :2] @ (x[t], y[t])) % TILE + TILE - matrix[:, :2] @ pivot
         warp = {"dsize": (WIDTH, HEIGHT), "flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP}
-        yield cv2.copyTo(cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), background.copy())
+        yield cv2.copyTo(
+            cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), background.copy()
+        )
 
 
 def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> None:

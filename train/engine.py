@@ -74,7 +74,11 @@ def train_epoch(model, optimizer, loader: VideoLoader, config: Config, epoch: in
             f"loss {loss_sum / seen:.3f}, top-1 {100 * correct / seen:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
             f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
         )
-    learning = {"train_loss": loss_sum / seen, "train_top1": 100 * correct / seen, "lr": optimizer.param_groups[0]["lr"]}
+    learning = {
+        "train_loss": loss_sum / seen,
+        "train_top1": 100 * correct / seen,
+        "lr": optimizer.param_groups[0]["lr"],
+    }
     return {"epoch": epoch + 1, **learning, **progress.rates()}
 
 
@@ -115,7 +119,9 @@ def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Confi
 
 
 def _line(row: dict, config: Config) -> str:
-    shown = f"epoch {row['epoch']:3}/{config.epochs}  loss {row['train_loss']:.4f}  train top-1 {row['train_top1']:5.1f} %"
+    shown = (
+        f"epoch {row['epoch']:3}/{config.epochs}  loss {row['train_loss']:.4f}  train top-1 {row['train_top1']:5.1f} %"
+    )
     if "val_top1" in row:
         shown += f"  val top-1 {row['val_top1']:5.1f} %  top-5 {row['val_top5']:5.1f} %"
     return f"{shown}  {row['clips_per_s']:.1f} clips/s  waiting for data {100 * row['data_wait_fraction']:.0f} %"

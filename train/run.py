@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> None:
 
     from train.checkpoint import set_aside
     from train.config import parse
-    from train.data import FAST_STRIDE, load_manifests, make_loaders
+    from train.data import load_manifests, make_loaders
     from train.engine import fit
     from train.slowfast import slowfast50
 
@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> None:
         f"{config.aug}; training on {train_loader.device}, decoding on {train_loader.decoder}; results in {out}"
     )
     torch.manual_seed(config.seed)
+    # fast_stride=1: the loaders leave out every 2nd frame already
     model = slowfast50(len(train_videos.classes), fast_stride=1, dropout=config.dropout).to(train_loader.device)
     rows = fit(model, train_loader, val_loader, config)
     best = max(rows, key=lambda row: row.get("val_top1", -1))

@@ -92,7 +92,9 @@ class SlowFast(nn.Module):
 
     def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
         if clips_BCTHW.shape[2] % self.slow_stride:
-            raise InputError(f"clips have {clips_BCTHW.shape[2]} frames, SlowFast needs a multiple of {self.slow_stride}")
+            raise InputError(
+                f"clips have {clips_BCTHW.shape[2]} frames, SlowFast needs a multiple of {self.slow_stride}"
+            )
         slow, fast = clips_BCTHW[:, :, :: self.slow_stride], clips_BCTHW[:, :, :: self.fast_stride]
         for stage, (slow_stage, fast_stage) in enumerate(zip(self.slow, self.fast, strict=True)):
             slow, fast = slow_stage(slow), fast_stage(fast)

@@ -81,7 +81,10 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
         write_video(tmp_path / "a" / f"{number}.mp4", planes, (192, 256), codec="libx264", qp=4)
     manifest = scan_videos(find_videos(tmp_path))
     options = {"batch_size": 4, "num_frames": 32, "augment": RandAugmentT(), "seed": 2}
-    loaders = VideoLoader(manifest, device="cpu", **options), VideoLoader(manifest, device="cuda", decoder=decoder, **options)
+    loaders = (
+        VideoLoader(manifest, device="cpu", **options),
+        VideoLoader(manifest, device="cuda", decoder=decoder, **options),
+    )
     for _ in range(2):
         for cpu, gpu in zip(*loaders, strict=True):
             assert gpu.clips_BCTHW.is_cuda and gpu.labels_B.is_cuda and cpu.videos_B.equal(gpu.videos_B)
@@ -94,9 +97,22 @@ def test_a_short_training(tmp_path, decoder):
     for split, count in (("train", 6), ("val", 2)):
         for label, length in (("dark", 18), ("bright", 70)):
             for number in range(count):
-                write_lossless(tmp_path / split / label / f"{number}.mp4", length + number, (192, 256), codec="libx264", qp=4)
-    options = "--frames 32 --crop 112 --batch-size 4 --eval-clips 2 --epochs 3 --lr 1e-3 --device cuda --workers 2".split()
-    command = [sys.executable, ROOT / "train" / "run.py", "--data", tmp_path, "--decoder", decoder, "--out", tmp_path / "out"]
+                write_lossless(
+                    tmp_path / split / label / f"{number}.mp4", length + number, (192, 256), codec="libx264", qp=4
+                )
+    options = (
+        "--frames 32 --crop 112 --batch-size 4 --eval-clips 2 --epochs 3 --lr 1e-3 --device cuda --workers 2".split()
+    )
+    command = [
+        sys.executable,
+        ROOT / "train" / "run.py",
+        "--data",
+        tmp_path,
+        "--decoder",
+        decoder,
+        "--out",
+        tmp_path / "out",
+    ]
     result = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     with open(tmp_path / "out" / "metrics.csv") as file:

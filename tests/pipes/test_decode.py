@@ -11,7 +11,11 @@ from dali_pipes.decode import dali_decode, decode_frames
 from tests.videos import rgb_of, write_lossless, write_video
 
 # codec, container, options: intra only; B-frames and distant key frames; MPEG-4 with B-frames as UCF-101's
-CODECS = [("ffv1", "avi", {}), ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1}), ("libx264", "mp4", {"bf": 3, "qp": 1})]
+CODECS = [
+    ("ffv1", "avi", {}),
+    ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1}),
+    ("libx264", "mp4", {"bf": 3, "qp": 1}),
+]
 PLANS = [range(0, 40), [0], [39], [5, 6, 7], [30, 2, 2, 17, 39, 0], np.repeat(np.arange(10), 4)]
 
 
@@ -82,7 +86,9 @@ def test_another_size_than_expected(tmp_path):
         decode_frames(str(path), [0], size_hw=(240, 320))
 
 
-@pytest.mark.parametrize("content, reason", [(b"", "cannot be read as video"), (b"not a video\n" * 99, "cannot be read as video")])
+@pytest.mark.parametrize(
+    "content, reason", [(b"", "cannot be read as video"), (b"not a video\n" * 99, "cannot be read as video")]
+)
 def test_not_a_video(tmp_path, content, reason):
     path = tmp_path / "text.avi"
     path.write_bytes(content)

@@ -63,7 +63,9 @@ def test_equalize_flattens_the_histogram():
 def test_cascade_matches_pil():
     frames = CLIPS["natural"]
     ops = ["translate_x", "solarize", "shear_y", "posterize"]
-    levels = np.stack([levels_over_time(12, shape, len(frames)) for shape in ("rising", "falling", "rising", "constant")])
+    levels = np.stack(
+        [levels_over_time(12, shape, len(frames)) for shape in ("rising", "falling", "rising", "constant")]
+    )
     signs = [1, 1, -1, 1]
     np.testing.assert_array_equal(
         augment_clip(frames, ops, levels, signs), pil_ops.apply_to_clip(frames, ops, levels, signs)

@@ -15,10 +15,13 @@ def chi_square(counts, expected) -> float:
 
 
 def test_the_fourteen_operations():
-    assert NAMES == (
-        "identity auto_contrast equalize rotate solarize color posterize contrast brightness sharpness shear_x shear_y "
-        "translate_x translate_y"
-    ).split()
+    assert (
+        NAMES
+        == (
+            "identity auto_contrast equalize rotate solarize color posterize contrast brightness sharpness shear_x shear_y "
+            "translate_x translate_y"
+        ).split()
+    )
 
 
 def test_draws_are_uniform_and_independent():

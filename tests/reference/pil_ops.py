@@ -56,6 +56,8 @@ def apply_to_clip(frames_FHWC, ops, levels_NF, signs, ranges="paper", **style) -
     result = frames_FHWC
     for name, levels_F, sign in zip(ops, levels_NF, signs, strict=True):
         values = [value_of(name, float(level), sign, ranges) for level in levels_F]
-        images = [apply(name, Image.fromarray(frame), value, **style) for frame, value in zip(result, values, strict=True)]
+        images = [
+            apply(name, Image.fromarray(frame), value, **style) for frame, value in zip(result, values, strict=True)
+        ]
         result = np.stack([np.asarray(image) for image in images])
     return result

@@ -32,6 +32,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--frames", "40"], "--frames is 40, SlowFast needs a multiple of 16"),
         (["--randaug-m", "31"], "level is 31"),
         (["--lr", "-1"], "--lr is -1"),
+        (["--aug", "randaug", "--schedule", "mix"], "--schedule mix is for --aug randaug_t, not for --aug randaug"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
     ],
 )

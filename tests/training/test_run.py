@@ -83,7 +83,17 @@ def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
 def test_csv_with_its_own_validation_data(split_videos, tmp_path):
     lines = [f"{path},{path.parent.name}" for path in (split_videos / "train").rglob("*.avi")]
     (tmp_path / "train.csv").write_text("\n".join(["path,label", *lines]))
-    run("--data", tmp_path / "train.csv", "--val-data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path / "o")
+    run(
+        "--data",
+        tmp_path / "train.csv",
+        "--val-data",
+        split_videos / "val",
+        *TINY,
+        "--max-steps",
+        1,
+        "--out",
+        tmp_path / "o",
+    )
     assert len(metrics(tmp_path / "o")) == 1
 
 

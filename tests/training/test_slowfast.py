@@ -33,7 +33,12 @@ def test_parameter_count():
 
 def test_laterals_are_plain_convolutions():
     model = slowfast50(5)
-    assert [(lateral.in_channels, lateral.out_channels) for lateral in model.laterals] == [(8, 16), (32, 64), (64, 128), (128, 256)]
+    assert [(lateral.in_channels, lateral.out_channels) for lateral in model.laterals] == [
+        (8, 16),
+        (32, 64),
+        (64, 128),
+        (128, 256),
+    ]
     assert all(isinstance(lateral, nn.Conv3d) and lateral.stride == (8, 1, 1) for lateral in model.laterals)
     assert model.dropout.p == 0.5
 
