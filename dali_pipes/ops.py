@@ -103,9 +103,15 @@ def _auto_contrast(video, value, style):
 
 
 def _equalize(video, value, style):
-    """Histogram equalisation by DALI's formula, a cumulative histogram per channel of each frame (not PIL's)."""
+    """Histogram equalisation per channel of each frame, through the negative.
+
+    PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. What
+    is left is that PIL divides by a whole number of pixels, ``step = pixels // 255``: up to 255 / step grey levels at
+    the bright end, 2.5 for 160 x 160 pixels.
+    """
     equalize = fn.equalize if hasattr(fn, "equalize") else fn.experimental.equalize
-    return equalize(video)
+    all_bits = types.Constant(255).uint8()
+    return equalize(video ^ all_bits) ^ all_bits
 
 
 def _warp(video, style, a, b, c, d, e, f):
