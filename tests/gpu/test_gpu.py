@@ -11,6 +11,7 @@ import pytest
 
 from dali_pipes import OPS, RandAugmentT, augment_clip, find_videos, scan_videos
 from dali_pipes.decode import decode_frames
+from tests.dali_decoding import decode_with_dali
 from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write_video
 
 pytestmark = pytest.mark.gpu
@@ -34,22 +35,6 @@ def test_operations_are_equal_on_cpu_and_gpu(name, clip):
                 assert difference.max() <= LARGEST_DIFFERENCE.get(name, 0)
 
 
-def gpu_frames(path, plan) -> np.ndarray:
-    from nvidia.dali import fn, pipeline_def, types
-
-    from dali_pipes.decode import dali_decode
-
-    @pipeline_def(batch_size=1, num_threads=1, device_id=0)
-    def pipeline():
-        encoded = fn.external_source(lambda: [np.fromfile(path, np.uint8)], batch=True)
-        indices = fn.external_source(lambda: [np.array(plan, np.int32)], batch=True, dtype=types.INT32)
-        return dali_decode(encoded, indices, device="mixed")
-
-    built = pipeline()
-    built.build()
-    return np.array(built.run()[0].as_cpu()[0])
-
-
 PLANS = [list(range(0, 40)), [5, 6, 7], [30, 2, 2, 17, 39, 0], [i // 4 for i in range(64)]]
 
 
@@ -58,7 +43,7 @@ PLANS = [list(range(0, 40)), [5, 6, 7], [30, 2, 2, 17, 39, 0], [i // 4 for i in 
 def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, plan):
     path = write_lossless(tmp_path / f"video.{container}", 40, (192, 256), codec=codec, gop=100, **options)
     expected = np.array([rgb_of(index) for index in plan])
-    frames = gpu_frames(str(path), plan)
+    frames = decode_with_dali(str(path), plan, "mixed")
     assert frames.shape == (len(plan), 192, 256, 3)
     assert np.abs(frames.mean(axis=(1, 2, 3)) - expected).max() < 1.7  # neighbours differ by 3.5
 
@@ -67,7 +52,7 @@ def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
     for path in sorted((shared_clips / "actions").rglob("*.avi")):
         length = scan_videos([(str(path), 0)]).videos[0].num_frames
         plan = [0, 1, length // 3, length - 2, length - 1]
-        gpu, cpu = gpu_frames(str(path), plan), decode_frames(str(path), plan)
+        gpu, cpu = decode_with_dali(str(path), plan, "mixed"), decode_frames(str(path), plan)
         difference = np.abs(gpu.astype(int) - cpu.astype(int)).mean(axis=(1, 2, 3))
         assert difference.max() < 3, (path, difference)
 

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from nvidia import dali
-from nvidia.dali import fn, pipeline_def, types
 
 from dali_pipes import VideoError
-from dali_pipes.decode import dali_decode, decode_frames
+from dali_pipes.decode import decode_frames
+from tests.dali_decoding import decode_with_dali
 from tests.videos import rgb_of, write_lossless, write_video
 
 # codec, container, options: intra only; B-frames and distant key frames; MPEG-4 with B-frames as UCF-101's
@@ -108,24 +108,12 @@ def test_time_limit(tmp_path, monkeypatch):
         decode_frames(str(path), [8])
 
 
-def dali_frames(path, plan):
-    @pipeline_def(batch_size=1, num_threads=1, device_id=None)
-    def pipeline():
-        encoded = fn.external_source(lambda: [np.fromfile(path, np.uint8)], batch=True)
-        indices = fn.external_source(lambda: [np.array(plan, np.int32)], batch=True, dtype=types.INT32)
-        return dali_decode(encoded, indices, device="cpu")
-
-    built = pipeline()
-    built.build()
-    return np.array(built.run()[0][0])
-
-
 @pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
 @pytest.mark.parametrize("plan", PLANS, ids=[str(list(plan)[:6]) for plan in PLANS])
 def test_the_gpu_graph_picks_the_same_frames(tmp_path, plan):
     """DALI's CPU decoder stands in for the GPU's: only the word ``mixed`` differs."""
     path = write_lossless(tmp_path / "video.webm", 40, (64, 96), codec="libvpx-vp9", gop=15)
-    theirs, ours = dali_frames(path, plan), decode_frames(str(path), plan)
+    theirs, ours = decode_with_dali(str(path), plan, "cpu"), decode_frames(str(path), plan)
     assert theirs.shape == ours.shape
     assert np.abs(theirs.astype(int) - ours.astype(int)).mean() <= 1  # frames differ by 2 grey levels
 
