@@ -74,6 +74,8 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
     for number, row in enumerate(rows, start=2):
         if not row["path"] or not row["label"]:
             raise InputError(f"{path}, line {number}: needs a path and a label")
-        if None in row or "\0" in row["path"]:
+        if "\0" in row["path"]:
+            raise InputError(f"{path}, line {number}: has a NUL byte in its path")
+        if None in row:
             raise InputError(f"{path}, line {number}: has more than {len(columns)} fields; quote a path with commas")
     return [(str(path.parent / row["path"]), row["label"]) for row in rows]

@@ -39,7 +39,7 @@ class Schedule:
         """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""
         step, slot = divmod(position, self.batch_size)
         epochs, step = divmod(step + self.start_step, self.steps_per_epoch)
-        own = len(self.sampler.shard(self.rank, self.world_size))
+        own = len(range(self.rank, len(self.sampler), self.world_size))
         first, end = (edge * own // self.steps_per_epoch for edge in (step, step + 1))
         real = first + slot < end
         sample = (first + slot if real else first) * self.world_size + self.rank
