@@ -78,7 +78,7 @@ def _pipeline(options, finish, crop=True):
         if by_dali:
             video = dali_decode(video, inputs["frame_indices"], device="mixed")
             if crop:
-                video = crop_resize(video, inputs["box"], SIDE_PX)
+                video = crop_resize(video, inputs["box"], inputs["flip"], SIDE_PX)
         return finish(video.gpu() if on_gpu else video, inputs)
 
     built = pipeline()
@@ -100,7 +100,7 @@ def dali_auto_aug(options):
 
     def finish(video, inputs):
         video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)
-        return normalise(video, inputs["flip"])
+        return normalise(video)
 
     return _pipeline(options, finish)
 

@@ -16,6 +16,10 @@ if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
 
 _HOME_OF = {
     "OPS": "ops",
+    "PAPER_OPS": "ops",
+    "Affine": "ops",
+    "Range": "ops",
+    "register_op": "ops",
     "apply_ops": "randaugment",
     "augment_clip": "randaugment",
     "rand_augment_t": "randaugment",

@@ -61,9 +61,9 @@ def open_video(path: str) -> Iterator[tuple[av.video.stream.VideoStream, Iterato
 
 
 class _ClipWriter:
-    """Turns decoded frames into RGB, cut to a box and scaled; made once per clip, as it keeps buffers."""
+    """Turns decoded frames into RGB, cut to a box, scaled and mirrored; made once per clip, as it keeps buffers."""
 
-    def __init__(self, box_yxyx: tuple[int, int, int, int], side_px: int | None):
+    def __init__(self, box_yxyx: tuple[int, int, int, int], side_px: int | None, flip: bool):
         self.y0, self.x0, self.y1, self.x1 = (int(edge) for edge in box_yxyx)
         height, width = self.y1 - self.y0, self.x1 - self.x0
         self.size_hw = (side_px, side_px) if side_px else (height, width)
@@ -74,6 +74,7 @@ class _ClipWriter:
         even = all(number % 2 == 0 for number in (*box_yxyx, rgb_height, rgb_width))
         self.i420 = np.empty((rgb_height * 3 // 2, rgb_width), np.uint8) if even else None
         self.rgb = np.empty((rgb_height, rgb_width, 3), np.uint8) if shrinks else None
+        self.flip = flip
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, out_HWC: np.ndarray) -> None:
@@ -90,6 +91,8 @@ class _ClipWriter:
                 src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
             )  # fmt: skip
             self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)
+            if self.flip:
+                cv2.flip(out_HWC, 1, dst=out_HWC)
 
     def _scale_planes(self, frame) -> None:
         """Scale the box of each plane into ``i420``: half the numbers of RGB, and only the result is converted.
@@ -102,7 +105,10 @@ class _ClipWriter:
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
             height, width = self.i420.shape[0] * 2 // 3 // shrink, self.i420.shape[1] // shrink
             box = rows[self.y0 // shrink : self.y1 // shrink, self.x0 // shrink : self.x1 // shrink]
-            self._scale(box, flat[start : start + height * width].reshape(height, width))
+            target = flat[start : start + height * width].reshape(height, width)
+            self._scale(box, target)
+            if self.flip:  # here, because a plane at a time is the fastest place
+                cv2.flip(target, 1, dst=target)
             start += height * width
 
     def _scale(self, source, target) -> None:
@@ -118,8 +124,9 @@ def decode_frames(
     box_yxyx: tuple[int, int, int, int] | None = None,
     side_px: int | None = None,
     size_hw: tuple[int, int] | None = None,
+    flip: bool = False,
 ) -> np.ndarray:
-    """Decode chosen frames on the CPU, cut out a box and scale it.
+    """Decode chosen frames on the CPU, cut out a box, scale it and mirror it.
 
     Args:
         path: video file.
@@ -127,6 +134,7 @@ def decode_frames(
         box_yxyx: (y0, x0, y1, x1) pixels to keep, ends excluded; None is the whole frame. Even numbers are faster.
         side_px: scale the box to side_px x side_px, linear, or by area above ``ANTIALIAS_ABOVE``; None keeps its size.
         size_hw: the size that the frames must have; other frames raise.
+        flip: mirror left to right.
 
     Returns:
         (K, H, W, 3) uint8 RGB.
@@ -148,7 +156,7 @@ def decode_frames(
             if index != wanted[found]:
                 continue
             if frames_FHWC is None:
-                write = _ClipWriter((0, 0, *size_hw) if box_yxyx is None else box_yxyx, side_px)
+                write = _ClipWriter((0, 0, *size_hw) if box_yxyx is None else box_yxyx, side_px, flip)
                 frames_FHWC = np.empty((len(wanted), *write.size_hw, 3), np.uint8)
             write(frame, frames_FHWC[found])
             found += 1

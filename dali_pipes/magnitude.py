@@ -1,46 +1,91 @@
-"""Magnitude levels over time: what makes RandAugment temporal (paper sections 3.1 and 4.2). Pure numpy.
+"""Magnitude levels over time: what makes RandAugment temporal (paper sections 3.1 and 4.2).
 
-A level is a point on the 0..30 scale of RandAugment; a schedule draws one level per frame of a clip.
+A level is a point on the 0..30 scale of RandAugment. A schedule is a pure function of uniform random numbers that gives
+one level per frame, written once for numpy and for DALI graphs:
+
+    schedule(u, m, time, xp) -> levels
+
+``u`` holds ``NUMBERS`` independent numbers in [0, 1), of which ``u[0]`` is shared by all operations of a clip; ``m`` is
+the RandAugment level; ``time`` runs from 0 to 1 over the frames, (F,); ``xp`` has ``abs``, ``floor``, ``sin`` and
+``clip``. To add a schedule, write such a function and its row in ``SCHEDULES``, or pass it where a name is expected.
 """
+
+from collections.abc import Callable
+from math import pi
+from types import SimpleNamespace
 
 import numpy as np
 
 from .errors import InputError, check_known
 
 MAX_LEVEL = 30.0
+NUMBERS = 16
+
+NUMPY = SimpleNamespace(abs=np.abs, floor=np.floor, sin=np.sin, clip=np.clip)
 
 
-def _ends_spatial(m: float, rng: np.random.Generator) -> tuple[float, float]:
-    return m, m
+def _either_way(u, time):
+    """Time forwards or backwards, with equal chance, as in the authors' experiments."""
+    forwards = u < 0.5
+    return forwards * time + (1 - forwards) * (1 - time)
 
 
-def _ends_temporal(m: float, rng: np.random.Generator) -> tuple[float, float]:
-    return rng.uniform(min(0.1, m), m), m
+def _half_width(m: float) -> float:
+    """How far the level may leave m. The paper's M/2 is held back above M = 20, so that no level leaves the scale."""
+    return min(0.5 * m, MAX_LEVEL - m)
 
 
-def _ends_temporal_plus(m: float, rng: np.random.Generator) -> tuple[float, float]:
-    # The paper's delta reaches M/2; above M = 20 it is held back so that no level leaves the scale.
-    delta = rng.uniform(0.0, min(0.5 * m, MAX_LEVEL - m))
-    return m - delta, m + delta
+def _spatial(u, m, time, xp):
+    return m + 0.0 * time
 
 
-def _ends_mix(m: float, rng: np.random.Generator) -> tuple[float, float]:
-    return SCHEDULES[resolve_schedule("mix", rng)](m, rng)
+def _temporal(u, m, time, xp):
+    low = min(0.1, m)
+    start = low + (m - low) * u[1]
+    way = _either_way(u[2], time)
+    return start * (1 - way) + m * way
 
 
-# name -> function that draws the levels of both temporal ends of the clip
-SCHEDULES = {
-    "spatial": _ends_spatial,
-    "temporal": _ends_temporal,
-    "temporal+": _ends_temporal_plus,
-    "mix": _ends_mix,
+def _temporal_plus(u, m, time, xp):
+    return m + _half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1)
+
+
+def _mix(u, m, time, xp):
+    temporal = u[0] < 0.5  # shared: the whole clip is one or the other
+    return m + temporal * (_half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1))
+
+
+WALK_STEPS = 8
+
+
+def _random_walk(u, m, time, xp):
+    """A random walk of 8 straight steps, reflected at the edges of m +- m/2; at every moment uniform between them."""
+    place = 2 * u[1] - 1
+    for step in range(WALK_STEPS):
+        place = place + 1.2 * (u[2 + step] - 0.5) * xp.clip(WALK_STEPS * time - step, 0.0, 1.0)
+    turned = place + 1
+    turned = turned - 4 * xp.floor(turned * 0.25)
+    return m + _half_width(m) * (1 - xp.abs(turned - 2))
+
+
+def _fourier(u, m, time, xp):
+    """Three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, whose sum stays inside m +- m/2."""
+    total, weights = 0.0 * time, 1e-6
+    for wave in range(3):
+        weight, cycles, phase = u[2 + 3 * wave], 0.2 + 1.3 * u[3 + 3 * wave], u[4 + 3 * wave]
+        total = total + weight * xp.sin(2 * pi * (cycles * time + phase))
+        weights = weights + weight
+    return m + _half_width(m) * u[1] * (total / weights)
+
+
+SCHEDULES: dict[str, Callable] = {
+    "spatial": _spatial,
+    "temporal": _temporal,
+    "temporal+": _temporal_plus,
+    "mix": _mix,
+    "random_walk": _random_walk,
+    "fourier": _fourier,
 }
-
-
-def resolve_schedule(schedule: str, rng: np.random.Generator) -> str:
-    """Settle what a whole clip shares: ``mix`` is ``spatial`` or ``temporal+`` with equal chance, others stay."""
-    check_known("schedule", schedule, SCHEDULES)
-    return ("spatial", "temporal+")[rng.integers(2)] if schedule == "mix" else schedule
 
 
 def check_level(m: float) -> None:
@@ -48,14 +93,39 @@ def check_level(m: float) -> None:
         raise InputError(f"the RandAugment level is {m}, it must lie between 0 and {MAX_LEVEL:g}")
 
 
-def schedule_levels(schedule: str, m: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw one level per frame, linear between two random ends.
+def check_schedule(schedule: str | Callable, m: float) -> None:
+    """Raise :class:`InputError` for an unknown name, or a function that fails or leaves the scale in 100 tries."""
+    if not callable(schedule):
+        check_known("schedule", schedule, SCHEDULES)
+        return
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        curve(schedule, m, 7, rng.random(NUMBERS))
 
-    Either end may come first (chance 1/2), as in the authors' experiments.
+
+def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) -> np.ndarray:
+    """The (F,) float32 levels that a schedule makes of given numbers."""
+    time = np.linspace(0, 1, num_frames) if num_frames > 1 else np.zeros(1)
+    levels = np.asarray((schedule if callable(schedule) else SCHEDULES[schedule])(u, float(m), time, NUMPY), np.float32)
+    name = getattr(schedule, "__name__", schedule)
+    if levels.shape != (num_frames,):
+        raise InputError(f"schedule {name} gave levels of shape {levels.shape} for {num_frames} frames")
+    if not ((levels >= 0) & (levels <= MAX_LEVEL)).all():
+        raise InputError(
+            f"schedule {name} gave levels from {levels.min():g} to {levels.max():g} at m = {m:g}, "
+            f"they must lie between 0 and {MAX_LEVEL:g}"
+        )
+    return levels
+
+
+def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw one level per frame.
 
     Args:
-        schedule: ``spatial`` (constant m), ``temporal`` (from U(0.1, m) to m), ``temporal+`` (m - d to m + d with
-            d ~ U(0, m/2)) or ``mix`` (spatial or temporal+). Paper section 4.2.
+        schedule: a name in ``SCHEDULES``, or a function as described at the top of this file. Of the paper's (section
+            4.2) ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
+            and m + d with d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and
+            ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023) wander within m - m/2 and m + m/2.
         m: RandAugment level, 0..30.
         num_frames: F, frames of the clip window at stride 1.
         rng: the only source of chance.
@@ -65,11 +135,9 @@ def schedule_levels(schedule: str, m: float, num_frames: int, rng: np.random.Gen
 
     Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
     """
-    check_known("schedule", schedule, SCHEDULES)
+    if not callable(schedule):
+        check_known("schedule", schedule, SCHEDULES)
     check_level(m)
     if num_frames < 1:
         raise InputError(f"num_frames is {num_frames}, it must be at least 1")
-    first, last = SCHEDULES[schedule](float(m), rng)
-    if rng.integers(2):
-        first, last = last, first
-    return np.linspace(first, last, num_frames).astype(np.float32)
+    return curve(schedule, m, num_frames, rng.random(NUMBERS))

@@ -1,15 +1,14 @@
 """The table of RandAugment-T's 14 operations, each a DALI graph function with a value per frame (paper section 3.1).
 
-To add an operation, write its graph function ``(video, value, style) -> video`` and its row in ``OPS``; everything
-else (sampling, selection, previews, tests of the table) reads the table.
+To add an operation, call :func:`register_op`; everything else (sampling, selection, previews) reads the table.
 
 In graph functions ``video`` is a batch of (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` a batch of (F,) float32
-on the CPU, and the formulas are PIL's. The few lines that depend on the device are in ``_broadcast`` and ``_contrast``.
+on the CPU, and the formulas are PIL's. The few lines that depend on the device are in ``_broadcast``, ``_linear`` and
+``_contrast``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import pi
 
 from nvidia import dali
@@ -36,8 +35,10 @@ class Range:
 
     def value(self, level, sign=1.0):
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
-        magnitude = self.low + (self.high - self.low) * level / MAX_LEVEL
-        return self.base + sign * magnitude if self.signed else self.base + magnitude
+        return self.base + (1 + self.signed * (sign - 1)) * (self.low + (self.high - self.low) * level / MAX_LEVEL)
+
+
+NO_MAGNITUDE = Range(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,29 +54,71 @@ class Style:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """An affine operation: output (x, y) shows input (ax + by + c, dx + ey + f), in pixels from the corner.
+
+    All affine operations run as one warp, which DALI does for a larger part of a batch at once.
+
+    Attributes:
+        slope: what one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order.
+        turn: counter-clockwise turn about the frame's centre by one unit of the value, in degrees.
+    """
+
+    slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    turn: float = 0.0
+
+    @property
+    def numbers(self) -> list[float]:
+        """The turn, then what the value adds to the factors of x, of y and to the shift."""
+        a, b, c, d, e, f = self.slope
+        return [self.turn, a, d, b, e, c, f]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Op:
     """One operation.
 
     Attributes:
         name: key in ``OPS``.
-        graph: DALI graph function ``(video, value, style) -> video``; ``value`` is None without a magnitude.
+        graph: DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`.
         unit: unit of the value.
         ranges: range table name -> :class:`Range`; empty for operations without a magnitude.
     """
 
     name: str
-    graph: Callable
+    graph: Callable | Affine
     unit: str = ""
-    ranges: dict[str, Range] | None = None
+    ranges: dict[str, Range]
 
-    def range_in(self, table: str, translate_max_px: float = 100.0) -> Range | None:
-        """The range in a table, None without a magnitude; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
+    def range_in(self, table: str, translate_max_px: float = 100.0) -> Range:
+        """The range in a table; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
         check_known("range table", table, RANGE_TABLES)
-        if not self.ranges:
-            return None
-        if self.unit == "pixels":
+        if self.name in ("translate_x", "translate_y"):
             return Range(0.0, translate_max_px, signed=True)
-        return self.ranges[table]
+        return self.ranges.get(table, NO_MAGNITUDE)
+
+
+OPS: dict[str, Op] = {}
+
+
+def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: Range | dict | None = None) -> None:
+    """Add an operation to ``OPS``, from where policies draw and previews read.
+
+    Args:
+        name: a new name.
+        graph, unit: see :class:`Op`.
+        ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
+
+    Raises:
+        InputError: the name is taken, or a range table is missing.
+    """
+    if name in OPS:
+        raise InputError(f"operation {name!r} exists already; choose a name other than {', '.join(OPS)}")
+    if isinstance(ranges, Range):
+        ranges = dict.fromkeys(RANGE_TABLES, ranges)
+    if ranges and set(ranges) != set(RANGE_TABLES):
+        raise InputError(f"operation {name!r} needs ranges for {', '.join(RANGE_TABLES)}, got {', '.join(ranges)}")
+    OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {})
 
 
 def _broadcast(value, video):
@@ -89,53 +132,104 @@ def _to_uint8(video):
     return fn.cast(video, dtype=types.UINT8)
 
 
+def _linear(video, scale, shift):
+    """``video * scale + 255 * shift``, in 0..255, with (F,) float32 computed from the video, on its device."""
+    if video.device == "gpu":  # there a named argument cannot come from the GPU
+        scale, shift = (fn.reshape(number, shape=[-1, 1, 1, 1]) for number in (scale, shift))
+        return _to_uint8(video * scale + shift * 255.0)
+    return fn.brightness(video, brightness=fn.per_frame(scale), brightness_shift=fn.per_frame(shift))
+
+
+def _to_planes(video):
+    """(F, H, W, 3) -> (3 F, H, W, 1): each channel of each frame as a frame of its own."""
+    planes = fn.crop_mirror_normalize(video, dtype=types.UINT8, output_layout="FCHW", mean=[0.0] * 3, std=[1.0] * 3)
+    return fn.reshape(planes, src_dims=[0, 2, 3, 1], rel_shape=[3, 1, 1, 1 / 3], layout="FHWC")
+
+
+def _from_planes(planes):
+    planes = fn.reshape(planes, src_dims=[0, 3, 1, 2], rel_shape=[1 / 3, 3, 1, 1], layout="FCHW")
+    return fn.crop_mirror_normalize(planes, dtype=types.UINT8, output_layout="FHWC", mean=[0.0] * 3, std=[1.0] * 3)
+
+
 def _identity(video, value, style):
     return video
 
 
 def _auto_contrast(video, value, style):
     """Stretch each channel of each frame to 0..255; a flat channel stays as it is."""
-    low = fn.reductions.min(video, axes=[1, 2], keep_dims=True)
-    high = fn.reductions.max(video, axes=[1, 2], keep_dims=True)
-    flat = low == high
-    scale = 255.0 / (high - low + flat)
-    return _to_uint8((video - low * (1 - flat)) * (scale * (1 - flat) + flat))
+    planes = _to_planes(video)
+    low, high = (reduce(planes, axes=[1, 2, 3]) for reduce in (fn.reductions.min, fn.reductions.max))
+    width = high - low
+    flat = width == 0
+    width = width + flat * 255
+    return _from_planes(_linear(planes, 255.0 / width, low * (flat - 1) / width))
 
 
 def _equalize(video, value, style):
     """Histogram equalisation per channel of each frame, through the negative.
 
-    PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. What
-    is left is that PIL divides by a whole number of pixels, ``step = pixels // 255``: up to 255 / step grey levels at
-    the bright end, 2.5 for 160 x 160 pixels.
+    PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
+    where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down (and
+    leaves a channel with less than 255 of them as it is): hence the stretch.
     """
     equalize = fn.equalize if hasattr(fn, "equalize") else fn.experimental.equalize
-    all_bits = types.Constant(255).uint8()
-    return equalize(video ^ all_bits) ^ all_bits
+    negative = _to_planes(video ^ types.Constant(255).uint8())
+    lowest = fn.reductions.min(negative, axes=[1, 2, 3])
+    below = _linear(negative, lowest * 0.0 + 1000.0, lowest * (-1000 / 255) - (500 / 255))  # 0 where highest, else 255
+    count = fn.reductions.sum(below, axes=[1, 2, 3]) // 255
+    step = count // 255
+    keep = step == 0
+    stretch = count * (1 - keep) / (255 * (step + keep))
+    return _from_planes(
+        _linear(equalize(negative), stretch * -1.0, stretch) + _linear(negative, keep * -1.0, keep * 1.0)
+    )
 
 
-def _warp(video, style, a, b, c, d, e, f):
-    """Affine warp of each frame: output (x, y) shows input (ax + by + c, dx + ey + f), in pixels from the corner.
+def _fixed(number):
+    """In whole 1/65536 pixel."""
+    return math.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
 
-    PIL steps through the input in units of 1/65536 pixel from the first pixel's centre; taking its rounded numbers makes
-    nearest pixels the same ones also where a coordinate falls between two.
+
+def warp(video, x, y, shift, style: Style):
+    """DALI graph function: affine warp of each frame; output (x, y) shows input (ax + by + c, dx + ey + f).
+
+    PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
+    are the same ones also where a coordinate falls between two.
+
+    Args:
+        video: (F, H, W, 3) uint8.
+        x, y, shift: (F, 2) float64 on the CPU: (a, d), (b, e) and (c, f), in pixels from the corner.
+        style: interpolation and fill.
     """
-
-    def fixed(number):
-        return math.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
-
-    rows = []
-    for x, y, shift in ((a, b, c), (d, e, f)):
-        start = fixed(x * 0.5 + y * 0.5 + shift)
-        x, y = fixed(x), fixed(y)
-        rows += [x, y, start - (x + y) * 0.5]
+    start = _fixed((x + y) * 0.5 + shift)
+    x, y = _fixed(x), _fixed(y)
+    matrices = fn.cast(fn.stack(x, y, start - (x + y) * 0.5, axis=2), dtype=types.FLOAT)
     return fn.warp_affine(
         video,
-        matrix=fn.per_frame(fn.cast(fn.reshape(fn.stack(*rows, axis=1), shape=[-1, 2, 3]), dtype=types.FLOAT)),
+        matrix=fn.per_frame(matrices),
         interp_type=INTERPOLATIONS[style.interpolation],
         fill_value=style.fill,
         inverse_map=True,
     )
+
+
+def warp_by(video, value, style: Style, affine):
+    """DALI graph function: one affine operation for each clip.
+
+    Args:
+        video, value, style: as everywhere.
+        affine: (7,) float64 on the CPU: the numbers of :class:`Affine`, see ``Affine.numbers``.
+    """
+    value = fn.cast(value, dtype=types.FLOAT64)  # float32 would miss PIL's 1/65536 pixel
+    angle = value * affine[0] * (-pi / 180.0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    height, width = _size_hw(video, style)
+    cx, cy = width * 0.5, height * 0.5
+    change = fn.reshape(value, shape=[-1, 1])
+    x = fn.stack(cos, -sin, axis=1) + change * affine[1:3]
+    y = fn.stack(sin, cos, axis=1) + change * affine[3:5]
+    shift = fn.stack(cx - cos * cx - sin * cy, cy + sin * cx - cos * cy, axis=1) + change * affine[5:7]
+    return warp(video, x, y, shift, style)
 
 
 def _size_hw(video, style):
@@ -151,26 +245,10 @@ def _size_hw(video, style):
     return shape[1], shape[2]
 
 
-def _rotate(video, value, style):
-    """Counter-clockwise by ``value`` degrees about the frame's centre."""
-    angle = fn.cast(value, dtype=types.FLOAT64) * (-pi / 180.0)  # float32 would miss PIL's 1/65536 pixel
-    cos, sin = math.cos(angle), math.sin(angle)
-    height, width = _size_hw(video, style)
-    cx, cy = width * 0.5, height * 0.5
-    return _warp(video, style, cos, sin, cx - cos * cx - sin * cy, -sin, cos, cy + sin * cx - cos * cy)
-
-
-def _shift_coordinates(video, value, style, *, place):
-    """Shear or translate: ``value`` stands at one place of the identity matrix."""
-    zero = value * 0.0
-    coefficients = [zero + 1.0, zero, zero, zero, zero + 1.0, zero]
-    coefficients[place] = value
-    return _warp(video, style, *coefficients)
-
-
 def _solarize(video, value, style):
-    """Invert pixels at or above the threshold: for uint8, ``255 - v`` is ``v ^ 255``."""
-    return video ^ ((video >= _broadcast(value, video)) * types.Constant(255).uint8())
+    """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255, and ``255 - v`` is ``v ^ 255``."""
+    at_or_above = fn.contrast(video, contrast=1000.0, contrast_center=fn.per_frame(math.ceil(value) - 0.5))
+    return video ^ at_or_above
 
 
 def _posterize(video, value, style):
@@ -213,28 +291,26 @@ def _sharpness(video, value, style):
     return filter_frames(video, fn.per_frame(kernel.gpu() if video.device == "gpu" else kernel), border="clamp")
 
 
-def _both(low: float, high: float) -> dict[str, Range]:
-    return dict.fromkeys(RANGE_TABLES, Range(low, high, signed=True))
-
-
+_ROTATE, _SHEAR = Range(0.0, 30.0, signed=True), Range(0.0, 0.3, signed=True)
+_TRANSLATE = Range(0.0, 100.0, signed=True)
 _ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
+_SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
+_POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
 
-OPS: dict[str, Op] = {
-    op.name: op
-    for op in (
-        Op("identity", _identity),
-        Op("auto_contrast", _auto_contrast),
-        Op("equalize", _equalize),
-        Op("rotate", _rotate, "degrees", _both(0.0, 30.0)),
-        Op("solarize", _solarize, "threshold", {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}),
-        Op("color", _color, "factor", _ENHANCE),
-        Op("posterize", _posterize, "bits", {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}),
-        Op("contrast", _contrast, "factor", _ENHANCE),
-        Op("brightness", _brightness, "factor", _ENHANCE),
-        Op("sharpness", _sharpness, "factor", _ENHANCE),
-        Op("shear_x", partial(_shift_coordinates, place=1), "pixels per pixel", _both(0.0, 0.3)),
-        Op("shear_y", partial(_shift_coordinates, place=3), "pixels per pixel", _both(0.0, 0.3)),
-        Op("translate_x", partial(_shift_coordinates, place=2), "pixels", _both(0.0, 100.0)),
-        Op("translate_y", partial(_shift_coordinates, place=5), "pixels", _both(0.0, 100.0)),
-    )
-}
+register_op("identity", _identity)
+register_op("auto_contrast", _auto_contrast)
+register_op("equalize", _equalize)
+register_op("rotate", Affine(turn=1.0), unit="degrees", ranges=_ROTATE)
+register_op("solarize", _solarize, unit="threshold", ranges=_SOLARIZE)
+register_op("color", _color, unit="factor", ranges=_ENHANCE)
+register_op("posterize", _posterize, unit="bits", ranges=_POSTERIZE)
+register_op("contrast", _contrast, unit="factor", ranges=_ENHANCE)
+register_op("brightness", _brightness, unit="factor", ranges=_ENHANCE)
+register_op("sharpness", _sharpness, unit="factor", ranges=_ENHANCE)
+register_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
+register_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
+register_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=_TRANSLATE)
+register_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), unit="pixels", ranges=_TRANSLATE)
+
+PAPER_OPS = tuple(OPS)
+"""The 14 operations of the paper, in the order of their ids."""

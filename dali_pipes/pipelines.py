@@ -34,7 +34,7 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     Args:
         inputs: nodes by name, from :func:`clip_inputs`.
         device: ``cpu`` or ``gpu``, where the nodes are.
-        decoder: ``pyav`` (the workers have decoded, cropped and resized), or the device of DALI's decoder, ``mixed`` or ``cpu``.
+        decoder: ``pyav`` (the workers have decoded, cropped, resized and mirrored), or the device of DALI's decoder, ``mixed`` or ``cpu``.
         side_px: crop side of the output.
         augment: the policy whose draws are among the inputs, or None.
 
@@ -43,13 +43,15 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     """
     video = inputs["pixels"]
     if decoder != "pyav":
-        video = crop_resize(dali_decode(video, inputs["frame_indices"], device=decoder), inputs["box"], side_px)
+        video = crop_resize(
+            dali_decode(video, inputs["frame_indices"], device=decoder), inputs["box"], inputs["flip"], side_px
+        )
     if device == "gpu":
         video = video.gpu()
     if augment is not None:
         video = apply_ops(video, *(inputs[name] for name in ("op_ids", "levels", "signs")), size_hw=(side_px, side_px),
                           **augment.graph_options())  # fmt: skip
-    return normalise(video, inputs["flip"])
+    return normalise(video)
 
 
 @pipeline_def(enable_conditionals=True)

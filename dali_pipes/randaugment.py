@@ -9,23 +9,24 @@ Three levels of entry, which share everything below them:
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali import fn, math, pipeline_def, types
 
 from .errors import InputError, check_known
-from .magnitude import MAX_LEVEL, SCHEDULES, check_level, resolve_schedule, schedule_levels
-from .ops import OPS, RANGE_TABLES, Op, Range, Style
+from .magnitude import MAX_LEVEL, NUMBERS, SCHEDULES, check_level, check_schedule, curve
+from .ops import OPS, RANGE_TABLES, Affine, Range, Style, warp_by
 
 
 class DrawnOps(NamedTuple):
     """What :class:`RandAugmentT` draws for one clip."""
 
-    op_ids: np.ndarray  # (N,) int32, positions in OPS
+    op_ids: np.ndarray  # (N,) int32, positions in the policy's ops
     levels_NF: np.ndarray  # (N, F) float32, 0..30
     signs: np.ndarray  # (N,) float32, +1 or -1
 
@@ -38,8 +39,10 @@ class RandAugmentT:
     """Operations applied one after the other."""
     m: float = 10.0
     """RandAugment level, 0..30."""
-    schedule: str = "temporal+"
-    """How the level changes over the clip; one of ``SCHEDULES``."""
+    schedule: str | Callable = "temporal+"
+    """How the level changes over the clip, anew for each operation: a name in ``SCHEDULES``, or a function like those."""
+    ops: Sequence[str] | None = None
+    """Names to draw from, uniformly with replacement; None is all of ``OPS``."""
     ranges: str = "paper"
     """Range table, ``paper`` or ``monotonic``."""
     interpolation: str = "nearest"
@@ -50,42 +53,67 @@ class RandAugmentT:
     """Translation at level 30, in pixels; 100 is the paper's, for 160-pixel crops."""
 
     def __post_init__(self):
+        # As names, so that worker processes need not know the user's own operations.
+        object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
         if self.n < 1:
             raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n}")
         check_level(self.m)
-        check_known("schedule", self.schedule, SCHEDULES)
+        check_schedule(self.schedule, self.m)
         check_known("range table", self.ranges, RANGE_TABLES)
         Style(self.interpolation, self.fill)
 
     def sample(self, rng: np.random.Generator, num_frames: int) -> DrawnOps:
         """Draw operation ids (N,), levels (N, F) and signs (N,) for one clip of ``num_frames`` frames."""
-        schedule = resolve_schedule(self.schedule, rng)
-        op_ids = rng.integers(len(OPS), size=self.n).astype(np.int32)
-        levels_NF = np.stack([schedule_levels(schedule, self.m, num_frames, rng) for _ in range(self.n)])
+        op_ids = rng.integers(len(self.ops), size=self.n).astype(np.int32)
         signs = rng.choice(np.float32([-1, 1]), size=self.n)
+        numbers = rng.random((self.n, NUMBERS))
+        numbers[:, 0] = numbers[0, 0]
+        levels_NF = np.stack([curve(self.schedule, self.m, num_frames, u) for u in numbers])
         return DrawnOps(op_ids, levels_NF, signs)
 
     def graph_options(self) -> dict:
         """Keyword arguments of :func:`apply_ops`."""
-        names = ("n", "ranges", "interpolation", "fill", "translate_max_px")
+        names = ("n", "ops", "ranges", "interpolation", "fill", "translate_max_px")
         return {name: getattr(self, name) for name in names}
 
 
-def _apply_op(video, op: Op, range_: Range | None, level, sign, style: Style):
-    return op.graph(video, None if range_ is None else range_.value(level, sign), style)
+def check_ops(names) -> tuple[str, ...]:
+    """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
+    if isinstance(names, str):
+        raise InputError(f"ops must be a list of names, got the text {names!r}")
+    for name in names:
+        check_known("operation", name, OPS)
+    if not len(names):
+        raise InputError(f"ops is empty: name at least one of {', '.join(OPS)}")
+    return tuple(names)
 
 
-def _select(video, index, branches):
-    """``branches[index](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 14."""
+def _select(video, index, branches, first=0):
+    """``branches[index - first](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 10."""
     if len(branches) == 1:
         selected = branches[0](video)
     else:
         half = len(branches) // 2
-        if index < half:
-            selected = _select(video, index, branches[:half])
+        if index < first + half:
+            selected = _select(video, index, branches[:half], first)
         else:
-            selected = _select(video, index - half, branches[half:])
+            selected = _select(video, index, branches[half:], first + half)
     return selected
+
+
+def _apply_one(video, op_id, level, sign, names, ranges: str, translate_max_px: float, style: Style):
+    """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
+    ops = [OPS[name] for name in names]
+    table = [op.range_in(ranges, translate_max_px) for op in ops]
+    row = types.Constant(np.float32([[r.low, r.high, r.signed, r.base] for r in table]))[op_id]
+    value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
+    graphs = list(dict.fromkeys(Affine if isinstance(op.graph, Affine) else op.graph for op in ops))
+    branch_of = [graphs.index(Affine if isinstance(op.graph, Affine) else op.graph) for op in ops]
+    affine = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
+    affine = types.Constant(np.float64([kind.numbers for kind in affine]))[op_id]
+    branches = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
+    branches = [partial(branch, value=value, style=style) for branch in branches]
+    return _select(video, types.Constant(np.int32(branch_of))[op_id], branches)
 
 
 def apply_ops(
@@ -95,6 +123,7 @@ def apply_ops(
     signs,
     *,
     n: int = 2,
+    ops: Sequence[str] | None = None,
     ranges: str = "paper",
     interpolation: str = "nearest",
     fill: float = 0.0,
@@ -107,10 +136,11 @@ def apply_ops(
 
     Args:
         video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU.
-        op_ids: (N,) int32 on the CPU, positions in ``OPS``.
+        op_ids: (N,) int32 on the CPU, positions in ``ops``.
         levels: (N, F) float32 on the CPU, 0..30.
         signs: (N,) float32 on the CPU, +1 or -1; ignored by operations without a sign.
         n: N, which a graph must know when it is built. Other sizes of ``op_ids`` end the pipeline with an error.
+        ops: names of the operations that may occur; None is all of ``OPS``.
         ranges: ``paper`` or ``monotonic``.
         interpolation: ``nearest`` or ``linear``, of geometric operations.
         fill: grey level outside the frame.
@@ -120,90 +150,65 @@ def apply_ops(
     Returns:
         (F, H, W, 3) uint8 on the video's device.
     """
+    names = check_ops(OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
     style = Style(interpolation, fill, size_hw)
     op_ids = fn.reshape(op_ids, shape=[n])
     for i in range(n):
-        branches = [
-            partial(
-                _apply_op,
-                op=op,
-                range_=op.range_in(ranges, translate_max_px),
-                level=levels[i],
-                sign=signs[i],
-                style=style,
-            )
-            for op in OPS.values()
-        ]
-        video = _select(video, op_ids[i], branches)
+        video = _apply_one(video, op_ids[i], levels[i], signs[i], names, ranges, translate_max_px, style)
     return video
 
 
-def _random_ends(schedule: str, m: float, uniform):
-    """The levels of both ends as DALI nodes; ``uniform(low, high)`` draws. The twin of ``magnitude.SCHEDULES``."""
-    if schedule == "temporal":
-        return uniform(min(0.1, m), m), uniform(m, m)
-    delta = uniform(0.0, 0.0 if schedule == "spatial" else min(0.5 * m, MAX_LEVEL - m))
-    return m - delta, m + delta
+GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
+"""What schedules need of DALI, see magnitude.py."""
+
+
+def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> tuple:
+    """DALI graph function: the draws of :meth:`RandAugmentT.sample` with DALI's random operators.
+
+    Returns:
+        op_ids (N,) int32, levels (N, F) float32 and signs (N,) float32, for :func:`apply_ops`.
+    """
+    # Random operators given equal seeds draw correlated numbers, so each gets its own.
+    seeds = iter([{}] * 4 if seed is None else
+                 [{"seed": int(own)} for own in np.random.SeedSequence(seed).generate_state(4) % 2**31])  # fmt: skip
+    n = policy.n
+    op_ids = fn.random.uniform(values=list(range(len(policy.ops))), shape=[n], dtype=types.INT32, **next(seeds))
+    signs = fn.random.uniform(values=[-1.0, 1.0], shape=[n], **next(seeds))
+    own = fn.random.uniform(range=[0.0, 1.0], shape=[n, NUMBERS - 1], **next(seeds))
+    shared = fn.random.uniform(range=[0.0, 1.0], shape=[1], **next(seeds))
+    time = types.Constant(
+        np.linspace(0, 1, num_frames, dtype=np.float32) if num_frames > 1 else np.zeros(1, np.float32)
+    )
+    schedule = policy.schedule if callable(policy.schedule) else SCHEDULES[policy.schedule]
+    curves = [schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)]
+    return op_ids, fn.stack(*curves), signs
 
 
 def rand_augment_t(
     video,
     *,
     num_frames: int,
-    n: int = 2,
-    m: float = 10.0,
-    schedule: str = "temporal+",
-    ranges: str = "paper",
-    interpolation: str = "nearest",
-    fill: float = 0.0,
-    translate_max_px: float = 100.0,
     size_hw: tuple[int, int] | None = None,
     seed: int | None = None,
+    **policy,
 ):
     """DALI graph function: RandAugment-T with DALI's own random operators.
 
-    For pipelines made with ``@pipeline_def(enable_conditionals=True)``; parameters as :class:`RandAugmentT`.
+    For pipelines made with ``@pipeline_def(enable_conditionals=True)``.
 
     Args:
         video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU, with F = ``num_frames``.
         num_frames: F.
         size_hw: as :func:`apply_ops`.
         seed: makes the draws reproducible; without it they follow the pipeline's seed.
+        **policy: fields of :class:`RandAugmentT`: n, m, schedule, ops, ranges, interpolation, fill, translate_max_px.
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
     """
-    policy = RandAugmentT(n=n, m=m, schedule=schedule, ranges=ranges, interpolation=interpolation, fill=fill,
-                          translate_max_px=translate_max_px)  # fmt: skip
-    # Random operators given equal seeds draw correlated numbers, so each gets its own.
-    draws = 1 + 5 * n
-    seeds = iter([None] * draws if seed is None else np.random.SeedSequence(seed).generate_state(draws) % 2**31)
-
-    def uniform(low, high):
-        return low + (high - low) * fn.random.uniform(range=[0.0, 1.0], **_seed(next(seeds)))
-
-    def coin():
-        return fn.cast(fn.random.coin_flip(**_seed(next(seeds))), dtype=types.FLOAT)
-
-    mixed = coin() if schedule == "mix" else 1.0
-    time = np.linspace(0, 1, num_frames, dtype=np.float32) if num_frames > 1 else np.zeros(1, np.float32)
-    op_ids, levels, signs = [], [], []
-    for _ in range(n):
-        first, last = _random_ends("temporal+" if schedule == "mix" else schedule, m, uniform)
-        if schedule == "mix":
-            first, last = m + (first - m) * mixed, m + (last - m) * mixed
-        backward = coin()
-        start, end = first + (last - first) * backward, last + (first - last) * backward
-        op_ids.append(fn.random.uniform(values=list(range(len(OPS))), dtype=types.INT32, **_seed(next(seeds))))
-        levels.append(start + (end - start) * types.Constant(time))
-        signs.append(coin() * 2.0 - 1.0)
-    drawn = fn.stack(*op_ids), fn.stack(*levels), fn.stack(*signs)
-    return apply_ops(video, *drawn, size_hw=size_hw, **policy.graph_options())
-
-
-def _seed(seed) -> dict:
-    return {} if seed is None else {"seed": int(seed)}
+    policy = RandAugmentT(**policy)
+    return apply_ops(video, *draw_ops(policy, num_frames, seed), size_hw=size_hw, **policy.graph_options())
 
 
 @lru_cache(maxsize=16)
@@ -258,10 +263,9 @@ def augment_clip(
     frames = np.ascontiguousarray(frames_FHWC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InputError(f"frames_FHWC must be non-empty (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
-    for name in ops:
-        check_known("operation", name, OPS)
     if not len(ops):
         return frames.copy()
+    names = check_ops(ops)
     levels_NF = np.asarray(levels, np.float32)
     if levels_NF.shape != (len(ops), len(frames)):
         raise InputError(
@@ -272,9 +276,9 @@ def augment_clip(
     signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
     if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
         raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
-    pipeline = _clip_pipeline(device, n=len(ops), ranges=ranges, interpolation=interpolation, fill=fill,
+    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(OPS), ranges=ranges, interpolation=interpolation, fill=fill,
                               translate_max_px=translate_max_px)  # fmt: skip
-    op_ids = np.array([list(OPS).index(name) for name in ops], np.int32)
+    op_ids = np.array([list(OPS).index(name) for name in names], np.int32)
     for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
         pipeline.feed_input(name, [array])
     (output,) = pipeline.run()

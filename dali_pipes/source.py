@@ -78,15 +78,15 @@ class ClipSource:
     @property
     def names(self) -> list[str]:
         """What the source returns, in order: only what the graph uses."""
-        place = [] if self.decode else ["frame_indices", "box"]
+        place = [] if self.decode else ["frame_indices", "box", "flip"]
         augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
-        return ["pixels", *place, "flip", "sample_id", *augment]
+        return ["pixels", *place, "sample_id", *augment]
 
     def _read(self, plan: ClipPlan) -> np.ndarray:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
             size_hw = (video.height, video.width)
-            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px, size_hw)
+            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px, size_hw, plan.flip)
         try:
             return np.fromfile(video.path, np.uint8)
         except OSError as error:

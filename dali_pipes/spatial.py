@@ -8,17 +8,20 @@ MEAN = STD = 128.0
 """Pixel normalisation (x - 128) / 128 (paper section 4.1)."""
 
 
-def crop_resize(video, box_yxyx, side_px: int):
-    """DALI graph function: cut a box out of every frame and scale it to side_px x side_px, linear.
+def crop_resize(video, box_yxyx, flip, side_px: int):
+    """DALI graph function: cut a box out of every frame, scale it to side_px x side_px, linear, and mirror it where flip is 1.
 
     For videos that DALI decodes; the CPU's workers do the same while they convert colours, which is cheaper.
 
     Args:
         video: (F, H, W, 3) uint8.
         box_yxyx: (4,) float32 on the CPU, in the video's pixels.
+        flip: 0 or 1, int32 scalar on the CPU.
         side_px: of the result; a box more than ``ANTIALIAS_ABOVE`` times as large is smoothed first.
     """
-    place = {"roi_start": box_yxyx[0:2], "roi_end": box_yxyx[2:4], "size": [side_px, side_px]}
+    y0, x0, y1, x1 = (box_yxyx[edge] for edge in range(4))
+    shift = (x1 - x0) * flip  # a region that ends left of its start is mirrored
+    place = {"roi_start": fn.stack(y0, x0 + shift), "roi_end": fn.stack(y1, x1 - shift), "size": [side_px, side_px]}
     if box_yxyx[2] - box_yxyx[0] > ANTIALIAS_ABOVE * side_px:
         scaled = fn.resize(video, **place, interp_type=types.INTERP_LINEAR, antialias=True)
     else:
@@ -26,11 +29,6 @@ def crop_resize(video, box_yxyx, side_px: int):
     return scaled
 
 
-def normalise(video, flip):
-    """DALI graph function: (F, H, W, 3) uint8 -> (3, F, H, W) float32, (x - 128) / 128, mirrored where flip is 1.
-
-    The flip comes last because it costs nothing here; signs are symmetric, so the augmentations are distributed alike.
-    """
-    return fn.crop_mirror_normalize(
-        video, dtype=types.FLOAT, output_layout="CFHW", mean=[MEAN] * 3, std=[STD] * 3, mirror=flip
-    )
+def normalise(video):
+    """DALI graph function: (F, H, W, 3) uint8 -> (3, F, H, W) float32, (x - 128) / 128."""
+    return fn.crop_mirror_normalize(video, dtype=types.FLOAT, output_layout="CFHW", mean=[MEAN] * 3, std=[STD] * 3)

@@ -1,17 +1,22 @@
-"""Schedules of levels over time, paper section 4.2."""
+"""Schedules of levels over time: the paper's (section 4.2), the wandering ones, a user's own."""
 
 import numpy as np
 import pytest
 
-from dali_pipes import SCHEDULES, InputError, schedule_levels
+from dali_pipes import SCHEDULES, InputError, RandAugmentT, schedule_levels
 
 M, F, DRAWS = 10.0, 64, 4000
 
 
-def ends(schedule, m=M, seed=0):
+def draw(schedule, m=M, seed=0):
     rng = np.random.default_rng(seed)
     levels = np.stack([schedule_levels(schedule, m, F, rng) for _ in range(DRAWS)])
     assert levels.shape == (DRAWS, F) and levels.dtype == np.float32
+    return levels
+
+
+def ends(schedule, m=M, seed=0):
+    levels = draw(schedule, m, seed)
     np.testing.assert_allclose(levels, np.linspace(levels[:, 0], levels[:, -1], F, axis=1), rtol=0, atol=1e-5)
     return levels[:, 0], levels[:, -1]
 
@@ -54,17 +59,50 @@ def test_time_runs_either_way(schedule):
     assert abs((first < last).mean() - 0.5) < 0.04
 
 
+def test_random_walk_is_uniform_about_m_at_every_moment_and_turns():
+    levels = draw("random_walk")
+    for frame in (0, 17, 40, 63):
+        assert is_uniform(levels[:, frame], 0.5 * M, 1.5 * M)
+    steps = np.diff(levels, axis=1)
+    assert np.abs(steps).max() < 0.5 * M * 0.6 * 8 / 63 + 1e-3  # no jumps: the steepest of 8 straight steps
+    turns = (np.sign(steps[:, 1:]) != np.sign(steps[:, :-1])).sum(axis=1)
+    assert 3 < turns.mean() < 9
+    near, far = (np.corrcoef(levels[:, 0], levels[:, frame])[0, 1] for frame in (4, 60))
+    assert near > 0.9 and abs(far) < 0.35
+
+
+def test_fourier_is_smooth_symmetric_about_m_and_turns():
+    levels = draw("fourier")
+    assert abs(levels.mean() - M) < 0.1 and np.ptp(levels, axis=0).min() > 0.8 * M
+    assert (np.abs(levels - M) <= 0.5 * M + 1e-4).all()
+    steps = np.diff(levels, axis=1)
+    assert np.abs(steps).max() <= 0.5 * M * 2 * np.pi * 1.5 / 63 + 1e-3  # 1.5 cycles at most
+    turns = (np.sign(steps[:, 1:]) != np.sign(steps[:, :-1])).sum(axis=1)
+    assert 1 < turns.mean() < 4 and turns.max() <= 6
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("m", [0.0, 0.05, 3.0, 25.0, 30.0])
-def test_levels_stay_on_the_scale(schedule, m):
-    first, last = ends(schedule, m)
-    assert min(first.min(), last.min()) >= 0 and max(first.max(), last.max()) <= 30
+def test_levels_stay_on_the_scale_with_mean_m(schedule, m):
+    levels = draw(schedule, m)
+    assert levels.min() >= 0 and levels.max() <= 30
     if schedule != "temporal":
-        assert (first + last).mean() / 2 == pytest.approx(m, abs=1e-4)
+        assert levels.mean() == pytest.approx(m, abs=0.005 * m + 1e-4)
+
+
+def pulse(u, m, time, xp):
+    """A user's own: m, but 0 in a random half of the clip."""
+    return m * (xp.abs(time - u[1]) > 0.25)
+
+
+def test_a_users_own_function():
+    levels = draw(pulse)
+    assert set(np.unique(levels)) == {0, M} and 0.5 < (levels == M).mean() < 0.7
 
 
 def test_one_frame():
-    assert schedule_levels("temporal+", 5, 1, np.random.default_rng(0)).shape == (1,)
+    for schedule in SCHEDULES:
+        assert schedule_levels(schedule, 5, 1, np.random.default_rng(0)).shape == (1,)
 
 
 def test_wrong_input():
@@ -75,3 +113,23 @@ def test_wrong_input():
         schedule_levels("spatial", 31, 8, rng)
     with pytest.raises(InputError, match="num_frames is 0"):
         schedule_levels("spatial", 5, 0, rng)
+
+
+def too_high(u, m, time, xp):
+    return m + 25 * time
+
+
+def too_short(u, m, time, xp):
+    return time[:2]
+
+
+@pytest.mark.parametrize(
+    "schedule, message",
+    [
+        (too_high, "schedule too_high gave levels from 10 to 35 at m = 10, they must lie between 0 and 30"),
+        (too_short, r"schedule too_short gave levels of shape \(2,\) for 7 frames"),
+    ],
+)
+def test_a_wrong_function_is_refused_before_training(schedule, message):
+    with pytest.raises(InputError, match=message):
+        RandAugmentT(m=10, schedule=schedule)

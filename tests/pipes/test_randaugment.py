@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from nvidia.dali import fn, pipeline_def
+from nvidia.dali import fn, pipeline_def, types
 
 from dali_pipes import OPS, SCHEDULES, InputError, RandAugmentT, apply_ops, augment_clip, rand_augment_t
+from dali_pipes.magnitude import NUMBERS, curve
+from dali_pipes.randaugment import GRAPH, draw_ops
 from tests.videos import natural_clip, noise_clip
 
 NAMES = list(OPS)
@@ -24,23 +26,99 @@ def test_the_fourteen_operations():
     )
 
 
-def test_draws_are_uniform_and_independent():
-    rng = np.random.default_rng(0)
-    draws = [RandAugmentT(n=2, schedule="temporal+").sample(rng, 8) for _ in range(11200)]
-    first, second = (np.array([drawn.op_ids[i] for drawn in draws]) for i in range(2))
-    pairs = np.histogram2d(first, second, bins=(range(15), range(15)))[0]
-    assert chi_square(pairs, len(draws) / 196) < 300  # 195 degrees of freedom, about one in a million
-    signs = np.array([drawn.signs[0] > 0 for drawn in draws])
-    rising = np.array([drawn.levels_NF[0, -1] > drawn.levels_NF[0, 0] for drawn in draws])
-    joint = np.bincount(first * 4 + signs * 2 + rising, minlength=56)
-    assert chi_square(joint, len(draws) / 56) < 118  # 55 degrees of freedom
+def draw_in_numpy(policy, seed, count):
+    rng = np.random.default_rng(0 if seed is None else seed)
+    return [np.stack(arrays) for arrays in zip(*(policy.sample(rng, 8) for _ in range(count)), strict=True)]
 
 
-def test_mix_settles_the_schedule_once_per_clip():
-    rng = np.random.default_rng(0)
-    constant = [np.ptp(RandAugmentT(n=3, schedule="mix").sample(rng, 8).levels_NF, axis=1) == 0 for _ in range(2000)]
-    assert all(flags.all() or not flags.any() for flags in constant)
-    assert abs(np.mean([flags.all() for flags in constant]) - 0.5) < 0.06
+def draw_in_graph(policy, seed, count):
+    @pipeline_def(batch_size=700, num_threads=2, device_id=None, enable_conditionals=True, seed=3)
+    def pipeline():
+        return draw_ops(policy, 8, seed)
+
+    built = pipeline()
+    built.build()
+    batches = [[output.as_array().copy() for output in built.run()] for _ in range(count // 700)]
+    return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("draw", [draw_in_numpy, draw_in_graph])
+def test_draws_are_uniform_and_independent(draw, seed):
+    """Operation, sign, direction and schedule, jointly, of both operations of a clip."""
+    policy, count = RandAugmentT(n=2, m=10, schedule="mix"), 33600
+    op_ids, levels, signs = draw(policy, seed, count)
+    assert op_ids.shape == signs.shape == (count, 2) and levels.shape == (count, 2, 8)
+    assert op_ids.dtype == np.int32 and levels.dtype == signs.dtype == np.float32
+    temporal = np.ptp(levels, axis=2) > 0
+    assert (temporal[:, 0] == temporal[:, 1]).all()  # the schedule is settled once per clip
+    rising = levels[:, :, -1] > levels[:, :, 0]
+
+    def is_fair(*factors_and_sizes):
+        """Chi-square over all combinations, at about one in a million."""
+        index, size = np.zeros(len(factors_and_sizes[0][0]), int), 1
+        for factor, choices in factors_and_sizes:
+            index, size = index * choices + factor, size * choices
+        expected = len(index) / size
+        assert expected > 10
+        return chi_square(np.bincount(index, minlength=size), expected) < (size - 1) + 7 * np.sqrt(2 * (size - 1))
+
+    first, second = op_ids.T
+    assert is_fair((first, 14), (second, 14))
+    up = (signs > 0).astype(int)
+    assert is_fair((first, 14), (up[:, 0], 2), (temporal[:, 0], 2), (up[:, 1], 2))
+    assert is_fair((second, 14), (up[:, 1], 2), (temporal[:, 0], 2), (up[:, 0], 2))
+    clips = temporal[:, 0]  # where a direction can be seen
+    for op in (0, 1):
+        assert is_fair(
+            (op_ids[clips, op], 14), (up[clips, 0], 2), (up[clips, 1], 2), *((rising[clips, i], 2) for i in (0, 1))
+        )
+    strength = (np.ptp(levels[clips], axis=2) / 10 * 7).astype(int)
+    assert strength.max() == 6
+    assert is_fair((strength[:, 0], 7), (strength[:, 1], 7), (rising[clips, 0], 2), (rising[clips, 1], 2))
+
+
+def test_draws_of_consecutive_clips_are_independent():
+    for draw in (draw_in_numpy, draw_in_graph):
+        op_ids, _, signs = draw(RandAugmentT(n=1), 1, 14000)
+        code = op_ids[:, 0] * 2 + (signs[:, 0] > 0)
+        pairs = np.histogram2d(code[:-1], code[1:], bins=(range(29), range(29)))[0]
+        assert chi_square(pairs, (len(code) - 1) / 784) < 783 + 7 * np.sqrt(2 * 783)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_are_the_same_functions_in_graphs(schedule):
+    numbers = np.random.default_rng(0).random((40, NUMBERS)).astype(np.float32)
+    time = np.linspace(0, 1, 16, dtype=np.float32)
+
+    @pipeline_def(batch_size=40, num_threads=1, device_id=None)
+    def pipeline():
+        u = fn.external_source(lambda: list(numbers), batch=True)
+        return SCHEDULES[schedule](u, 12.0, types.Constant(time), GRAPH)
+
+    built = pipeline()
+    built.build()
+    (levels,) = built.run()
+    expected = [curve(schedule, 12.0, 16, u) for u in numbers.astype(float)]
+    np.testing.assert_allclose(levels.as_array(), expected, atol=2e-4)
+
+
+def test_every_operation_of_a_clip_has_its_own_curve():
+    for schedule in ("temporal", "temporal+", "random_walk", "fourier"):
+        drawn = RandAugmentT(n=3, schedule=schedule).sample(np.random.default_rng(0), 16)
+        assert len({tuple(levels) for levels in drawn.levels_NF.tolist()}) == 3
+
+
+def test_a_subset_of_operations():
+    policy = RandAugmentT(n=2, ops=["solarize", "rotate", "equalize"])
+    op_ids = np.concatenate([policy.sample(np.random.default_rng(i), 4).op_ids for i in range(60)])
+    assert set(op_ids) == {0, 1, 2}
+    frames, rng = natural_clip(4, 40, 48), np.random.default_rng(1)
+    drawn = [policy.sample(rng, 4) for _ in range(12)]
+    ours = run_apply_ops(frames, *(np.stack(arrays) for arrays in zip(*drawn, strict=True)), ops=policy.ops)
+    for clip, one in zip(ours, drawn, strict=True):
+        names = [policy.ops[op_id] for op_id in one.op_ids]
+        np.testing.assert_array_equal(clip, augment_clip(frames, names, one.levels_NF, one.signs), err_msg=str(names))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +127,9 @@ def test_mix_settles_the_schedule_once_per_clip():
         ({"n": 0}, "n of at least 1 operation, got 0"),
         ({"m": -1}, "level is -1"),
         ({"schedule": "wild"}, "unknown schedule 'wild': choose one of spatial"),
+        ({"ops": ["rotate", "spin"]}, "unknown operation 'spin': choose one of identity, auto_contrast"),
+        ({"ops": []}, "ops is empty: name at least one of identity"),
+        ({"ops": "rotate"}, "ops must be a list of names, got the text 'rotate'"),
         ({"ranges": "big"}, "unknown range table 'big': choose one of paper, monotonic"),
         ({"interpolation": "cubic"}, "unknown interpolation 'cubic': choose one of nearest, linear"),
     ],
@@ -58,7 +139,7 @@ def test_wrong_options(options, message):
         RandAugmentT(**options)
 
 
-def run_apply_ops(frames, op_ids, levels, signs, n=2):
+def run_apply_ops(frames, op_ids, levels, signs, n=2, ops=None):
     """A batch of clips through apply_ops in somebody's own pipeline."""
     batch = len(op_ids)
 
@@ -66,7 +147,7 @@ def run_apply_ops(frames, op_ids, levels, signs, n=2):
     def pipeline():
         video = fn.external_source(lambda: [frames] * batch, layout="FHWC")
         inputs = [fn.external_source([list(array)], cycle=True) for array in (op_ids, levels, signs)]
-        return apply_ops(video, *inputs, n=n)
+        return apply_ops(video, *inputs, n=n, ops=ops)
 
     built = pipeline()
     built.build()
@@ -117,6 +198,17 @@ def test_rand_augment_t_seeds():
     assert (a != c).any()
     d, e = (in_a_foreign_pipeline(frames, pipeline_seed=p) for p in (1, 2))
     assert (d != e).any()
+
+
+def pulse(u, m, time, xp):
+    return m * (xp.abs(time - u[1]) > 0.25)
+
+
+def test_a_users_own_schedule_in_a_foreign_pipeline():
+    frames = np.repeat(natural_clip(1, 32, 40), 8, axis=0)
+    clips = in_a_foreign_pipeline(frames, batches=2, n=1, ops=["rotate"], schedule=pulse, fill=255)
+    kept = (clips == frames).all(axis=(2, 3, 4))
+    assert kept.any() and not kept.all() and set(np.unique(kept.sum(axis=1))) <= {2, 3, 4, 5}
 
 
 @pytest.mark.parametrize("seed", [None, 5])
