@@ -69,13 +69,13 @@ def _random_walk(u, m, time, xp):
 
 
 def _fourier(u, m, time, xp):
-    """Three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, whose sum stays inside m +- m/2."""
+    """A weighted mean of three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, inside m +- m/2."""
     total, weights = 0.0 * time, 1e-6
     for wave in range(3):
         weight, cycles, phase = u[2 + 3 * wave], 0.2 + 1.3 * u[3 + 3 * wave], u[4 + 3 * wave]
         total = total + weight * xp.sin(2 * pi * (cycles * time + phase))
         weights = weights + weight
-    return m + _half_width(m) * u[1] * (total / weights)
+    return m + _half_width(m) * (total / weights)
 
 
 SCHEDULES: dict[str, Callable] = {
