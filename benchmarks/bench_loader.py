@@ -193,6 +193,9 @@ GPU_ROWS = {  # name -> row and decoder
 }
 
 
+MEMORY = "memory_after_epochs"
+
+
 def _processes() -> list[int]:
     """This process and its descendants."""
     children = {}
@@ -253,6 +256,20 @@ def measure(row, options) -> dict:
     return {"clips_per_s": clips / seconds, "cpu_s_per_clip": cpu / clips, "peak_memory_mib": peak[0]}
 
 
+def memory_after_epochs(options) -> list[float]:
+    """MiB of all processes after each epoch of ``ours``: it must not grow."""
+    from dali_pipes import RandAugmentT, VideoLoader
+
+    loader = VideoLoader(_manifest(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
+                         workers=options.workers, device=options.device, augment=RandAugmentT(n=N, m=M))  # fmt: skip
+    after = []
+    for _ in range(options.epochs):
+        for _ in loader:
+            pass
+        after.append(_proportional_memory_mib(_processes()))
+    return after
+
+
 def machine() -> dict:
     import nvidia.dali
     import torch
@@ -272,6 +289,7 @@ def parse():
     parser.add_argument("--rows", help="comma-separated names; default: all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--epochs", type=int, default=20, help="watch the memory of ours for so many; 0 leaves it out")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count()))
     parser.add_argument("--json", help="write the results here")
@@ -281,6 +299,9 @@ def parse():
 
 def main():
     options = parse()
+    if options.measure == MEMORY:
+        print("RESULT " + json.dumps(memory_after_epochs(options)), flush=True)
+        os._exit(0)
     if options.measure:
         row, options.decoder = GPU_ROWS[options.measure] if options.device == "cuda" else (ROWS[options.measure], "cpu")
         print("RESULT " + json.dumps(measure(row, options)), flush=True)
@@ -297,37 +318,38 @@ def main():
     results = {name: [] for name in names}
     for _ in range(options.repeats):
         for name in names:
-            command = [
-                sys.executable,
-                __file__,
-                "--measure",
-                name,
-                "--data",
-                options.data,
-                "--device",
-                options.device,
-                "--seconds",
-                options.seconds,
-                "--batch-size",
-                options.batch_size,
-                "--workers",
-                options.workers,
-            ]
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-            lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-            if not lines:
-                print(f"{name}: failed\n{done.stderr[-1500:]}")
+            result = _in_a_process(name, options)
+            if result is None:
                 continue
-            results[name].append(json.loads(lines[0].removeprefix("RESULT ")))
+            results[name].append(result)
             print(f"  {name}: {results[name][-1]['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
     table = [{"name": name, **_summary(runs)} for name, runs in results.items() if runs]
     print(f"{'row':28} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
     for row in table:
         print(f"{row['name']:28} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
               f"{1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f}")  # fmt: skip
+    memory = _in_a_process(MEMORY, options) if options.epochs and "ours" in names else []
+    if memory:
+        shown = ", ".join(f"{memory[epoch]:.0f} after {epoch + 1}" for epoch in sorted({0, 1, 4, 9, len(memory) - 1})
+                          if epoch < len(memory))  # fmt: skip
+        print(f"memory of ours in MiB by epochs: {shown}")
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": machine(), "results": table}, indent=2) + "\n")
-    sys.exit(any(not runs for runs in results.values()))
+        report = {"machine": machine(), "results": table, MEMORY + "_mib": memory}
+        Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
+    sys.exit(memory is None or any(not runs for runs in results.values()))
+
+
+def _in_a_process(name, options):
+    """The result of one measurement, None if it failed."""
+    passed = ("data", "device", "seconds", "epochs", "batch_size", "workers")
+    command = [sys.executable, __file__, "--measure", name]
+    for option in passed:
+        command += ["--" + option.replace("_", "-"), str(getattr(options, option))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        print(f"{name}: failed\n{done.stderr[-1500:]}")
+    return json.loads(lines[0].removeprefix("RESULT ")) if lines else None
 
 
 def _summary(runs) -> dict:

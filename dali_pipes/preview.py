@@ -28,6 +28,7 @@ AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  
 PHOTOMETRIC = "solarize color posterize contrast brightness sharpness".split()
 GEOMETRIC = "rotate shear_x shear_y translate_x translate_y".split()
 
+PICTURES = (".png", ".jpg")
 TITLE_PX, GAP_PX, CAPTION_PX = 150, 4, 18
 BLACK, GREY = (0, 0, 0), (150, 150, 150)
 CURVE_COLOURS = (30, 90, 200), (210, 80, 0), (20, 140, 60), (150, 40, 160)
@@ -88,8 +89,9 @@ def sheet(rows: Sequence[Row], shown: Sequence[int]) -> np.ndarray:
     return np.concatenate(lines)
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    good, data = cv2.imencode(".png", image[..., ::-1])
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """As PNG or JPEG, by the name's suffix."""
+    good, data = cv2.imencode(path.suffix, image[..., ::-1])
     assert good
     _replace(path, lambda part: part.write_bytes(data.tobytes()))
 
@@ -192,13 +194,15 @@ def draw_schedules(path: Path, m: float = 10.0, num_frames: int = 64, draws: int
         axes.set(title=name, ylim=(0, 2 * m))
     figure.supxlabel("frame")
     figure.supylabel(f"level, M = {m:g}")
-    _replace(path, lambda part: figure.savefig(part, format="png", dpi=100))
+    _replace(path, lambda part: figure.savefig(part, format=path.suffix[1:], dpi=100))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dali_pipes.preview", description=__doc__.splitlines()[0])
     parser.add_argument("video", nargs="?", help="video file; without one, and with -o, the schedules are drawn")
-    parser.add_argument("-o", "--out", required=True, help="sheet.png, or clip.mp4: before and after, playing")
+    parser.add_argument(
+        "-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4: before and after, playing"
+    )
     parser.add_argument("--ops", help="operations, with commas, or all; default: those with a magnitude")
     parser.add_argument("--aug", choices=AUGMENTATIONS, help="show samples of this augmentation instead of operations")
     parser.add_argument("--samples", type=int, default=6, help="how many, with --aug")
@@ -222,10 +226,12 @@ def _parser() -> argparse.ArgumentParser:
 def run(options) -> None:
     """Carry out a parsed command line."""
     out = Path(options.out)
-    check_known("kind of output, by its suffix,", out.suffix, (".png", ".mp4"))
+    check_known("kind of output, by its suffix,", out.suffix, (*PICTURES, ".mp4"))
     if options.video is None:
-        if out.suffix != ".png":
-            raise InputError(f"{out}: without a video the schedules are drawn, which needs a name that ends with .png")
+        if out.suffix not in PICTURES:
+            raise InputError(
+                f"{out}: without a video the schedules are drawn, which needs a name that ends with .png or .jpg"
+            )
         draw_schedules(out)
         return
     for name, least in (("frames", 1), ("columns", 1), ("size", 16), ("samples", 1), ("fps", 1), ("seed", 0)):
@@ -247,8 +253,10 @@ def run(options) -> None:
                                    schedule_levels(schedule, m, len(clip), rng), options.sign)  # fmt: skip
     elif options.aug != "none":
         rows += rows_of_samples(clip, policy, options.samples, rng)
-    if out.suffix == ".png":
-        write_png(out, sheet(rows, np.linspace(0, len(clip) - 1, min(options.columns, len(clip))).round().astype(int)))
+    if out.suffix in PICTURES:
+        write_picture(
+            out, sheet(rows, np.linspace(0, len(clip) - 1, min(options.columns, len(clip))).round().astype(int))
+        )
     else:
         write_mp4(out, [_grid(rows, frame) for frame in range(len(clip))], options.fps)
 

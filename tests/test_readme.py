@@ -63,7 +63,34 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
 def test_every_option_in_the_readme_exists():
     from dataclasses import fields
 
+    from dali_pipes import preview
     from train.config import Config, flag
 
     known = {flag(item.name) for item in fields(Config)} | {"--help", "--shm-size", "--gpus"}
+    known |= {name for action in preview._parser()._actions for name in action.option_strings}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/randaugment_t.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    assert links and all(((ROOT / page).parent / link).exists() for link in links)
+
+
+def test_the_table_of_levels_is_that_of_the_code():
+    from dali_pipes import OPS, SCHEDULES
+
+    text = (ROOT / "docs" / "randaugment_t.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    for op in OPS.values():
+        (cells,) = [cells for cells in rows if len(cells) > 5 and re.search(rf"\b{op.name}\b", cells[1])]
+        for table, cell in zip(("paper", "monotonic"), cells[2:4], strict=True):
+            numbers = [float(number) for number in re.findall(r"[\d.]*\d", cell.replace("..", " "))]
+            if not op.ranges:
+                assert not numbers
+            elif cell.strip().startswith("1 +-"):
+                assert numbers == [op.ranges[table].base, op.ranges[table].low, op.ranges[table].high]
+            else:
+                assert numbers[:2] == [op.ranges[table].low, op.ranges[table].high]
+    assert all(f"`{name}`" in text for name in SCHEDULES)
