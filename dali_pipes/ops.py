@@ -9,7 +9,7 @@ on the CPU, and the formulas are PIL's. The few lines that depend on the device 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
+from math import radians
 
 from nvidia import dali
 from nvidia.dali import fn, math, types
@@ -67,11 +67,15 @@ class Affine:
     slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     turn: float = 0.0
 
+    def __post_init__(self):
+        if len(self.slope) != 6:
+            raise InputError(f"slope must be 6 numbers (a, b, c, d, e, f), got {self.slope}")
+
     @property
     def numbers(self) -> list[float]:
-        """The turn, then what the value adds to the factors of x, of y and to the shift."""
+        """The turn in radians, clockwise, then what the value adds to the factors of x, of y and to the shift."""
         a, b, c, d, e, f = self.slope
-        return [self.turn, a, d, b, e, c, f]
+        return [-radians(self.turn), a, d, b, e, c, f]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +114,12 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
 
     Raises:
-        InputError: the name is taken, or a range table is missing.
+        InputError: the name is taken, ``graph`` is no function, or a range table is missing.
     """
     if name in OPS:
         raise InputError(f"operation {name!r} exists already; choose a name other than {', '.join(OPS)}")
+    if not callable(graph) and not isinstance(graph, Affine):
+        raise InputError(f"operation {name!r} needs a graph function or an Affine, got {graph!r}")
     if isinstance(ranges, Range):
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
     if ranges and set(ranges) != set(RANGE_TABLES):
@@ -221,7 +227,7 @@ def warp_by(video, value, style: Style, affine):
         affine: (7,) float64 on the CPU: the numbers of :class:`Affine`, see ``Affine.numbers``.
     """
     value = fn.cast(value, dtype=types.FLOAT64)  # float32 would miss PIL's 1/65536 pixel
-    angle = value * affine[0] * (-pi / 180.0)
+    angle = value * affine[0]
     cos, sin = math.cos(angle), math.sin(angle)
     height, width = _size_hw(video, style)
     cx, cy = width * 0.5, height * 0.5

@@ -181,8 +181,8 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
         np.linspace(0, 1, num_frames, dtype=np.float32) if num_frames > 1 else np.zeros(1, np.float32)
     )
     schedule = policy.schedule if callable(policy.schedule) else SCHEDULES[policy.schedule]
-    curves = [schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)]
-    return op_ids, fn.stack(*curves), signs
+    levels = fn.stack(*[schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)])
+    return op_ids, math.clamp(levels, 0.0, MAX_LEVEL), signs
 
 
 def rand_augment_t(

@@ -184,3 +184,8 @@ def test_a_new_operation_is_registered_in_one_place(more_ops):
 def test_wrong_registrations(more_ops, arguments, message):
     with pytest.raises(InputError, match=message):
         register_op(**arguments)
+
+
+def test_an_affine_operation_has_six_numbers():
+    with pytest.raises(InputError, match=r"slope must be 6 numbers \(a, b, c, d, e, f\), got \(1, 0\)"):
+        Affine(slope=(1, 0))
