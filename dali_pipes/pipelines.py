@@ -39,7 +39,7 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
         augment: the policy whose draws are among the inputs, or None.
 
     Returns:
-        (3, F, side_px, side_px) float32 clips, layout CFHW.
+        (F, side_px, side_px, 3) float32 clips; the loader only looks at them as (3, F, side_px, side_px).
     """
     video = inputs["pixels"]
     if decoder != "pyav":

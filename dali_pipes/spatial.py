@@ -30,5 +30,5 @@ def crop_resize(video, box_yxyx, flip, side_px: int):
 
 
 def normalise(video):
-    """DALI graph function: (F, H, W, 3) uint8 -> (3, F, H, W) float32, (x - 128) / 128."""
-    return fn.crop_mirror_normalize(video, dtype=types.FLOAT, output_layout="CFHW", mean=[MEAN] * 3, std=[STD] * 3)
+    """DALI graph function: (F, H, W, 3) uint8 -> float32, (x - 128) / 128."""
+    return fn.brightness(video, brightness=1.0 / STD, brightness_shift=-MEAN / STD, dtype=types.FLOAT)

@@ -29,7 +29,7 @@ class ClipBatch:
     """One batch. B counts clips: videos times clips per video, the clips of a video next to each other."""
 
     clips_BCTHW: torch.Tensor
-    """(B, 3, T, side, side) float32, about -1..1, on the loader's device."""
+    """(B, 3, T, side, side) float32, -1..1, on the loader's device, in memory as ``torch.channels_last_3d``."""
     labels_B: torch.Tensor
     """(B,) int64, on the loader's device."""
     videos_B: torch.Tensor
@@ -158,15 +158,15 @@ class VideoLoader:
             raise _as_video_error(error) from None
         ids = torch.as_tensor(sample_ids.as_array().copy())
         real = ids[:, 1] >= 0
-        clips_BCTHW = self._to_torch(clips)[: int(real.sum())]  # repeated samples stand last
+        clips_BFHWC = self._to_torch(clips)[: int(real.sum())]  # repeated samples stand last
         videos = [self.sampler.video_of(epoch, sample) for epoch, sample in ids[real].tolist()]
         videos_B = torch.tensor(videos, dtype=torch.int64)
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos], dtype=torch.int64)
         views = self.sampler.clips_per_video
         if views > 1:
-            clips_BCTHW = clips_BCTHW.unflatten(2, (views, -1)).transpose(1, 2).flatten(0, 1)
+            clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
-        return ClipBatch(clips_BCTHW, labels_B.to(self.device, non_blocking=True), videos_B)
+        return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
 
     def _to_torch(self, clips) -> torch.Tensor:
         """DALI's own memory where it is handed over for good, on the CPU since DALI 2; else a copy."""

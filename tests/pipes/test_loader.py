@@ -111,13 +111,14 @@ def test_augmentation_equals_augment_clip(manifest):
 
 
 def test_batches_may_be_kept_and_changed(manifest):
-    """Their memory is theirs, also when the pipeline goes on and ends."""
+    """Their memory is theirs, also when the pipeline goes on and ends; it is laid out as GPUs like it."""
     loader = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
     kept, copies = [], []
     for _ in range(3):
         for batch in loader:
             kept.append(batch.clips_BCTHW)
             copies.append(batch.clips_BCTHW.clone())
+    assert all(clips.is_contiguous(memory_format=torch.channels_last_3d) for clips in kept)
     changed = kept.pop(0)
     changed.fill_(7)
     loader.close()

@@ -100,10 +100,24 @@ def test_cascade_matches_pil():
     )
 
 
-def test_fill_matches_pil():
+@pytest.mark.parametrize("name", ["shear_x", "translate_y", "rotate"])
+@pytest.mark.parametrize("fill", [77, 128.0])
+def test_fill_matches_pil(name, fill):
     frames, levels = CLIPS["natural"], [np.full(6, 20.0)]
-    ours = augment_clip(frames, ["translate_y"], levels, fill=77)
-    np.testing.assert_array_equal(ours, pil_ops.apply_to_clip(frames, ["translate_y"], levels, [1], fill=77))
+    ours = augment_clip(frames, [name], levels, fill=fill)
+    check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [1], fill=int(fill)))
+
+
+@pytest.mark.parametrize("size", [(224, 224), (160, 320), (33, 47), (1, 1), (2, 300)])
+def test_warps_match_pil_at_other_sizes(size):
+    """Also where a coordinate falls exactly between two pixels, as half-pixel translations do."""
+    frames, rng = noise_clip(12, *size), np.random.default_rng(0)
+    for name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
+        for levels in (rng.uniform(0, 30, 12), np.arange(12) * 2.25):
+            levels = [levels.astype(np.float32)]
+            for sign in (1, -1):
+                ours = augment_clip(frames, [name], levels, [sign])
+                check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
 
 
 def test_linear_interpolation_is_close_to_pil():
@@ -175,6 +189,7 @@ def test_a_new_operation_is_registered_in_one_place(more_ops):
     "arguments, message",
     [
         ({"name": "rotate", "graph": Affine()}, "operation 'rotate' exists already"),
+        ({"name": "fog", "graph": "fog.py"}, "'fog' needs a graph function or an Affine, got 'fog.py'"),
         (
             {"name": "fog", "graph": Affine(), "ranges": {"paper": Range(0, 1)}},
             "'fog' needs ranges for paper, monotonic",
