@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from nvidia.dali import fn, pipeline_def
 
-from dali_pipes import OPS, RandAugmentT, augment_clip, find_videos, scan_videos
+from dali_pipes import OPS, PAPER_OPS, RandAugmentT, augment_clip, find_videos, rand_augment_t, scan_videos
 from dali_pipes.decode import decode_frames
 from tests.dali_decoding import decode_with_dali
 from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write_video
@@ -17,7 +18,7 @@ from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
 # what rounding in another order may change; rotate: a pixel on an edge may fall to the other side
-LARGEST_DIFFERENCE = {"contrast": 1, "color": 1, "sharpness": 1, "auto_contrast": 1, "brightness": 1, "equalize": 1}
+LARGEST_DIFFERENCE = {"contrast": 1, "color": 1, "sharpness": 1, "auto_contrast": 1, "brightness": 1, "equalize": 2}
 
 
 @pytest.mark.parametrize("clip", ["noise", "natural"])
@@ -33,6 +34,29 @@ def test_operations_are_equal_on_cpu_and_gpu(name, clip):
                 assert (difference.max(axis=-1) > 0).mean() <= 0.001
             else:
                 assert difference.max() <= LARGEST_DIFFERENCE.get(name, 0)
+
+
+def test_rand_augment_t_gives_the_same_clips_on_cpu_and_gpu():
+    frames = natural_clip(16, 112, 112)
+
+    def run(device):
+        @pipeline_def(batch_size=24, num_threads=2, device_id=0, enable_conditionals=True)
+        def pipeline():
+            video = fn.external_source(lambda: [frames] * 24, layout="FHWC")
+            video = video.gpu() if device == "gpu" else video
+            ops = [name for name in PAPER_OPS if name not in ("equalize", "posterize", "solarize")]  # these magnify rounding
+            options = {"n": 2, "schedule": "fourier", "ops": ops, "translate_max_px": 70, "size_hw": (112, 112)}
+            return rand_augment_t(video, num_frames=16, seed=5, **options)
+
+        built = pipeline()
+        built.build()
+        (output,) = built.run()
+        return (output.as_cpu() if device == "gpu" else output).as_array().astype(int)
+
+    cpu, gpu = run("cpu"), run("gpu")
+    difference = np.abs(cpu - gpu)
+    assert len({clip.tobytes() for clip in cpu}) > 16
+    assert (difference.max(axis=-1) > 4).mean() <= 0.002 and difference.mean() < 0.5
 
 
 PLANS = [list(range(0, 40)), [5, 6, 7], [30, 2, 2, 17, 39, 0], [i // 4 for i in range(64)]]
