@@ -89,15 +89,17 @@ SCHEDULES: dict[str, Callable] = {
 
 
 def check_level(m: float) -> None:
-    if not 0 <= m <= MAX_LEVEL:
-        raise InputError(f"the RandAugment level is {m}, it must lie between 0 and {MAX_LEVEL:g}")
+    if not isinstance(m, (int, float)) or not 0 <= m <= MAX_LEVEL:
+        raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
 
 
 def check_schedule(schedule: str | Callable, m: float) -> None:
     """Raise :class:`InputError` for an unknown name, or a function that fails or leaves the scale in 100 tries."""
-    if not callable(schedule):
+    if isinstance(schedule, str):
         check_known("schedule", schedule, SCHEDULES)
         return
+    if not callable(schedule):
+        raise InputError(f"schedule must be a name or a function, got {schedule!r}")
     rng = np.random.default_rng(0)
     for _ in range(100):
         curve(schedule, m, 7, rng.random(NUMBERS))

@@ -3,12 +3,11 @@
 To add an operation, call :func:`register_op`; everything else (sampling, selection, previews) reads the table.
 
 In graph functions ``video`` is a batch of (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` a batch of (F,) float32
-on the CPU, and the formulas are PIL's. The few lines that depend on the device are in ``_broadcast``, ``_linear`` and
-``_contrast``.
+on the CPU, and the formulas are PIL's. The few lines that depend on the device ask for ``video.device``.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import radians
 
 from nvidia import dali
@@ -51,6 +50,8 @@ class Style:
 
     def __post_init__(self):
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
+        if not isinstance(self.fill, (int, float)) or not 0 <= self.fill <= 255:
+            raise InputError(f"fill is {self.fill!r}, it must be one grey level from 0 to 255")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Op:
         """The range in a table; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
         check_known("range table", table, RANGE_TABLES)
         if self.name in ("translate_x", "translate_y"):
-            return Range(0.0, translate_max_px, signed=True)
+            return replace(self.ranges[table], high=translate_max_px)
         return self.ranges.get(table, NO_MAGNITUDE)
 
 
@@ -114,7 +115,7 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
 
     Raises:
-        InputError: the name is taken, ``graph`` is no function, or a range table is missing.
+        InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
     """
     if name in OPS:
         raise InputError(f"operation {name!r} exists already; choose a name other than {', '.join(OPS)}")
@@ -122,8 +123,16 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
         raise InputError(f"operation {name!r} needs a graph function or an Affine, got {graph!r}")
     if isinstance(ranges, Range):
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
-    if ranges and set(ranges) != set(RANGE_TABLES):
-        raise InputError(f"operation {name!r} needs ranges for {', '.join(RANGE_TABLES)}, got {', '.join(ranges)}")
+    if ranges is None and isinstance(graph, Affine):
+        raise InputError(f"operation {name!r} is affine and needs ranges, without a value it would do nothing")
+    if ranges is not None and not (
+        isinstance(ranges, dict)
+        and set(ranges) == set(RANGE_TABLES)
+        and all(isinstance(range_, Range) for range_ in ranges.values())
+    ):
+        raise InputError(
+            f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, got {ranges!r}"
+        )
     OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {})
 
 

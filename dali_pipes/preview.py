@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +21,11 @@ from .decode import decode_frames
 from .errors import InputError, check_known
 from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
-from .ops import INTERPOLATIONS, OPS, RANGE_TABLES
+from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
 from .randaugment import RandAugmentT, augment_clip, check_ops
 from .sampling import centre_box, count_starts, window_indices
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  # name -> its schedule
-PHOTOMETRIC = "solarize color posterize contrast brightness sharpness".split()
-GEOMETRIC = "rotate shear_x shear_y translate_x translate_y".split()
 
 PICTURES = (".png", ".jpg")
 TITLE_PX, GAP_PX, CAPTION_PX = 150, 4, 18
@@ -41,7 +40,7 @@ class Row:
     frames_FHWC: np.ndarray
     """(F, H, W, 3) uint8."""
     captions: Sequence[str]
-    """F texts."""
+    """F texts, of equally many lines each."""
     curves: Sequence[tuple[str, np.ndarray | None]]
     """What was applied: a name, and its (F,) levels if it has any."""
 
@@ -77,11 +76,12 @@ def sheet(rows: Sequence[Row], shown: Sequence[int]) -> np.ndarray:
     """A contact sheet, (H, W, 3) uint8 RGB: one line per row, one column per frame number in ``shown``."""
     lines = []
     for row in rows:
-        side = row.frames_FHWC.shape[1]
-        cells = [_title_panel(row, side + CAPTION_PX, shown)]
+        caption_px = CAPTION_PX * len(row.captions[0].split("\n"))
+        cells = [_title_panel(row, row.frames_FHWC.shape[1] + caption_px, shown)]
         for frame in shown:
-            strip = np.full((CAPTION_PX, row.frames_FHWC.shape[2], 3), 255, np.uint8)
-            _write(strip, row.captions[frame], 2, CAPTION_PX - 6)
+            strip = np.full((caption_px, row.frames_FHWC.shape[2], 3), 255, np.uint8)
+            for i, line in enumerate(row.captions[frame].split("\n")):
+                _write(strip, line, 2, CAPTION_PX * (i + 1) - 6)
             cell = np.concatenate([strip, row.frames_FHWC[frame]])
             cells.append(np.pad(cell, ((0, 0), (GAP_PX, 0), (0, 0)), constant_values=255))
         line = np.concatenate(cells, axis=1)
@@ -121,7 +121,8 @@ def _replace(path: Path, write) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
@@ -157,9 +158,9 @@ def rows_of_samples(frames_FHWC, policy: RandAugmentT, count: int, rng) -> list[
         titles = [f"{name} {'-+'[int(sign > 0)]}" if has_sign else name
                   for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)]  # fmt: skip
         levels = [levels if OPS[name].ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)]
-        shown = [levels_F for levels_F in levels if levels_F is not None]
-        captions = [" ".join(["level"] * bool(shown) + [f"{levels_F[f]:.1f}" for levels_F in shown])
-                    for f in range(len(frames_FHWC))]  # fmt: skip
+        captions = ["\n".join(_caption(name, level, sign, policy)
+                              for name, level, sign in zip(names, levels_N, drawn.signs, strict=True))
+                    for levels_N in drawn.levels_NF.T]  # fmt: skip
         rows.append(Row(clip, captions, list(zip(titles, levels, strict=True))))
     return rows
 
@@ -188,7 +189,8 @@ def draw_schedules(path: Path, m: float = 10.0, num_frames: int = 64, draws: int
 
     rng = np.random.default_rng(2)
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    for axes, name in zip(figure.subplots(2, 3, sharex=True, sharey=True).flat, SCHEDULES, strict=True):
+    places = figure.subplots(-(-len(SCHEDULES) // 3), 3, sharex=True, sharey=True).flat
+    for axes, name in zip(places, SCHEDULES, strict=False):
         for _ in range(draws):
             axes.plot(schedule_levels(name, m, num_frames, rng))
         axes.set(title=name, ylim=(0, 2 * m))
@@ -237,7 +239,9 @@ def run(options) -> None:
     for name, least in (("frames", 1), ("columns", 1), ("size", 16), ("samples", 1), ("fps", 1), ("seed", 0)):
         if getattr(options, name) < least:
             raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {least}")
-    names = {None: GEOMETRIC + PHOTOMETRIC, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
+    geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
+    with_magnitude = [name for name in geometric_first if OPS[name].ranges]
+    names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
     schedule = options.schedule or AUGMENTATIONS.get(options.aug) or "temporal+"
     m = 10.0 if options.level is None else options.level
     policy = RandAugmentT(n=options.n, m=m, schedule=schedule, ops=check_ops(names) if options.ops else None,

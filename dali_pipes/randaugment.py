@@ -20,7 +20,7 @@ from nvidia.dali import fn, math, pipeline_def, types
 
 from .errors import InputError, check_known
 from .magnitude import MAX_LEVEL, NUMBERS, SCHEDULES, check_level, check_schedule, curve
-from .ops import OPS, RANGE_TABLES, Affine, Range, Style, warp_by
+from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
 
 
 class DrawnOps(NamedTuple):
@@ -55,8 +55,10 @@ class RandAugmentT:
     def __post_init__(self):
         # As names, so that worker processes need not know the user's own operations.
         object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
-        if self.n < 1:
-            raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n}")
+        if not isinstance(self.n, int) or self.n < 1:
+            raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n!r}")
+        if self.translate_max_px < 0:
+            raise InputError(f"translate_max_px is {self.translate_max_px}, it must not be negative")
         check_level(self.m)
         check_schedule(self.schedule, self.m)
         check_known("range table", self.ranges, RANGE_TABLES)
@@ -101,6 +103,13 @@ def _select(video, index, branches, first=0):
     return selected
 
 
+def _bind(graph, value, style):
+    def branch(video):
+        return graph(video, value, style)
+
+    return branch
+
+
 def _apply_one(video, op_id, level, sign, names, ranges: str, translate_max_px: float, style: Style):
     """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
     ops = [OPS[name] for name in names]
@@ -112,7 +121,7 @@ def _apply_one(video, op_id, level, sign, names, ranges: str, translate_max_px: 
     affine = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
     affine = types.Constant(np.float64([kind.numbers for kind in affine]))[op_id]
     branches = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
-    branches = [partial(branch, value=value, style=style) for branch in branches]
+    branches = [_bind(branch, value, style) for branch in branches]
     return _select(video, types.Constant(np.int32(branch_of))[op_id], branches)
 
 
@@ -211,7 +220,7 @@ def rand_augment_t(
     return apply_ops(video, *draw_ops(policy, num_frames, seed), size_hw=size_hw, **policy.graph_options())
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _clip_pipeline(device: str, **options):
     device_id = None if device == "cpu" else 0
 
@@ -276,9 +285,13 @@ def augment_clip(
     signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
     if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
         raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
-    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(OPS), ranges=ranges, interpolation=interpolation, fill=fill,
+    check_known("range table", ranges, RANGE_TABLES)
+    Style(interpolation, fill)
+    known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
+    size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
+    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(known_ops), size_hw=size_hw, ranges=ranges, interpolation=interpolation, fill=fill,
                               translate_max_px=translate_max_px)  # fmt: skip
-    op_ids = np.array([list(OPS).index(name) for name in names], np.int32)
+    op_ids = np.array([known_ops.index(name) for name in names], np.int32)
     for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
         pipeline.feed_input(name, [array])
     (output,) = pipeline.run()

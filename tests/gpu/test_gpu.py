@@ -44,7 +44,9 @@ def test_rand_augment_t_gives_the_same_clips_on_cpu_and_gpu():
         def pipeline():
             video = fn.external_source(lambda: [frames] * 24, layout="FHWC")
             video = video.gpu() if device == "gpu" else video
-            ops = [name for name in PAPER_OPS if name not in ("equalize", "posterize", "solarize")]  # these magnify rounding
+            ops = [
+                name for name in PAPER_OPS if name not in ("equalize", "posterize", "solarize")
+            ]  # these magnify rounding
             options = {"n": 2, "schedule": "fourier", "ops": ops, "translate_max_px": 70, "size_hw": (112, 112)}
             return rand_augment_t(video, num_frames=16, seed=5, **options)
 

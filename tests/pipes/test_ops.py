@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nvidia.dali import types
 from PIL import Image
 
 from dali_pipes import OPS, Affine, InputError, Range, augment_clip, find_videos, register_op
@@ -158,6 +159,20 @@ def test_wrong_arguments(arguments, message):
         augment_clip(CLIPS["noise"], *arguments)
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"ranges": "big"}, "unknown range table 'big': choose one of paper, monotonic"),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic': choose one of nearest, linear"),
+        ({"fill": (1, 2, 3)}, r"fill is \(1, 2, 3\), it must be one grey level from 0 to 255"),
+        ({"device": "tpu"}, "unknown device 'tpu': choose one of cpu, gpu"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(InputError, match=message):
+        augment_clip(CLIPS["noise"], ["rotate"], [[1] * 6], **options)
+
+
 def test_wrong_frames():
     with pytest.raises(InputError, match="must be non-empty"):
         augment_clip(CLIPS["noise"].astype(np.float32), ["rotate"], [[1] * 6])
@@ -185,14 +200,26 @@ def test_a_new_operation_is_registered_in_one_place(more_ops):
     np.testing.assert_array_equal(ours, frames[:, np.arange(40) // 2][:, :, np.arange(56) // 2])
 
 
+def test_the_names_of_a_graphs_arguments_are_free(more_ops):
+    def half(v, x, s):
+        return v & types.Constant(127).uint8()
+
+    register_op("half", half)
+    frames = CLIPS["noise"]
+    ours = augment_clip(frames, ["half", "translate_x"], np.full((2, 6), 3.0), translate_max_px=20)
+    np.testing.assert_array_equal(ours[:, :, :-2], (frames & 127)[:, :, 2:])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"name": "rotate", "graph": Affine()}, "operation 'rotate' exists already"),
+        ({"name": "fog", "graph": Affine(), "ranges": (0, 30)}, r"'fog' needs one Range, .*, got \(0, 30\)"),
+        ({"name": "fog", "graph": Affine()}, "'fog' is affine and needs ranges"),
         ({"name": "fog", "graph": "fog.py"}, "'fog' needs a graph function or an Affine, got 'fog.py'"),
         (
             {"name": "fog", "graph": Affine(), "ranges": {"paper": Range(0, 1)}},
-            "'fog' needs ranges for paper, monotonic",
+            "'fog' needs one Range, or a dict with a Range for paper and monotonic",
         ),
     ],
 )

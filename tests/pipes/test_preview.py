@@ -47,6 +47,7 @@ def test_without_options_it_is_figure_3(video, tmp_path, monkeypatch):
     names = [row.curves[0][0] for row in seen[0]]
     assert names[0] == "original" and set(names[1:]) == {name for name, op in OPS.items() if op.ranges}
     assert all(row.curves[0][1][0] == 0 and row.curves[0][1][-1] == 30 for row in seen[0][1:])
+    assert names[1:6] == ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
     assert seen[0][1].captions[-1] == "level 30.0: 30 deg" and seen[0][4].captions[-1] == "level 30.0: 60 px"
 
 
@@ -69,6 +70,11 @@ def test_samples_of_a_policy(video, tmp_path, monkeypatch, aug, rows):
         drawn = policy.sample(rng, 20)
         names = [policy.ops[op_id] for op_id in drawn.op_ids]
         assert [title.split()[0] for title, _ in row.curves] == names
+        assert all(len(caption.split("\n")) == 2 for caption in row.captions)
+        if names[0] == "rotate":
+            assert row.captions[3].startswith(
+                f"level {drawn.levels_NF[0, 3]:.1f}: {drawn.signs[0] * drawn.levels_NF[0, 3]:.3g} deg"
+            )
         np.testing.assert_array_equal(row.frames_FHWC, augment_clip(clip, names, drawn.levels_NF, drawn.signs))
 
 
@@ -103,6 +109,7 @@ def test_the_schedules_are_drawn(tmp_path, capsys):
         (["--columns", "0"], "--columns is 0, it must be at least 1"),
         (["-o", "sheet.gif"], "unknown kind of output, by its suffix, '.gif': choose one of .png, .jpg, .mp4"),
         (["-o", "/nowhere/sheet.png"], "/nowhere/sheet.png: cannot be written"),
+        (["-o", "/etc/passwd/sheet.png"], "/etc/passwd/sheet.png: cannot be written"),
     ],
 )
 def test_wrong_options(video, tmp_path, capsys, options, message):
