@@ -29,11 +29,15 @@ def _manifest(options):
     return scan_videos(items, cache=default_cache(items))
 
 
-def _ours(options, **loader_options):
+def _loader(options, **loader_options):
     from dali_pipes import VideoLoader
 
-    loader = VideoLoader(_manifest(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
-                         workers=options.workers, device=options.device, **loader_options)  # fmt: skip
+    return VideoLoader(_manifest(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
+                       workers=options.workers, device=options.device, **loader_options)  # fmt: skip
+
+
+def _ours(options, **loader_options):
+    loader = _loader(options, **loader_options)
     while True:
         for batch in loader:
             yield len(batch)
@@ -258,11 +262,9 @@ def measure(row, options) -> dict:
 
 def memory_after_epochs(options) -> list[float]:
     """MiB of all processes after each epoch of ``ours``: it must not grow."""
-    from dali_pipes import RandAugmentT, VideoLoader
+    from dali_pipes import RandAugmentT
 
-    loader = VideoLoader(_manifest(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
-                         workers=options.workers, device=options.device, augment=RandAugmentT(n=N, m=M))  # fmt: skip
-    after = []
+    loader, after = _loader(options, augment=RandAugmentT(n=N, m=M)), []
     for _ in range(options.epochs):
         for _ in loader:
             pass
@@ -299,12 +301,8 @@ def parse():
 
 def main():
     options = parse()
-    if options.measure == MEMORY:
-        print("RESULT " + json.dumps(memory_after_epochs(options)), flush=True)
-        os._exit(0)
     if options.measure:
-        row, options.decoder = GPU_ROWS[options.measure] if options.device == "cuda" else (ROWS[options.measure], "cpu")
-        print("RESULT " + json.dumps(measure(row, options)), flush=True)
+        print("RESULT " + json.dumps(_measure(options.measure, options)), flush=True)
         os._exit(0)  # leave the workers to the parent's clean-up: nothing of them is needed any more
     names = options.rows.split(",") if options.rows else list(GPU_ROWS if options.device == "cuda" else ROWS)
     unknown = set(names) - set(GPU_ROWS if options.device == "cuda" else ROWS)
@@ -337,6 +335,13 @@ def main():
         report = {"machine": machine(), "results": table, MEMORY + "_mib": memory}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
     sys.exit(memory is None or any(not runs for runs in results.values()))
+
+
+def _measure(name, options):
+    if name == MEMORY:
+        return memory_after_epochs(options)
+    row, options.decoder = GPU_ROWS[name] if options.device == "cuda" else (ROWS[name], "cpu")
+    return measure(row, options)
 
 
 def _in_a_process(name, options):

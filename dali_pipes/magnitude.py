@@ -46,13 +46,17 @@ def _temporal(u, m, time, xp):
     return start * (1 - way) + m * way
 
 
+def _swing(u, m, time):
+    return _half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1)
+
+
 def _temporal_plus(u, m, time, xp):
-    return m + _half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1)
+    return m + _swing(u, m, time)
 
 
 def _mix(u, m, time, xp):
     temporal = u[0] < 0.5  # shared: the whole clip is one or the other
-    return m + temporal * (_half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1))
+    return m + temporal * _swing(u, m, time)
 
 
 WALK_STEPS = 8
@@ -93,13 +97,21 @@ def check_level(m: float) -> None:
         raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
 
 
+def schedule_function(schedule: str | Callable) -> Callable:
+    """The function of a schedule given by its name, or as that function; anything else raises :class:`InputError`."""
+    if callable(schedule):
+        return schedule
+    if not isinstance(schedule, str):
+        raise InputError(f"schedule must be a name or a function, got {schedule!r}")
+    check_known("schedule", schedule, SCHEDULES)
+    return SCHEDULES[schedule]
+
+
 def check_schedule(schedule: str | Callable, m: float) -> None:
     """Raise :class:`InputError` for an unknown name, or a function that fails or leaves the scale in 100 tries."""
+    schedule_function(schedule)
     if isinstance(schedule, str):
-        check_known("schedule", schedule, SCHEDULES)
         return
-    if not callable(schedule):
-        raise InputError(f"schedule must be a name or a function, got {schedule!r}")
     rng = np.random.default_rng(0)
     for _ in range(100):
         curve(schedule, m, 7, rng.random(NUMBERS))
@@ -107,8 +119,7 @@ def check_schedule(schedule: str | Callable, m: float) -> None:
 
 def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) -> np.ndarray:
     """The (F,) float32 levels that a schedule makes of given numbers."""
-    time = np.linspace(0, 1, num_frames) if num_frames > 1 else np.zeros(1)
-    levels = np.asarray((schedule if callable(schedule) else SCHEDULES[schedule])(u, float(m), time, NUMPY), np.float32)
+    levels = np.asarray(schedule_function(schedule)(u, float(m), np.linspace(0, 1, num_frames), NUMPY), np.float32)
     name = getattr(schedule, "__name__", schedule)
     if levels.shape != (num_frames,):
         raise InputError(f"schedule {name} gave levels of shape {levels.shape} for {num_frames} frames")
@@ -137,8 +148,7 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
 
     Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
     """
-    if not callable(schedule):
-        check_known("schedule", schedule, SCHEDULES)
+    schedule_function(schedule)
     check_level(m)
     if num_frames < 1:
         raise InputError(f"num_frames is {num_frames}, it must be at least 1")

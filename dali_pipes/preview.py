@@ -166,15 +166,12 @@ def rows_of_samples(frames_FHWC, policy: RandAugmentT, count: int, rng) -> list[
 
 
 def _style(policy: RandAugmentT) -> dict:
-    return {name: getattr(policy, name) for name in ("ranges", "interpolation", "fill", "translate_max_px")}
+    return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops")}
 
 
 def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np.ndarray:
     """The middle of a video (or from ``start``), centre square, (F, side, side, 3) uint8."""
-    manifest = scan_videos([(path, 0)])
-    for reason in manifest.refused.values():
-        raise InputError(reason)
-    (video,) = manifest.videos
+    (video,) = scan_videos([(path, 0)]).videos
     last = count_starts(video.num_frames, num_frames) - 1
     if start is not None and not 0 <= start <= last:
         raise InputError(f"--start is {start}, a window of {num_frames} frames in {path} starts at 0 to {last}")

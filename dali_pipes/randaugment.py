@@ -19,7 +19,7 @@ import numpy as np
 from nvidia.dali import fn, math, pipeline_def, types
 
 from .errors import InputError, check_known
-from .magnitude import MAX_LEVEL, NUMBERS, SCHEDULES, check_level, check_schedule, curve
+from .magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
 
 
@@ -116,12 +116,13 @@ def _apply_one(video, op_id, level, sign, names, ranges: str, translate_max_px: 
     table = [op.range_in(ranges, translate_max_px) for op in ops]
     row = types.Constant(np.float32([[r.low, r.high, r.signed, r.base] for r in table]))[op_id]
     value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
-    graphs = list(dict.fromkeys(Affine if isinstance(op.graph, Affine) else op.graph for op in ops))
-    branch_of = [graphs.index(Affine if isinstance(op.graph, Affine) else op.graph) for op in ops]
+    graph_of = [Affine if isinstance(op.graph, Affine) else op.graph for op in ops]
+    graphs = list(dict.fromkeys(graph_of))
+    branch_of = [graphs.index(graph) for graph in graph_of]
     affine = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
     affine = types.Constant(np.float64([kind.numbers for kind in affine]))[op_id]
-    branches = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
-    branches = [_bind(branch, value, style) for branch in branches]
+    graphs = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
+    branches = [_bind(graph, value, style) for graph in graphs]
     return _select(video, types.Constant(np.int32(branch_of))[op_id], branches)
 
 
@@ -186,10 +187,8 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
     signs = fn.random.uniform(values=[-1.0, 1.0], shape=[n], **next(seeds))
     own = fn.random.uniform(range=[0.0, 1.0], shape=[n, NUMBERS - 1], **next(seeds))
     shared = fn.random.uniform(range=[0.0, 1.0], shape=[1], **next(seeds))
-    time = types.Constant(
-        np.linspace(0, 1, num_frames, dtype=np.float32) if num_frames > 1 else np.zeros(1, np.float32)
-    )
-    schedule = policy.schedule if callable(policy.schedule) else SCHEDULES[policy.schedule]
+    time = types.Constant(np.linspace(0, 1, num_frames, dtype=np.float32))
+    schedule = schedule_function(policy.schedule)
     levels = fn.stack(*[schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)])
     return op_ids, math.clamp(levels, 0.0, MAX_LEVEL), signs
 
@@ -289,8 +288,8 @@ def augment_clip(
     Style(interpolation, fill)
     known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
     size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
-    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(known_ops), size_hw=size_hw, ranges=ranges, interpolation=interpolation, fill=fill,
-                              translate_max_px=translate_max_px)  # fmt: skip
+    style = {"ranges": ranges, "interpolation": interpolation, "fill": fill, "translate_max_px": translate_max_px}
+    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(known_ops), size_hw=size_hw, **style)
     op_ids = np.array([known_ops.index(name) for name in names], np.int32)
     for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
         pipeline.feed_input(name, [array])

@@ -36,7 +36,7 @@ class ClipPlan:
     flip: bool
     """Whether the clip is mirrored left to right."""
     op_ids: np.ndarray | None = None
-    """(N,) int32, positions in ``OPS``; None without augmentation."""
+    """(N,) int32, positions in the policy's ``ops``; None without augmentation."""
     levels_NK: np.ndarray | None = None
     """(N, V*K) float32, 0..30."""
     signs: np.ndarray | None = None
