@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a CUDA machine, in under 10 minutes: the GPU tests, then the loader's speed.
+# Everything that needs a CUDA machine, in under 10 minutes: the GPU tests, then the speed of mixing and of the loader.
 #   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 3: no CUDA device here
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -18,5 +18,6 @@ print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, DALI {nvidia.
 PY
 status=0
 FAIL_WITHOUT_GPU=1 timeout 300 python3 -m pytest tests/gpu --tb=short || status=$?
-timeout 280 python3 benchmarks/bench_loader.py --device cuda ${1:+--data "$1"} --seconds 4 --repeats 2 || status=$?
+timeout 60 python3 benchmarks/bench_mixing.py --device cuda || status=$?
+timeout 220 python3 benchmarks/bench_loader.py --device cuda ${1:+--data "$1"} --seconds 4 --repeats 2 || status=$?
 exit $status

@@ -43,9 +43,11 @@ class Row:
     """F texts, of equally many lines each."""
     curves: Sequence[tuple[str, np.ndarray | None]]
     """What was applied: a name, and its (F,) levels if it has any."""
+    top: float = MAX_LEVEL
+    """The levels' scale ends here; it begins at 0."""
 
 
-def _write(image, text, x, y, colour=BLACK, size=0.36):
+def _text(image, text, x, y, colour=BLACK, size=0.36):
     cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
@@ -54,18 +56,18 @@ def _title_panel(row: Row, height: int, now: Sequence[int]) -> np.ndarray:
     panel = np.full((height, TITLE_PX, 3), 255, np.uint8)
     colours = [CURVE_COLOURS[i % len(CURVE_COLOURS)] for i in range(len(row.curves))]
     for i, (name, levels) in enumerate(row.curves):
-        _write(panel, name, 4, 16 + 16 * i, BLACK if levels is None else colours[i], size=0.42)
+        _text(panel, name, 4, 16 + 16 * i, BLACK if levels is None else colours[i], size=0.42)
     top, bottom, left, right = 10 + 16 * len(row.curves), height - 8, 26, TITLE_PX - 10
     if all(levels is None for _, levels in row.curves) or bottom - top < 20:
         return panel
     cv2.rectangle(panel, (left, top), (right, bottom), GREY)
-    _write(panel, f"{MAX_LEVEL:g}", 6, top + 8, GREY, 0.32)
-    _write(panel, "0", 14, bottom, GREY, 0.32)
+    _text(panel, f"{row.top:g}", 6, top + 8, GREY, 0.32)
+    _text(panel, "0", 14, bottom, GREY, 0.32)
     for (_, levels), colour in zip(row.curves, colours, strict=True):
         if levels is None:
             continue
         x = np.linspace(left, right, len(levels)) if len(levels) > 1 else np.array([left])
-        points = np.stack([x, bottom - levels / MAX_LEVEL * (bottom - top)], axis=1).round().astype(np.int32)
+        points = np.stack([x, bottom - levels / row.top * (bottom - top)], axis=1).round().astype(np.int32)
         cv2.polylines(panel, [points], False, colour, 1, cv2.LINE_AA)
         for frame in now:
             cv2.circle(panel, points[frame].tolist(), 2, colour, cv2.FILLED, cv2.LINE_AA)
@@ -81,7 +83,7 @@ def sheet(rows: Sequence[Row], shown: Sequence[int]) -> np.ndarray:
         for frame in shown:
             strip = np.full((caption_px, row.frames_FHWC.shape[2], 3), 255, np.uint8)
             for i, line in enumerate(row.captions[frame].split("\n")):
-                _write(strip, line, 2, CAPTION_PX * (i + 1) - 6)
+                _text(strip, line, 2, CAPTION_PX * (i + 1) - 6)
             cell = np.concatenate([strip, row.frames_FHWC[frame]])
             cells.append(np.pad(cell, ((0, 0), (GAP_PX, 0), (0, 0)), constant_values=255))
         line = np.concatenate(cells, axis=1)
@@ -225,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 def run(options) -> None:
     """Carry out a parsed command line."""
     out = Path(options.out)
-    check_known("kind of output, by its suffix,", out.suffix, (*PICTURES, ".mp4"))
+    check_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
     if options.video is None:
         if out.suffix not in PICTURES:
             raise InputError(
@@ -233,9 +235,6 @@ def run(options) -> None:
             )
         draw_schedules(out)
         return
-    for name, least in (("frames", 1), ("columns", 1), ("size", 16), ("samples", 1), ("fps", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {least}")
     geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
     with_magnitude = [name for name in geometric_first if OPS[name].ranges]
     names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
@@ -254,12 +253,24 @@ def run(options) -> None:
                                    schedule_levels(schedule, m, len(clip), rng), options.sign)  # fmt: skip
     elif options.aug != "none":
         rows += rows_of_samples(clip, policy, options.samples, rng)
+    write(out, rows, options.columns, options.fps)
+
+
+def check_options(options, least: dict[str, int]) -> None:
+    """The output's kind, and numbers that have a least value."""
+    check_known("kind of output, by its suffix,", Path(options.out).suffix, (*PICTURES, ".mp4"))
+    for name, value in least.items():
+        if getattr(options, name) < value:
+            raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {value}")
+
+
+def write(out: Path, rows: Sequence[Row], columns: int, fps: int) -> None:
+    """A sheet with so many columns, or a film of all frames, by the name's suffix."""
+    count = len(rows[0].frames_FHWC)
     if out.suffix in PICTURES:
-        write_picture(
-            out, sheet(rows, np.linspace(0, len(clip) - 1, min(options.columns, len(clip))).round().astype(int))
-        )
+        write_picture(out, sheet(rows, np.linspace(0, count - 1, min(columns, count)).round().astype(int)))
     else:
-        write_mp4(out, [_grid(rows, frame) for frame in range(len(clip))], options.fps)
+        write_mp4(out, [_grid(rows, frame) for frame in range(count)], fps)
 
 
 def _grid(rows: Sequence[Row], frame: int) -> np.ndarray:
@@ -271,9 +282,9 @@ def _grid(rows: Sequence[Row], frame: int) -> np.ndarray:
     return np.concatenate([np.concatenate(cells[i : i + across], axis=1) for i in range(0, len(cells), across)])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, parser=_parser, run=run) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         run(options)
     except InputError as error:

@@ -64,14 +64,17 @@ def test_every_option_in_the_readme_exists():
     from dataclasses import fields
 
     from dali_pipes import preview
+    from train import preview as mix_preview
     from train.config import Config, flag
 
     known = {flag(item.name) for item in fields(Config)} | {"--help", "--shm-size", "--gpus"}
-    known |= {name for action in preview._parser()._actions for name in action.option_strings}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+    for parser in (preview._parser(), mix_preview._parser()):
+        known |= {name for action in parser._actions for name in action.option_strings}
+    text = README + (ROOT / "docs" / "mixing.md").read_text()
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/randaugment_t.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/randaugment_t.md", "docs/mixing.md"])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
@@ -94,3 +97,19 @@ def test_the_table_of_levels_is_that_of_the_code():
             else:
                 assert numbers[:2] == [op.ranges[table].low, op.ranges[table].high]
     assert all(f"`{name}`" in text for name in SCHEDULES)
+
+
+def test_the_page_about_mixing_is_that_of_the_code():
+    from train.mix_params import MIXES
+
+    text = (ROOT / "docs" / "mixing.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    shown = {name: cells for cells in rows for name in re.findall(r"`(\w+)`", cells[0])}
+    assert set(shown) == set(MIXES)
+    for name, cells in shown.items():
+        assert cells[3] == ("" if MIXES[name].alpha is None else f"{MIXES[name].alpha:g}")
+        assert cells[4] == {1.0: "all", 0.5: "half"}[MIXES[name].prob]
+    (example,) = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["loss"].isfinite() and names["targets_BK"].shape == (8, 101)

@@ -3,12 +3,15 @@
 import argparse
 import json
 import os
+import typing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
+
+from .mix_params import MIXES, check_numbers, parse_names
 
 AUGMENTATIONS = ("none", "randaug", "randaug_t")
 PAPER_CROP_PX = 160
@@ -29,6 +32,11 @@ class Config:
     schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
     randaug_n: int = option(2, "operations per clip", at_least=1)
     randaug_m: float = option(10.0, "RandAugment level, 0 to 30")
+    mix: str = option("none", f"delete, mix or blend: {', '.join(MIXES)}; of several with commas each batch gets one")
+    mix_alpha: float | None = option(None, "lambda is drawn from Beta(alpha, alpha)")
+    mix_prob: float | None = option(None, "share of the batches that are mixed")
+    mix_draw: str = option("batch", "what one region and lambda are drawn for", choices=("batch", "clip"))
+    mix_labels: str = option("all_frames", "which frames a label's share is of", choices=("all_frames", "seen_frames"))
     epochs: int = option(150, "passes over the training videos", at_least=1)
     batch_size: int = option(16, "clips per step", at_least=1)
     frames: int = option(64, "frames in a clip window, a multiple of 16", at_least=16)
@@ -60,11 +68,26 @@ class Config:
             if not getattr(self, name):
                 raise InputError(f"{flag(name)} is empty, it must name a folder or file")
         check_level(self.randaug_m)
+        self._check_mix()
         if self.frames % 16:
             raise InputError(f"--frames is {self.frames}, SlowFast needs a multiple of 16")
         for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
+
+    def _check_mix(self):
+        check_numbers(self.mix_alpha, self.mix_prob)
+        if self.mix == "none":
+            for name in ("mix_alpha", "mix_prob", "mix_draw", "mix_labels"):
+                if getattr(self, name) != getattr(Config, name):
+                    known = ", ".join(MIXES)
+                    raise InputError(f"{flag(name)} {getattr(self, name)} needs a --mix: choose one of {known}")
+            return
+        mixes = [MIXES[name] for name in parse_names(self.mix)]
+        if self.mix_alpha is not None and all(mix.alpha is None for mix in mixes):
+            raise InputError(
+                f"--mix-alpha {self.mix_alpha:g} is of no use: --mix {self.mix} deletes regions of fixed size"
+            )
 
     @property
     def translate_max_px(self) -> float:
@@ -119,7 +142,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="run.py", description="Train SlowFast-50 on video through a DALI graph.", allow_abbrev=False)
     for item in fields(Config):
-        default = f"default: {item.default}" if item.default != "" else "default: none"
-        parser.add_argument(flag(item.name), type=item.type, choices=item.metadata["choices"],
+        default = "default: none" if item.default == "" else f"default: {item.default}"
+        default = "default: the operation's own" if item.default is None else default
+        kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None
+        parser.add_argument(flag(item.name), type=kind, choices=item.metadata["choices"],
                             default=argparse.SUPPRESS, help=f"{item.metadata['help']} ({default})")  # fmt: skip
     return parser

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -14,7 +15,10 @@ from dali_pipes.errors import InputError
 
 from .checkpoint import save_checkpoint
 from .config import Config
-from .metrics import VideoScores, draw_curves, topk_correct, write_csv
+from .data import FAST_STRIDE
+from .metrics import VideoScores, draw_curves, top1_credit, write_csv
+from .mixing import build_mix, one_hot
+from .slowfast import frame_weights
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
@@ -23,6 +27,20 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
+
+
+def make_mix(config: Config, num_classes: int):
+    """``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; changes nothing if ``--mix`` is none."""
+    if config.mix == "none":
+        return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
+    seen = frame_weights(config.frames // FAST_STRIDE, fast_stride=1) if config.mix_labels == "seen_frames" else None
+    return build_mix(config.mix, num_classes, config.mix_alpha, config.mix_prob, per_sample=config.mix_draw == "clip",
+                     frame_weights_T=seen, overwrite=True)  # fmt: skip
+
+
+def mix_generator(config: Config, step: int) -> np.random.Generator:
+    """Of its own for each step, so that a run that is resumed draws what an uninterrupted one does."""
+    return np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(step,)))
 
 
 class _Bar:
@@ -48,17 +66,19 @@ class _Bar:
         return {"clips_per_s": self.clips / seconds, "data_wait_fraction": self.wait_s / seconds, "epoch_s": seconds}
 
 
-def train_epoch(model, optimizer, loader: VideoLoader, config: Config, epoch: int, total_steps: int) -> dict:
-    """One pass over the training videos; returns the row of metrics."""
+def train_epoch(model, optimizer, mix, loader: VideoLoader, config: Config, epoch: int, total_steps: int) -> dict:
+    """One pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft targets, and top-1
+    the share of the targets that was hit, of what could be (:func:`train.metrics.top1_credit`)."""
     model.train()
-    loss_sum, correct, seen = 0.0, 0, 0
+    loss_sum, credit, seen = 0.0, torch.zeros(2, dtype=torch.float64), 0
     first_step = epoch * len(loader)
     progress = _Bar(loader, f"epoch {epoch + 1}/{config.epochs}", min(len(loader), total_steps - first_step))
     for step, batch in enumerate(progress, start=first_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, total_steps)
-        logits_BK = model(batch.clips_BCTHW)
-        loss = cross_entropy(logits_BK, batch.labels_B)
+        clips_BCTHW, targets_BK = mix(batch.clips_BCTHW, batch.labels_B, generator=mix_generator(config, step))
+        logits_BK = model(clips_BCTHW)
+        loss = cross_entropy(logits_BK, targets_BK)
         loss_value = loss.item()
         if not math.isfinite(loss_value):
             names = ", ".join(loader.manifest.videos[video].path for video in batch.videos_B.tolist())
@@ -67,16 +87,17 @@ def train_epoch(model, optimizer, loader: VideoLoader, config: Config, epoch: in
         loss.backward()
         optimizer.step()
         loss_sum += loss_value * len(batch)
-        correct += int(topk_correct(logits_BK.detach(), batch.labels_B, 1).sum())
+        credit += top1_credit(logits_BK.detach(), targets_BK).cpu()
+        top1 = 100 * float(credit[0] / credit[1])
         seen += len(batch)
         rates = progress.rates()
         progress.bar.set_postfix_str(
-            f"loss {loss_sum / seen:.3f}, top-1 {100 * correct / seen:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
+            f"loss {loss_sum / seen:.3f}, top-1 {top1:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
             f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
         )
     learning = {
         "train_loss": loss_sum / seen,
-        "train_top1": 100 * correct / seen,
+        "train_top1": top1,
         "lr": optimizer.param_groups[0]["lr"],
     }
     return {"epoch": epoch + 1, **learning, **progress.rates()}
@@ -100,9 +121,10 @@ def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Confi
     epochs = -(-total_steps // len(train_loader))
     on_gpu = train_loader.device.type == "cuda"
     optimizer = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=on_gpu)
+    mix = make_mix(config, len(train_loader.manifest.classes))
     rows, best = [], -1.0
     for epoch in range(epochs):
-        row = train_epoch(model, optimizer, train_loader, config, epoch, total_steps)
+        row = train_epoch(model, optimizer, mix, train_loader, config, epoch, total_steps)
         if (epoch + 1) % config.eval_every == 0 or epoch + 1 == epochs:
             row |= evaluate(model, val_loader)
         rows.append(row)

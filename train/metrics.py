@@ -16,6 +16,16 @@ def topk_correct(scores_BK: torch.Tensor, labels_B: torch.Tensor, k: int) -> tor
     return (top == labels_B[:, None]).any(dim=1)
 
 
+def top1_credit(scores_BK: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
+    """(2,): the target weight of the highest scores, summed, and the most that it could have been.
+
+    Their ratio is the accuracy of training clips that hold several classes: 1 if every clip is taken for the class that
+    has most of it. Of clips with one class it is the plain accuracy.
+    """
+    credit_B1 = targets_BK.gather(1, scores_BK.argmax(dim=1, keepdim=True))
+    return torch.stack([credit_B1.sum(), targets_BK.amax(dim=1).sum()])
+
+
 class VideoScores:
     """Softmax scores summed over the clips of each video, so that every video counts once (paper section 4.1)."""
 

@@ -52,7 +52,8 @@ def run(arguments: list[str]) -> None:
         print(note)
     print(
         f"{len(train_videos)} training and {len(val_videos)} validation videos of {len(train_videos.classes)} classes; "
-        f"{config.aug}; training on {train_loader.device}, decoding on {train_loader.decoder}; results in {out}"
+        f"augmentation {config.aug}, mix {config.mix}; training on {train_loader.device}, decoding on {train_loader.decoder}; "
+        f"results in {out}"
     )
     torch.manual_seed(config.seed)
     # fast_stride=1: the loaders leave out every 2nd frame already

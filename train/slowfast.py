@@ -104,6 +104,18 @@ class SlowFast(nn.Module):
         return self.classifier(self.dropout(features))
 
 
+def frame_weights(num_frames: int, fast_stride: int = 2) -> torch.Tensor:
+    """(T,) float64, sum 1: how much of what SlowFast looks at each frame is, if both paths count the same.
+
+    Of 64 frames with ``fast_stride=2`` the fast path sees every 2nd, each worth 1/64, the slow path every 16th, worth 1/8
+    more; what neither sees has 0.
+    """
+    weights_T = torch.zeros(num_frames, dtype=torch.float64)
+    for stride in (fast_stride, fast_stride * ALPHA):
+        weights_T[::stride] += 0.5 / len(weights_T[::stride])
+    return weights_T
+
+
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

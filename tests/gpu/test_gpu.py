@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from nvidia.dali import fn, pipeline_def
 
-from dali_pipes import OPS, PAPER_OPS, RandAugmentT, augment_clip, find_videos, rand_augment_t, scan_videos
+from dali_pipes import OPS, PAPER_OPS, InputError, RandAugmentT, augment_clip, find_videos, rand_augment_t, scan_videos
 from dali_pipes.decode import decode_frames
 from tests.dali_decoding import decode_with_dali
 from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write_video
+from train.mixing import MIXES, build_mix
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,3 +131,25 @@ def test_a_short_training(tmp_path, decoder):
     with open(tmp_path / "out" / "metrics.csv") as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 3 and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("name", list(MIXES))
+def test_mixing_gives_what_the_cpu_gives_without_waiting(name, per_sample):
+    clips, labels = torch.randn(6, 3, 16, 48, 40), torch.tensor([0, 1, 2, 3, 1, 0])
+    mix = build_mix(name, 4, prob=1.0, per_sample=per_sample)
+    clips_gpu, labels_gpu = clips.cuda(), labels.cuda()
+    for seed in range(4):
+        on_cpu = mix(clips, labels, generator=torch.Generator().manual_seed(seed))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            on_gpu = mix(clips_gpu, labels_gpu, generator=torch.Generator().manual_seed(seed))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+            assert gpu.is_cuda
+            torch.testing.assert_close(gpu.cpu(), cpu, rtol=0, atol=2e-6)
+        half, _ = mix(clips_gpu.bfloat16(), labels_gpu, generator=torch.Generator().manual_seed(seed))
+        assert (half.float() - on_gpu[0]).abs().max() < 0.1
+    with pytest.raises(InputError, match="generator is on cuda"):
+        mix(clips_gpu, labels_gpu, generator=torch.Generator("cuda"))

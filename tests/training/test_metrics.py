@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from train.metrics import VideoScores, draw_curves, topk_correct, write_csv
+from train.metrics import VideoScores, draw_curves, top1_credit, topk_correct, write_csv
 
 
 def test_topk():
@@ -15,6 +15,18 @@ def test_topk():
     assert topk_correct(scores, labels, 1).tolist() == [False, False]
     assert topk_correct(scores, labels, 2).tolist() == [True, False]
     assert topk_correct(scores, labels, 5).tolist() == [True, True]
+
+
+def test_credit_of_clips_that_hold_several_classes():
+    scores = torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 9.0], [9.0, 0.0, 0.0]])
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.0, 0.5, 0.5]])
+    hit, most = top1_credit(scores, mixed).tolist()
+    assert hit == pytest.approx(0.7 + 0.4 + 0.0) and most == pytest.approx(0.7 + 0.6 + 0.5)
+    best = top1_credit(mixed, mixed)
+    assert best[0] == best[1]
+    labels = torch.tensor([0, 1, 0])
+    hit, most = top1_credit(scores, torch.eye(3)[labels]).tolist()
+    assert most == 3 and hit == int(topk_correct(scores, labels, 1).sum()) == 2
 
 
 def test_softmax_is_averaged_over_the_clips_of_a_video():

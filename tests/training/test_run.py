@@ -74,6 +74,19 @@ def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_training_with_mixes(split_videos, tmp_path):
+    options = ["--data", split_videos, *TINY, "--aug", "none", "--mix", "framecutmixup,cubecutmix", "--mix-prob", 0.5]
+    losses = []
+    for name in "ab":
+        result = run(*options, "--epochs", 6, "--eval-every", 6, "--out", tmp_path / name)
+        rows = metrics(tmp_path / name)
+        losses.append([row["train_loss"] for row in rows])
+        assert "mix framecutmixup,cubecutmix" in result.stdout
+        assert all(0 <= float(row["train_top1"]) <= 100 for row in rows)
+    assert losses[0] == losses[1] and float(losses[0][-1]) < float(losses[0][0])
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["mix_prob"] == 0.5
+
+
 @pytest.mark.parametrize("aug", ["none", "randaug"])
 def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
     result = run("--aug", aug, "--data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path)
@@ -123,6 +136,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "one class": (["--data", folder / "one"], "holds the one class 'a', training needs at least two"),
         "no --data": (["--data", ""], "--data is empty"),
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
+        "unknown --mix": (["--mix", "mixip"], "unknown mix 'mixip': choose one of cutout"),
         "unknown option": (["--colour"], "unrecognized arguments: --colour"),
         "no GPU": (["--device", "cuda:99"], "device 'cuda:99'") if not torch.cuda.is_available() else (["--device", "x"], "device 'x'"),
         "unwritable --out": (["--data", folder / "text", "--out", "/proc/nowhere"], "/proc/nowhere"),
