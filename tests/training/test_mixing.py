@@ -168,6 +168,33 @@ def test_a_box_covers_each_place_as_often_as_geometry_says(axes, size_THW, share
         assert np.abs(np.corrcoef(middle) - np.eye(len(middle))).max() < 5 / np.sqrt(count)
 
 
+@pytest.mark.parametrize("name", ["cutmix", "framecutmix", "cubecutmix"])
+def test_lambda_is_the_share_of_A(name):
+    size_THW = (40, 40, 40)
+    for lam in (0.1, 0.5, 0.9):
+        start_P3, stop_P3, inside_P2, outside_P = MIXES[name].draw(np.full(3000, lam), MIXES[name].axes, size_THW, np.random.default_rng(0))  # fmt: skip
+        whole = ((start_P3 > 0) & (stop_P3 < 40) | np.array([axis not in MIXES[name].axes for axis in "THW"])).all(
+            axis=1
+        )
+        shares = np.prod(stop_P3 - start_P3, axis=1) / 40**3
+        assert (inside_P2 == 0).all() and (outside_P == 1).all() and shares.max() <= 1 - lam + 0.1
+        if whole.sum() > 100:  # those that no border clipped
+            assert shares[whole].mean() == pytest.approx(1 - lam, abs=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_clip_draws_for_itself_where_asked(name):
+    drawn = draw_mix(name, 200, (20, 20, 20), rng=np.random.default_rng(0), prob=0.5, per_sample=True)
+    applied = drawn.stop_P3.any(axis=1)
+    assert 60 < applied.sum() < 140
+    numbers = np.concatenate([drawn.start_P3, drawn.stop_P3, drawn.inside_P2], axis=1)[applied]
+    assert len(np.unique(numbers, axis=0)) > 10
+    axes = [i for i, axis in enumerate("THW") if axis in MIXES[name].axes]
+    one_after_other = drawn.start_P3[applied][:, axes].astype(float)
+    for column in one_after_other.T:
+        assert abs(np.corrcoef(column[:-1], column[1:])[0, 1]) < 0.5
+
+
 @pytest.mark.parametrize("name, cut", [("cutout", (1, 2)), ("framecutout", (0,)), ("cubecutout", (0, 1, 2))])
 def test_deleted_regions_have_the_papers_size_and_lie_anywhere_alike(name, cut):
     (paper,) = draws(name, 8, (64, 160, 160), 1)
