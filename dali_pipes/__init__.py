@@ -30,6 +30,8 @@ _HOME_OF = {
     "Manifest": "manifest",
     "VideoInfo": "manifest",
     "find_videos": "datasets",
+    "DATASETS": "datasets",
+    "Listed": "datasets",
     "ClipSampler": "sampling",
     "ClipPlan": "sampling",
     "VideoLoader": "torch_loader",

@@ -7,6 +7,7 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
@@ -26,8 +27,14 @@ def option(default, help: str, choices=None, at_least=None):
 class Config:
     """One training run. The defaults are the paper's (section 4.1); checked on construction."""
 
-    data: str = option("demo", "folder of class folders (or of train/ and val/ with them), a .csv, or demo")
+    data: str = option(
+        "demo", "folder of class folders (or of train/ and val/ with them), of an official --dataset, a .csv, or demo"
+    )
     val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
+    dataset: str = option(
+        "auto", "what --data is; auto: demo, folder or csv", choices=("auto", "folder", "csv", *DATASETS)
+    )
+    split: str = option("", "official split: 1, 2 or 3; of vipriors train or train+val; by default the first")
     aug: str = option("randaug_t", "data augmentation", choices=AUGMENTATIONS)
     schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
     randaug_n: int = option(2, "operations per clip", at_least=1)
@@ -67,6 +74,7 @@ class Config:
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise InputError(f"{flag(name)} is empty, it must name a folder or file")
+        self._check_split()
         check_level(self.randaug_m)
         self._check_mix()
         if self.frames % 16:
@@ -74,6 +82,20 @@ class Config:
         for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
+
+    def _check_split(self):
+        if self.dataset not in DATASETS:
+            if self.split:
+                raise InputError(f"--split {self.split} needs a --dataset with official splits: {', '.join(DATASETS)}")
+            return
+        if self.data == "demo":
+            raise InputError(f"--dataset {self.dataset} needs --data, the folder that its archives were unpacked to")
+        if self.val_data:
+            raise InputError(
+                f"--val-data {self.val_data} is of no use with --dataset {self.dataset}, whose lists say what is for validation"
+            )
+        if self.split:
+            check_known(f"--split of {self.dataset}", self.split, DATASETS[self.dataset].splits)
 
     def _check_mix(self):
         check_numbers(self.mix_alpha, self.mix_prob)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.datasets import find_splits
+from dali_pipes.datasets import DATASETS, find_splits
 from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
 
@@ -14,13 +14,16 @@ from .demo_data import demo_folder
 
 FAST_STRIDE = 2  # SlowFast's fast path sees every 2nd frame of the window: the others are not even decoded
 
+VALIDATION_IS_TRAINED_ON = "The validation videos are trained on too (--split train+val): their accuracy says little."
 NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
+
+
+SHOWN_REFUSALS = 20
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     """Training and validation videos with the same classes, and what the user should know about them."""
-    train_items, val_items, notes = _find(config)
-    classes = sorted({label for _, label in train_items})
+    train_items, val_items, classes, notes = _find(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
     train = _scan(train_items, classes)
@@ -29,17 +32,40 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     if refused:
         files = {path for path, _ in train_items + val_items}
         notes.append(f"Left out {len(refused)} of {len(files)} files that cannot be read:")
-        notes += [f"  {path}: {reason}" for path, reason in refused.items()]
+        notes += [f"  {path}: {reason}" for path, reason in list(refused.items())[:SHOWN_REFUSALS]]
+        if len(refused) > SHOWN_REFUSALS:
+            notes.append(f"  and {len(refused) - SHOWN_REFUSALS} more, named in train.csv and val.csv in {config.out}")
     return train, val, notes
 
 
 def _find(config: Config):
+    """(path, class) of the training and of the validation videos, the classes in order, and notes."""
+    if config.dataset in DATASETS:
+        return _find_official(config)
     source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
+    for kind, is_kind, other in (("csv", source.is_file(), "folder"), ("folder", source.is_dir(), "csv")):
+        if config.dataset == kind and source.exists() and not is_kind:
+            raise InputError(f"{source}: --dataset {kind} needs a {kind}, this is a {other}")
     folders = find_splits(source)
+    notes = []
     if folders or config.val_data:
-        return find_videos(folders.get("train", source)), find_videos(config.val_data or folders["val"]), []
-    items = find_videos(source)
-    return items, items, [NO_VALIDATION]
+        train, val = find_videos(folders.get("train", source)), find_videos(config.val_data or folders["val"])
+    else:
+        train = val = find_videos(source)
+        notes = [NO_VALIDATION]
+    return train, val, sorted({label for _, label in train}), notes
+
+
+def _find_official(config: Config):
+    dataset = DATASETS[config.dataset]
+    split = config.split or dataset.splits[0]
+    listed = dataset.read(config.data, split)
+    if split in listed.parts and split != "train":
+        raise InputError(f"--split {split} is not for training: choose train or train+val")
+    train, val = listed.parts["train"], listed.parts["val"]
+    if split == "train+val":
+        return train + val, val, listed.classes, [VALIDATION_IS_TRAINED_ON]
+    return train, val, listed.classes, []
 
 
 def _scan(items, classes) -> Manifest:

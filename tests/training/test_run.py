@@ -110,6 +110,29 @@ def test_csv_with_its_own_validation_data(split_videos, tmp_path):
     assert len(metrics(tmp_path / "o")) == 1
 
 
+def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
+    lists, videos = tmp_path / "mod-ucf101" / "annotations", tmp_path / "mod-ucf101" / "videos"
+    lists.mkdir(parents=True)
+    videos.mkdir()
+    lines = {"train": [], "val": []}
+    for path in sorted(split_videos.rglob("*.avi")):
+        split, label = path.parts[-3:-1]
+        name = f"video_{split}_{len(lines[split])}.avi"
+        (videos / name).symlink_to(path)
+        lines[split].append(f"{name} {1 if label == 'dark' else 2}")
+    lines["train"].append("video_train_missing.avi 1")
+    for name, listed in (("train", lines["train"]), ("validation", lines["val"]), ("test", []), ("classInd", ["1 dark", "2 bright"])):  # fmt: skip
+        (lists / f"mod-ucf101-{name}.txt").write_text("\n".join(listed))
+    options = ["--data", tmp_path, "--dataset", "vipriors", *TINY, "--max-steps", 1, "--out", tmp_path / "o"]
+    result = run(*options)
+    assert "8 training and 4 validation videos of 2 classes" in result.stdout
+    assert "Left out 1 of 13 files" in result.stdout and "video_train_missing.avi: No such file" in result.stdout
+    assert torch.load(tmp_path / "o" / "last.pt", weights_only=True)["classes"] == ["dark", "bright"]
+    both = run(*options, "--split", "train+val")
+    assert "12 training and 4 validation" in both.stdout and "validation videos are trained on too" in both.stdout
+    assert "--split test is not for training: choose train or train+val" in run(*options, "--split", "test", expect=2).stderr  # fmt: skip
+
+
 def test_bad_videos_are_named_and_left_out(split_videos, tmp_path):
     import shutil
 
