@@ -34,22 +34,25 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=5, default=(16, 3, 64, 160, 160), metavar=tuple("BCTHW"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16", "float64"))
     parser.add_argument("--repeats", type=int, default=15, help="draws per row")
+    parser.add_argument("--prob", type=float, default=1.0, help="share of what is mixed")
     parser.add_argument("--layout", choices=LAYOUTS, help="default: both; the loader gives channels_last")
     parser.add_argument("--json", help="write the rows there too")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}, {os.cpu_count()} cores"  # fmt: skip
     print(f"{where}; torch {torch.__version__}; batch {tuple(options.shape)} {options.dtype}; {options.repeats} draws")
     rows = []
     for layout in [options.layout] if options.layout else LAYOUTS:
         clips = torch.rand(*options.shape, device=device).to(getattr(torch, options.dtype))
         clips = clips.contiguous(memory_format=LAYOUTS[layout])
-        rows += measure(clips, layout, options.repeats)
+        rows += measure(clips, layout, options.repeats, options.prob)
     if options.json:
         Path(options.json).write_text(json.dumps(rows, indent=1))
 
 
-def measure(clips, layout: str, repeats: int) -> list[dict]:
+def measure(clips, layout: str, repeats: int, prob: float) -> list[dict]:
     print(
         f"\n{layout}\n{'operation':16} {'drawn for':10} {'result':10} {'ms':>8} {'copies':>7} {'highest':>8} {'memory':>7}"
     )
@@ -58,7 +61,7 @@ def measure(clips, layout: str, repeats: int) -> list[dict]:
         rng = np.random.default_rng(0)
         times, copies, extra = [], [], []
         for repeat in range(repeats + 1):
-            params = draw_mix(name, len(clips), tuple(clips.shape[2:]), rng=rng, prob=1.0, per_sample=per_sample)
+            params = draw_mix(name, len(clips), tuple(clips.shape[2:]), rng=rng, prob=prob, per_sample=per_sample)
             own = clips.clone() if overwrite else clips
             copy_s, _ = timed(clips, clips.clone)
             seconds, more = timed(clips, partial(apply_mix, own, params, overwrite=overwrite))

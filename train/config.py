@@ -12,7 +12,7 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
 
-from .mix_params import MIXES, check_numbers, parse_names
+from .mix_params import MIXES, check_alpha_is_used, check_numbers, parse_names
 
 AUGMENTATIONS = ("none", "randaug", "randaug_t")
 PAPER_CROP_PX = 160
@@ -41,7 +41,7 @@ class Config:
     randaug_m: float = option(10.0, "RandAugment level, 0 to 30")
     mix: str = option("none", f"delete, mix or blend: {', '.join(MIXES)}; of several with commas each batch gets one")
     mix_alpha: float | None = option(None, "lambda is drawn from Beta(alpha, alpha)")
-    mix_prob: float | None = option(None, "share of the batches that are mixed")
+    mix_prob: float | None = option(None, "share of the batches (or clips, see --mix-draw) that are mixed")
     mix_draw: str = option("batch", "what one region and lambda are drawn for", choices=("batch", "clip"))
     mix_labels: str = option("all_frames", "which frames a label's share is of", choices=("all_frames", "seen_frames"))
     epochs: int = option(150, "passes over the training videos", at_least=1)
@@ -98,18 +98,24 @@ class Config:
             check_known(f"--split of {self.dataset}", self.split, DATASETS[self.dataset].splits)
 
     def _check_mix(self):
-        check_numbers(self.mix_alpha, self.mix_prob)
         if self.mix == "none":
             for name in ("mix_alpha", "mix_prob", "mix_draw", "mix_labels"):
                 if getattr(self, name) != getattr(Config, name):
                     known = ", ".join(MIXES)
                     raise InputError(f"{flag(name)} {getattr(self, name)} needs a --mix: choose one of {known}")
             return
-        mixes = [MIXES[name] for name in parse_names(self.mix)]
-        if self.mix_alpha is not None and all(mix.alpha is None for mix in mixes):
+        if "," not in self.mix:
+            check_known("--mix", self.mix, ("none", *MIXES))
+        names = parse_names(self.mix)
+        check_numbers(self.mix_alpha, self.mix_prob, "--mix-")
+        check_alpha_is_used(names, self.mix_alpha, "--mix-alpha")
+        mixing = [MIXES[name] for name in names if not MIXES[name].deletes]
+        if self.mix_labels == "seen_frames" and not any("T" in mix.axes for mix in mixing):
             raise InputError(
-                f"--mix-alpha {self.mix_alpha:g} is of no use: --mix {self.mix} deletes regions of fixed size"
+                f"--mix-labels seen_frames is of no use: the labels of {self.mix} do not depend on the frames"
             )
+        if mixing and self.batch_size == 1:
+            raise InputError(f"--batch-size 1 leaves --mix {self.mix} no other clip to mix with, it must be at least 2")
 
     @property
     def translate_max_px(self) -> float:

@@ -5,8 +5,8 @@ frames, outside the box it keeps another one, and its partner B in the batch has
 and the weights; ``mixing.py`` applies them. To add one: a function like ``_cut`` and a row in ``MIXES``. Pure numpy.
 
 Where this differs from what others do: a label's weight is the share of A in what is seen after clipping and rounding,
-not the lambda that was drawn; edges are rounded without bias, so that regions of odd sizes and few frames have the right
-size on average; deleted regions have the paper's size wherever they lie (their label does not depend on it).
+not the lambda that was drawn; the edges of mixed regions are rounded without bias, so that few frames or odd sizes change
+nothing on average; deleted regions have the paper's size wherever they lie (their label does not depend on it).
 """
 
 import math
@@ -19,12 +19,16 @@ from dali_pipes.errors import InputError, check_known
 
 AXES = "THW"
 DELETED = {"T": 1 / 4, "H": 1 / 2, "W": 1 / 2}  # of a clip: 16 frames of 64, 80 x 80 pixels of 160 x 160
+LARGEST_ALPHA = 1e6  # lambda is 0.5 to three digits
 REGION_ALPHA = 2.0  # CutMixUp's lambda_2, the region's share, is drawn from Beta(2, 2)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MixParams:
-    """What happens to one batch of B clips of T x H x W; P is B, or 1 if all its clips share one region and weight."""
+    """What happens to one batch of B clips of T x H x W; P is B, or 1 if all its clips share one region and weight.
+
+    The arrays cannot be written to.
+    """
 
     batch_size: int
     size_THW: tuple[int, int, int]
@@ -38,6 +42,19 @@ class MixParams:
     """(P, 2) float64: the weight of A in the box at the clip's first and last frame, linear between."""
     outside_P: np.ndarray
     """(P,) float64: the weight of A outside the box, 0 or 1."""
+
+    def __post_init__(self):
+        for name in ("partners_B", "start_P3", "stop_P3", "inside_P2", "outside_P"):
+            if getattr(self, name) is None:
+                continue
+            array = np.array(getattr(self, name))
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+            rows = self.batch_size if name == "partners_B" or len(self.start_P3) != 1 else 1
+            if len(array) != rows:
+                raise InputError(
+                    f"{name} holds {len(array)} rows, for a batch of {self.batch_size} it must hold {rows}"
+                )
 
     @property
     def inside_PT(self) -> np.ndarray:
@@ -65,25 +82,37 @@ class MixParams:
             frame_weights_T: how much each frame counts, for a network that does not look at all of them alike (such as
                 :func:`train.slowfast.frame_weights`); scaled to a sum of 1. All count the same by default.
         """
+        if frame_weights_T is not None:
+            frame_weights_T = check_frame_weights(frame_weights_T)
+            if len(frame_weights_T) != self.size_THW[0]:
+                raise InputError(
+                    f"frame_weights_T holds {len(frame_weights_T)} numbers, the clips have {self.size_THW[0]} frames"
+                )
         if self.partners_B is None:
             return np.ones(len(self.outside_P))
-        if frame_weights_T is None:
-            return self.shares_PT.mean(axis=1)
-        frame_weights_T = np.asarray(frame_weights_T, dtype=np.float64)
-        if frame_weights_T.shape != self.size_THW[:1]:
-            raise InputError(
-                f"frame_weights_T has the shape {frame_weights_T.shape}, the clips have {self.size_THW[0]} frames"
-            )
-        if not (np.isfinite(frame_weights_T).all() and (frame_weights_T >= 0).all() and frame_weights_T.sum() > 0):
-            raise InputError("frame_weights_T must hold numbers of at least 0, and not zeros alone")
-        return self.shares_PT @ (frame_weights_T / frame_weights_T.sum())
+        return self.shares_PT.mean(axis=1) if frame_weights_T is None else self.shares_PT @ frame_weights_T
+
+
+def check_frame_weights(frame_weights_T) -> np.ndarray:
+    """(T,) float64, scaled to a sum of 1.
+
+    Raises:
+        InputError: they are not numbers of at least 0, or all are 0.
+    """
+    try:
+        weights_T = np.array([float(weight) for weight in frame_weights_T])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"frame_weights_T is {frame_weights_T!r}, it must hold a number for each frame") from error
+    if not (np.isfinite(weights_T).all() and (weights_T >= 0).all() and weights_T.sum() > 0):
+        raise InputError("frame_weights_T must hold numbers of at least 0, and not zeros alone")
+    return weights_T / weights_T.sum()
 
 
 # An operation draws, for P clips: start_P3, stop_P3, inside_P2 and outside_P, out of lambda, A's share.
 
 
 def _delete(lam_P, axes: str, size_THW, rng: np.random.Generator):
-    """A box of fixed size, all places alike; nothing of A is left in it."""
+    """A box of fixed size, all places alike; nothing of A is left in it. Of one frame none is deleted, of two one."""
     lengths = [math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
                for axis, size in zip(AXES, size_THW, strict=True)]  # fmt: skip
     lengths_P3 = np.broadcast_to(lengths, (len(lam_P), 3))
@@ -92,7 +121,7 @@ def _delete(lam_P, axes: str, size_THW, rng: np.random.Generator):
 
 
 def _cut(lam_P, axes: str, size_THW, rng: np.random.Generator):
-    """A box of about 1 - lambda of the clip comes from B."""
+    """A box of 1 - lambda of the clip, or what the border leaves of it, comes from B."""
     return *_box(1 - lam_P, axes, size_THW, rng), np.zeros((len(lam_P), 2)), np.ones(len(lam_P))
 
 
@@ -140,11 +169,15 @@ class Mix:
 
     draw: Callable
     axes: str
-    """The axes that its box cuts, of T, H and W."""
+    """Along which the share of A changes, of T, H and W."""
     alpha: float | None
-    """lambda ~ Beta(alpha, alpha) unless told otherwise; None: nothing is mixed in."""
+    """lambda ~ Beta(alpha, alpha) unless told otherwise; None: A is deleted, nothing is mixed in."""
     prob: float
-    """Share of the batches that it is applied to unless told otherwise."""
+    """Share of the batches, or of the clips that draw for themselves, that it is applied to unless told otherwise."""
+
+    @property
+    def deletes(self) -> bool:
+        return self.alpha is None
 
 
 # alpha and prob: the better of the paper's rows in Table 4; 1 where the paper says nothing.
@@ -156,7 +189,7 @@ MIXES = {
     "framecutmix": Mix(_cut, "T", 5.0, 0.5),
     "cubecutmix": Mix(_cut, "THW", 2.0, 0.5),
     "mixup": Mix(_blend, "", 1.0, 1.0),
-    "fademixup": Mix(_fade, "", 1.0, 1.0),
+    "fademixup": Mix(_fade, "T", 1.0, 1.0),
     "cutmixup": Mix(_cut_blend, "HW", 1.0, 1.0),
     "framecutmixup": Mix(_cut_blend, "T", 1.0, 1.0),
     "cubecutmixup": Mix(_cut_blend, "THW", 1.0, 1.0),
@@ -193,7 +226,7 @@ def draw_mix(
         size_THW: frames, rows and columns of the clips.
         rng: nothing else is random.
         alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
-        prob: chance that anything is changed; by default the operation's own.
+        prob: chance that anything is changed, for the batch or for each clip; by default the operation's own.
         per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.
 
     Raises:
@@ -211,16 +244,23 @@ def draw_mix(
     return MixParams(
         batch_size=batch_size,
         size_THW=tuple(size_THW),
-        partners_B=None if mix.draw is _delete else partners_B,
-        start_P3=start_P3 * applied_P[:, None],
-        stop_P3=stop_P3 * applied_P[:, None],
+        partners_B=None if mix.deletes else partners_B,
+        start_P3=np.where(applied_P[:, None], start_P3, start_P3 * [0, 1, 1]),
+        stop_P3=np.where(applied_P[:, None], stop_P3, stop_P3 * [0, 1, 1]),
         inside_P2=inside_P2,
         outside_P=np.where(applied_P, outside_P, 1.0),
     )
 
 
-def check_numbers(alpha: float | None, prob: float | None) -> None:
-    if alpha is not None and not 0 < alpha < math.inf:
-        raise InputError(f"the mix's alpha is {alpha}, it must be a number above 0")
+def check_numbers(alpha: float | None, prob: float | None, prefix: str = "") -> None:
+    """Raise :class:`InputError` unless both are None or in range; ``prefix`` stands before their names in the message."""
+    if alpha is not None and not 0 < alpha <= LARGEST_ALPHA:
+        raise InputError(f"{prefix}alpha is {alpha}, it must lie above 0 and not above {LARGEST_ALPHA:g}")
     if prob is not None and not 0 <= prob <= 1:
-        raise InputError(f"the mix's probability is {prob}, it must lie between 0 and 1")
+        raise InputError(f"{prefix}prob is {prob}, it must lie between 0 and 1")
+
+
+def check_alpha_is_used(names: list[str], alpha: float | None, option: str) -> None:
+    """Raise :class:`InputError` if alpha is given for operations that all draw no lambda."""
+    if alpha is not None and all(MIXES[name].deletes for name in names):
+        raise InputError(f"{option} {alpha:g} is of no use: {', '.join(names)} deletes regions of fixed size")

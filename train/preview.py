@@ -17,7 +17,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.preview import Row
 
 from .demo_data import demo_folder
-from .mix_params import MIXES, draw_mix, parse_names
+from .mix_params import MIXES, check_alpha_is_used, draw_mix, parse_names
 from .mixing import apply_mix
 
 
@@ -52,6 +52,7 @@ def run(options) -> None:
     """Carry out a parsed command line."""
     preview.check_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
     names = parse_names(options.mix)
+    check_alpha_is_used(names, options.alpha, "--alpha")
     videos = options.videos or _demo_videos()
     if len(videos) != 2:
         raise InputError(f"{len(videos)} videos are given ({', '.join(videos)}), a mix is of two: A and B")

@@ -12,6 +12,7 @@ def mix_by_loops(name: str, clips_BCTHW: np.ndarray, params) -> tuple[np.ndarray
         p = b if len(params.start_P3) > 1 else 0
         partner = None if params.partners_B is None else params.partners_B[b]
         first, last = params.inside_P2[p]
+        applied = params.stop_P3[p, 0] > params.start_P3[p, 0] or params.outside_P[p] == 0
         seen_of_A = []
         for t in range(frames):
             progress = t / (frames - 1) if frames > 1 else 0.5
@@ -20,7 +21,7 @@ def mix_by_loops(name: str, clips_BCTHW: np.ndarray, params) -> tuple[np.ndarray
                 for x in range(width):
                     place = (t, y, x)
                     inside = all(params.start_P3[p, i] <= place[i] < params.stop_P3[p, i] for i in range(3))
-                    share = _share_of_A(name, inside, lam_t, lam1=first, applied=params.stop_P3[p].any())
+                    share = _share_of_A(name, inside, lam_t, lam1=first, applied=applied)
                     seen_of_A.append(share)
                     for c in range(channels):
                         a = clips_BCTHW[b, c, t, y, x]

@@ -15,6 +15,7 @@ from train.mixing import MixParams, apply_mix, build_mix, mix_targets
 from train.slowfast import frame_weights, slowfast50
 
 NAMES = list(MIXES)
+MIXING = [name for name in NAMES if not name.endswith("cutout")]
 both_ways = pytest.mark.parametrize("per_sample", [False, True], ids=["batch", "clip"])
 
 
@@ -24,16 +25,25 @@ def random_clips(*shape, dtype=torch.float64, memory_format=torch.contiguous_for
     )
 
 
+def is_applied(params) -> np.ndarray:
+    """(P,) bool; a box may also be empty by chance, where the clip is short."""
+    return (params.stop_P3[:, 0] > params.start_P3[:, 0]) | (params.outside_P == 0)
+
+
 def draws(name, batch_size, size_THW, count, **options):
     rng = np.random.default_rng(3)
     return [draw_mix(name, batch_size, size_THW, rng=rng, **{"prob": 1.0} | options) for _ in range(count)]
 
 
-def test_the_eleven_operations():
-    families = ("cutout", "cutmix", "cutmixup")
-    assert set(NAMES) == {prefix + family for family in families for prefix in ("", "frame", "cube")} | {"mixup", "fademixup"}  # fmt: skip
-    axes = {"": "HW", "frame": "T", "cube": "THW"}
-    assert all(MIXES[prefix + family].axes == cut for family in families for prefix, cut in axes.items())
+def test_the_eleven_operations_and_the_papers_numbers():
+    table = {name: (mix.axes, mix.alpha, mix.prob) for name, mix in MIXES.items()}
+    assert table == {
+        "cutout": ("HW", None, 1), "framecutout": ("T", None, 1), "cubecutout": ("THW", None, 1),
+        "cutmix": ("HW", 2, 0.5), "framecutmix": ("T", 5, 0.5), "cubecutmix": ("THW", 2, 0.5),
+        "mixup": ("", 1, 1), "fademixup": ("T", 1, 1),
+        "cutmixup": ("HW", 1, 1), "framecutmixup": ("T", 1, 1), "cubecutmixup": ("THW", 1, 1),
+    }  # fmt: skip
+    assert [name for name, mix in MIXES.items() if mix.deletes] == ["cutout", "framecutout", "cubecutout"]
 
 
 SHAPES = [(4, 2, 6, 8, 8), (3, 1, 5, 7, 9), (2, 3, 1, 6, 5), (1, 2, 4, 4, 4), (3, 2, 3, 1, 1)]
@@ -67,7 +77,7 @@ def test_every_layout_and_way_gives_the_same_and_only_overwrite_changes_the_clip
                 mixed = apply_mix(given, params, overwrite=overwrite)
                 assert mixed.stride() == given.stride()
                 torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-6)
-                if overwrite and params.partners_B is None:
+                if overwrite and (params.partners_B is None or not per_sample and params.outside_P[0] == 1):
                     assert mixed.data_ptr() == given.data_ptr()
     pure = draw_mix(name, 5, (7, 9, 11), rng=np.random.default_rng(0), prob=0.0, per_sample=per_sample)
     assert apply_mix(clips, pure).equal(clips) and (pure.label_weights_P() == 1).all()
@@ -129,7 +139,7 @@ def chi_square_is_fair(counts, expected) -> bool:
 
 
 @pytest.mark.parametrize("alpha, cdf", [(1.0, lambda x: x), (2.0, lambda x: 3 * x**2 - 2 * x**3)])
-@pytest.mark.parametrize("name", ["cubecutmix", "mixup", "fademixup", "cutmixup"])
+@pytest.mark.parametrize("name", MIXING)
 def test_lambda_is_beta_distributed(monkeypatch, name, alpha, cdf):
     seen = []
     real = MIXES[name].draw
@@ -168,30 +178,26 @@ def test_a_box_covers_each_place_as_often_as_geometry_says(axes, size_THW, share
         assert np.abs(np.corrcoef(middle) - np.eye(len(middle))).max() < 5 / np.sqrt(count)
 
 
+@pytest.mark.parametrize("lam", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["cutmix", "framecutmix", "cubecutmix"])
-def test_lambda_is_the_share_of_A(name):
-    size_THW = (40, 40, 40)
-    for lam in (0.1, 0.5, 0.9):
-        start_P3, stop_P3, inside_P2, outside_P = MIXES[name].draw(np.full(3000, lam), MIXES[name].axes, size_THW, np.random.default_rng(0))  # fmt: skip
-        whole = ((start_P3 > 0) & (stop_P3 < 40) | np.array([axis not in MIXES[name].axes for axis in "THW"])).all(
-            axis=1
-        )
-        shares = np.prod(stop_P3 - start_P3, axis=1) / 40**3
-        assert (inside_P2 == 0).all() and (outside_P == 1).all() and shares.max() <= 1 - lam + 0.1
-        if whole.sum() > 100:  # those that no border clipped
-            assert shares[whole].mean() == pytest.approx(1 - lam, abs=0.02)
+def test_the_box_is_one_minus_lambda_before_the_border_clips_it(name, lam):
+    axes, size, count = MIXES[name].axes, 40, 20000
+    start_P3, stop_P3, inside_P2, outside_P = MIXES[name].draw(np.full(count, lam), axes, (size,) * 3, np.random.default_rng(0))  # fmt: skip
+    assert (inside_P2 == 0).all() and (outside_P == 1).all()
+    side = (1 - lam) ** (1 / len(axes))
+    kept = side - side**2 / 4  # of a side with its centre anywhere
+    assert np.prod((stop_P3 - start_P3) / size, axis=1).mean() == pytest.approx(kept ** len(axes), abs=0.01)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_clip_draws_for_itself_where_asked(name):
     drawn = draw_mix(name, 200, (20, 20, 20), rng=np.random.default_rng(0), prob=0.5, per_sample=True)
-    applied = drawn.stop_P3.any(axis=1)
+    applied = is_applied(drawn)
     assert 60 < applied.sum() < 140
     numbers = np.concatenate([drawn.start_P3, drawn.stop_P3, drawn.inside_P2], axis=1)[applied]
     assert len(np.unique(numbers, axis=0)) > 10
-    axes = [i for i, axis in enumerate("THW") if axis in MIXES[name].axes]
-    one_after_other = drawn.start_P3[applied][:, axes].astype(float)
-    for column in one_after_other.T:
+    assert np.ptp(numbers, axis=0).any()
+    for column in numbers[:, np.ptp(numbers, axis=0) > 0].T:
         assert abs(np.corrcoef(column[:-1], column[1:])[0, 1]) < 0.5
 
 
@@ -237,13 +243,12 @@ def test_partners_are_any_permutation_alike():
 def test_probability_and_defaults(name, per_sample):
     def changed(prob):
         drawn = draws(name, 10, (8, 8, 8), 400, prob=prob, per_sample=per_sample)
-        return np.concatenate([params.stop_P3.any(axis=1) for params in drawn])
+        return np.concatenate([is_applied(params) for params in drawn])
 
-    assert changed(0.0).mean() == 0 and changed(1.0).mean() == 1
+    assert changed(0.0).mean() == 0 and changed(1.0).mean() > 0.99
     quarter, default = changed(0.25), changed(None)
     assert abs(quarter.mean() - 0.25) < 5 * 0.5 / np.sqrt(len(quarter))
     assert abs(default.mean() - MIXES[name].prob) < 5 * 0.5 / np.sqrt(len(default))
-    assert (MIXES["cutmix"].alpha, MIXES["cutmix"].prob, MIXES["mixup"].alpha) == (2, 0.5, 1)
 
 
 @both_ways
@@ -261,27 +266,61 @@ def test_the_same_generator_gives_the_same_result(name, per_sample):
     assert not mix(clips, labels, generator=generator)[0].equal(mix(clips, labels, generator=generator)[0])
 
 
-class CountedOps(TorchDispatchMode):
-    count = 0
+class Watch(TorchDispatchMode):
+    """Counts operations, and the bytes of all memory that they were newly given."""
+
+    def __init__(self, *known):
+        super().__init__()
+        self.operations, self.new_bytes = 0, 0
+        self.seen = {tensor.untyped_storage()._cdata for tensor in known}
+        self.kept = []  # so that no address is given twice
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        self.count += 1
-        return function(*arguments, **(options or {}))
+        self.operations += 1
+        result = function(*arguments, **(options or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.seen:
+                self.seen.add(tensor.untyped_storage()._cdata)
+                self.kept.append(tensor)
+                self.new_bytes += tensor.untyped_storage().nbytes()
+        return result
 
 
 @both_ways
 @pytest.mark.parametrize("name", NAMES)
 def test_no_loops_and_no_waiting_for_the_device(name, per_sample):
     """As many tensor operations for any size; on the meta device, which has no values, reading one back is an error."""
-    mix, counts = build_mix(name, 4, prob=1.0, per_sample=per_sample), set()
-    for size in ((4, 3, 8, 16, 16), (16, 3, 32, 24, 24)):
+    mix, counts = build_mix(name, 4, prob=1.0, per_sample=per_sample), []
+    for size in ((4, 3, 8, 16, 16), (16, 3, 8, 16, 16), (4, 3, 32, 16, 16), (4, 3, 8, 40, 56)):
         clips, labels = torch.empty(size, device="meta"), torch.empty(size[0], dtype=torch.int64, device="meta")
-        for seed in range(20):
-            with CountedOps() as ops:
+        counts.append([])
+        for seed in range(40):
+            with Watch() as watch:
                 mixed, targets = mix(clips, labels, generator=torch.Generator().manual_seed(seed))
-            counts.add(ops.count)
+            counts[-1].append(watch.operations)
             assert mixed.shape == clips.shape and mixed.is_meta and targets.shape == (size[0], 4) and targets.is_meta
-    assert max(counts) < 60 and len(counts) <= 3  # blended or cut, A or B outside
+    most = [max(count) for count in counts]
+    assert max(most) - min(most) < 8 and max(most) < 60, most  # whether A is outside all boxes makes 2
+
+
+@both_ways
+@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=["contiguous", "channels_last"])  # fmt: skip
+@pytest.mark.parametrize("name", NAMES)
+def test_one_more_batch_of_memory_is_enough(name, memory_format, overwrite, per_sample):
+    """All that was ever allocated, which is more than the peak; 5 % for what is a frame or a row."""
+    clips = random_clips(8, 3, 64, 24, 24, dtype=torch.float32, memory_format=memory_format)
+    most = 1.05
+    if per_sample and name == "cubecutmixup" or per_sample and name == "cubecutout" and overwrite:
+        most = 1.05 + 1 / 3 if name == "cubecutmixup" else 1 / 3 + 0.05  # a mask
+    elif overwrite and MIXES[name].deletes:
+        most = 0.05
+    for prob in (1.0, 0.6):
+        for params in draws(name, 8, (64, 24, 24), 8, per_sample=per_sample, prob=prob):
+            given = clips.clone(memory_format=memory_format)
+            with Watch(given) as watch:
+                apply_mix(given, params, overwrite=overwrite)
+            assert watch.new_bytes <= most * clips.nbytes
 
 
 def test_several_names_are_drawn_alike_one_for_each_batch():
@@ -320,7 +359,7 @@ def test_half_precision(name, dtype, per_sample):
 
 
 @both_ways
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("cutout")])
+@pytest.mark.parametrize("name", MIXING)
 def test_labels_of_the_frames_that_the_network_sees(name, per_sample):
     clips, labels = torch.eye(4)[:, :, None, None, None].expand(-1, -1, 32, 4, 4).contiguous(), torch.arange(4)
     weights_T = frame_weights(32, fast_stride=1)
@@ -356,6 +395,12 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
     (params,) = draws("cutmix", 4, (4, 8, 8), 1)
     with pytest.raises(FrozenInstanceError):
         params.batch_size = 2
+    with pytest.raises(ValueError, match="read-only"):
+        params.start_P3[0] = 1
+    with pytest.raises(InputError, match=r"drawn for 4 clips do not fit labels of shape \(3,\)"):
+        mix_targets(torch.tensor([0, 1, 2]), params, 3)
+    with pytest.raises(InputError, match="inside_P2 holds 2 rows, for a batch of 4 it must hold 1"):
+        replace(params, inside_P2=np.zeros((2, 2)))
     with pytest.raises(InputError, match=r"drawn for B, T, H, W = \(4, 4, 8, 8\) do not fit .* \(4, 3, 4, 8, 9\)"):
         apply_mix(torch.zeros(4, 3, 4, 8, 9), params)
 
@@ -369,16 +414,19 @@ def wrong_uses():
     return {
         "unknown mix 'mixip': choose one of cutout": lambda: build_mix("mixip", 2),
         "unknown mix '': choose": lambda: build_mix("mixup,", 2),
-        "alpha is 0, it must be a number above 0": lambda: build_mix("mixup", 2, alpha=0),
+        "alpha is 0, it must lie above 0 and not above 1e\\+06": lambda: build_mix("mixup", 2, alpha=0),
         "alpha is nan": lambda: build_mix("mixup", 2, alpha=float("nan")),
-        "probability is 1.5, it must lie between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
+        "prob is 1.5, it must lie between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
         "num_classes is 0": lambda: build_mix("mixup", 0),
         r"clips are torch.uint8 of shape \(2, 3, 4, 8, 8\), mixing needs floats": call(clips.byte(), labels),
         r"of shape \(3, 4, 8, 8\), mixing needs": call(clips[0], labels),
         r"labels are torch.int64 of shape \(1,\); 2 clips need": call(clips, labels[:1]),
         "labels are torch.float32": call(clips, labels.float()),
         "labels go from 0 to 2, with 2 classes they are 0 to 1": call(clips, labels * 2),
-        r"frame_weights_T has the shape \(3,\), the clips have 4 frames": call(frame_weights_T=[1, 1, 1]),
+        "frame_weights_T holds 3 numbers, the clips have 4 frames": call(frame_weights_T=[1, 1, 1]),
+        "frame_weights_T is 'abc', it must hold a number for each frame": lambda: build_mix(
+            "mixup", 2, frame_weights_T="abc"
+        ),
         "frame_weights_T must hold numbers of at least 0": call(frame_weights_T=[0, 0, 0, 0]),
         "generator is a int; give a torch.Generator": lambda: build_mix("mixup", 2)(clips, labels, generator=7),
     }

@@ -65,7 +65,8 @@ def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
     "options, message",
     [
         (["--mix", "spin"], "unknown mix 'spin': choose one of cutout"),
-        (["--alpha", "-1"], "the mix's alpha is -1.0, it must be a number above 0"),
+        (["--alpha", "-1"], "alpha is -1.0, it must lie above 0"),
+        (["--mix", "cutout", "--alpha", "2"], "--alpha 2 is of no use: cutout deletes"),
         (["third.avi"], "3 videos are given .*third.avi.*, a mix is of two: A and B"),
         (["-o", "sheet.gif"], "unknown kind of output, by its suffix, '.gif'"),
         (["--samples", "0"], "--samples is 0, it must be at least 1"),

@@ -159,7 +159,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "one class": (["--data", folder / "one"], "holds the one class 'a', training needs at least two"),
         "no --data": (["--data", ""], "--data is empty"),
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
-        "unknown --mix": (["--mix", "mixip"], "unknown mix 'mixip': choose one of cutout"),
+        "unknown --mix": (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout"),
         "unknown option": (["--colour"], "unrecognized arguments: --colour"),
         "no GPU": (["--device", "cuda:99"], "device 'cuda:99'") if not torch.cuda.is_available() else (["--device", "x"], "device 'x'"),
         "unwritable --out": (["--data", folder / "text", "--out", "/proc/nowhere"], "/proc/nowhere"),
