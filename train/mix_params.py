@@ -55,6 +55,10 @@ class MixParams:
                 raise InputError(
                     f"{name} holds {len(array)} rows, for a batch of {self.batch_size} it must hold {rows}"
                 )
+        if self.partners_B is not None and sorted(self.partners_B) != list(range(self.batch_size)):
+            raise InputError(
+                f"partners_B is {self.partners_B.tolist()}, it must hold each of 0 to {self.batch_size - 1} once"
+            )
 
     @property
     def inside_PT(self) -> np.ndarray:

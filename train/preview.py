@@ -65,7 +65,7 @@ def run(options) -> None:
 
 
 def _demo_videos() -> list[str]:
-    """The first validation videos of two classes that look different at a glance."""
+    """The first validation videos of the first and the last class."""
     classes = sorted((demo_folder(workers=2) / "val").iterdir())
     return [str(sorted(folder.iterdir())[0]) for folder in (classes[0], classes[-1])]
 
