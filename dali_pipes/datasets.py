@@ -91,7 +91,7 @@ class Listed:
     """The videos of an official split."""
 
     classes: list[str]
-    """In the official order; a label is a position here."""
+    """In order; a label is a position here."""
     parts: dict[str, list[tuple[str, str | None]]]
     """``train``, ``val`` and for VIPriors ``test``: (path, class name) as listed, whether the file is there or not; the
     class is None where the list gives none."""
@@ -103,26 +103,23 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    root = Path(root)
-    lists = _folder(
-        root, ("ucfTrainTestlist", ""), "classInd.txt", "ucfTrainTestlist/ (UCF101TrainTestSplits-RecognitionTask.zip)"
-    )
-    videos = _folder(root, ("UCF-101", ""), "*/*.avi", "UCF-101/<class>/*.avi (UCF101.rar)")
-    classes = _read_classes(lists / "classInd.txt")
-    parts = {}
+    both = "the folder with UCF-101/ (UCF101.rar) and ucfTrainTestlist/ (UCF101TrainTestSplits-RecognitionTask.zip)"
+    lists = _folder(root, ("ucfTrainTestlist", ""), "classInd.txt", both)
+    videos = _folder(root, ("UCF-101", ""), "*/*.avi", both)
+    classes, entries = _read_classes(lists / "classInd.txt"), []
     for part, name in (("train", f"trainlist0{split}.txt"), ("val", f"testlist0{split}.txt")):
-        parts[part] = []
         for where, line in _lines(lists / name):
-            path, index = _fields(where, line)
-            label = path.split("/")[0]
+            path, number = _path_and_number(where, line, with_number=part == "train")
+            label, _, file = path.partition("/")
+            if not file or "/" in file:
+                raise InputError(f"{where}: {path!r} is not <class>/<video>")
             if label not in classes:
                 raise InputError(f"{where}: the class {label!r} of {path} is not in {lists / 'classInd.txt'}")
-            if index is not None and classes.index(label) + 1 != index:
-                raise InputError(
-                    f"{where}: {path} has the class number {index}, in {lists / 'classInd.txt'} {label} has {classes.index(label) + 1}"
-                )
-            parts[part].append((str(videos / path), label))
-    return Listed(classes, parts)
+            if number not in (None, classes.index(label) + 1):
+                right = f"in {lists / 'classInd.txt'} {label} has {classes.index(label) + 1}"
+                raise InputError(f"{where}: {path} has the class number {number}, {right}")
+            entries.append((part, where, videos / path, label))
+    return _listed(classes, entries, ("train", "val"), lists)
 
 
 HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
@@ -131,26 +128,28 @@ HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
 def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
     """HMDB-51: ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``) and ``testTrainMulti_7030_splits/<class>_test_splitN.txt``.
 
+    The lists name no order of the classes: it is alphabetical.
+
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    root, ending = Path(root), f"_test_split{split}.txt"
-    lists = _folder(root, ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", ""),
-                    f"*{ending}", f"testTrainMulti_7030_splits/<class>{ending} (test_train_splits.rar)")  # fmt: skip
-    videos = _folder(
-        root, ("hmdb51_org", ""), "*/*.avi", "<class>/*.avi (hmdb51_org.rar, and the archive of each class in it)"
-    )
-    files = sorted(lists.glob(f"*{ending}"))
-    parts = {"train": [], "val": []}
-    for file in files:
-        label = file.name.removesuffix(ending)
-        for where, line in _lines(file):
+    both = "the folder with testTrainMulti_7030_splits/ (test_train_splits.rar) and hmdb51_org/<class>/*.avi (hmdb51_org.rar, and the archive of each class in it)"
+    names = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", "")
+    lists = _folder(root, names, "*_test_split1.txt", both)
+    videos = _folder(root, ("hmdb51_org", ""), "*/*.avi", both)
+    with_lists = {file.name[: -len("_test_split1.txt")] for file in lists.glob("[!.]*_test_split[123].txt")}
+    with_videos = {file.parent.name for file in videos.glob("[!.]*/*.avi")}
+    if with_videos - with_lists:
+        raise InputError(f"{lists}: holds no list for the class folder {min(with_videos - with_lists)} of {videos}")
+    entries = []
+    for label in sorted(with_lists):
+        for where, line in _lines(lists / f"{label}_test_split{split}.txt"):
             name, part = (line.rsplit(maxsplit=1) + [""])[:2]
             if part not in HMDB_PARTS:
                 raise InputError(f"{where}: {line!r} must end with 0 (unused), 1 (training) or 2 (test)")
             if HMDB_PARTS[part]:
-                parts[HMDB_PARTS[part]].append((str(videos / label / name), label))
-    return Listed([file.name.removesuffix(ending) for file in files], parts)
+                entries.append((HMDB_PARTS[part], where, videos / label / name, label))
+    return _listed(sorted(with_lists), entries, ("train", "val"), lists)
 
 
 def read_vipriors(root: str | os.PathLike) -> Listed:
@@ -161,54 +160,61 @@ def read_vipriors(root: str | os.PathLike) -> Listed:
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    folder = _folder(
-        Path(root),
-        ("mod-ucf101", ""),
-        "annotations/mod-ucf101-classInd.txt",
-        "mod-ucf101/annotations/mod-ucf101-classInd.txt",
-    )
+    names = "annotations/mod-ucf101-classInd.txt"
+    folder = _folder(root, ("mod-ucf101", ""), names, "the folder with mod-ucf101/annotations/ and mod-ucf101/videos/")
     lists = folder / "annotations"
-    classes = _read_classes(lists / "mod-ucf101-classInd.txt")
-    parts = {}
+    classes, entries = _read_classes(lists / "mod-ucf101-classInd.txt"), []
     for part, name in (("train", "train"), ("val", "validation"), ("test", "test")):
-        parts[part] = []
         for where, line in _lines(lists / f"mod-ucf101-{name}.txt"):
-            path, index = _fields(where, line)
-            if (index is None) != (part == "test"):
-                raise InputError(
-                    f"{where}: {line!r} must be {'a video alone' if part == 'test' else 'a video and a class number'}"
-                )
-            if index is not None and not 1 <= index <= len(classes):
-                raise InputError(
-                    f"{where}: {path} has the class number {index}, {lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
-                )
-            parts[part].append((str(folder / "videos" / path), None if index is None else classes[index - 1]))
-    return Listed(classes, parts)
+            path, number = _path_and_number(where, line, with_number=part != "test")
+            if number is not None and not 1 <= number <= len(classes):
+                known = f"{lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
+                raise InputError(f"{where}: {path} has the class number {number}, {known}")
+            entries.append((part, where, folder / "videos" / path, None if number is None else classes[number - 1]))
+    return _listed(classes, entries, ("train", "val", "test"), lists)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """An official dataset: how to read it, and its splits, of which the first is the default."""
+    """An official dataset."""
 
     read: Callable[[str | os.PathLike, str], Listed]
     splits: tuple[str, ...]
+    """What can be trained on; the first is the default."""
+    mark: str
+    """The folder by which it is known."""
 
 
 DATASETS = {
-    "ucf101": Dataset(read_ucf101, ("1", "2", "3")),
-    "hmdb51": Dataset(read_hmdb51, ("1", "2", "3")),
-    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "val", "test", "train+val")),
+    "ucf101": Dataset(read_ucf101, ("1", "2", "3"), "ucfTrainTestlist"),
+    "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
+    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val"), "mod-ucf101"),
 }
 
 
-def _folder(root: Path, names, pattern: str, expected: str) -> Path:
+def _listed(classes, entries, parts, lists: Path) -> Listed:
+    """Out of (part, where, path, class), each path at most once and no part empty."""
+    seen = {}
+    for _, where, path, _ in entries:
+        if path in seen:
+            raise InputError(f"{where}: {path.name} is already listed in {seen[path]}")
+        seen[path] = where
+    of_part = {part: [(str(path), label) for own, _, path, label in entries if own == part] for part in parts}
+    for part, videos in of_part.items():
+        if not videos:
+            raise InputError(f"{lists}: the lists hold no videos for {part}")
+    return Listed(classes, of_part)
+
+
+def _folder(root: str | os.PathLike, names, pattern: str, expected: str) -> Path:
     """The first of some subfolders of ``root`` that holds a pattern."""
+    root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
+        raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected {expected}")
     for name in names:
         if next((root / name).glob(pattern), None):
             return root / name
-    raise InputError(f"{root}: holds no {expected}")
+    raise InputError(f"{root}: holds no {names[0]}/{pattern}; expected {expected}")
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
@@ -219,27 +225,31 @@ def _lines(path: Path) -> list[tuple[str, str]]:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    return [
-        (f"{path}, line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+    lines = [
+        (f"{path}, line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()
     ]
+    for where, line in lines:
+        if "\0" in line:
+            raise InputError(f"{where}: holds a NUL byte")
+    return lines
 
 
-def _fields(where: str, line: str) -> tuple[str, int | None]:
-    """``path`` or ``path number``; paths in these lists hold no blanks."""
-    match = re.fullmatch(r"(\S+)(?:\s+(\d+))?", line)
+def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int | None]:
+    """Paths in these lists hold no blanks."""
+    match = re.fullmatch(r"(\S+)\s+(\d{1,9})" if with_number else r"(\S+)", line)
     if not match:
-        raise InputError(f"{where}: {line!r} is not a video, or a video and a class number")
-    return match[1], int(match[2]) if match[2] else None
+        raise InputError(f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video alone'}")
+    return match[1], int(match[2]) if with_number else None
 
 
 def _read_classes(path: Path) -> list[str]:
     """Lines ``number name``, in any order; the numbers are 1 to K."""
     names = {}
     for where, line in _lines(path):
-        match = re.fullmatch(r"(\d+)\s+(\S+)", line)
+        match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)
         if not match or int(match[1]) in names or match[2] in names.values():
-            raise InputError(f"{where}: {line!r} is not a new class number and a new class name")
+            raise InputError(f"{where}: {line!r} is not a new class number and a new class name, such as 3 Archery")
         names[int(match[1])] = match[2]
-    if sorted(names) != list(range(1, len(names) + 1)):
-        raise InputError(f"{path}: the class numbers must be 1 to {len(names)}, without gaps")
+    if not names or sorted(names) != list(range(1, len(names) + 1)):
+        raise InputError(f"{path}: the class numbers must go from 1 up without gaps, they are {sorted(names)}")
     return [names[number] for number in sorted(names)]

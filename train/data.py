@@ -27,6 +27,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
     train = _scan(train_items, classes)
+    _check_every_class(train, train_items)
     val = train if val_items is train_items else _scan(val_items, classes)
     refused = train.refused | val.refused
     if refused:
@@ -38,11 +39,24 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     return train, val, notes
 
 
+def _check_every_class(train: Manifest, items) -> None:
+    seen = {train.classes[video.label] for video in train.videos}
+    for name in train.classes:
+        if name not in seen:
+            path = next((path for path, label in items if label == name), None)
+            reason = f"; the first listed is {path}: {train.refused[path]}" if path else ", none is listed"
+            raise InputError(f"the class {name!r} has no training video that can be read{reason}")
+
+
 def _find(config: Config):
     """(path, class) of the training and of the validation videos, the classes in order, and notes."""
     if config.dataset in DATASETS:
         return _find_official(config)
     source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
+    for name, dataset in DATASETS.items():
+        if config.dataset == "auto" and (source / dataset.mark).is_dir():
+            choice = f"choose --dataset {name}, or --dataset folder to leave its lists aside"
+            raise InputError(f"{source}: holds {dataset.mark}, as {name} does; {choice}")
     for kind, is_kind, other in (("csv", source.is_file(), "folder"), ("folder", source.is_dir(), "csv")):
         if config.dataset == kind and source.exists() and not is_kind:
             raise InputError(f"{source}: --dataset {kind} needs a {kind}, this is a {other}")
@@ -60,8 +74,6 @@ def _find_official(config: Config):
     dataset = DATASETS[config.dataset]
     split = config.split or dataset.splits[0]
     listed = dataset.read(config.data, split)
-    if split in listed.parts and split != "train":
-        raise InputError(f"--split {split} is not for training: choose train or train+val")
     train, val = listed.parts["train"], listed.parts["val"]
     if split == "train+val":
         return train + val, val, listed.classes, [VALIDATION_IS_TRAINED_ON]

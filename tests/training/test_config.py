@@ -41,6 +41,10 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             ["--dataset", "ucf101", "--data", "x", "--split", "train"],
             "unknown --split of ucf101 'train': choose one of 1, 2, 3",
         ),
+        (
+            ["--dataset", "vipriors", "--data", "x", "--split", "test"],
+            "unknown --split of vipriors 'test': choose one of train, train.val",
+        ),
         (["--dataset", "hmdb51", "--data", "x", "--val-data", "y"], "--val-data y is of no use with --dataset hmdb51"),
         (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout, framecutout"),
         (
