@@ -133,7 +133,10 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    both = "the folder with testTrainMulti_7030_splits/ (test_train_splits.rar) and hmdb51_org/<class>/*.avi (hmdb51_org.rar, and the archive of each class in it)"
+    both = (
+        "the folder with testTrainMulti_7030_splits/ (test_train_splits.rar) and hmdb51_org/<class>/*.avi "
+        "(hmdb51_org.rar, and the archive of each class in it)"
+    )
     names = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", "")
     lists = _folder(root, names, "*_test_split1.txt", both)
     videos = _folder(root, ("hmdb51_org", ""), "*/*.avi", both)

@@ -60,6 +60,11 @@ class MixParams:
                 f"partners_B is {self.partners_B.tolist()}, it must hold each of 0 to {self.batch_size - 1} once"
             )
 
+    def in_box(self, axis: int) -> np.ndarray:
+        """(P, size of the axis) bool: which frames (axis 0), rows (1) or columns (2) the box holds."""
+        number = np.arange(self.size_THW[axis])
+        return (number >= self.start_P3[:, axis, None]) & (number < self.stop_P3[:, axis, None])
+
     @property
     def inside_PT(self) -> np.ndarray:
         """(P, T) float64: the weight of A in the box at each frame (eq. 2: lambda_t)."""
@@ -71,12 +76,8 @@ class MixParams:
     @property
     def shares_PT(self) -> np.ndarray:
         """(P, T) float64: the share of A in what is seen of each frame, as a mean over its pixels."""
-        frames, height, width = self.size_THW
-        extent_P3 = np.maximum(self.stop_P3 - self.start_P3, 0)
-        area_P = extent_P3[:, 1] * extent_P3[:, 2] / (height * width)
-        number_T = np.arange(frames)
-        held_PT = (number_T >= self.start_P3[:, :1]) & (number_T < self.stop_P3[:, :1])
-        area_PT = held_PT * area_P[:, None]
+        area_P = self.in_box(1).mean(axis=1) * self.in_box(2).mean(axis=1)
+        area_PT = self.in_box(0) * area_P[:, None]
         return self.outside_P[:, None] * (1 - area_PT) + self.inside_PT * area_PT
 
     def label_weights_P(self, frame_weights_T=None) -> np.ndarray:
@@ -245,12 +246,13 @@ def draw_mix(
     partners_B = rng.permutation(batch_size)
     applied_P = rng.random(count) < prob
     start_P3, stop_P3, inside_P2, outside_P = mix.draw(rng.beta(alpha, alpha, count), mix.axes, size_THW, rng)
+    shrink_P3 = np.where(applied_P[:, None], 1, [0, 1, 1])  # to no frames, where nothing is mixed
     return MixParams(
         batch_size=batch_size,
         size_THW=tuple(size_THW),
         partners_B=None if mix.deletes else partners_B,
-        start_P3=np.where(applied_P[:, None], start_P3, start_P3 * [0, 1, 1]),
-        stop_P3=np.where(applied_P[:, None], stop_P3, stop_P3 * [0, 1, 1]),
+        start_P3=start_P3 * shrink_P3,
+        stop_P3=stop_P3 * shrink_P3,
         inside_P2=inside_P2,
         outside_P=np.where(applied_P, outside_P, 1.0),
     )

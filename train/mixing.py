@@ -62,10 +62,7 @@ def _apply_shared(clips_BCTHW, params: MixParams, overwrite: bool):
 
 def _apply_per_sample(clips_BCTHW, params: MixParams, overwrite: bool):
     """A's weight is outside + change x held: change (B, 1, T, 1, 1) is of time alone, held (B, 1, 1, H, W) of the place."""
-    held_BT, held_BH, held_BW = (
-        (np.arange(size) >= params.start_P3[:, axis, None]) & (np.arange(size) < params.stop_P3[:, axis, None])
-        for axis, size in enumerate(params.size_THW)
-    )
+    held_BT, held_BH, held_BW = (params.in_box(axis) for axis in range(3))
     change_BT = held_BT * (params.inside_PT - params.outside_P[:, None])
     if (change_BT == change_BT[:, :1]).all():
         change_BT = change_BT[:, :1]
