@@ -28,7 +28,7 @@ _HOME_OF = {
     "SCHEDULES": "magnitude",
     "scan_videos": "manifest",
     "Manifest": "manifest",
-    "VideoInfo": "manifest",
+    "VideoInfo": "probe",
     "find_videos": "datasets",
     "DATASETS": "datasets",
     "Listed": "datasets",

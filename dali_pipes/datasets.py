@@ -5,13 +5,16 @@ UCF-101, HMDB-51 and the VIPriors challenge, in the layouts that their archives 
 import csv
 import os
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
 
 VIDEO_EXTENSIONS = tuple(".avi .mp4 .mov .mkv .webm .mpg .mpeg .m4v .wmv .flv .ts .3gp .ogv".split())
+TRANSCODED = ".mp4"
+IN_CLASS_FOLDERS = ("*/*.avi", f"*/*{TRANSCODED}")
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
 
 
@@ -19,7 +22,8 @@ def find_videos(source: str | os.PathLike) -> list[tuple[str, str]]:
     """(path, class name) of every video in a folder of class folders, or in a CSV with columns ``path,label``.
 
     Args:
-        source: a folder ``<class>/.../<video>``, or a .csv whose relative paths start at the CSV's own folder.
+        source: a folder ``<class>/.../<video>``, or a .csv whose relative paths start at the CSV's own folder; a saved
+            ``Manifest`` is one.
 
     Returns:
         Pairs sorted by path.
@@ -48,17 +52,44 @@ def find_splits(source: str | os.PathLike) -> dict[str, Path]:
     return found if len(found) == len(SPLIT_NAMES) else {}
 
 
-def _walk_class_folders(root: Path) -> list[tuple[str, str]]:
-    def fail(error: OSError):
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+def walk_videos(root: str | os.PathLike) -> Iterator[str]:
+    """The video files below a folder by their extensions, in order of their names; hidden ones are left out.
 
+    Links are followed, but for those to a folder that holds them, which are named in a warning.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+
+    def walk(folder: str, above: frozenset) -> Iterator[str]:
+        try:
+            stat = os.stat(folder)
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+        inode = stat.st_dev, stat.st_ino
+        if inode in above:
+            warnings.warn(f"{folder}: is a link to a folder that holds it, and is not followed", stacklevel=2)
+            return
+        for name in names:
+            path = os.path.join(folder, name)
+            if name.startswith("."):
+                continue
+            if os.path.isdir(path):
+                yield from walk(path, above | {inode})
+            elif name.lower().endswith(VIDEO_EXTENSIONS):
+                yield path
+
+    return walk(os.fspath(root), frozenset())
+
+
+def _walk_class_folders(root: Path) -> list[tuple[str, str]]:
     pairs = []
-    for folder, _, names in os.walk(root, onerror=fail):
-        parts = Path(folder).relative_to(root).parts
-        videos = [os.path.join(folder, name) for name in names if name.lower().endswith(VIDEO_EXTENSIONS)]
-        if videos and not parts:
-            raise InputError(f"{videos[0]}: lies outside any class folder; expected {root}/<class>/<video>")
-        pairs += [(video, parts[0]) for video in videos]
+    for path in walk_videos(root):
+        parts = Path(path).relative_to(root).parts
+        if len(parts) == 1:
+            raise InputError(f"{path}: lies outside any class folder; expected {root}/<class>/<video>")
+        pairs.append((path, parts[0]))
     return pairs
 
 
@@ -71,19 +102,21 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
             columns = reader.fieldnames or []
             if not {"path", "label"} <= set(columns):
                 raise InputError(f"{path}: needs the columns path,label in its first line, it has {','.join(columns)}")
-            rows = list(reader)
+            rows = list(enumerate(reader, start=2))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
     except csv.Error as error:
         raise InputError(f"{path}: is not a CSV file ({error})") from error
-    for number, row in enumerate(rows, start=2):
+    if "class_index" in columns:  # a manifest also has lines for refused files and for classes without videos
+        rows = [(number, row) for number, row in rows if row["path"] and not row["refused"]]
+    for number, row in rows:
         if not row["path"] or not row["label"]:
             raise InputError(f"{path}, line {number}: needs a path and a label")
         if "\0" in row["path"]:
             raise InputError(f"{path}, line {number}: has a NUL byte in its path")
         if None in row:
             raise InputError(f"{path}, line {number}: has more than {len(columns)} fields; quote a path with commas")
-    return [(str(path.parent / row["path"]), row["label"]) for row in rows]
+    return [(str(path.parent / row["path"]), row["label"]) for _, row in rows]
 
 
 @dataclass(frozen=True)
@@ -104,8 +137,8 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
     both = "the folder with UCF-101/ (UCF101.rar) and ucfTrainTestlist/ (UCF101TrainTestSplits-RecognitionTask.zip)"
-    lists = _folder(root, ("ucfTrainTestlist", ""), "classInd.txt", both)
-    videos = _folder(root, ("UCF-101", ""), "*/*.avi", both)
+    lists = _folder(root, ("ucfTrainTestlist", ""), ("classInd.txt",), both)
+    videos = _folder(root, ("UCF-101", ""), IN_CLASS_FOLDERS, both)
     classes, entries = _read_classes(lists / "classInd.txt"), []
     for part, name in (("train", f"trainlist0{split}.txt"), ("val", f"testlist0{split}.txt")):
         for where, line in _lines(lists / name):
@@ -138,10 +171,10 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
         "(hmdb51_org.rar, and the archive of each class in it)"
     )
     names = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", "")
-    lists = _folder(root, names, "*_test_split1.txt", both)
-    videos = _folder(root, ("hmdb51_org", ""), "*/*.avi", both)
+    lists = _folder(root, names, ("*_test_split1.txt",), both)
+    videos = _folder(root, ("hmdb51_org", ""), IN_CLASS_FOLDERS, both)
     with_lists = {file.name[: -len("_test_split1.txt")] for file in lists.glob("[!.]*_test_split[123].txt")}
-    with_videos = {file.parent.name for file in videos.glob("[!.]*/*.avi")}
+    with_videos = {file.parent.name for pattern in IN_CLASS_FOLDERS for file in videos.glob("[!.]" + pattern)}
     if with_videos - with_lists:
         raise InputError(f"{lists}: holds no list for the class folder {min(with_videos - with_lists)} of {videos}")
     entries = []
@@ -163,7 +196,7 @@ def read_vipriors(root: str | os.PathLike) -> Listed:
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    names = "annotations/mod-ucf101-classInd.txt"
+    names = ("annotations/mod-ucf101-classInd.txt",)
     folder = _folder(root, ("mod-ucf101", ""), names, "the folder with mod-ucf101/annotations/ and mod-ucf101/videos/")
     lists = folder / "annotations"
     classes, entries = _read_classes(lists / "mod-ucf101-classInd.txt"), []
@@ -196,28 +229,36 @@ DATASETS = {
 
 
 def _listed(classes, entries, parts, lists: Path) -> Listed:
-    """Out of (part, where, path, class), each path at most once, and something to train and to validate on."""
+    """Out of (part, where, path, class), each path at most once, and something to train and to validate on.
+
+    Where a listed file is missing, the .mp4 that :mod:`dali_pipes.transcode` makes of it is taken.
+    """
     seen = {}
     for _, where, path, _ in entries:
         if path in seen:
             raise InputError(f"{where}: {path.name} is already listed in {seen[path]}")
         seen[path] = where
-    of_part = {part: [(str(path), label) for own, _, path, label in entries if own == part] for part in parts}
+    of_part = {part: [(str(_present(path)), label) for own, _, path, label in entries if own == part] for part in parts}
     for part, videos in of_part.items():
         if not videos and part != "test":
             raise InputError(f"{lists}: the lists hold no videos for {part}")
     return Listed(classes, of_part)
 
 
-def _folder(root: str | os.PathLike, names, pattern: str, expected: str) -> Path:
-    """The first of some subfolders of ``root`` that holds a pattern."""
+def _present(path: Path) -> Path:
+    transcoded = path.with_suffix(TRANSCODED)
+    return transcoded if not path.exists() and transcoded.exists() else path
+
+
+def _folder(root: str | os.PathLike, names, patterns: tuple[str, ...], expected: str) -> Path:
+    """The first of some subfolders of ``root`` that holds one of the patterns."""
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected {expected}")
     for name in names:
-        if next((root / name).glob(pattern), None):
+        if any(next((root / name).glob(pattern), None) for pattern in patterns):
             return root / name
-    raise InputError(f"{root}: holds no {names[0]}/{pattern}; expected {expected}")
+    raise InputError(f"{root}: holds no {names[0]}/{patterns[0]}; expected {expected}")
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:

@@ -1,12 +1,4 @@
-"""From a file and frame indices to pixels: on the CPU with PyAV, on the GPU (or DALI's CPU decoder) as a graph function.
-
-CPU decoding counts the frames of a sequential decode, so index i is always the i-th frame that the file shows,
-whatever its time stamps, key frames or header say.
-"""
-
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""From a file and frame indices to pixels: on the CPU with PyAV, on the GPU (or DALI's CPU decoder) as a graph function."""
 
 import av
 import cv2
@@ -14,87 +6,70 @@ import numpy as np
 from nvidia.dali import fn
 
 from .errors import VideoError
-
-av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
-
-TIME_LIMIT_S = 120.0
-"""A file that takes longer than this to decode is refused, so that none can hang a worker."""
+from .video_file import UPRIGHT, OutOfStep, open_video, orientation_of
 
 ANTIALIAS_ABOVE = 1.5
 """Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
 
 # AVColorSpace -> swscale's matrix; the others, unspecified included, are BT.601
 _MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
+_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a matrix derived from primaries", 13: "of a matrix derived from primaries", 14: "ICtCp"}  # fmt: skip
 _FULL_RANGE = 2
 
 
-@contextmanager
-def open_video(path: str) -> Iterator[tuple[av.video.stream.VideoStream, Iterator[av.VideoFrame]]]:
-    """Open the first video stream and its frames, decoded one by one in presentation order on one thread.
-
-    Raises:
-        VideoError: the file cannot be opened, has no video, is damaged or takes more than ``TIME_LIMIT_S``.
-    """
-    deadline = time.monotonic() + TIME_LIMIT_S
-    count = 0
-
-    def frames(container, stream):
-        nonlocal count
-        for frame in container.decode(stream):
-            if time.monotonic() > deadline:
-                raise VideoError(f"{path}: decoding takes more than {TIME_LIMIT_S:g} s")
-            count += 1
-            yield frame
-
-    try:
-        # errors="replace": some HMDB-51 title tags are not UTF-8
-        with av.open(f"file:{path}", metadata_errors="replace") as container:  # a name like 12:30.avi is no protocol
-            if not container.streams.video:
-                raise VideoError(f"{path}: has no video stream")
-            stream = container.streams.video[0]
-            stream.thread_count = 1
-            yield stream, frames(container, stream)
-    except (av.FFmpegError, OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
-        raise VideoError(f"{path}: {place} ({reason})") from error
-
-
 class _ClipWriter:
-    """Turns decoded frames into RGB, cut to a box, scaled and mirrored; made once per clip, as it keeps buffers."""
+    """Turns decoded frames into RGB, cut to a box, scaled, turned and mirrored; made once per clip, as it keeps buffers."""
 
-    def __init__(self, box_yxyx: tuple[int, int, int, int], side_px: int | None, flip: bool):
-        self.y0, self.x0, self.y1, self.x1 = (int(edge) for edge in box_yxyx)
+    def __init__(self, path: str, first: av.VideoFrame, box_yxyx, side_px: int | None, flip: bool):
+        self.path, self.orientation = path, orientation_of(first, path)
+        self.frame_hw = first.height, first.width
+        shown_hw = self.orientation.size_hw(*self.frame_hw)
+        box_yxyx = self.orientation.stored_box((0, 0, *shown_hw) if box_yxyx is None else box_yxyx, shown_hw)
+        self.y0, self.x0, self.y1, self.x1 = box_yxyx
         height, width = self.y1 - self.y0, self.x1 - self.x0
-        self.size_hw = (side_px, side_px) if side_px else (height, width)
-        shrinks = max(height, width) > ANTIALIAS_ABOVE * max(self.size_hw)
+        stored_hw = (side_px, side_px) if side_px else (height, width)
+        self.size_hw = self.orientation.size_hw(*stored_hw)
+        shrinks = max(height, width) > ANTIALIAS_ABOVE * max(stored_hw)
         self.filter = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         # The size at which colours are converted: small, but not so small that they would lose much resolution.
-        rgb_height, rgb_width = (height, width) if shrinks else self.size_hw
-        even = all(number % 2 == 0 for number in (*box_yxyx, rgb_height, rgb_width))
+        rgb_height, rgb_width = (height, width) if shrinks else stored_hw
+        even = all(number % 2 == 0 for number in (*box_yxyx, *self.frame_hw, rgb_height, rgb_width))
         self.i420 = np.empty((rgb_height * 3 // 2, rgb_width), np.uint8) if even else None
         self.rgb = np.empty((rgb_height, rgb_width, 3), np.uint8) if shrinks else None
+        self.stored = None if self.orientation == UPRIGHT else np.empty((*stored_hw, 3), np.uint8)
         self.flip = flip
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, out_HWC: np.ndarray) -> None:
+        if self.stored is None:
+            self._convert(frame, out_HWC, self.flip)
+            return
+        self._convert(frame, self.stored, flip=False)
+        shown = self.orientation.show(self.stored)
+        out_HWC[:] = shown[:, ::-1] if self.flip else shown
+
+    def _convert(self, frame: av.VideoFrame, out_HWC: np.ndarray, flip: bool) -> None:
         common = frame.format.name == "yuv420p" and frame.colorspace not in _MATRIX and frame.color_range != _FULL_RANGE
-        if self.i420 is not None and common and frame.width % 2 == frame.height % 2 == 0:
-            self._scale_planes(frame)
+        if self.i420 is not None and common:
+            self._scale_planes(frame, flip)
             converted = out_HWC if self.rgb is None else self.rgb
             cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=converted)
             if converted is not out_HWC:
                 self._scale(converted, out_HWC)
-        else:
-            rgb = self.reformatter.reformat(
-                frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
-                src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
-            )  # fmt: skip
-            self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)
-            if self.flip:
-                cv2.flip(out_HWC, 1, dst=out_HWC)
+            return
+        if frame.colorspace in _UNKNOWN_MATRIX:
+            raise VideoError(
+                f"{self.path}: its colours are {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted"
+            )
+        rgb = self.reformatter.reformat(
+            frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
+            src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
+        )  # fmt: skip
+        self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)
+        if flip:
+            cv2.flip(out_HWC, 1, dst=out_HWC)
 
-    def _scale_planes(self, frame) -> None:
+    def _scale_planes(self, frame, flip: bool) -> None:
         """Scale the box of each plane into ``i420``: half the numbers of RGB, and only the result is converted.
 
         Against scaling RGB, real footage differs by less than 1 grey level on average, as colours then have half the
@@ -107,7 +82,7 @@ class _ClipWriter:
             box = rows[self.y0 // shrink : self.y1 // shrink, self.x0 // shrink : self.x1 // shrink]
             target = flat[start : start + height * width].reshape(height, width)
             self._scale(box, target)
-            if self.flip:  # here, because a plane at a time is the fastest place
+            if flip:  # here, because a plane at a time is the fastest place
                 cv2.flip(target, 1, dst=target)
             start += height * width
 
@@ -125,8 +100,9 @@ def decode_frames(
     side_px: int | None = None,
     size_hw: tuple[int, int] | None = None,
     flip: bool = False,
+    exact_times: bool = False,
 ) -> np.ndarray:
-    """Decode chosen frames on the CPU, cut out a box, scale it and mirror it.
+    """Decode chosen frames on the CPU, cut out a box, scale it and mirror it. The file's own rotation is applied first.
 
     Args:
         path: video file.
@@ -135,6 +111,8 @@ def decode_frames(
         side_px: scale the box to side_px x side_px, linear, or by area above ``ANTIALIAS_ABOVE``; None keeps its size.
         size_hw: the size that the frames must have; other frames raise.
         flip: mirror left to right.
+        exact_times: ``VideoInfo.exact_times``: decoding may begin at the last key frame before the first index, which
+            gives the same frames sooner.
 
     Returns:
         (K, H, W, 3) uint8 RGB.
@@ -145,25 +123,44 @@ def decode_frames(
     if not len(frame_indices):
         raise VideoError(f"{path}: no frames are asked for")
     wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
-    frames_FHWC, found, index = None, 0, -1
-    with open_video(path) as (_, frames):
-        for index, frame in enumerate(frames):
-            size_hw = size_hw or (frame.height, frame.width)
-            if (frame.height, frame.width) != size_hw:
-                raise VideoError(
-                    f"{path}: frame {index} is {frame.width}x{frame.height}, not {size_hw[1]}x{size_hw[0]} as expected"
-                )
+    if wanted[0] < 0:
+        raise VideoError(f"{path}: frame {wanted[0]} is asked for, the first is 0")
+    try:
+        frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, exact_times)
+    except OutOfStep:
+        frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, False)
+    in_order = len(place) == len(wanted) and (np.diff(place) > 0).all()
+    return frames_FHWC if in_order else frames_FHWC[place]
+
+
+def _decode(path, wanted, box_yxyx, side_px, size_hw, flip, from_key_frame) -> np.ndarray:
+    """``wanted`` rises strictly."""
+    write, found, index = None, 0, -1
+    with open_video(path) as reader:
+        for index, frame in reader.frames_from(int(wanted[0])) if from_key_frame else reader.frames():
+            if write is None:
+                write = _ClipWriter(path, frame, box_yxyx, side_px, flip)
+                frames_FHWC = np.empty((len(wanted), *write.size_hw, 3), np.uint8)
+                _check_size(path, index, write.orientation.size_hw(*write.frame_hw), size_hw)
+            if (frame.height, frame.width) != write.frame_hw:
+                _check_size(path, index, (frame.height, frame.width), write.frame_hw)
             if index != wanted[found]:
                 continue
-            if frames_FHWC is None:
-                write = _ClipWriter((0, 0, *size_hw) if box_yxyx is None else box_yxyx, side_px, flip)
-                frames_FHWC = np.empty((len(wanted), *write.size_hw, 3), np.uint8)
+            if orientation_of(frame, path) != write.orientation:
+                raise VideoError(f"{path}: changes its orientation at frame {index}")
             write(frame, frames_FHWC[found])
             found += 1
             if found == len(wanted):
-                in_order = len(place) == found and (np.diff(place) > 0).all()
-                return frames_FHWC if in_order else frames_FHWC[place]
+                return frames_FHWC
     raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} was planned")
+
+
+def _check_size(path: str, index: int, size_hw, expected_hw) -> None:
+    if expected_hw is not None and tuple(size_hw) != tuple(expected_hw):
+        (height, width), (expected_height, expected_width) = size_hw, expected_hw
+        raise VideoError(
+            f"{path}: frame {index} is {width}x{height}, not {expected_width}x{expected_height} as expected"
+        )
 
 
 def dali_decode(encoded, frame_indices, *, device: str):

@@ -1,4 +1,5 @@
-"""What videos there are, each decoded once from end to end: frame counts are exact, unreadable files are named.
+"""What videos there are, each looked at once: unreadable files are named and left out.
+``python -m dali_pipes.manifest DIR`` prints what they are like.
 
 Scanning is parallel and cached: a file is read again only when its size or time of change differs.
 """
@@ -6,32 +7,18 @@ Scanning is parallel and cached: a file is read again only when its size or time
 import csv
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
 
-from .decode import open_video
-from .errors import InputError, VideoError
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
-    """One readable video."""
-
-    path: str
-    label: int
-    """Index into the manifest's classes."""
-    num_frames: int
-    """As decoded, not as the header says."""
-    fps: float
-    width: int
-    height: int
-    codec: str
-    size_bytes: int
-    mtime_ns: int
+from .errors import InputError
+from .files import cache_folder, replacing
+from .isolate import map_isolated
+from .probe import VideoInfo, probe
+from .video_file import TIME_LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -47,63 +34,59 @@ class Manifest:
         return len(self.videos)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a CSV, atomically: a line per video, per refused file, and per class without videos."""
-        rows = [{**asdict(video), "class": self.classes[video.label]} for video in self.videos]
+        """Write a CSV, atomically: a line per video, per refused file, and per class without videos.
+
+        It may be edited, and is also a list for :func:`dali_pipes.find_videos`: ``label`` is the class's name.
+        """
+        names = {video.label: self.classes[video.label] for video in self.videos}
+        rows = [_row(video) | {"label": names[video.label], "class_index": video.label} for video in self.videos]
         rows += [{"path": refused, "refused": reason} for refused, reason in self.refused.items()]
-        empty = set(range(len(self.classes))) - {video.label for video in self.videos}
-        rows += [{"label": label, "class": self.classes[label]} for label in sorted(empty)]
+        empty = [index for index in range(len(self.classes)) if index not in names]
+        rows += [{"label": self.classes[index], "class_index": index} for index in empty]
         _write_csv(Path(path), rows)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Manifest":
-        """Read what :meth:`save` wrote."""
-        videos, classes, refused = [], {}, {}
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: it is not such a file, or a line of it is wrong.
+        """
+        videos, names, refused = [], {}, {}
         for number, row in enumerate(_read_csv(Path(path)), start=2):
             try:
                 if row["refused"]:
                     refused[row["path"]] = row["refused"]
                     continue
-                classes[int(row["label"])] = row["class"]
+                index, name = int(row["class_index"]), row["label"]
                 if row["path"]:
-                    videos.append(_info(row))
+                    videos.append(_info(row, index))
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}, line {number}: is not a manifest line ({error})") from error
-        return cls(videos, [classes[label] for label in sorted(classes)], refused)
+            other = next((i for i, known in names.items() if known == name and i != index), index)
+            if names.setdefault(index, name) != name or other != index:
+                known = f"{names[index]} has {index}" if names[index] != name else f"above it has {other}"
+                raise InputError(f"{path}, line {number}: the class {name} has class_index {index}, but {known}")
+        if sorted(names) != list(range(len(names))):
+            raise InputError(f"{path}: class_index must go from 0 up without gaps, it has {sorted(names)}")
+        return cls(videos, [names[index] for index in range(len(names))], refused)
 
 
-_TYPES = {item.name: item.type for item in fields(VideoInfo)}
-_COLUMNS = [*_TYPES, "class", "refused"]
+_PARSERS = {bool: lambda text: {"yes": True, "no": False}[text]}
+_TYPES = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
+_COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
 
 
-def _info(row: dict[str, str]) -> VideoInfo:
-    return VideoInfo(**{name: convert(row[name]) for name, convert in _TYPES.items()})
+def _row(video: VideoInfo) -> dict[str, object]:
+    row = {name: getattr(video, name) for name in _TYPES}
+    return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in row.items()}
 
 
-def read_video_info(path: str, label: int = 0) -> VideoInfo:
-    """Decode a file from end to end and describe it.
-
-    Raises:
-        VideoError: it is missing, empty, damaged, has no frames or changes its frame size.
-    """
+def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
     try:
-        stat = os.stat(path)
-    except OSError as error:
-        raise VideoError(f"{path}: {error.strerror}") from error
-    if not stat.st_size:
-        raise VideoError(f"{path}: is empty (0 bytes)")
-    size, count = None, 0
-    with open_video(path) as (stream, frames):
-        for frame in frames:
-            size = size or (frame.width, frame.height)
-            if (frame.width, frame.height) != size:
-                raise VideoError(
-                    f"{path}: changes size from {size[0]}x{size[1]} to {frame.width}x{frame.height} at frame {count}"
-                )
-            count += 1
-        fps, codec = float(stream.average_rate or 0), stream.codec_context.name
-    if size is None:
-        raise VideoError(f"{path}: has no frames")
-    return VideoInfo(path, label, count, fps, *size, codec, stat.st_size, stat.st_mtime_ns)
+        return VideoInfo(label=label, **{name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()})
+    except KeyError as error:
+        raise ValueError(f"{error} is not yes or no") from error
 
 
 def scan_videos(
@@ -112,15 +95,20 @@ def scan_videos(
     classes: Sequence[str] | None = None,
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
+    verify: bool = True,
+    time_limit_s: float = TIME_LIMIT_S,
     progress=None,
 ) -> Manifest:
-    """Probe every video once, in parallel, and leave out what cannot be read.
+    """Look at every video once, in processes of their own, and leave out what cannot be read.
 
     Args:
         items: (path, label); a label is a class name, or an index into ``classes``.
         classes: the class names in order; by default the sorted names that occur (or 0, 1, ... up to the highest).
-        cache: CSV of earlier probes to reuse and extend; see :func:`default_cache`. None probes all files.
-        workers: threads, by default one per core.
+        cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
+        workers: processes, by default one per core.
+        verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
+            not see damage further on, see :func:`dali_pipes.probe.read_video_info`.
+        time_limit_s: a file that takes longer is refused.
         progress: wraps an iterable with a known ``total``, such as ``tqdm``.
 
     Returns:
@@ -139,20 +127,28 @@ def scan_videos(
             raise InputError(f"{path}: unknown class {label!r}, the classes are {', '.join(classes)}")
         if labels.setdefault(path, label) != label:
             raise InputError(f"{path}: has two labels, {classes[labels[path]]} and {classes[label]}")
-    known = _load_probes(cache)
-    fresh = [path for path in labels if not _is_current(path, known.get(path))]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = pool.map(_probe, fresh)
-        known.update(zip(fresh, progress(results, total=len(fresh)) if progress and fresh else results, strict=True))
-    if cache and fresh:
-        # Refused files are left out, so that they are tried again: they may have been mended.
-        rows = [asdict(known[path]) for path in sorted(known) if isinstance(known[path], VideoInfo)]
-        try:
-            _write_csv(Path(cache), rows)
-        except OSError as error:
-            warnings.warn(f"{cache}: the probes cannot be kept for the next time ({error.strerror})", stacklevel=2)
-    videos = [replace(known[path], label=label) for path, label in labels.items() if isinstance(known[path], VideoInfo)]
-    refused = {path: known[path] for path in labels if isinstance(known[path], str)}
+    absolute = {path: os.path.abspath(path) for path in labels}
+    found = _load_cache(cache)
+    fresh = [path for path in labels if not _is_current(found.get(absolute[path]), absolute[path], verify)]
+    results = map_isolated(
+        probe, [(absolute[path], verify, time_limit_s) for path in fresh],
+        workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
+    )  # fmt: skip
+    try:
+        for path, result in zip(
+            fresh, progress(results, total=len(fresh)) if progress and fresh else results, strict=True
+        ):
+            found[absolute[path]] = result
+    finally:  # an interrupted scan goes on from here the next time
+        if cache and fresh:
+            _save_cache(Path(cache), found)
+    videos, refused = [], {}
+    for path, label in labels.items():
+        info = found[absolute[path]]
+        if isinstance(info, VideoInfo):
+            videos.append(replace(info, path=path, label=label))
+        else:
+            refused[path] = str(info)
     if not videos:
         first = next((f"{path}: {reason}" for path, reason in refused.items()), "none were given")
         raise InputError(f"no video can be read of {len(labels)}; the first: {first}")
@@ -164,12 +160,6 @@ def default_cache(items: Iterable[tuple[str, object]]) -> Path:
     folder = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path, _ in items]))
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
     return cache_folder() / "manifests" / f"{folder.name or 'root'}-{digest}.csv"
-
-
-def cache_folder() -> Path:
-    """``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder."""
-    chosen = os.environ.get("DALI_PIPES_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_pipes"
 
 
 def _class_names(items, classes) -> list[str]:
@@ -188,22 +178,18 @@ def _plain_label(path: str, label) -> str | int:
     raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
 
 
-def _probe(path: str) -> VideoInfo | str:
-    try:
-        return read_video_info(path)
-    except VideoError as error:
-        return str(error).removeprefix(f"{path}: ")
-
-
-def _is_current(path: str, probe: VideoInfo | None) -> bool:
+def _is_current(info: VideoInfo | None, path: str, verify: bool) -> bool:
     try:
         stat = os.stat(path)
     except OSError:
         return False
-    return probe is not None and (stat.st_size, stat.st_mtime_ns) == (probe.size_bytes, probe.mtime_ns)
+    if info is None or verify and not info.verified:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
 
 
-def _load_probes(cache) -> dict[str, VideoInfo | str]:
+def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
+    """By absolute path."""
     if not cache or not Path(cache).exists():
         return {}
     try:
@@ -212,23 +198,39 @@ def _load_probes(cache) -> dict[str, VideoInfo | str]:
         return {}  # a damaged cache is made anew
 
 
+def _save_cache(cache: Path, found: dict[str, VideoInfo | str]) -> None:
+    """Refused files are left out, so that they are tried again: they may have been mended."""
+    infos = (found[path] for path in sorted(found))
+    try:
+        _write_csv(cache, [_row(info) for info in infos if isinstance(info, VideoInfo)])
+    except (InputError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        warnings.warn(f"{cache}: what was read cannot be kept for the next time ({reason})", stacklevel=3)
+
+
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
-            if reader.fieldnames != _COLUMNS:
-                raise InputError(f"{path}: is not a manifest, its first line must be {','.join(_COLUMNS)}")
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: is not a manifest, its first line has no {', '.join(missing)}")
             return list(reader)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a CSV file ({error})") from error
 
 
 def _write_csv(path: Path, rows: Iterable[dict]) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    from dali_pipes.summary import main
+
+    sys.exit(main())

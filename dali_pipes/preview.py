@@ -6,10 +6,8 @@ Without ``--level`` and ``--schedule`` the levels rise from 0 to 30: Fig. 3 of t
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from .decode import decode_frames
 from .errors import InputError, check_known
+from .files import replacing
 from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
@@ -95,36 +94,21 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     """As PNG or JPEG, by the name's suffix."""
     good, data = cv2.imencode(path.suffix, image[..., ::-1])
     assert good
-    _replace(path, lambda part: part.write_bytes(data.tobytes()))
+    with replacing(path) as draft:
+        draft.write_bytes(data.tobytes())
 
 
 def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: int) -> None:
     """H.264 that every player and browser shows; sides are made even."""
 
-    def write(part):
-        height, width = (side // 2 * 2 for side in frames[0].shape[:2])
-        with av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode(None))
-
-    _replace(path, write)
-
-
-def _replace(path: Path, write) -> None:
-    """Write beside the target, then move: no half-written picture is left."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    height, width = (side // 2 * 2 for side in frames[0].shape[:2])
+    with replacing(path) as draft, av.open(str(draft), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
 
 
 def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
@@ -195,7 +179,8 @@ def draw_schedules(path: Path, m: float = 10.0, num_frames: int = 64, draws: int
         axes.set(title=name, ylim=(0, 2 * m))
     figure.supxlabel("frame")
     figure.supylabel(f"level, M = {m:g}")
-    _replace(path, lambda part: figure.savefig(part, format=path.suffix[1:], dpi=100))
+    with replacing(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:], dpi=100)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -86,7 +86,8 @@ class ClipSource:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
             size_hw = (video.height, video.width)
-            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px, size_hw, plan.flip)
+            box, seek = tuple(plan.box_yxyx), getattr(video, "exact_times", False)
+            return decode_frames(video.path, plan.frame_indices, box, self.side_px, size_hw, plan.flip, seek)
         try:
             return np.fromfile(video.path, np.uint8)
         except OSError as error:

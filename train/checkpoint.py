@@ -1,21 +1,21 @@
 """Files of a run: checkpoints are written atomically, and an earlier run's files are never overwritten."""
 
-import os
 from pathlib import Path
 
 import torch
+
+from dali_pipes.files import replacing
 
 RUN_FILES = ("config.json", "train.csv", "val.csv", "metrics.csv", "curves.png", "last.pt", "best.pt")
 
 
 def save_checkpoint(path: Path, **state) -> None:
     """Write ``state`` to ``path``; the file that was there stays until the new one is complete on disk."""
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with replacing(path) as draft, open(draft, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's way to say that writing failed, such as on a full disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def set_aside(out: Path) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError, check_known
+from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
 
@@ -123,7 +124,8 @@ class Config:
         return PAPER_TRANSLATE_PX * self.crop / PAPER_CROP_PX
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
 def flag(name: str) -> str:

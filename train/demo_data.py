@@ -5,7 +5,6 @@ in any one frame is distributed alike in all classes, so a single frame tells no
 look the same mirrored, so that the random flip of training keeps the labels true.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dali_pipes.manifest import cache_folder
+from dali_pipes.files import cache_folder, replacing
 
 VERSION = 1  # raise it when the videos change
 WIDTH, HEIGHT, FPS = 320, 240, 25
@@ -99,8 +98,7 @@ def make_frames(motion: str, rng: np.random.Generator):
 
 def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> None:
     """Write RGB frames as an MPEG-4 AVI, as UCF-101's are, atomically."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with av.open(str(draft), "w", format="avi") as container:
+    with replacing(path) as draft, av.open(str(draft), "w", format="avi") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.bit_rate, stream.codec_context.time_base = bit_rate, Fraction(1, fps)
@@ -109,7 +107,6 @@ def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> 
             planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode(None))
-    os.replace(draft, path)
 
 
 def demo_folder(workers: int = 2) -> Path:

@@ -1,10 +1,11 @@
 """Numbers of a run: averages while training, accuracy over whole videos, the CSV and the learning curve."""
 
 import csv
-import os
 from pathlib import Path
 
 import torch
+
+from dali_pipes.files import replacing
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "clips_per_s", "data_wait_fraction",
            "epoch_s")  # fmt: skip
@@ -53,13 +54,11 @@ class VideoScores:
 
 def write_csv(path: Path, rows: list[dict]) -> None:
     """One row per epoch, atomically; what an epoch does not have stays empty."""
-    draft = path.with_suffix(".draft")
-    with open(draft, "w", newline="") as file:
+    with replacing(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    os.replace(draft, path)
 
 
 def draw_curves(path: Path, rows: list[dict]) -> None:
@@ -81,5 +80,6 @@ def draw_curves(path: Path, rows: list[dict]) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     right.set_ylim(0, 101)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=110, format="png")
     plt.close(figure)

@@ -7,6 +7,7 @@ from nvidia import dali
 
 from dali_pipes import VideoError
 from dali_pipes.decode import decode_frames
+from dali_pipes.probe import read_video_info
 from tests.dali_decoding import decode_with_dali
 from tests.videos import rgb_of, write_lossless, write_video
 
@@ -101,11 +102,10 @@ def test_missing_file():
         decode_frames("nowhere.avi", [0])
 
 
-def test_time_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("dali_pipes.decode.TIME_LIMIT_S", 0.0)
+def test_time_limit(tmp_path):
     path = write_lossless(tmp_path / "slow.avi", 9)
-    with pytest.raises(VideoError, match="slow.avi: decoding takes more than 0 s"):
-        decode_frames(str(path), [8])
+    with pytest.raises(VideoError, match="slow.avi: reading it takes more than 0 s"):
+        read_video_info(str(path), time_limit_s=0.0)
 
 
 @pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")

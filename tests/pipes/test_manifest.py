@@ -51,8 +51,13 @@ def test_save_and_load(tmp_path, class_folders):
 def test_cache_is_used_until_a_file_changes(tmp_path, monkeypatch):
     path = write_lossless(tmp_path / "a" / "video.avi", 5)
     items, probed = find_videos(tmp_path), []
-    original = manifest_module.read_video_info
-    monkeypatch.setattr(manifest_module, "read_video_info", lambda path: probed.append(path) or original(path))
+    original = manifest_module.map_isolated
+
+    def recording(function, arguments, **options):
+        probed.extend(arguments)
+        return original(function, arguments, **options)
+
+    monkeypatch.setattr(manifest_module, "map_isolated", recording)
     cache = default_cache(items)
     first = scan_videos(items, cache=cache)
     assert scan_videos(items, cache=cache) == first and len(probed) == 1
@@ -81,7 +86,7 @@ def test_contradictory_labels(class_folders):
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
-    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: the probes cannot be kept"):
+    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: what was read cannot be kept"):
         assert len(scan_videos(find_videos(class_folders), cache="/proc/nowhere/x.csv")) == 5
 
 

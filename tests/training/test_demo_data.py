@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dali_pipes.manifest import read_video_info
+from dali_pipes.probe import read_video_info
 from train import demo_data
 from train.demo_data import MOTIONS, make_frames, write_video
 

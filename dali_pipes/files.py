@@ -1,0 +1,40 @@
+"""Where files are kept, and writing them whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import InputError
+
+
+def cache_folder() -> Path:
+    """``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder."""
+    chosen = os.environ.get("DALI_PIPES_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_pipes"
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk.
+
+    If that fails, what was at ``path`` stays, and no draft is left.
+
+    Raises:
+        InputError: the file cannot be written, such as on a full disk.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
+    try:
+        yield draft
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+DRAFT = ".draft"

@@ -1,0 +1,142 @@
+"""Call a function on many arguments in processes of its own: one that crashes or hangs takes no one with it.
+
+Unlike ``multiprocessing``, a process that dies or overstays is replaced and its argument named, and the caller's main
+module is not imported again, so that scripts need no guard.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+START_LIMIT_S = 60.0
+GRACE_S = 10.0
+READY = b"ready"
+
+
+class Died(str):
+    """In place of a result: why there is none."""
+
+
+def map_isolated(
+    function: Callable, arguments: Sequence[tuple], *, workers: int, time_limit_s: float
+) -> Iterator[object]:
+    """``function(*a)`` for each ``a`` of ``arguments``, in their order.
+
+    Args:
+        function: of a module that can be imported; arguments and results are pickled.
+        arguments: tuples.
+        workers: processes.
+        time_limit_s: for one call, and ``GRACE_S`` more; then its process is killed.
+
+    Yields:
+        The results, or :class:`Died` where the process crashed or took too long; an exception is raised here.
+    """
+    count = max(1, min(workers, len(arguments)))
+    idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+    processes = [_Process() for _ in range(count)]
+    for process in processes:
+        idle.put(process)
+
+    def call(argument):
+        process = idle.get()
+        try:
+            return process.call(function, argument, time_limit_s)
+        finally:
+            idle.put(process)
+
+    pool = ThreadPoolExecutor(count)
+    try:
+        for outcome in pool.map(call, arguments):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+    finally:
+        for process in processes:
+            process.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Process:
+    """One child, started when first needed and again after it died."""
+
+    def __init__(self):
+        self.child, self.stopped, self.lock = None, False, threading.Lock()
+
+    def call(self, function: Callable, argument: tuple, time_limit_s: float):
+        with self.lock:
+            if self.stopped:
+                return Died("was not read")
+            started = self.child is None
+            child = self.child = self.child or _start()
+        if started and not (_answers(child, START_LIMIT_S) and child.stdout.read(len(READY)) == READY):
+            self._end()
+            raise OSError(f"a process to read videos did not start (exit code {child.returncode})")
+        limit_s = time_limit_s + GRACE_S
+        try:
+            pickle.dump((function, argument), child.stdin)
+            child.stdin.flush()
+            if _answers(child, limit_s):
+                return pickle.load(child.stdout)
+            reason = f"takes more than {limit_s:g} s to read"
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            child.wait()
+            code = child.returncode
+            reason = f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+        self._end()
+        return Died(reason)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        child, self.child = self.child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _answers(child, limit_s: float) -> bool:
+    """Whether something, or the end, comes within the limit."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        return bool(selector.select(limit_s))
+
+
+def _start() -> subprocess.Popen:
+    command = [sys.executable, "-c", "from dali_pipes.isolate import serve; serve()"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def serve() -> None:
+    """The child's side: answer calls until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    calls = sys.stdin.buffer
+    answers.write(READY)
+    answers.flush()
+    while True:
+        try:
+            function, argument = pickle.load(calls)
+        except EOFError:
+            return
+        try:
+            outcome = function(*argument)
+        except Exception as error:
+            outcome = error
+        pickle.dump(outcome, answers)
+        answers.flush()

@@ -1,0 +1,203 @@
+"""What one video file is: counted packet by packet, or frame by frame.
+
+Imports no DALI, so that the processes which scan (:mod:`dali_pipes.isolate`) start fast.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+
+from .errors import VideoError
+from .video_file import LOOK_AHEAD_PACKETS, TIME_LIMIT_S, UPRIGHT, VideoReader, open_video, orientation_of
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """One readable video. Sizes are as shown: the file's own rotation is applied."""
+
+    path: str
+    label: int
+    """Index into the manifest's classes."""
+    num_frames: int
+    """As decoded, not as the header says."""
+    fps: float
+    """Frames per second on average; 0 where the file does not say."""
+    width: int
+    height: int
+    codec: str
+    size_bytes: int
+    mtime_ns: int
+    pix_fmt: str = ""
+    odd: str = ""
+    """What is unusual, of the kinds in ``ODD_KINDS``, joined by ``; ``. None of it is a fault."""
+    verified: bool = False
+    """Every frame was decoded, not only the packets counted."""
+    exact_times: bool = False
+    """Every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
+
+
+ODD_KINDS = {
+    "variable rate": "the time between frames changes",
+    "starts late": "the first time stamp is not zero",
+    "rotated": "stored on its side or head; applied when decoding",
+    "mirrored": "stored mirrored; applied when decoding",
+    "packed B-frames": "two frames in one packet, as old DivX files have",
+    "more than 8 bits": "bits are dropped when decoding",
+    "not 4:2:0": "another chroma sampling, grey or RGB",
+    "odd size": "an odd width or height",
+    "interlaced": "two fields in each frame; shown as they are",
+    "header": "it counts another number of frames than there are packets",
+    "frames unlike packets": "their numbers differ",
+    "hidden packets": "an edit list leaves some out",
+    "damaged": "frames that the decoder could not wholly restore",
+}
+"""Kind -> meaning."""
+
+# One packet is one frame, so that counting packets counts frames; files of other codecs are decoded to count.
+_COUNTABLE = frozenset("h264 hevc vp9 av1 libdav1d libaom-av1 mpeg4 mjpeg prores ffv1 dnxhd rawvideo".split())
+_DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
+
+
+@dataclass
+class _Seen:
+    """What went by while a file was read."""
+
+    times: list = field(default_factory=list)
+    """Presentation times of the packets, in the order of decoding."""
+    hidden: int = 0
+    """Packets that an edit list leaves out."""
+    doubtful: bool = False
+    """Whether the packets may not say how many frames there are."""
+    packed: bool = False
+    frame_times: list = field(default_factory=list)
+    damaged: int = 0
+    first: av.VideoFrame | None = None
+
+    def packet(self, packet: av.Packet, codec: str) -> None:
+        if not packet.size:
+            return
+        if packet.is_discard:
+            self.hidden += 1
+        else:
+            self.times.append(packet.pts)
+        self.doubtful |= packet.is_corrupt or packet.is_discard
+        if codec == "mpeg4":
+            self.packed |= bytes(packet).count(b"\0\0\1\xb6") > 1
+            self.doubtful |= self.packed or packet.size <= _DROPPED_BYTES
+
+    def frame(self, path: str, frame: av.VideoFrame) -> None:
+        first, index = self.first or frame, len(self.frame_times)
+        if (frame.width, frame.height) != (first.width, first.height):
+            sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
+            raise VideoError(f"{path}: changes size from {sizes} at frame {index}")
+        if orientation_of(frame, path) != orientation_of(first, path):
+            raise VideoError(f"{path}: changes its orientation at frame {index}")
+        self.first = first
+        self.frame_times.append(frame.pts)
+        self.damaged += frame.is_corrupt
+
+
+def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limit_s: float = TIME_LIMIT_S) -> VideoInfo:
+    """Describe a file.
+
+    Args:
+        path: the file.
+        label: is handed on.
+        verify: decode every frame. Otherwise the packets are counted and one frame is decoded, unless the packets leave
+            doubt about the number of frames.
+        time_limit_s: a file that takes longer is refused.
+
+    Raises:
+        VideoError: it is missing, empty, damaged, has no frames, changes its frame size or takes too long.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    if not stat.st_size:
+        raise VideoError(f"{path}: is empty (0 bytes)")
+    with open_video(path, time_limit_s) as reader:
+        seen = _Seen()
+        all_decoded = verify or reader.codec not in _COUNTABLE
+        for packet in reader.packets():
+            seen.packet(packet, reader.codec)
+            if all_decoded or seen.first is None:
+                for frame in reader.decode(packet):
+                    seen.frame(path, frame)
+        if seen.first is None:
+            raise VideoError(f"{path}: has no frames")
+        if seen.doubtful and not all_decoded:
+            return read_video_info(path, label, verify=True, time_limit_s=time_limit_s)
+        height, width = orientation_of(seen.first, path).size_hw(seen.first.height, seen.first.width)
+        return VideoInfo(
+            path=path,
+            label=label,
+            num_frames=len(seen.frame_times) if all_decoded else len(seen.times),
+            fps=float(reader.stream.average_rate or reader.stream.guessed_rate or 0),
+            width=width,
+            height=height,
+            codec=reader.codec,
+            size_bytes=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            pix_fmt=seen.first.format.name,
+            odd="; ".join(_oddities(path, reader, seen, all_decoded)),
+            verified=all_decoded,
+            exact_times=all_decoded and _exact_times(seen),
+        )
+
+
+def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | str:
+    """:func:`read_video_info`, or why it failed; for :func:`dali_pipes.isolate.map_isolated`."""
+    try:
+        return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
+    except VideoError as error:
+        return str(error).removeprefix(f"{path}: ")
+
+
+def _exact_times(seen: _Seen) -> bool:
+    inexact = seen.hidden or seen.doubtful or seen.damaged or None in seen.times
+    if inexact or sorted(seen.times) != seen.frame_times:
+        return False
+    order = np.argsort(seen.times, kind="stable")
+    strictly = (np.diff(np.array(seen.frame_times)) > 0).all()
+    return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
+
+
+def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool) -> list[str]:
+    """Each begins with its kind, a key of ``ODD_KINDS``."""
+    stream, first, odd = reader.stream, seen.first, []
+    times = np.sort([time for time in seen.times if time is not None])
+    steps = np.diff(times)
+    # containers round times, by up to one tick either way; times that occur twice are no times
+    if len(steps) and steps.min() > 0 and np.ptp(steps) > max(2, 0.01 * np.median(steps)):
+        low, high = (float(step * stream.time_base) for step in (steps.min(), steps.max()))
+        odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
+    start = float(times[0] * stream.time_base) if len(times) else 0.0
+    if start:
+        odd.append(f"starts late: at {start:.3f} s")
+    orientation = orientation_of(first, path)
+    if orientation != UPRIGHT:
+        odd.append(str(orientation))
+    if seen.packed:
+        odd.append("packed B-frames")
+    bits = max(component.bits for component in first.format.components)
+    if bits > 8:
+        odd.append(f"more than 8 bits: {bits}")
+    if not first.format.name.startswith(("yuv420p", "yuvj420p", "nv12")):
+        odd.append(f"not 4:2:0: {first.format.name}")
+    if first.width % 2 or first.height % 2:
+        odd.append(f"odd size: {first.width}x{first.height}")
+    if first.interlaced_frame:
+        odd.append("interlaced")
+    packets = len(seen.times) + seen.hidden
+    if stream.frames and stream.frames != packets:
+        odd.append(f"header counts {stream.frames} frames, there are {packets} packets")
+    if seen.hidden:
+        odd.append(f"hidden packets: {seen.hidden} of {packets}")
+    if all_decoded and len(seen.frame_times) != len(seen.times):
+        odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
+    if seen.damaged:
+        odd.append(f"damaged: {seen.damaged} frames")
+    return odd

@@ -1,0 +1,239 @@
+"""A video file as packets and frames, read by PyAV; nothing here knows DALI or OpenCV.
+
+Frame i is the i-th frame that a decode from the beginning to the end shows, whatever time stamps, key frames, edit lists
+or the header say.
+"""
+
+import os
+import re
+import stat
+import time
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from .errors import VideoError
+
+av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
+
+TIME_LIMIT_S = 120.0
+"""A file that takes longer than this to read is refused, so that none can hang a worker."""
+
+LOOK_AHEAD_PACKETS = 32
+"""Packets to read before the order of frames is known; codecs reorder 16 at most."""
+
+
+class Orientation(NamedTuple):
+    """How stored frames become what is shown: transposed first, then flipped."""
+
+    transpose: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+
+    def size_hw(self, height: int, width: int) -> tuple[int, int]:
+        """The shown size of a stored one; its own inverse."""
+        return (width, height) if self.transpose else (height, width)
+
+    def stored_box(self, box_yxyx, shown_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+        """The stored pixels of a box of shown ones."""
+        (y0, x0, y1, x1), (height, width) = (int(edge) for edge in box_yxyx), shown_hw
+        if self.flip_y:
+            y0, y1 = height - y1, height - y0
+        if self.flip_x:
+            x0, x1 = width - x1, width - x0
+        return (x0, y0, x1, y1) if self.transpose else (y0, x0, y1, x1)
+
+    def show(self, frames_HWC: np.ndarray) -> np.ndarray:
+        """A view of frames (..., H, W, C) as they are shown."""
+        shown = frames_HWC.swapaxes(-3, -2) if self.transpose else frames_HWC
+        return shown[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1, :]
+
+    def __str__(self) -> str:
+        return _ORIENTATIONS[self]
+
+
+UPRIGHT = Orientation()
+_ORIENTATIONS = {
+    UPRIGHT: "upright",
+    Orientation(True, False, True): "rotated 90 degrees clockwise",
+    Orientation(False, True, True): "rotated 180 degrees",
+    Orientation(True, True, False): "rotated 90 degrees counter-clockwise",
+    Orientation(False, False, True): "mirrored left to right",
+    Orientation(False, True, False): "mirrored top to bottom",
+    Orientation(True, False, False): "mirrored along its diagonal",
+    Orientation(True, True, True): "mirrored along its other diagonal",
+}
+
+
+def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
+    """From the display matrix in a frame's side data; its scale is left aside.
+
+    Raises:
+        VideoError: it turns by another angle than a multiple of 90 degrees.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return UPRIGHT
+    (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32).reshape(3, 3).tolist()
+    # what is stored at (x, y) is shown at (a x + c y, b x + d y)
+    if a and d and not b and not c:
+        return Orientation(False, d < 0, a < 0)
+    if b and c and not a and not d:
+        return Orientation(True, b < 0, c < 0)
+    raise VideoError(f"{path}: is to be shown at an angle that is no multiple of 90 degrees")
+
+
+class OutOfStep(Exception):
+    """Frames did not come as their packets said: begin again from the start of the file."""
+
+
+class VideoReader:
+    """The first video stream of an open file. One pass: packets or frames, once."""
+
+    def __init__(self, path: str, container, time_limit_s: float):
+        self.path, self.container, self.time_limit_s = path, container, time_limit_s
+        self.deadline = time.monotonic() + time_limit_s
+        self.stream = container.streams.video[0]
+        self.stream.thread_count = 1
+        self.codec = self.stream.codec_context.name
+        self.count = 0
+        """Frames decoded so far."""
+
+    def packets(self) -> Iterator[av.Packet]:
+        """Packets in the order of decoding; the last one is empty and makes the decoder hand over what it holds."""
+        for packet in self.container.demux(self.stream):
+            self._check_time()
+            yield packet
+
+    def decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        """The frames that come out when a packet goes in."""
+        for frame in packet.decode():
+            self._check_time()
+            yield frame
+            self.count += 1
+
+    def frames(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(index, frame) from the first to the last, in the order of showing."""
+        for packet in self.packets():
+            for frame in self.decode(packet):
+                yield self.count, frame
+
+    def frames_from(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(index, frame) from the last key frame at or before frame ``first``; what is before it is read, not decoded.
+
+        Only for files in which every packet is one frame, shown at the packet's own time (``VideoInfo.exact_times``).
+
+        Raises:
+            OutOfStep: a frame came that is not the one that the packets said.
+        """
+        packets, waiting, times = self.packets(), [], []
+        for packet in packets:
+            if self._begins_anew(packet) and len(times) < first - LOOK_AHEAD_PACKETS:
+                del waiting[1:]
+            waiting.append(packet)
+            if packet.size:
+                times.append(packet.pts)
+            if len(times) > first + LOOK_AHEAD_PACKETS:
+                break
+        times.sort()
+        start, index = 0, 0
+        for place, packet in enumerate(waiting[1:], 1):
+            if self._begins_anew(packet) and (rank := bisect_left(times, packet.pts)) <= first:
+                start, index = place, rank
+        start_time = waiting[start].pts if start else None
+
+        def later():
+            for packet in packets:
+                if packet.size:
+                    insort(times, packet.pts)
+                yield packet
+
+        # The first packet may hold headers, and marks of the encoder that change how all frames are decoded.
+        for packet in chain(waiting[:1] * bool(start), waiting[start:], later()):
+            left_out = start and packet.size and packet.pts < start_time and packet is not waiting[0]
+            if left_out:  # decoded after the key frame, shown before it
+                continue
+            for frame in self.decode(packet):
+                if start and frame.pts is not None and frame.pts < start_time:
+                    continue
+                if index >= len(times) or frame.pts != times[index]:
+                    raise OutOfStep
+                yield index, frame
+                index += 1
+
+    def _begins_anew(self, packet: av.Packet) -> bool:
+        """Whether frames from here on need none before: a key frame of a codec in which this is so."""
+        if not packet.size or not packet.is_keyframe or self.codec not in RESTARTING_CODECS:
+            return False
+        return self.codec != "h264" or has_idr(bytes(packet), self.stream.codec_context.extradata)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise VideoError(f"{self.path}: reading it takes more than {self.time_limit_s:g} s")
+
+
+RESTARTING_CODECS = frozenset(
+    "h264 hevc vp8 vp9 av1 libdav1d libaom-av1 mpeg4 mpeg1video mpeg2video mjpeg ffv1 prores dnxhd rawvideo".split()
+)
+"""Codecs in which what follows a key frame, and is shown after it, does not depend on what was before."""
+
+
+def has_idr(data: bytes, extradata: bytes | None) -> bool:
+    """Whether an H.264 packet holds an IDR picture; other key frames (recovery points) may need frames before them."""
+    if extradata and extradata[0] == 1:  # avcC: each unit behind its length
+        length_bytes, place = (extradata[4] & 3) + 1, 0
+        while place + length_bytes < len(data):
+            size = int.from_bytes(data[place : place + length_bytes], "big")
+            if data[place + length_bytes] & 31 == IDR_UNIT:
+                return True
+            place += length_bytes + size
+        return False
+    return any(data[match.end()] & 31 == IDR_UNIT for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL))
+
+
+IDR_UNIT = 5
+
+
+@contextmanager
+def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoReader]:
+    """Open the first video stream of a file, to be decoded on one thread.
+
+    Raises:
+        VideoError: it cannot be opened, has no video, is damaged or takes more than ``time_limit_s``.
+    """
+    reader = None
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise VideoError(f"{path}: is no regular file")
+        # a name like 12:30.avi is no protocol; some HMDB-51 title tags are not UTF-8
+        with av.open(f"file:{path}", metadata_errors="replace", timeout=time_limit_s) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path}: has no video stream")
+            reader = VideoReader(path, container, time_limit_s)
+            yield reader
+    except av.error.ExitError as error:  # a read that was interrupted at the limit
+        raise VideoError(f"{path}: reading it takes more than {time_limit_s:g} s") from error
+    except (av.FFmpegError, OSError, UnicodeError) as error:
+        reason = "it is encrypted" if _is_encrypted(path) else getattr(error, "strerror", None) or str(error)
+        count = reader.count if reader else 0
+        place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
+        raise VideoError(f"{path}: {place} ({reason})") from error
+
+
+def _is_encrypted(path: str) -> bool:
+    """Whether an MP4 declares an encrypted video track, in the header at its beginning or end."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEADER_BYTES)
+            file.seek(max(0, os.path.getsize(path) - _HEADER_BYTES))
+            return b"encv" in head or b"encv" in file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+
+
+_HEADER_BYTES = 1 << 20
