@@ -11,7 +11,7 @@ from .source import ClipSource
 from .spatial import crop_resize, normalise
 
 _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOAT, "flip": types.INT32,
-          "sample_id": types.INT64, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
+          "shown": types.INT64, "bad": types.UINT8, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
 
 
 def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict:
@@ -56,7 +56,7 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
 
 @pipeline_def(enable_conditionals=True)
 def clip_pipeline(source: ClipSource, *, device, decoder, side_px, augment, parallel, prefetch_batches):
-    """Pipeline of (clip, sample_id); arguments as :func:`clip_inputs` and :func:`clip_graph`."""
+    """Pipeline of (clip, the video that it shows or -1, what could not be read); arguments as :func:`clip_inputs` and :func:`clip_graph`."""
     inputs = clip_inputs(source, parallel=parallel, prefetch_batches=prefetch_batches)
     clips = clip_graph(inputs, device=device, decoder=decoder, side_px=side_px, augment=augment)
-    return clips, inputs["sample_id"]
+    return clips, inputs["shown"], inputs["bad"]

@@ -122,7 +122,7 @@ class ClipSampler:
     """Sample i of epoch e, for i in 0..len-1. Checked on construction; picklable.
 
     Attributes:
-        videos: objects with ``num_frames``, ``width`` and ``height``, such as ``Manifest.videos``.
+        videos: objects with ``num_frames``, ``width``, ``height`` and ``label``, such as ``Manifest.videos``.
         num_frames: F, the clip window; the paper's 64.
         stride_frames: step between frames of the window.
         keep_every: K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels
@@ -189,15 +189,18 @@ class ClipSampler:
         """The index of the video that a sample shows: in training a random order, else the manifest's."""
         return int(_order(len(self), self.seed, epoch)[sample]) if self.training else sample
 
-    def plan(self, epoch: int, sample: int) -> ClipPlan:
-        """The plan of one sample; pure, cheap, the same in every process."""
+    def plan(self, epoch: int, sample: int, video: int | None = None) -> ClipPlan:
+        """The plan of one sample; pure, cheap, the same in every process.
+
+        ``video`` shows another video than the sample's own, in place of one that cannot be read.
+        """
         if not 0 <= sample < len(self):
             raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
+        index = self.video_of(epoch, sample) if video is None else video
         if not self.training:
-            return self._fixed_plan(epoch, sample)
+            return self._fixed_plan(epoch, sample, index)
         # Separate streams: switching the augmentation on leaves frames and crops as they were.
         clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
-        index = self.video_of(epoch, sample)
         video = self.videos[index]
         first = clip_rng.integers(count_starts(video.num_frames, *self._window))
         indices = window_indices(video.num_frames, *self._window[:2], first, self.short)
@@ -213,8 +216,15 @@ class ClipSampler:
     def _window(self) -> tuple[int, int, str]:
         return self.num_frames, self.stride_frames, self.short
 
-    def _fixed_plan(self, epoch: int, sample: int) -> ClipPlan:
-        video = self.videos[sample]
+    def replacements(self, epoch: int, sample: int) -> list[int]:
+        """Other videos of the same class, in an order drawn for this sample."""
+        own = self.video_of(epoch, sample)
+        label = self.videos[own].label
+        same = [index for index, video in enumerate(self.videos) if video.label == label and index != own]
+        return _generator(_REPLACE, self.seed, epoch, sample).permutation(same).astype(int).tolist()
+
+    def _fixed_plan(self, epoch: int, sample: int, index: int) -> ClipPlan:
+        video = self.videos[index]
         last = count_starts(video.num_frames, *self._window) - 1
         firsts = np.linspace(0, last, self.clips_per_video) if self.clips_per_video > 1 else np.array([last / 2])
         windows = [
@@ -222,10 +232,10 @@ class ClipSampler:
             for first in np.rint(firsts).astype(int)
         ]
         box = centre_box(video.height, video.width, self.crop_mode, self.side_range_px)
-        return ClipPlan(epoch, sample, sample, np.concatenate(windows), box, False)
+        return ClipPlan(epoch, sample, index, np.concatenate(windows), box, False)
 
 
-_ORDER, _CLIP, _AUGMENT = range(3)  # independent streams of chance
+_ORDER, _CLIP, _AUGMENT, _REPLACE = range(4)  # independent streams of chance
 
 
 def _generator(*key: int) -> np.random.Generator:

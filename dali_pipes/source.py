@@ -3,6 +3,7 @@
 A :class:`ClipSource` is picklable, because DALI calls it in worker processes; it holds no state beyond its fields.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,9 @@ class Schedule:
         return self.start_epoch + epochs, sample % len(self.sampler), real
 
 
+ON_BAD_VIDEO = ("error", "skip")
+
+
 @dataclass(frozen=True)
 class ClipSource:
     """Callable for ``fn.external_source`` in per-sample mode: endless, never raises StopIteration.
@@ -54,21 +58,26 @@ class ClipSource:
         schedule: what to read when.
         side_px: the side that crops are scaled to.
         decode: True hands over frames (F, side_px, side_px, 3) uint8, False the file's bytes, for DALI to decode.
+        on_bad_video: ``error`` raises; ``skip`` reads another video of the same class and says so in ``bad``. In
+            evaluation, where it would count twice, that clip is marked as one that is not to be used.
     """
 
     schedule: Schedule
     side_px: int
     decode: bool
+    on_bad_video: str = "error"
 
     def __call__(self, sample_info) -> tuple[np.ndarray, ...]:
         epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
-        plan = self.schedule.sampler.plan(epoch, sample)
+        plan, pixels, bad = self._read(epoch, sample)
+        used = real and not (bad and not self.schedule.sampler.training)
         arrays = {
-            "pixels": self._read(plan),
+            "pixels": pixels,
             "frame_indices": plan.frame_indices,
             "box": plan.box_yxyx.astype(np.float32),
             "flip": np.array(plan.flip, np.int32),
-            "sample_id": np.array([epoch, sample if real else -1], np.int64),
+            "shown": np.array(plan.video if used else NOT_USED, np.int64),
+            "bad": np.frombuffer(json.dumps(bad).encode(), np.uint8),
             "op_ids": plan.op_ids,
             "levels": plan.levels_NK,
             "signs": plan.signs,
@@ -80,15 +89,39 @@ class ClipSource:
         """What the source returns, in order: only what the graph uses."""
         place = [] if self.decode else ["frame_indices", "box", "flip"]
         augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
-        return ["pixels", *place, "sample_id", *augment]
+        return ["pixels", *place, "shown", "bad", *augment]
 
-    def _read(self, plan: ClipPlan) -> np.ndarray:
+    def _read(self, epoch: int, sample: int) -> tuple[ClipPlan, np.ndarray, dict[int, str]]:
+        """The plan carried out, its pixels, and {video: why not} for those that could not be read."""
+        sampler, bad = self.schedule.sampler, {}
+        plan = sampler.plan(epoch, sample)
+        try:
+            return plan, self._pixels(plan), bad
+        except VideoError as error:
+            if self.on_bad_video == "error":
+                raise
+            bad[plan.video] = str(error)
+        for video in sampler.replacements(epoch, sample):
+            plan = sampler.plan(epoch, sample, video)
+            try:
+                return plan, self._pixels(plan), bad
+            except VideoError as error:
+                bad[video] = str(error)
+        first = next(iter(bad.values()))
+        raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos of its class can be read in its place")
+
+    def _pixels(self, plan: ClipPlan) -> np.ndarray:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
-            size_hw = (video.height, video.width)
-            box, seek = tuple(plan.box_yxyx), getattr(video, "exact_times", False)
-            return decode_frames(video.path, plan.frame_indices, box, self.side_px, size_hw, plan.flip, seek)
+            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
+                                 (video.height, video.width), plan.flip, video.exact_times)  # fmt: skip
         try:
-            return np.fromfile(video.path, np.uint8)
+            encoded = np.fromfile(video.path, np.uint8)
         except OSError as error:
             raise VideoError(f"{video.path}: {error.strerror}") from error
+        if len(encoded) != video.size_bytes:
+            raise VideoError(f"{video.path}: has {len(encoded)} bytes, it had {video.size_bytes} when it was scanned")
+        return encoded
+
+
+NOT_USED = -1

@@ -1,7 +1,8 @@
 """From the DALI pipeline to PyTorch: batches of clips on the training device. The only file that imports torch."""
 
 import ctypes
-import os
+import json
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +15,25 @@ from nvidia.dali.plugin.pytorch import feed_ndarray
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
 from .pipelines import clip_pipeline
+from .probe import VideoInfo
 from .sampling import ClipSampler
-from .source import ClipSource, Schedule
+from .source import NOT_USED, ON_BAD_VIDEO, ClipSource, Schedule
+from .workers import Watch, check_shared_memory, death_error
 
 DECODERS = ("auto", "cpu", "gpu")
 PREFETCH_BATCHES = 2
+_log = logging.getLogger("dali_pipes")
 DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
-SHM_FOLDER = "/dev/shm"
+CPU_ONLY = (
+    "rotated",
+    "mirrored",
+    "more than 8 bits",
+    "not 4:2:0",
+    "packed B-frames",
+    "frames unlike packets",
+    "hidden packets",
+)
+"""Kinds of odd videos that DALI may show in another way than they are, or count differently."""
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
 
 
@@ -54,6 +67,10 @@ class VideoLoader:
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
         rank, world_size: this process's share of the samples.
         start_epoch, start_step: where to begin, to resume.
+        on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
+            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
+            only a file that is missing or changed its size is noticed.
+        max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
             augment, flip, crop_mode, side_range_px, short, seed.
 
@@ -75,11 +92,17 @@ class VideoLoader:
         world_size: int = 1,
         start_epoch: int = 0,
         start_step: int = 0,
+        on_bad_video: str = "error",
+        max_bad_percent: float = 1.0,
         **sampling,
     ):
         for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
             if value < least:
                 raise InputError(f"{name} is {value}, it must be at least {least}")
+        check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
+        self.on_bad_video, self.max_bad_percent = on_bad_video, max_bad_percent
+        self.bad_videos: dict[int, str] = {}
+        """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
         self.sampler = ClipSampler(videos=manifest.videos, **sampling)
         self.sampler.shard(rank, world_size)
@@ -88,7 +111,7 @@ class VideoLoader:
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self.epoch, self.step = start_epoch, start_step
-        self._pipeline = None
+        self._pipeline = self._watch = None
         if not 0 <= start_step < len(self):
             raise InputError(f"start_step is {start_step}, an epoch has {len(self)} batches")
 
@@ -113,7 +136,9 @@ class VideoLoader:
 
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
-        self._pipeline = None
+        if self._watch is not None:
+            self._watch.closed = True
+        self._pipeline = self._watch = None
 
     def _schedule(self) -> Schedule:
         return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
@@ -125,7 +150,7 @@ class VideoLoader:
             check_shared_memory(self.bytes_per_batch(), 2 * PREFETCH_BATCHES)
         on_gpu = self.device.type == "cuda"
         pipeline = clip_pipeline(
-            ClipSource(self._schedule(), self.side_px, decode),
+            ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
             device="gpu" if on_gpu else "cpu",
             decoder="pyav" if decode else "mixed",
             side_px=self.side_px,
@@ -141,6 +166,8 @@ class VideoLoader:
             seed=0,
         )
         pipeline.build()
+        if parallel:
+            self._watch = Watch(pipeline._py_pool.pool._processes)
         return pipeline
 
     def bytes_per_batch(self) -> int:
@@ -151,22 +178,64 @@ class VideoLoader:
         return self.batch_size * frames * self.side_px**2 * 3
 
     def _next_batch(self) -> ClipBatch:
-        try:
-            clips, sample_ids = self._pipeline.run()
-        except Exception as error:  # DALI raises plain ones; a failed pipeline cannot go on
-            self.close()
-            raise _as_video_error(error) from None
-        ids = torch.as_tensor(sample_ids.as_array().copy())
-        real = ids[:, 1] >= 0
-        clips_BFHWC = self._to_torch(clips)[: int(real.sum())]  # repeated samples stand last
-        videos = [self.sampler.video_of(epoch, sample) for epoch, sample in ids[real].tolist()]
-        videos_B = torch.tensor(videos, dtype=torch.int64)
-        labels_B = torch.tensor([self.manifest.videos[video].label for video in videos], dtype=torch.int64)
+        clips, shown, bad = self._run()
+        for encoded in bad:
+            self._note_bad({int(video): reason for video, reason in json.loads(bytes(np.array(encoded))).items()})
+        videos_B = torch.as_tensor(shown.as_array().copy())
+        used = videos_B != NOT_USED
+        count = int(used.sum())
+        clips_BFHWC = self._to_torch(clips)
+        # samples that only fill the batch stand last; one that is left out for a bad video may stand anywhere
+        clips_BFHWC = clips_BFHWC[:count] if used[:count].all() else clips_BFHWC[used.to(clips_BFHWC.device)]
+        videos_B = videos_B[used]
+        labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
         views = self.sampler.clips_per_video
         if views > 1:
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
+
+    def _run(self):
+        """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
+        watch = self._watch
+        try:
+            if watch is not None:
+                watch.waiting = True
+            return self._pipeline.run()
+        except KeyboardInterrupt:
+            cause = watch.cause() if watch is not None and watch.interrupted else None
+            self.close()
+            if cause is None:
+                raise
+            raise death_error(cause, self._being_read(), self.workers) from None
+        except Exception as error:  # DALI raises plain ones
+            cause = watch.cause() if watch is not None else None
+            self.close()
+            raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
+        finally:
+            if watch is not None:
+                watch.waiting = False
+
+    def _being_read(self) -> list:
+        """The videos of the next batches: those that workers may have been reading."""
+        schedule = self._schedule()
+        positions = range((PREFETCH_BATCHES + 1) * self.batch_size)
+        return [self.manifest.videos[self.sampler.video_of(*schedule.at(position)[:2])] for position in positions]
+
+    def _note_bad(self, bad: dict[int, str]) -> None:
+        fresh = {video: reason for video, reason in bad.items() if video not in self.bad_videos}
+        self.bad_videos |= fresh
+        count, total = len(self.bad_videos), len(self.manifest)
+        for reason in fresh.values():
+            _log.warning(
+                "%s; %s", reason, "another of its class is shown" if self.sampler.training else "it is left out"
+            )
+        if fresh and 100 * count > self.max_bad_percent * total:
+            self.close()
+            raise VideoError(
+                f"{count} of {total} videos can no longer be read, more than max_bad_percent = {self.max_bad_percent:g} "
+                f"allows; the last: {list(self.bad_videos.values())[-1]}"
+            )
 
     def _to_torch(self, clips) -> torch.Tensor:
         """DALI's own memory where it is handed over for good, on the CPU since DALI 2; else a copy."""
@@ -211,11 +280,17 @@ def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> st
     elif not _loads("libnvcuvid.so.1"):
         obstacle = "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
     else:
-        foreign = (video for video in manifest.videos if video.codec not in DALI_CODECS)
-        obstacle = next((f"{video.path} is {video.codec}, which DALI does not decode" for video in foreign), None)
+        obstacle = next(filter(None, map(_obstacle, manifest.videos)), None)
     if decoder == "gpu" and obstacle:
         raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
     return "cpu" if decoder == "cpu" or obstacle else "gpu"
+
+
+def _obstacle(video: VideoInfo) -> str | None:
+    if video.codec not in DALI_CODECS:
+        return f"{video.path} is {video.codec}, which DALI does not decode"
+    note = next((note for note in video.odd.split("; ") if note.startswith(CPU_ONLY)), None)
+    return note and f"{video.path} is odd ({note})"
 
 
 def _loads(library: str) -> bool:
@@ -224,18 +299,6 @@ def _loads(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def check_shared_memory(bytes_per_batch: int, batches: int) -> None:
-    """Raise :class:`InputError` if the workers' batches do not fit into shared memory; DALI itself would just die."""
-    needed = bytes_per_batch * batches
-    stat = os.statvfs(SHM_FOLDER)
-    free = stat.f_bavail * stat.f_frsize
-    if needed > free:
-        raise InputError(
-            f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
-            "start Docker with --shm-size=8g, lower the batch size, or use --workers 0"
-        )
 
 
 def _as_video_error(error: Exception) -> Exception:

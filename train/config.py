@@ -12,6 +12,7 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES, check_level
 from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
+from dali_pipes.source import ON_BAD_VIDEO
 
 from .mix_params import MIXES, check_alpha_is_used, check_numbers, parse_names
 
@@ -62,6 +63,12 @@ class Config:
     workers: int = option(min(8, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
+    on_bad_video: str = option(
+        "error",
+        "a video that can no longer be read stops the run, or is replaced by one of its class and named in the log",
+        choices=ON_BAD_VIDEO,
+    )
+    max_bad_percent: float = option(1.0, "stop when more of the videos are bad")
     out: str = option("runs/latest", "folder for checkpoints, metrics and pictures")
     max_steps: int = option(0, "stop after this many steps, for a short try; 0 is no limit", at_least=0)
 
@@ -75,12 +82,15 @@ class Config:
         for name in ("data", "out"):
             if not getattr(self, name):
                 raise InputError(f"{flag(name)} is empty, it must name a folder or file")
+        if self.on_bad_video == "error" and self.max_bad_percent != Config.max_bad_percent:
+            raise InputError(f"--max-bad-percent {self.max_bad_percent:g} needs --on-bad-video skip")
         self._check_split()
         check_level(self.randaug_m)
         self._check_mix()
         if self.frames % 16:
             raise InputError(f"--frames is {self.frames}, SlowFast needs a multiple of 16")
-        for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99)):
+        for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99),
+                                ("max_bad_percent", 0, 100)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
 

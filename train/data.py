@@ -100,6 +100,8 @@ def make_loaders(config: Config, train: Manifest, val: Manifest) -> tuple[VideoL
         "crop_mode": config.crop_mode,
         "short": config.short,
         "seed": config.seed,
+        "on_bad_video": config.on_bad_video,
+        "max_bad_percent": config.max_bad_percent,
     }
     train_loader = VideoLoader(train, batch_size=config.batch_size, augment=_augmentation(config), **shared)
     videos_per_batch = max(1, config.batch_size // config.eval_clips)

@@ -109,7 +109,8 @@ def evaluate(model, loader: VideoLoader) -> dict[str, float]:
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
     for batch in _Bar(loader, "evaluating", len(loader)):
-        scores.add(model(batch.clips_BCTHW), batch.labels_B, batch.videos_B)
+        if len(batch):  # a bad video may leave none
+            scores.add(model(batch.clips_BCTHW), batch.labels_B, batch.videos_B)
     return scores.summary()
 
 
@@ -127,6 +128,7 @@ def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Confi
         row = train_epoch(model, optimizer, mix, train_loader, config, epoch, total_steps)
         if (epoch + 1) % config.eval_every == 0 or epoch + 1 == epochs:
             row |= evaluate(model, val_loader)
+        row["bad_videos"] = len(_bad_paths(train_loader) | _bad_paths(val_loader))
         rows.append(row)
         print(_line(row, config), flush=True)
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
@@ -140,10 +142,15 @@ def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Confi
     return rows
 
 
+def _bad_paths(loader: VideoLoader) -> set[str]:
+    return {loader.manifest.videos[video].path for video in loader.bad_videos}
+
+
 def _line(row: dict, config: Config) -> str:
     shown = (
         f"epoch {row['epoch']:3}/{config.epochs}  loss {row['train_loss']:.4f}  train top-1 {row['train_top1']:5.1f} %"
     )
     if "val_top1" in row:
         shown += f"  val top-1 {row['val_top1']:5.1f} %  top-5 {row['val_top5']:5.1f} %"
-    return f"{shown}  {row['clips_per_s']:.1f} clips/s  waiting for data {100 * row['data_wait_fraction']:.0f} %"
+    shown += f"  {row['clips_per_s']:.1f} clips/s  waiting for data {100 * row['data_wait_fraction']:.0f} %"
+    return shown + (f"  {row['bad_videos']} bad videos left out so far" if row["bad_videos"] else "")
