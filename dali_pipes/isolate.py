@@ -130,11 +130,10 @@ def serve() -> None:
     answers.write(READY)
     answers.flush()
     while True:
-        try:
-            function, argument = pickle.load(calls)
-        except EOFError:
+        if not calls.peek(1):
             return
         try:
+            function, argument = pickle.load(calls)
             outcome = function(*argument)
         except Exception as error:
             outcome = error

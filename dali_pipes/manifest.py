@@ -129,7 +129,7 @@ def scan_videos(
             raise InputError(f"{path}: has two labels, {classes[labels[path]]} and {classes[label]}")
     absolute = {path: os.path.abspath(path) for path in labels}
     found = _load_cache(cache)
-    fresh = [path for path in labels if not _is_current(found.get(absolute[path]), absolute[path], verify)]
+    fresh = [path for path in labels if not _is_known(found.get(absolute[path]), absolute[path], verify)]
     results = map_isolated(
         probe, [(absolute[path], verify, time_limit_s) for path in fresh],
         workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
@@ -178,14 +178,8 @@ def _plain_label(path: str, label) -> str | int:
     raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
 
 
-def _is_current(info: VideoInfo | None, path: str, verify: bool) -> bool:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return False
-    if info is None or verify and not info.verified:
-        return False
-    return (stat.st_size, stat.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
+def _is_known(info: VideoInfo | None, path: str, verify: bool) -> bool:
+    return info is not None and (info.verified or not verify) and info.is_current(path)
 
 
 def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:

@@ -37,6 +37,14 @@ class VideoInfo:
     exact_times: bool = False
     """Every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
 
+    def is_current(self, path: str | None = None) -> bool:
+        """Whether the file (at ``path``, by default its own) is there with the size and time of change that it had."""
+        try:
+            stat = os.stat(path or self.path)
+        except OSError:
+            return False
+        return (stat.st_size, stat.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
 
 ODD_KINDS = {
     "variable rate": "the time between frames changes",
@@ -48,7 +56,7 @@ ODD_KINDS = {
     "not 4:2:0": "another chroma sampling, grey or RGB",
     "odd size": "an odd width or height",
     "interlaced": "two fields in each frame; shown as they are",
-    "header": "it counts another number of frames than there are packets",
+    "header": "it speaks of another number of frames, or of a longer time, than there is",
     "frames unlike packets": "their numbers differ",
     "hidden packets": "an edit list leaves some out",
     "damaged": "frames that the decoder could not wholly restore",
@@ -135,7 +143,7 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
             path=path,
             label=label,
             num_frames=len(seen.frame_times) if all_decoded else len(seen.times),
-            fps=float(reader.stream.average_rate or reader.stream.guessed_rate or 0),
+            fps=_rate(reader.stream, seen.times),
             width=width,
             height=height,
             codec=reader.codec,
@@ -154,6 +162,17 @@ def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | str:
         return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
     except VideoError as error:
         return str(error).removeprefix(f"{path}: ")
+    except Exception as error:  # a hostile file may make PyAV stumble in its own way
+        return f"makes its reader fail ({type(error).__name__}: {error})"
+
+
+def _rate(stream, times: list) -> float:
+    """On average, as the file says or else its time stamps."""
+    if stream.average_rate:
+        return float(stream.average_rate)
+    known = [time for time in times if time is not None]
+    ticks = max(known) - min(known) if known else 0
+    return float((len(known) - 1) / (ticks * stream.time_base)) if ticks else float(stream.guessed_rate or 0)
 
 
 def _exact_times(seen: _Seen) -> bool:
@@ -194,6 +213,10 @@ def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool) ->
     packets = len(seen.times) + seen.hidden
     if stream.frames and stream.frames != packets:
         odd.append(f"header counts {stream.frames} frames, there are {packets} packets")
+    promised_s = (reader.container.duration or 0) / 1e6
+    lasts_s = float((times[-1] - times[0]) * stream.time_base) if len(times) else 0.0
+    if promised_s > 1.2 * lasts_s + 1:
+        odd.append(f"header says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
     if seen.hidden:
         odd.append(f"hidden packets: {seen.hidden} of {packets}")
     if all_decoded and len(seen.frame_times) != len(seen.times):

@@ -114,7 +114,7 @@ class ClipSource:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
             return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
-                                 (video.height, video.width), plan.flip, video.exact_times)  # fmt: skip
+                                 (video.height, video.width), plan.flip, video.exact_times and video.is_current())  # fmt: skip
         try:
             encoded = np.fromfile(video.path, np.uint8)
         except OSError as error:

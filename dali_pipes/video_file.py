@@ -126,7 +126,8 @@ class VideoReader:
     def frames_from(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """(index, frame) from the last key frame at or before frame ``first``; what is before it is read, not decoded.
 
-        Only for files in which every packet is one frame, shown at the packet's own time (``VideoInfo.exact_times``).
+        Only for files in which every packet is one frame, shown at the packet's own time (``VideoInfo.exact_times``):
+        elsewhere the indices may be wrong.
 
         Raises:
             OutOfStep: a frame came that is not the one that the packets said.
@@ -137,6 +138,8 @@ class VideoReader:
                 del waiting[1:]
             waiting.append(packet)
             if packet.size:
+                if packet.pts is None or packet.is_discard:
+                    raise OutOfStep
                 times.append(packet.pts)
             if len(times) > first + LOOK_AHEAD_PACKETS:
                 break
@@ -214,6 +217,8 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoR
         with av.open(f"file:{path}", metadata_errors="replace", timeout=time_limit_s) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video stream")
+            if container.streams.video[0].codec_context is None:
+                raise VideoError(f"{path}: has a video codec that PyAV does not know")
             reader = VideoReader(path, container, time_limit_s)
             yield reader
     except av.error.ExitError as error:  # a read that was interrupted at the limit

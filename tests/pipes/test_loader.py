@@ -11,7 +11,6 @@ import torch
 from dali_pipes import (
     InputError,
     RandAugmentT,
-    VideoError,
     VideoLoader,
     augment_clip,
     find_videos,
@@ -19,7 +18,7 @@ from dali_pipes import (
     torch_loader,
 )
 from dali_pipes.ops import OPS
-from tests.videos import rgb_of, write_lossless
+from tests.videos import rgb_of
 
 OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
 

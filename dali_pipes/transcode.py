@@ -1,0 +1,341 @@
+"""``python -m dali_pipes.transcode IN OUT``: copies of videos that are quick and easy to read.
+
+H.264 in MP4 at a constant rate, upright, with a small short side, a key frame every few frames and no sound. Training does
+not need it; it makes random access to long or large videos cheap. Interrupted, it goes on where it was.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from .datasets import TRANSCODED, walk_videos
+from .errors import InputError, VideoError
+from .files import DRAFT, replacing
+from .isolate import map_isolated
+from .probe import read_video_info
+from .video_file import UPRIGHT, open_video, orientation_of
+
+REPORT = "transcode.csv"
+TIME_LIMIT_S = 3600.0
+DEFAULT_RATE = Fraction(25)
+# AVColorSpace: BT.709 stays, BT.2020 becomes it, all others are BT.601
+_BT709, _BT601 = 1, 6
+_MATRIX = {1: _BT709, 9: _BT709, 10: _BT709}
+_SWSCALE = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
+_LIMITED_RANGE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the copies are like; checked on construction."""
+
+    short_side_px: int = 256
+    """Of the copies; smaller videos keep their size, up to an even number."""
+    fps: float = 0.0
+    """Frames per second; 0 keeps each video's own average."""
+    key_every_frames: int = 8
+    """At most so many frames from one key frame to the next."""
+    crf: int = 18
+    """x264's constant quality, 0 to 51; lower is better and larger."""
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("short_side_px", 16, 8192),
+            ("fps", 0, 1000),
+            ("key_every_frames", 1, 10000),
+            ("crf", 0, 51),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{_flag(name)} is {getattr(self, name):g}, it must lie between {low} and {high}")
+
+
+def transcode_video(
+    source: str, target: str, settings: Settings, comment: str = "", time_limit_s: float = TIME_LIMIT_S
+) -> tuple[int, int]:
+    """Write one copy, whole or not at all; ``comment`` goes into its metadata.
+
+    Returns:
+        Frames read, frames written.
+
+    Raises:
+        VideoError: the source cannot be read to its end.
+        InputError: the target cannot be written.
+    """
+    info = read_video_info(source, verify=False, time_limit_s=time_limit_s)
+    own_rate = Fraction(info.fps).limit_denominator(1001) or DEFAULT_RATE
+    rate = Fraction(settings.fps).limit_denominator(1001) or own_rate
+    timed = "variable rate" in info.odd
+    with open_video(source, time_limit_s) as reader:
+        tick = reader.stream.time_base
+
+        def seconds_and_frames():
+            start, last = None, None
+            for index, frame in reader.frames():
+                seconds = index / own_rate
+                if timed and frame.pts is not None:
+                    start = frame.pts if start is None else start
+                    seconds = (frame.pts - start) * tick
+                # a time stamp that steps back is none
+                last = seconds if last is None or seconds > last else last + 1 / own_rate
+                yield last, frame
+
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as draft, av.open(str(draft), "w", format=TRANSCODED[1:]) as container:
+            written, convert = 0, None
+            container.metadata["comment"] = comment
+            for frame in constant_rate(seconds_and_frames(), rate):
+                if convert is None:
+                    convert = _Converter(source, frame, settings.short_side_px)
+                    stream = _add_stream(container, convert, rate, settings)
+                picture = convert(frame)
+                picture.pts, picture.time_base = written, 1 / rate
+                container.mux(stream.encode(picture))
+                written += 1
+            container.mux(stream.encode(None))
+    return reader.count, written
+
+
+def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, object]], rate: Fraction) -> Iterator[object]:
+    """The frame nearest in time for every tick of a constant rate: some are shown again, others left out.
+
+    Args:
+        seconds_and_frames: (time, frame), times rising from 0.
+        rate: ticks per second.
+
+    Example: frames at 0, 0.1 and 0.4 s at 10 per second are shown as 0 1 1 1 2.
+    """
+    pending, ticks = None, 0
+    for seconds, frame in seconds_and_frames:
+        tick = round(seconds * rate)
+        while ticks < tick:
+            yield pending
+            ticks += 1
+        pending = frame
+    if pending is not None:
+        yield pending
+
+
+class _Converter:
+    """Frames scaled, upright, limited-range YUV 4:2:0."""
+
+    def __init__(self, path: str, first: av.VideoFrame, short_side_px: int):
+        self.path, self.orientation, self.frame_hw = path, orientation_of(first, path), (first.height, first.width)
+        scale = min(1.0, short_side_px / min(self.frame_hw))
+        self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in self.frame_hw)
+        self.shown_hw = self.orientation.size_hw(self.height, self.width)
+        self.matrix = _MATRIX.get(int(first.colorspace), _BT601)
+        self.reformatter = av.video.reformatter.VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        if (frame.height, frame.width) != self.frame_hw:
+            raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
+        scaled = self.reformatter.reformat(
+            frame, self.width, self.height, "yuv420p", src_colorspace=_SWSCALE.get(int(frame.colorspace), 5),
+            dst_colorspace=1 if self.matrix == _BT709 else 5, interpolation="AREA",
+            src_color_range=int(frame.color_range), dst_color_range=_LIMITED_RANGE,
+        )  # fmt: skip
+        planes = scaled.to_ndarray()
+        if self.orientation != UPRIGHT:
+            planes = self._turn(planes)
+        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+    def _turn(self, planes: np.ndarray) -> np.ndarray:
+        height, width = self.height, self.width
+        flat, parts, start = planes.reshape(-1), [], 0
+        for shrink in (1, 2, 2):
+            size = height // shrink * (width // shrink)
+            plane = flat[start : start + size].reshape(height // shrink, width // shrink, 1)
+            parts.append(self.orientation.show(plane).reshape(-1))
+            start += size
+        return np.concatenate(parts).reshape(self.shown_hw[0] * 3 // 2, self.shown_hw[1])
+
+
+def _add_stream(container, convert: _Converter, rate: Fraction, settings: Settings):
+    options = {
+        "crf": str(settings.crf),
+        "preset": "fast",
+        "x264-params": f"keyint={settings.key_every_frames}:open-gop=0",
+    }
+    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.height, stream.width = convert.shown_hw
+    stream.pix_fmt, stream.time_base = "yuv420p", 1 / rate
+    stream.codec_context.thread_count = 1
+    stream.codec_context.colorspace, stream.codec_context.color_range = convert.matrix, _LIMITED_RANGE
+    return stream
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video; a line of the report."""
+
+    source: str
+    target: str
+    result: str
+    """``made``, ``kept`` (from an earlier call) or ``refused``."""
+    frames_read: int | str = ""
+    frames_written: int | str = ""
+    reason: str = ""
+    """Why it was refused."""
+
+
+def transcode_folder(
+    source: str | os.PathLike, out: str | os.PathLike, settings: Settings, *, workers: int | None = None,
+    time_limit_s: float = TIME_LIMIT_S, progress=None,
+) -> list[Outcome]:  # fmt: skip
+    """Copy every video below a folder to the same place below another, as ``.mp4``.
+
+    What an earlier call made from the same file with the same settings is kept. ``out/transcode.csv`` says what became of
+    each.
+
+    Raises:
+        InputError: a folder is missing, they hold each other, a file stands in the way, two sources would have one copy, or a
+            copy cannot be written.
+    """
+    source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
+    if not source.is_dir():
+        raise InputError(f"{source}: {'is no folder' if source.exists() else 'no such folder'}")
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise InputError(f"{out}: lies in {source}, its copies would be taken for sources; choose another folder")
+    targets = {path: str(out / Path(path).relative_to(source).with_suffix(TRANSCODED)) for path in walk_videos(source)}
+    if not targets:
+        raise InputError(f"{source}: holds no videos")
+    for (first, target), (second, other) in pairwise(sorted(targets.items(), key=lambda item: item[1])):
+        if target == other:
+            raise InputError(f"{first} and {second}: both would become {target}; give one of them another name")
+    results = map_isolated(
+        _transcode, [(*pair, settings, time_limit_s) for pair in targets.items()],
+        workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
+    )  # fmt: skip
+    outcomes = []
+    try:
+        for pair, result in zip(
+            targets.items(), progress(results, total=len(targets)) if progress else results, strict=True
+        ):
+            outcomes.append(
+                Outcome(*pair, *result) if isinstance(result, tuple) else Outcome(*pair, "refused", reason=result)
+            )
+    finally:
+        results.close()
+        _remove_drafts(out)
+        if outcomes:
+            _write_report(out / REPORT, outcomes)
+    return outcomes
+
+
+def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> tuple | str:
+    """In a process of its own: the fields of an :class:`Outcome` after the paths, or why it is refused."""
+    try:
+        stat = os.stat(source)
+    except OSError as error:
+        return error.strerror
+    mark = f"{MARK} of {stat.st_size} bytes of {stat.st_mtime_ns}, {settings}"
+    if os.path.lexists(target):
+        found = _comment(target)
+        if found == mark:
+            return "kept", "", ""
+        if not found.startswith(MARK):
+            raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
+    try:
+        return "made", *transcode_video(source, target, settings, mark, time_limit_s)
+    except VideoError as error:
+        return str(error).removeprefix(f"{source}: ")
+
+
+MARK = "dali_pipes.transcode"
+
+
+def _comment(path: str) -> str:
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            return container.metadata.get("comment", "")
+    except (av.FFmpegError, OSError):
+        return ""
+
+
+def _remove_drafts(out: Path) -> None:
+    """Those of processes that were ended; another call may be at work in the same folder."""
+    for draft in out.rglob(f".*{DRAFT}"):
+        process = draft.name.removesuffix(DRAFT).rpartition(".")[2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            draft.unlink(missing_ok=True)
+
+
+def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(Outcome)])
+        writer.writeheader()
+        writer.writerows(map(asdict, outcomes))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_pipes.transcode",
+        description="Copy videos as H.264 in MP4 with a constant rate, a small short side and many key frames, without sound.",
+    )
+    parser.add_argument("source", metavar="IN", help="folder; every video below it is copied")
+    parser.add_argument("out", metavar="OUT", help="folder for the copies, and the report transcode.csv")
+    defaults = Settings()
+    for name, text in (
+        ("short_side_px", "short side of the copies; smaller videos keep their size"),
+        ("fps", "frames per second; 0 keeps each video's own average"),
+        ("key_every_frames", "at most so many frames from one key frame to the next"),
+        ("crf", "x264's constant quality, 0 to 51; lower is better and larger"),
+    ):
+        value = getattr(defaults, name)
+        parser.add_argument(_flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
+                        help="refuse a file that takes longer (default: %(default)g)")  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
+    options = vars(_parser().parse_args(arguments))
+    try:
+        if options["workers"] < 1 or options["time_limit"] <= 0:
+            raise InputError(
+                f"--workers {options['workers']} and --time-limit {options['time_limit']:g} must be above 0"
+            )
+        settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
+        outcomes = transcode_folder(
+            options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
+            progress=partial(tqdm, desc="transcoding", unit="file", mininterval=1),
+        )  # fmt: skip
+    except InputError as error:
+        print(f"transcode: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    counts = Counter(outcome.result for outcome in outcomes)
+    print(
+        f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; see {options['out']}/{REPORT}"
+    )
+    for outcome in outcomes:
+        if outcome.result == "refused":
+            print(f"  {outcome.source}: {outcome.reason}")
+    return 1 if counts["refused"] else 0
+
+
+if __name__ == "__main__":
+    from dali_pipes.transcode import main  # its functions are sent to processes by their module's name
+
+    sys.exit(main())

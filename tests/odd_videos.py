@@ -1,0 +1,161 @@
+"""Hostile and unusual video files, made where they are needed. Each maker writes one file and returns its path."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tests.videos import grey_of, write_lossless, write_video
+
+FRAMES, SIZE_HW = 12, (48, 64)
+ORIENTATION_MATRICES = {  # a, b, c, d of the display matrix; numpy's way to show a stored frame
+    (1, 0, 0, 1): lambda frame: frame,
+    (0, 1, -1, 0): lambda frame: np.rot90(frame, -1),
+    (-1, 0, 0, -1): lambda frame: np.rot90(frame, 2),
+    (0, -1, 1, 0): lambda frame: np.rot90(frame),
+    (-1, 0, 0, 1): lambda frame: frame[:, ::-1],
+    (1, 0, 0, -1): lambda frame: frame[::-1],
+    (0, 1, 1, 0): lambda frame: frame.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda frame: np.rot90(frame, 2).swapaxes(0, 1),
+}
+
+
+def h264(path: Path, frames=FRAMES, size_hw=SIZE_HW, **options) -> Path:
+    return write_lossless(path, frames, size_hw, **{"codec": "libx264", "qp": 1, "bf": 2} | options)
+
+
+def edit(path: Path, tag: bytes, offset: int, data: bytes) -> Path:
+    """Overwrite bytes that stand ``offset`` behind a tag."""
+    content = bytearray(path.read_bytes())
+    place = content.index(tag) + len(tag) + offset
+    content[place : place + len(data)] = data
+    path.write_bytes(content)
+    return path
+
+
+def turned(path: Path, matrix, **options) -> Path:
+    """An MP4 whose track header says how it is to be shown."""
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    return edit(h264(path, **options), b"tkhd", 40, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30))
+
+
+def trimmed(path: Path, hidden_frames: int, **options) -> Path:
+    """An MP4 whose edit list leaves out the first frames."""
+    h264(path, bf=0, **options)
+    tick = _first_duration(path)
+    return edit(path, b"elst", 12, struct.pack(">i", hidden_frames * tick))
+
+
+def _first_duration(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return next(container.demux(video=0)).duration
+
+
+def uneven(path: Path) -> Path:
+    """Frames at times that are not evenly spaced."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index in range(FRAMES):
+            planes = np.full((SIZE_HW[0] * 3 // 2, SIZE_HW[1]), 128, np.uint8)
+            planes[: SIZE_HW[0]] = grey_of(index)
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+            frame.pts, frame.time_base = 40 * index + 100 * (index > 5), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def audio_only(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def no_frames(path: Path) -> Path:
+    """A header that promises video, and nothing after it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        container.start_encoding()
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "12" * 16, "encryption_kid": "34" * 16}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        for _ in range(FRAMES):
+            picture = np.random.default_rng(0).integers(0, 256, (SIZE_HW[0] * 3 // 2, SIZE_HW[1]), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def changing_size(path: Path) -> Path:
+    """Two raw H.264 streams of different sizes, one after the other."""
+    parts = [h264(path.with_name(f"{height}.h264"), size_hw=(height, 64)) for height in (48, 96)]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def huge_header_count(path: Path) -> Path:
+    write_lossless(path, FRAMES, SIZE_HW, codec="mpeg4", qmin=1, qmax=1)
+    edit(path, b"avih", 4 + 16, struct.pack("<I", 0x7FFFFFF0))
+    return edit(path, b"strh", 4 + 32, struct.pack("<I", 0x7FFFFFF0))
+
+
+def unknown_codec(path: Path) -> Path:
+    write_lossless(path, FRAMES, SIZE_HW, codec="mpeg4")
+    content = path.read_bytes().replace(b"FMP4", b"ZQ\x01\x02")
+    path.write_bytes(content)
+    return path
+
+
+def cut(path: Path, share: float, **options) -> Path:
+    h264(path, **options)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def named(path: Path, maker_suffix: str, **options) -> Path:
+    """A file whose name says another container than it is."""
+    whole = h264(path.with_name(f"content{maker_suffix}"), **options)
+    whole.rename(path)
+    return path
+
+
+def of_format(
+    path: Path, pix_fmt: str, yuv, size_hw=SIZE_HW, color_range=1, colorspace=6, codec="ffv1", frames=3
+) -> Path:
+    """One colour, given as 8-bit Y, Cb, Cr, in any pixel format."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *size_hw, pix_fmt
+        stream.codec_context.color_range, stream.codec_context.colorspace = color_range, colorspace
+        for _ in range(frames):
+            frame = av.VideoFrame(size_hw[1], size_hw[0], pix_fmt)
+            frame.color_range, frame.colorspace = color_range, colorspace
+            for plane, component, value in zip(frame.planes, frame.format.components, yuv, strict=False):
+                kind = np.uint8 if component.bits == 8 else np.dtype("<u2")
+                number = plane.buffer_size // np.dtype(kind).itemsize
+                plane.update(np.full(number, value << (component.bits - 8), kind).tobytes())
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def intra_refresh(path: Path) -> Path:
+    """H.264 whose key frames are mere recovery points: decoding from one gives other pixels."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (60, SIZE_HW[0] * 3 // 2, SIZE_HW[1]), np.uint8)
+    return write_video(path, pictures, SIZE_HW, codec="libx264", **{"x264-params": "intra-refresh=1:keyint=12"})
