@@ -106,9 +106,12 @@ class VideoReader:
 
     def packets(self) -> Iterator[av.Packet]:
         """Packets in the order of decoding; the last one is empty and makes the decoder hand over what it holds."""
-        for packet in self.container.demux(self.stream):
-            self._check_time()
-            yield packet
+        try:
+            for packet in self.container.demux(self.stream):
+                self._check_time()
+                yield packet
+        except IndexError as error:  # PyAV knows the streams of the beginning only
+            raise VideoError(f"{self.path}: a new stream begins after frame {self.count}") from error
 
     def decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         """The frames that come out when a packet goes in."""

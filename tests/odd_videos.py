@@ -35,10 +35,10 @@ def edit(path: Path, tag: bytes, offset: int, data: bytes) -> Path:
     return path
 
 
-def turned(path: Path, matrix, **options) -> Path:
-    """An MP4 whose track header says how it is to be shown."""
+def turn(path: Path, matrix) -> Path:
+    """Make an MP4's track header say how it is to be shown."""
     a, b, c, d = (round(value * 65536) for value in matrix)
-    return edit(h264(path, **options), b"tkhd", 40, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    return edit(path, b"tkhd", 40, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30))
 
 
 def trimmed(path: Path, hidden_frames: int, **options) -> Path:
@@ -63,7 +63,7 @@ def uneven(path: Path) -> Path:
             planes = np.full((SIZE_HW[0] * 3 // 2, SIZE_HW[1]), 128, np.uint8)
             planes[: SIZE_HW[0]] = grey_of(index)
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts, frame.time_base = 40 * index + 100 * (index > 5), Fraction(1, 1000)
+            frame.pts, frame.time_base = 40 * index + 120 * (index > 5), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
