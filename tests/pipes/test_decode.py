@@ -8,6 +8,7 @@ from nvidia import dali
 from dali_pipes import VideoError
 from dali_pipes.decode import decode_frames
 from dali_pipes.probe import read_video_info
+from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali
 from tests.videos import rgb_of, write_lossless, write_video
 
@@ -45,6 +46,39 @@ def test_colours_are_bt601(tmp_path):
     y, (cb, cr) = 1.164 * (luma - 16.0), chroma.repeat(2, axis=1).repeat(2, axis=2) - 128.0
     expected = np.stack([y + 1.596 * cr, y - 0.392 * cb - 0.813 * cr, y + 2.017 * cb], axis=-1).clip(0, 255)
     assert np.abs(decode_frames(str(path), [1])[0] - expected).max() <= 1.5
+
+
+MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 2: (0.299, 0.114)}  # BT.709, BT.601, unspecified: kr, kb
+
+
+@pytest.mark.parametrize("colorspace", MATRICES)
+@pytest.mark.parametrize("color_range", [1, 2])
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv440p", "yuv420p10le", "yuv422p10le", "gray"]
+)
+@pytest.mark.parametrize("size_hw", [(48, 64), (47, 63)])
+def test_colours_of_every_format_range_and_matrix(tmp_path, pix_fmt, color_range, colorspace, size_hw):
+    """Against the formulas of the standards (ITU-R BT.601, BT.709): another range or matrix is off by 10 and more, the
+    rounding of older FFmpeg by 5."""
+    codec, suffix = ("mjpeg", ".avi") if pix_fmt == "yuvj420p" else ("ffv1", ".mkv")
+    if codec == "mjpeg" and (color_range == 1 or colorspace != 6):
+        pytest.skip("JPEG is full range BT.601")
+    y, cb, cr = yuv = (110, 128, 128) if pix_fmt == "gray" else (110, 80, 190)
+    path = odd.of_format(tmp_path / f"video{suffix}", pix_fmt, yuv, size_hw, color_range, colorspace, codec)
+    kr, kb = MATRICES[colorspace]
+    scale_y, scale_c, black = (255, 255, 0) if color_range == 2 else (219, 224, 16)
+    luma, blue, red = (y - black) / scale_y, (cb - 128) / scale_c, (cr - 128) / scale_c
+    r, b = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
+    expected = 255 * np.array([r, (luma - kr * r - kb * b) / (1 - kr - kb), b])
+    frames = decode_frames(str(path), [0, 2], size_hw=size_hw)
+    assert frames.shape == (2, *size_hw, 3) and np.abs(frames - expected).max() < 6
+    assert np.abs(decode_frames(str(path), [1], (3, 5, 33, 35), 20) - expected).max() < 6
+
+
+def test_a_matrix_that_cannot_be_converted_is_refused(tmp_path):
+    path = odd.of_format(tmp_path / "video.mp4", "yuv444p", (120, 100, 150), colorspace=8, codec="libx264")
+    with pytest.raises(VideoError, match="video.mp4: its colours are YCgCo, which cannot be converted"):
+        decode_frames(str(path), [0])
 
 
 @pytest.mark.parametrize("box", [(0, 0, 48, 64), (10, 20, 30, 52), (11, 21, 30, 52), (46, 0, 48, 2)])
