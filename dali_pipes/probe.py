@@ -4,6 +4,8 @@ Imports no DALI, so that the processes which scan (:mod:`dali_pipes.isolate`) st
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import av
@@ -59,7 +61,7 @@ ODD_KINDS = {
     "header": "it speaks of another number of frames, or of a longer time, than there is",
     "frames unlike packets": "their numbers differ",
     "hidden packets": "an edit list leaves some out",
-    "damaged": "frames that the decoder could not wholly restore",
+    "damaged": "the decoder found errors and showed what it could",
 }
 """Kind -> meaning."""
 
@@ -126,6 +128,37 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
         raise VideoError(f"{path}: {error.strerror}") from error
     if not stat.st_size:
         raise VideoError(f"{path}: is empty (0 bytes)")
+    with _complaints() as complaints:
+        try:
+            info = _read(path, label, stat, verify, time_limit_s, complaints)
+            # what the packets leave in doubt is decoded
+            return info or _read(path, label, stat, True, time_limit_s, complaints)
+        except VideoError as error:
+            raise VideoError(f"{error}{_quoted(complaints)}") from error
+
+
+@contextmanager
+def _complaints() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log that is
+    listened to slows decoding, and may block decoders with threads of their own."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as complaints:
+            yield complaints
+    finally:
+        av.logging.set_level(av.logging.PANIC)
+
+
+def _quoted(complaints: list[tuple[int, str, str]]) -> str:
+    """``, h264 says: ...`` of the first."""
+    if not complaints:
+        return ""
+    _, who, what = complaints[0]
+    return f", {who} says: {' '.join(what.replace(';', ',').split())}"
+
+
+def _read(path, label, stat, verify, time_limit_s, complaints) -> VideoInfo | None:
+    """None: the packets leave doubt about the number of frames."""
     with open_video(path, time_limit_s) as reader:
         seen = _Seen()
         all_decoded = verify or reader.codec not in _COUNTABLE
@@ -136,8 +169,9 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
                     seen.frame(path, frame)
         if seen.first is None:
             raise VideoError(f"{path}: has no frames")
-        if seen.doubtful and not all_decoded:
-            return read_video_info(path, label, verify=True, time_limit_s=time_limit_s)
+        if (seen.doubtful or complaints) and not all_decoded:
+            complaints.clear()
+            return None
         height, width = orientation_of(seen.first, path).size_hw(seen.first.height, seen.first.width)
         return VideoInfo(
             path=path,
@@ -150,9 +184,9 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
             size_bytes=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
             pix_fmt=seen.first.format.name,
-            odd="; ".join(_oddities(path, reader, seen, all_decoded)),
+            odd="; ".join(_oddities(path, reader, seen, all_decoded, complaints)),
             verified=all_decoded,
-            exact_times=all_decoded and _exact_times(seen),
+            exact_times=all_decoded and not complaints and _exact_times(seen),
         )
 
 
@@ -184,7 +218,7 @@ def _exact_times(seen: _Seen) -> bool:
     return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
 
 
-def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool) -> list[str]:
+def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool, complaints) -> list[str]:
     """Each begins with its kind, a key of ``ODD_KINDS``."""
     stream, first, odd = reader.stream, seen.first, []
     times = np.sort([time for time in seen.times if time is not None])
@@ -221,6 +255,6 @@ def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool) ->
         odd.append(f"hidden packets: {seen.hidden} of {packets}")
     if all_decoded and len(seen.frame_times) != len(seen.times):
         odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
-    if seen.damaged:
-        odd.append(f"damaged: {seen.damaged} frames")
+    if seen.damaged or complaints:
+        odd.append(f"damaged: {seen.damaged} frames not whole{_quoted(complaints)}")
     return odd

@@ -20,6 +20,7 @@ import numpy as np
 from .errors import VideoError
 
 av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
+av.logging.set_skip_repeated(False)  # else a message may come with the next file
 
 TIME_LIMIT_S = 120.0
 """A file that takes longer than this to read is refused, so that none can hang a worker."""

@@ -134,7 +134,8 @@ def test_damaged_files(tmp_path, whole_files, name):
         with av.open(str(path), metadata_errors="replace") as container, open_video(str(path)) as reader:
             container.streams.video[0].thread_count = 1
             expected = [bytes(frame.planes[0]) for frame in container.decode(video=0)]
-            assert [bytes(frame.planes[0]) for _, frame in reader.frames()] == expected
+            found = [bytes(frame.planes[0]) for _, frame in reader.frames()]
+            assert len(found) == len(expected) and (found == expected or "damaged" in info.odd)
         assert len(expected) == info.num_frames
         for exact_times in {False, info.exact_times}:
             try:
@@ -142,7 +143,10 @@ def test_damaged_files(tmp_path, whole_files, name):
             except VideoError as error:
                 assert max(plan) >= info.num_frames and "was planned" in str(error)
             else:
-                assert np.array_equal(frames, shown[plan])
+                # what a damaged frame lacks is whatever was in memory, and differs from one decode to the next
+                again = decode_frames(str(path), range(info.num_frames)) if "damaged" in info.odd else shown
+                for frame, index in zip(frames, plan, strict=True):
+                    assert np.array_equal(frame, shown[index]) or not np.array_equal(again[index], shown[index])
 
     check()
     assert min(outcomes.values()) > 0
