@@ -147,7 +147,7 @@ class VideoLoader:
         decode = self.decoder == "cpu"
         parallel = self.workers > 0
         if parallel:
-            check_shared_memory(self.bytes_per_batch(), 2 * PREFETCH_BATCHES)
+            check_shared_memory(self.shared_memory_bytes())
         on_gpu = self.device.type == "cuda"
         pipeline = clip_pipeline(
             ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
@@ -170,12 +170,14 @@ class VideoLoader:
             self._watch = Watch(pipeline._py_pool.pool._processes)
         return pipeline
 
-    def bytes_per_batch(self) -> int:
-        """Upper bound of what the workers hand over for one batch, in bytes."""
-        if self.decoder != "cpu":
-            return self.batch_size * max(video.size_bytes for video in self.manifest.videos)
-        frames = self.sampler.kept_frames * self.sampler.clips_per_video
-        return self.batch_size * frames * self.side_px**2 * 3
+    def shared_memory_bytes(self) -> int:
+        """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
+        if self.decoder == "cpu":
+            frames = self.sampler.kept_frames * self.sampler.clips_per_video
+            per_video = frames * self.side_px**2 * 3
+        else:
+            per_video = max(video.size_bytes for video in self.manifest.videos)
+        return 2 * PREFETCH_BATCHES * self.batch_size * per_video if self.workers else 0
 
     def _next_batch(self) -> ClipBatch:
         clips, shown, bad = self._run()

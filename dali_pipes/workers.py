@@ -22,9 +22,8 @@ _HINTS = {
 }
 
 
-def check_shared_memory(bytes_per_batch: int, batches: int) -> None:
-    """Raise :class:`InputError` if the workers' batches do not fit into shared memory; DALI itself would just die."""
-    needed = bytes_per_batch * batches
+def check_shared_memory(needed: int) -> None:
+    """Raise :class:`InputError` if so many bytes do not fit into shared memory; DALI itself would just die."""
     stat = os.statvfs(SHM_FOLDER)
     free = stat.f_bavail * stat.f_frsize
     if needed > free:

@@ -8,6 +8,7 @@ from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_vi
 from dali_pipes.datasets import DATASETS, find_splits
 from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
+from dali_pipes.workers import check_shared_memory
 
 from .config import Config
 from .demo_data import demo_folder
@@ -108,6 +109,8 @@ def make_loaders(config: Config, train: Manifest, val: Manifest) -> tuple[VideoL
     val_loader = VideoLoader(
         val, batch_size=videos_per_batch, training=False, clips_per_video=config.eval_clips, **shared
     )
+    # both live at once: said now, not after an epoch
+    check_shared_memory(train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes())
     return train_loader, val_loader
 
 

@@ -1,14 +1,19 @@
 """Scanning: exact counts, bad files named, caching, saving; and finding videos on disk."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from dali_pipes import InputError, Manifest, find_videos, scan_videos
 from dali_pipes import manifest as manifest_module
-from dali_pipes.datasets import find_splits
+from dali_pipes.datasets import find_splits, walk_videos
 from dali_pipes.manifest import default_cache
+from dali_pipes.probe import read_video_info
+from dali_pipes.summary import main
+from tests import odd_videos as odd
 from tests.videos import write_lossless
 
 
@@ -141,3 +146,164 @@ def test_real_headers_lie(shared_clips):
     assert not manifest.refused and len(manifest) == 9
     lengths = {os.path.basename(video.path)[:12]: video.num_frames for video in manifest.videos}
     assert lengths["RATRACE_wave"] == 72 and lengths["hmdb51_Turnk"] == 83 and lengths["v_ApplyEyeMa"] == 164
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    real = write_lossless(tmp_path / "elsewhere" / "video.avi", 4)
+    root = tmp_path / "data"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "file.avi").symlink_to(real)
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "a" / "up").symlink_to(root)
+    (root / "a" / ".hidden.avi").write_text("such as macOS leaves")
+    with pytest.warns(UserWarning, match="data/a/up: is a link to a folder that holds it, and is not followed"):
+        found = find_videos(root)
+    assert [(os.path.relpath(path, root), label) for path, label in found] == [
+        ("a/file.avi", "a"),
+        ("b/video.avi", "b"),
+    ]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "other").symlink_to(tmp_path / "y")
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "other").symlink_to(tmp_path / "x")
+    write_lossless(tmp_path / "y" / "video.avi", 4)
+    with pytest.warns(UserWarning, match="is a link to a folder that holds it"):
+        assert [os.path.relpath(path, tmp_path) for path in walk_videos(tmp_path / "x")] == ["x/other/video.avi"]
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    write_lossless(tmp_path / "a" / "video.avi", 4)
+    listdir = os.listdir
+
+    def refuse(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)  # root may read all
+    with pytest.raises(InputError, match="/a: cannot be read .Permission denied."):
+        find_videos(tmp_path)
+
+
+def edited(path, old: str, new: str):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_a_saved_manifest_may_be_edited(tmp_path, class_folders):
+    items = [*find_videos(class_folders), (str(tmp_path / "gone.avi"), "right")]
+    manifest = scan_videos(items, classes=["absent", "left", "right"])
+    path = tmp_path / "manifest.csv"
+    manifest.save(path)
+    assert sorted(find_videos(path)) == sorted(find_videos(class_folders))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "left2.avi" not in line))
+    assert len(Manifest.load(path)) == len(manifest) - 1
+    columns = lines[0].split(",")
+    path.write_text("\n".join(",".join(reversed(line.split(","))) for line in lines))
+    assert columns != path.read_text().splitlines()[0].split(",") and Manifest.load(path) == manifest
+    for old, new, message in (
+        ("left1.avi,left,1", "left1.avi,right,1", "line 3: the class right has class_index 1, but left has 1"),
+        ("right1.avi,right,2", "right1.avi,left,2", "the class left has class_index 2, but "),
+        ("left1.avi,left,1", "left1.avi,left,7", "the class left has class_index 7, but above it has 1"),
+        ("left1.avi,left,1,33", "left1.avi,left,1,many", "line 3: is not a manifest line .invalid literal"),
+        (",yes,yes,", ",oui,yes,", "is not a manifest line .'oui' is not yes or no"),
+        (",absent,0", ",absent,5", "class_index must go from 0 up without gaps, it has .1, 2, 5."),
+        ("num_frames", "frames", "is not a manifest, its first line has no num_frames"),
+    ):
+        manifest.save(path)
+        with pytest.raises(InputError, match=message):
+            Manifest.load(edited(path, old, new))
+
+
+def test_an_interrupted_scan_goes_on(tmp_path, class_folders):
+    items, cache = find_videos(class_folders), tmp_path / "cache.csv"
+
+    def interrupted(results, total):
+        for number, result in enumerate(results):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield result
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_videos(items, cache=cache, progress=interrupted)
+    totals = []
+    scan_videos(items, cache=cache, progress=lambda results, total: totals.append(total) or results)
+    assert totals == [3]
+
+
+def test_a_quick_scan_is_kept_apart_from_a_thorough_one(tmp_path, class_folders):
+    items, cache, totals = find_videos(class_folders), tmp_path / "cache.csv", []
+    for verify in (False, False, True, True, False):
+        manifest = scan_videos(
+            items, cache=cache, verify=verify, progress=lambda results, total: totals.append(total) or results
+        )
+        assert [video.num_frames for video in manifest.videos] == [20, 33, 40, 9, 70]
+    assert totals == [5, 5] and all(video.verified for video in manifest.videos)
+
+
+def test_damage_further_on_is_seen_by_verify_alone(tmp_path, capsys):
+    path = write_lossless(tmp_path / "a" / "whole.avi", 30, codec="mpeg4")
+    damaged = write_lossless(tmp_path / "b" / "damaged.avi", 30, (48, 64), codec="ffv1")
+    content = bytearray(damaged.read_bytes())
+    content[-3000:-2000] = bytes(1000)
+    damaged.write_bytes(content)
+    assert main([str(tmp_path)]) == 0
+    assert "damaged" not in capsys.readouterr().out.replace("damaged.avi", "")
+    main([str(tmp_path), "--verify"])
+    shown = capsys.readouterr().out
+    assert "damaged (the decoder found errors" in shown or "cannot be decoded after frame" in shown
+    assert read_video_info(str(path)).num_frames == 30
+
+
+def test_command_line(tmp_path, class_folders, capsys):
+    odd.turn(odd.h264(tmp_path / "data" / "x" / "turned.mp4"), (0, 1, -1, 0))
+    odd.encrypted(tmp_path / "data" / "x" / "encrypted.mp4")
+    assert main([str(tmp_path / "data"), "-o", str(tmp_path / "out.csv"), "--verify"]) == 1
+    shown = capsys.readouterr().out
+    for part in (
+        "videos    1 of 2 files", "frames    12; 12 to 12 each, median 12; all decoded", "sizes     48x64 (1)",
+        "codecs    h264 (1)", "1  rotated (stored on its side", "turned.mp4: 90 degrees clockwise",
+        "encrypted.mp4: cannot be read as video (it is encrypted)", "shortest  12 frames",
+    ):  # fmt: skip
+        assert part in shown
+    saved = Manifest.load(tmp_path / "out.csv")
+    assert len(saved) == 1 and os.path.isabs(saved.videos[0].path) and len(saved.refused) == 1
+    assert main([str(class_folders)]) == 0
+    shown = capsys.readouterr().out
+    assert "classes   2, of 2 to 3 videos each" in shown and "odd       none\nleft out  none" in shown
+    assert main([str(class_folders / "left")]) == 0
+    assert "classes   1, of 3 to 3" in capsys.readouterr().out
+    for arguments, message in (
+        ([str(tmp_path / "nowhere")], "nowhere: no such folder or file"),
+        ([str(class_folders), "-o", "x.txt"], "x.txt: -o takes a name that ends in .csv"),
+        ([str(class_folders), "--workers", "0"], "--workers 0 and --time-limit 120 must be above 0"),
+        ([str(class_folders), "--dataset", "ucf101"], "holds no ucfTrainTestlist/classInd.txt"),
+    ):
+        assert main(arguments) == 2 and message in capsys.readouterr().err
+
+
+def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys):
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(class_folders)
+    assert main([str(tmp_path)]) == 0
+    assert "videos    10 of 10 files\nclasses   2, of 4 to 6" in capsys.readouterr().out
+    lists = tmp_path / "ucf" / "ucfTrainTestlist"
+    lists.mkdir(parents=True)
+    (tmp_path / "ucf" / "UCF-101").symlink_to(class_folders)
+    (lists / "classInd.txt").write_text("1 left\n2 right\n")
+    for split in "123":
+        (lists / f"trainlist0{split}.txt").write_text("left/left0.avi 1\nright/right0.avi 2\n")
+        (lists / f"testlist0{split}.txt").write_text(f"left/left{split if split < '3' else 1}.avi\n")
+    assert main([str(tmp_path / "ucf"), "--dataset", "ucf101"]) == 0
+    assert "videos    4 of 4 files" in capsys.readouterr().out
+
+
+def test_the_command_runs_as_a_module(tmp_path, class_folders):
+    command = [sys.executable, "-m", "dali_pipes.manifest", str(class_folders)]
+    environment = os.environ | {"DALI_PIPES_CACHE": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0 and "videos    5 of 5 files" in result.stdout and "Warning" not in result.stderr
+    assert "reading videos: 100%" in result.stderr
