@@ -177,3 +177,24 @@ def test_wrong_folders_and_text(tmp_path):
         (ucf101(tmp_path / "x") / "ucfTrainTestlist" / "testlist01.txt").write_bytes(b"Archery/\xff.avi")
         read_ucf101(tmp_path / "x")
     assert {name: dataset.splits[0] for name, dataset in DATASETS.items()} == {"ucf101": "1", "hmdb51": "1", "vipriors": "train"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_copies_stand_for_the_listed_files(tmp_path, name):
+    """What ``dali_pipes.transcode`` makes of a.avi is a.mp4."""
+    root = MAKE[name](tmp_path)
+    read = DATASETS[name].read
+    before = read(root, DATASETS[name].splits[0])
+    videos = sorted(Path(path) for listed in before.parts.values() for path, _ in listed)
+    for path in videos:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    for path in videos[1:]:
+        path.with_suffix(".mp4").touch()
+    videos[0].touch()
+    after = read(root, DATASETS[name].splits[0])
+    assert after.classes == before.classes
+    for part, listed in before.parts.items():
+        for (old, label), (new, new_label) in zip(listed, after.parts[part], strict=True):
+            expected = old if Path(old) == videos[0] else old.replace(".avi", ".mp4")
+            assert (new, new_label) == (expected, label)

@@ -18,6 +18,8 @@ from dali_pipes import (
     torch_loader,
 )
 from dali_pipes.ops import OPS
+from dali_pipes.torch_loader import choose_decoder
+from tests import odd_videos as odd
 from tests.videos import rgb_of
 
 OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
@@ -214,6 +216,21 @@ def test_shared_memory_is_given_back(manifest):
 def test_wrong_options(manifest, options, message):
     with pytest.raises(InputError, match=message):
         VideoLoader(manifest, **OPTIONS | options)
+
+
+def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
+    """The choice alone: nothing here needs a GPU."""
+    monkeypatch.setattr(torch_loader, "_loads", lambda library: True)
+    monkeypatch.setattr(torch_loader, "DALI_VERSION", (2, 4))
+    plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
+    late, cuda = odd.h264(tmp_path / "late.ts"), torch.device("cuda", 0)
+    for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
+        manifest = scan_videos([(str(path), "a") for path in paths])
+        assert choose_decoder("auto", cuda, manifest) == expected and choose_decoder("cpu", cuda, manifest) == "cpu"
+    with pytest.raises(
+        InputError, match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise.; choose cpu"
+    ):
+        choose_decoder("gpu", cuda, manifest)
 
 
 def test_torch_is_imported_by_the_loader_alone():
