@@ -37,6 +37,10 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
         notes += [f"  {path}: {reason}" for path, reason in list(refused.items())[:SHOWN_REFUSALS]]
         if len(refused) > SHOWN_REFUSALS:
             notes.append(f"  and {len(refused) - SHOWN_REFUSALS} more, named in train.csv and val.csv in {config.out}")
+    damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
+    if damaged:
+        path, odd = next(iter(damaged.items()))
+        notes.append(f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {odd}")
     return train, val, notes
 
 

@@ -66,7 +66,16 @@ def test_rand_augment_t_gives_the_same_clips_on_cpu_and_gpu():
 PLANS = [list(range(0, 40)), [5, 6, 7], [30, 2, 2, 17, 39, 0], [i // 4 for i in range(64)]]
 
 
-@pytest.mark.parametrize("codec, container, options", [("libx264", "mp4", {"bf": 3, "qp": 4}), ("mpeg4", "avi", {"qmin": 1, "qmax": 1}), ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1})], ids=["h264", "mpeg4", "mpeg4 with B-frames"])  # fmt: skip
+FILES = {  # what the loader leaves to DALI's decoder; first time stamps that are not zero and open groups among them
+    "h264": ("libx264", "mp4", {"bf": 3, "qp": 4}),
+    "h264 that starts late": ("libx264", "ts", {"bf": 3, "qp": 4}),
+    "hevc": ("libx265", "mp4", {"x265-params": "open-gop=1:bframes=4:qp=4:log-level=none"}),
+    "mpeg4": ("mpeg4", "avi", {"qmin": 1, "qmax": 1}),
+    "mpeg4 with B-frames": ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1}),
+}
+
+
+@pytest.mark.parametrize("codec, container, options", FILES.values(), ids=FILES)
 @pytest.mark.parametrize("plan", PLANS, ids=[str(plan[:6]) for plan in PLANS])
 def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, plan):
     path = write_lossless(tmp_path / f"video.{container}", 40, (192, 256), codec=codec, gop=100, **options)
