@@ -55,32 +55,34 @@ def find_splits(source: str | os.PathLike) -> dict[str, Path]:
 def walk_videos(root: str | os.PathLike) -> Iterator[str]:
     """The video files below a folder by their extensions, in order of their names; hidden ones are left out.
 
-    Links are followed, but for those to a folder that holds them, which are named in a warning.
+    Links are followed; a folder that was read already, such as by a link to a folder above, is named in a warning and
+    not read again.
 
     Raises:
         InputError: a folder cannot be read.
     """
+    seen = {}
 
-    def walk(folder: str, above: frozenset) -> Iterator[str]:
+    def walk(folder: str) -> Iterator[str]:
         try:
             stat = os.stat(folder)
             names = sorted(os.listdir(folder))
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-        inode = stat.st_dev, stat.st_ino
-        if inode in above:
-            warnings.warn(f"{folder}: is a link to a folder that holds it, and is not followed", stacklevel=2)
+        first = seen.setdefault((stat.st_dev, stat.st_ino), folder)
+        if first != folder:
+            warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=2)
             return
         for name in names:
             path = os.path.join(folder, name)
             if name.startswith("."):
                 continue
             if os.path.isdir(path):
-                yield from walk(path, above | {inode})
+                yield from walk(path)
             elif name.lower().endswith(VIDEO_EXTENSIONS):
                 yield path
 
-    return walk(os.fspath(root), frozenset())
+    return walk(os.fspath(root))
 
 
 def _walk_class_folders(root: Path) -> list[tuple[str, str]]:

@@ -6,14 +6,13 @@ import numpy as np
 from nvidia.dali import fn
 
 from .errors import VideoError
-from .video_file import UPRIGHT, OutOfStep, open_video, orientation_of
+from .video_file import UPRIGHT, OutOfStep, check_colours, open_video, orientation_of
 
 ANTIALIAS_ABOVE = 1.5
 """Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
 
 # AVColorSpace -> swscale's matrix; the others, unspecified included, are BT.601
 _MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
-_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a matrix derived from primaries", 13: "of a matrix derived from primaries", 14: "ICtCp"}  # fmt: skip
 _FULL_RANGE = 2
 
 
@@ -41,6 +40,7 @@ class _ClipWriter:
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, out_HWC: np.ndarray) -> None:
+        check_colours(frame, self.path)
         if self.stored is None:
             self._convert(frame, out_HWC, self.flip)
             return
@@ -57,10 +57,6 @@ class _ClipWriter:
             if converted is not out_HWC:
                 self._scale(converted, out_HWC)
             return
-        if frame.colorspace in _UNKNOWN_MATRIX:
-            raise VideoError(
-                f"{self.path}: its colours are {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted"
-            )
         rgb = self.reformatter.reformat(
             frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
             src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
@@ -127,7 +123,9 @@ def decode_frames(
         raise VideoError(f"{path}: frame {wanted[0]} is asked for, the first is 0")
     try:
         frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, exact_times)
-    except OutOfStep:
+    except (OutOfStep, VideoError):
+        if not exact_times:
+            raise
         frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, False)
     in_order = len(place) == len(wanted) and (np.diff(place) > 0).all()
     return frames_FHWC if in_order else frames_FHWC[place]

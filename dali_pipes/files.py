@@ -1,5 +1,6 @@
 """Where files are kept, and writing them whole or not at all."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk.
+    """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk. Makes missing folders.
 
     If that fails, what was at ``path`` stays, and no draft is left.
 
@@ -24,8 +25,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         InputError: the file cannot be written, such as on a full disk.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
+    # a name of its own length might be too long
+    draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.{os.getpid()}{DRAFT}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())

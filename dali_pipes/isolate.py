@@ -5,6 +5,7 @@ module is not imported again, so that scripts need no guard.
 """
 
 import contextlib
+import ctypes
 import os
 import pickle
 import queue
@@ -14,11 +15,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from .errors import InputError
 
 START_LIMIT_S = 60.0
 GRACE_S = 10.0
 READY = b"ready"
+PR_SET_PDEATHSIG = 1
 
 
 class Died(str):
@@ -27,8 +31,8 @@ class Died(str):
 
 def map_isolated(
     function: Callable, arguments: Sequence[tuple], *, workers: int, time_limit_s: float
-) -> Iterator[object]:
-    """``function(*a)`` for each ``a`` of ``arguments``, in their order.
+) -> Iterator[tuple[int, object]]:
+    """``function(*a)`` for each ``a`` of ``arguments``.
 
     Args:
         function: of a module that can be imported; arguments and results are pickled.
@@ -37,7 +41,11 @@ def map_isolated(
         time_limit_s: for one call, and ``GRACE_S`` more; then its process is killed.
 
     Yields:
-        The results, or :class:`Died` where the process crashed or took too long; an exception is raised here.
+        (position in ``arguments``, result) as they come, with :class:`Died` for a result where the process crashed or took
+        too long; an exception is raised here.
+
+    Raises:
+        InputError: no process can be started.
     """
     count = max(1, min(workers, len(arguments)))
     idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
@@ -54,14 +62,18 @@ def map_isolated(
 
     pool = ThreadPoolExecutor(count)
     try:
-        for outcome in pool.map(call, arguments):
+        places = {pool.submit(call, argument): place for place, argument in enumerate(arguments)}
+        for future in as_completed(places):
+            outcome = future.result()
             if isinstance(outcome, Exception):
                 raise outcome
-            yield outcome
+            yield places[future], outcome
     finally:
         for process in processes:
             process.stop()
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)  # what waited for an answer sees that there is none
+        for process in processes:
+            process.end()
 
 
 class _Process:
@@ -77,8 +89,8 @@ class _Process:
             started = self.child is None
             child = self.child = self.child or _start()
         if started and not (_answers(child, START_LIMIT_S) and child.stdout.read(len(READY)) == READY):
-            self._end()
-            raise OSError(f"a process to read videos did not start (exit code {child.returncode})")
+            self.end()
+            raise InputError(f"a process to read videos did not start (exit code {child.returncode})")
         limit_s = time_limit_s + GRACE_S
         try:
             pickle.dump((function, argument), child.stdin)
@@ -90,15 +102,17 @@ class _Process:
             child.wait()
             code = child.returncode
             reason = f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
-        self._end()
+        self.end()
         return Died(reason)
 
     def stop(self) -> None:
+        """Kill the child; its pipes stay open until the thread that waits for it has seen that."""
         with self.lock:
             self.stopped = True
-        self._end()
+            if self.child is not None:
+                self.child.kill()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         child, self.child = self.child, None
         if child is not None:
             child.kill()
@@ -116,14 +130,19 @@ def _answers(child, limit_s: float) -> bool:
 
 
 def _start() -> subprocess.Popen:
-    command = [sys.executable, "-c", "from dali_pipes.isolate import serve; serve()"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    # -c puts the working folder first, whose files might hide the standard library's
+    command = [sys.executable, "-c", "import sys; del sys.path[0]; from dali_pipes.isolate import serve; serve()"]
+    paths = (os.fspath(path) or os.getcwd() for path in sys.path)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # a session of its own: Ctrl-C is for the parent, which ends its children
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+    )
 
 
 def serve() -> None:
     """The child's side: answer calls until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whatever becomes of the parent, this process ends
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     calls = sys.stdin.buffer

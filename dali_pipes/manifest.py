@@ -36,7 +36,8 @@ class Manifest:
     def save(self, path: str | os.PathLike) -> None:
         """Write a CSV, atomically: a line per video, per refused file, and per class without videos.
 
-        It may be edited, and is also a list for :func:`dali_pipes.find_videos`: ``label`` is the class's name.
+        It may be edited. With absolute paths, or beside its videos' folders, it is also a list for
+        :func:`dali_pipes.find_videos`: ``label`` is the class's name.
         """
         names = {video.label: self.classes[video.label] for video in self.videos}
         rows = [_row(video) | {"label": names[video.label], "class_index": video.label} for video in self.videos]
@@ -130,16 +131,15 @@ def scan_videos(
     absolute = {path: os.path.abspath(path) for path in labels}
     found = _load_cache(cache)
     fresh = [path for path in labels if not _is_known(found.get(absolute[path]), absolute[path], verify)]
-    results = map_isolated(
+    outcomes = map_isolated(
         probe, [(absolute[path], verify, time_limit_s) for path in fresh],
         workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
     )  # fmt: skip
     try:
-        for path, result in zip(
-            fresh, progress(results, total=len(fresh)) if progress and fresh else results, strict=True
-        ):
-            found[absolute[path]] = result
+        for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:
+            found[absolute[fresh[place]]] = outcome
     finally:  # an interrupted scan goes on from here the next time
+        outcomes.close()
         if cache and fresh:
             _save_cache(Path(cache), found)
     videos, refused = [], {}
@@ -157,9 +157,10 @@ def scan_videos(
 
 def default_cache(items: Iterable[tuple[str, object]]) -> Path:
     """Where the probes of these files are kept: a CSV in the user's cache folder, named after their common folder."""
-    folder = Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path, _ in items]))
-    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
-    return cache_folder() / "manifests" / f"{folder.name or 'root'}-{digest}.csv"
+    folders = {os.path.dirname(os.path.abspath(path)) for path, _ in items}
+    folder = os.path.commonpath(folders) if folders else ""
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
+    return cache_folder() / "manifests" / f"{os.path.basename(folder)[:40] or 'root'}-{digest}.csv"
 
 
 def _class_names(items, classes) -> list[str]:
@@ -184,7 +185,7 @@ def _is_known(info: VideoInfo | None, path: str, verify: bool) -> bool:
 
 def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
     """By absolute path."""
-    if not cache or not Path(cache).exists():
+    if not cache or not os.path.exists(cache):
         return {}
     try:
         return {row["path"]: _info(row) for row in _read_csv(Path(cache))}
@@ -197,14 +198,13 @@ def _save_cache(cache: Path, found: dict[str, VideoInfo | str]) -> None:
     infos = (found[path] for path in sorted(found))
     try:
         _write_csv(cache, [_row(info) for info in infos if isinstance(info, VideoInfo)])
-    except (InputError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        warnings.warn(f"{cache}: what was read cannot be kept for the next time ({reason})", stacklevel=3)
+    except InputError as error:
+        warnings.warn(f"{error}: what was read is not kept for the next time", stacklevel=3)
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
@@ -217,7 +217,6 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _write_csv(path: Path, rows: Iterable[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
         writer.writeheader()

@@ -12,7 +12,15 @@ import av
 import numpy as np
 
 from .errors import VideoError
-from .video_file import LOOK_AHEAD_PACKETS, TIME_LIMIT_S, UPRIGHT, VideoReader, open_video, orientation_of
+from .video_file import (
+    LOOK_AHEAD_PACKETS,
+    TIME_LIMIT_S,
+    UPRIGHT,
+    VideoReader,
+    check_colours,
+    open_video,
+    orientation_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +84,31 @@ class _Seen:
 
     times: list = field(default_factory=list)
     """Presentation times of the packets, in the order of decoding."""
+    key_times: set = field(default_factory=set)
+    """Of the packets that the container calls key frames."""
+    new_headers: bool = False
+    """Whether the decoder was told something new on the way."""
     hidden: int = 0
     """Packets that an edit list leaves out."""
     doubtful: bool = False
     """Whether the packets may not say how many frames there are."""
     packed: bool = False
     frame_times: list = field(default_factory=list)
+    key_frame_times: set = field(default_factory=set)
+    """Of the frames that the decoder calls key frames: some containers call all packets so."""
     damaged: int = 0
     first: av.VideoFrame | None = None
 
     def packet(self, packet: av.Packet, codec: str) -> None:
         if not packet.size:
             return
+        self.new_headers |= bool(self.times) and packet.has_sidedata("new_extradata")
         if packet.is_discard:
             self.hidden += 1
         else:
             self.times.append(packet.pts)
+        if packet.is_keyframe:
+            self.key_times.add(packet.pts)
         self.doubtful |= packet.is_corrupt or packet.is_discard
         if codec == "mpeg4":
             self.packed |= bytes(packet).count(b"\0\0\1\xb6") > 1
@@ -104,8 +121,12 @@ class _Seen:
             raise VideoError(f"{path}: changes size from {sizes} at frame {index}")
         if orientation_of(frame, path) != orientation_of(first, path):
             raise VideoError(f"{path}: changes its orientation at frame {index}")
+        if self.first is None:
+            check_colours(frame, path)
         self.first = first
         self.frame_times.append(frame.pts)
+        if frame.key_frame:
+            self.key_frame_times.add(frame.pts)
         self.damaged += frame.is_corrupt
 
 
@@ -128,28 +149,29 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
         raise VideoError(f"{path}: {error.strerror}") from error
     if not stat.st_size:
         raise VideoError(f"{path}: is empty (0 bytes)")
-    with _complaints() as complaints:
+    with complaints_of_decoders() as complaints:
         try:
             info = _read(path, label, stat, verify, time_limit_s, complaints)
             # what the packets leave in doubt is decoded
             return info or _read(path, label, stat, True, time_limit_s, complaints)
         except VideoError as error:
-            raise VideoError(f"{error}{_quoted(complaints)}") from error
+            raise VideoError(f"{error}{quoted(complaints)}") from error
 
 
 @contextmanager
-def _complaints() -> Iterator[list[tuple[int, str, str]]]:
+def complaints_of_decoders() -> Iterator[list[tuple[int, str, str]]]:
     """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log that is
     listened to slows decoding, and may block decoders with threads of their own."""
+    before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture(local=True) as complaints:
             yield complaints
     finally:
-        av.logging.set_level(av.logging.PANIC)
+        av.logging.set_level(before)
 
 
-def _quoted(complaints: list[tuple[int, str, str]]) -> str:
+def quoted(complaints: list[tuple[int, str, str]]) -> str:
     """``, h264 says: ...`` of the first."""
     if not complaints:
         return ""
@@ -210,8 +232,8 @@ def _rate(stream, times: list) -> float:
 
 
 def _exact_times(seen: _Seen) -> bool:
-    inexact = seen.hidden or seen.doubtful or seen.damaged or None in seen.times
-    if inexact or sorted(seen.times) != seen.frame_times:
+    inexact = seen.hidden or seen.doubtful or seen.damaged or seen.new_headers or None in seen.times
+    if inexact or sorted(seen.times) != seen.frame_times or not seen.key_times <= seen.key_frame_times:
         return False
     order = np.argsort(seen.times, kind="stable")
     strictly = (np.diff(np.array(seen.frame_times)) > 0).all()
@@ -256,5 +278,5 @@ def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool, co
     if all_decoded and len(seen.frame_times) != len(seen.times):
         odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
     if seen.damaged or complaints:
-        odd.append(f"damaged: {seen.damaged} frames not whole{_quoted(complaints)}")
+        odd.append(f"damaged: {seen.damaged} frames not whole{quoted(complaints)}")
     return odd

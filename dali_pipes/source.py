@@ -99,7 +99,9 @@ class ClipSource:
             return plan, self._pixels(plan), bad
         except VideoError as error:
             if self.on_bad_video == "error":
-                raise
+                raise VideoError(
+                    str(error).replace("\n", "\\n")
+                ) from error  # one line, to be found in DALI's traceback
             bad[plan.video] = str(error)
         for video in sampler.replacements(epoch, sample):
             plan = sampler.plan(epoch, sample, video)

@@ -38,8 +38,8 @@ def summary(manifest: Manifest) -> str:
         ("sizes", _counts(videos, lambda video: f"{video.width}x{video.height}")),
         ("codecs", _counts(videos, lambda video: video.codec)),
         ("bytes", f"{sum(video.size_bytes for video in videos):,}"),
-        ("shortest", f"{shortest.num_frames:,} frames: {shortest.path}"),
-        ("longest", f"{longest.num_frames:,} frames: {longest.path}"),
+        ("shortest", f"{shortest.num_frames:,} frames: {one_line(shortest.path)}"),
+        ("longest", f"{longest.num_frames:,} frames: {one_line(longest.path)}"),
     ]
     lines = [f"{name:9} {text}" for name, text in rows]
     return "\n".join(lines + _odd(videos) + _refused(manifest.refused))
@@ -70,14 +70,14 @@ def _odd(videos: list[VideoInfo]) -> list[str]:
             video, note = found[0]
             detail = note.removeprefix(kind).removeprefix(":").strip()
             lines.append(f"  {len(found):6,}  {kind} ({meaning})")
-            lines.append(f"          such as {video.path}{f': {detail}' if detail else ''}")
+            lines.append(f"          such as {one_line(video.path)}{f': {detail}' if detail else ''}")
     return ["odd", *lines] if lines else [f"{'odd':9} none"]
 
 
 def _refused(refused: dict[str, str]) -> list[str]:
     if not refused:
         return [f"{'left out':9} none"]
-    return ["left out", *(f"  {path}: {reason}" for path, reason in refused.items())]
+    return ["left out", *(f"  {one_line(path)}: {reason}" for path, reason in refused.items())]
 
 
 def find_groups(source: str, dataset: str) -> tuple[list[list[tuple[str, str]]], list[str]]:
@@ -116,12 +116,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def one_line(path: str) -> str:
+    """A name with a newline in it must not look like two."""
+    return path.replace("\n", "\\n")
+
+
+def print_any_name() -> None:
+    """Names that are no valid text are printed with escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def check_limits(workers: int, time_limit_s: float) -> None:
+    """Raise :class:`InputError` unless both can be used."""
+    if workers < 1 or not 0 < time_limit_s <= 10**6:
+        raise InputError(
+            f"--workers {workers} and --time-limit {time_limit_s:g} must be above 0, the limit at most 1e6"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
+    print_any_name()
     options = _parser().parse_args(arguments)
     try:
-        if options.workers < 1 or options.time_limit <= 0:
-            raise InputError(f"--workers {options.workers} and --time-limit {options.time_limit:g} must be above 0")
+        check_limits(options.workers, options.time_limit)
         if options.out and not options.out.endswith(".csv"):
             raise InputError(f"{options.out}: -o takes a name that ends in .csv")
         groups, classes = find_groups(options.source, options.dataset)
@@ -133,10 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 time_limit_s=options.time_limit, progress=partial(tqdm, desc="reading videos", unit="file", mininterval=1),
             )  # fmt: skip
             manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
-        print(summary(manifest))
         if options.out:
             manifest.save(options.out)
-            print(f"Written to {options.out}.")
+        print(summary(manifest) + (f"\nWritten to {options.out}." if options.out else ""))
     except InputError as error:
         print(f"manifest: {error}", file=sys.stderr)
         return 2

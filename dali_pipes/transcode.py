@@ -24,11 +24,14 @@ from .datasets import TRANSCODED, walk_videos
 from .errors import InputError, VideoError
 from .files import DRAFT, replacing
 from .isolate import map_isolated
-from .probe import read_video_info
-from .video_file import UPRIGHT, open_video, orientation_of
+from .probe import complaints_of_decoders, quoted, read_video_info
+from .summary import check_limits, one_line, print_any_name
+from .video_file import UPRIGHT, check_colours, open_video, orientation_of
 
 REPORT = "transcode.csv"
 TIME_LIMIT_S = 3600.0
+LONGEST_STILL_S = 60
+"""A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
 # AVColorSpace: BT.709 stays, BT.2020 becomes it, all others are BT.601
 _BT709, _BT601 = 1, 6
@@ -87,11 +90,14 @@ def transcode_video(
                 if timed and frame.pts is not None:
                     start = frame.pts if start is None else start
                     seconds = (frame.pts - start) * tick
+                if last is not None and seconds - last > LONGEST_STILL_S:
+                    raise VideoError(
+                        f"{source}: has {float(seconds - last):.0f} s between frames {index - 1} and {index}"
+                    )
                 # a time stamp that steps back is none
                 last = seconds if last is None or seconds > last else last + 1 / own_rate
                 yield last, frame
 
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as draft, av.open(str(draft), "w", format=TRANSCODED[1:]) as container:
             written, convert = 0, None
             container.metadata["comment"] = comment
@@ -139,6 +145,7 @@ class _Converter:
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        check_colours(frame, self.path)
         if (frame.height, frame.width) != self.frame_hw:
             raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
@@ -187,7 +194,7 @@ class Outcome:
     frames_read: int | str = ""
     frames_written: int | str = ""
     reason: str = ""
-    """Why it was refused."""
+    """Why it was refused; of a copy, what the decoder found wrong with the original."""
 
 
 def transcode_folder(
@@ -200,7 +207,7 @@ def transcode_folder(
     each.
 
     Raises:
-        InputError: a folder is missing, they hold each other, a file stands in the way, two sources would have one copy, or a
+        InputError: a folder is missing, ``out`` lies in ``source``, a file stands in the way, two sources would have one copy, or a
             copy cannot be written.
     """
     source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
@@ -218,20 +225,19 @@ def transcode_folder(
         _transcode, [(*pair, settings, time_limit_s) for pair in targets.items()],
         workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
     )  # fmt: skip
-    outcomes = []
+    outcomes = {}
     try:
-        for pair, result in zip(
-            targets.items(), progress(results, total=len(targets)) if progress else results, strict=True
-        ):
-            outcomes.append(
-                Outcome(*pair, *result) if isinstance(result, tuple) else Outcome(*pair, "refused", reason=result)
-            )
+        pairs = list(targets.items())
+        for place, result in progress(results, total=len(pairs)) if progress else results:
+            is_copy = isinstance(result, tuple)
+            outcomes[place] = Outcome(*pairs[place], *(result if is_copy else ("refused", "", "", result)))
     finally:
         results.close()
         _remove_drafts(out)
-        if outcomes:
-            _write_report(out / REPORT, outcomes)
-    return outcomes
+        rows = [outcomes[place] for place in sorted(outcomes)]
+        if rows:
+            _write_report(out / REPORT, rows)
+    return rows
 
 
 def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> tuple | str:
@@ -244,11 +250,13 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
     if os.path.lexists(target):
         found = _comment(target)
         if found == mark:
-            return "kept", "", ""
+            return "kept", "", "", ""
         if not found.startswith(MARK):
             raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
     try:
-        return "made", *transcode_video(source, target, settings, mark, time_limit_s)
+        with complaints_of_decoders() as complaints:
+            counts = transcode_video(source, target, settings, mark, time_limit_s)
+        return "made", *counts, f"damaged{quoted(complaints)}" * bool(complaints)
     except VideoError as error:
         return str(error).removeprefix(f"{source}: ")
 
@@ -273,7 +281,6 @@ def _remove_drafts(out: Path) -> None:
 
 
 def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, [item.name for item in fields(Outcome)])
         writer.writeheader()
@@ -308,12 +315,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
+    print_any_name()
     options = vars(_parser().parse_args(arguments))
     try:
-        if options["workers"] < 1 or options["time_limit"] <= 0:
-            raise InputError(
-                f"--workers {options['workers']} and --time-limit {options['time_limit']:g} must be above 0"
-            )
+        check_limits(options["workers"], options["time_limit"])
         settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
         outcomes = transcode_folder(
             options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
@@ -330,8 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; see {options['out']}/{REPORT}"
     )
     for outcome in outcomes:
-        if outcome.result == "refused":
-            print(f"  {outcome.source}: {outcome.reason}")
+        if outcome.reason:
+            print(f"  {one_line(outcome.source)}: {outcome.reason}")
     return 1 if counts["refused"] else 0
 
 

@@ -89,6 +89,16 @@ def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
     raise VideoError(f"{path}: is to be shown at an angle that is no multiple of 90 degrees")
 
 
+def check_colours(frame: av.VideoFrame, path: str) -> None:
+    """Raise :class:`VideoError` if its colours are of a matrix that FFmpeg cannot convert."""
+    if frame.colorspace in _UNKNOWN_MATRIX:
+        raise VideoError(f"{path}: its colours are {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted")
+
+
+# AVColorSpace
+_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
+
+
 class OutOfStep(Exception):
     """Frames did not come as their packets said: begin again from the start of the file."""
 
@@ -111,12 +121,18 @@ class VideoReader:
             for packet in self.container.demux(self.stream):
                 self._check_time()
                 yield packet
+        except av.FFmpegError as error:
+            raise self._failure(error) from error
         except IndexError as error:  # PyAV knows the streams of the beginning only
             raise VideoError(f"{self.path}: a new stream begins after frame {self.count}") from error
 
     def decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         """The frames that come out when a packet goes in."""
-        for frame in packet.decode():
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            raise self._failure(error) from error
+        for frame in frames:
             self._check_time()
             yield frame
             self.count += 1
@@ -157,6 +173,8 @@ class VideoReader:
         def later():
             for packet in packets:
                 if packet.size:
+                    if packet.pts is None or packet.is_discard:
+                        raise OutOfStep
                     insort(times, packet.pts)
                 yield packet
 
@@ -178,6 +196,9 @@ class VideoReader:
         if not packet.size or not packet.is_keyframe or self.codec not in RESTARTING_CODECS:
             return False
         return self.codec != "h264" or has_idr(bytes(packet), self.stream.codec_context.extradata)
+
+    def _failure(self, error: Exception) -> VideoError:
+        return _failure(self.path, error, self.count, self.time_limit_s)
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -213,7 +234,6 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoR
     Raises:
         VideoError: it cannot be opened, has no video, is damaged or takes more than ``time_limit_s``.
     """
-    reader = None
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise VideoError(f"{path}: is no regular file")
@@ -223,15 +243,19 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoR
                 raise VideoError(f"{path}: has no video stream")
             if container.streams.video[0].codec_context is None:
                 raise VideoError(f"{path}: has a video codec that PyAV does not know")
-            reader = VideoReader(path, container, time_limit_s)
-            yield reader
-    except av.error.ExitError as error:  # a read that was interrupted at the limit
-        raise VideoError(f"{path}: reading it takes more than {time_limit_s:g} s") from error
+            if container.format.name == "concat":
+                raise VideoError(f"{path}: is a list of other files, not a video")
+            yield VideoReader(path, container, time_limit_s)
     except (av.FFmpegError, OSError, UnicodeError) as error:
-        reason = "it is encrypted" if _is_encrypted(path) else getattr(error, "strerror", None) or str(error)
-        count = reader.count if reader else 0
-        place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
-        raise VideoError(f"{path}: {place} ({reason})") from error
+        raise _failure(path, error, 0, time_limit_s) from error
+
+
+def _failure(path: str, error: Exception, count: int, time_limit_s: float) -> VideoError:
+    if isinstance(error, av.error.ExitError):  # a read that was interrupted at the limit
+        return VideoError(f"{path}: reading it takes more than {time_limit_s:g} s")
+    reason = "it is encrypted" if _is_encrypted(path) else getattr(error, "strerror", None) or str(error)
+    place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
+    return VideoError(f"{path}: {place} ({reason})")
 
 
 def _is_encrypted(path: str) -> bool:

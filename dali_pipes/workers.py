@@ -65,10 +65,8 @@ def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> In
     """What to raise: names the video that crashes its reader, if one of those that were being read does."""
     paths = sorted({video.path for video in candidates})
     calls = [(path, True, TIME_LIMIT_S) for path in paths]
-    for path, outcome in zip(
-        paths, map_isolated(probe, calls, workers=workers, time_limit_s=TIME_LIMIT_S), strict=True
-    ):
+    for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=TIME_LIMIT_S):
         if isinstance(outcome, Died):
-            return VideoError(f"{path}: {outcome}")
+            return VideoError(f"{paths[place]}: {outcome}")
     hint = _HINTS.get(cause, "none of the videos being read does so when read alone")
     return InputError(f"a decoding process died ({cause}); {hint}")

@@ -53,7 +53,7 @@ def _first_duration(path: Path) -> int:
         return next(container.demux(video=0)).duration
 
 
-def uneven(path: Path) -> Path:
+def uneven(path: Path, gap_ms: int = 120) -> Path:
     """Frames at times that are not evenly spaced."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -63,7 +63,7 @@ def uneven(path: Path) -> Path:
             planes = np.full((SIZE_HW[0] * 3 // 2, SIZE_HW[1]), 128, np.uint8)
             planes[: SIZE_HW[0]] = grey_of(index)
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts, frame.time_base = 40 * index + 120 * (index > 5), Fraction(1, 1000)
+            frame.pts, frame.time_base = 40 * index + gap_ms * (index > 5), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -111,6 +111,13 @@ def huge_header_count(path: Path) -> Path:
     write_lossless(path, FRAMES, SIZE_HW, codec="mpeg4", qmin=1, qmax=1)
     edit(path, b"avih", 4 + 16, struct.pack("<I", 0x7FFFFFF0))
     return edit(path, b"strh", 4 + 32, struct.pack("<I", 0x7FFFFFF0))
+
+
+def list_of_files(path: Path) -> Path:
+    """A text that FFmpeg plays as the files that it names."""
+    other = h264(path.with_name("other.h264"))
+    path.write_text(f"ffconcat version 1.0\nfile {other.name}\n")
+    return path
 
 
 def unknown_codec(path: Path) -> Path:

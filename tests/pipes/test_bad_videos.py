@@ -142,7 +142,7 @@ def test_the_video_that_crashes_its_reader_is_named(monkeypatch, class_folders):
     manifest = scan_videos(find_videos(class_folders))
 
     def crash_on_the_second(function, calls, **options):
-        return [next(map_isolated(os.abort, [()], **options)) if i == 1 else None for i, _ in enumerate(calls)]
+        return [(i, next(map_isolated(os.abort, [()], **options))[1] if i == 1 else None) for i, _ in enumerate(calls)]
 
     monkeypatch.setattr(workers, "map_isolated", crash_on_the_second)
     second = sorted(video.path for video in manifest.videos)[1]

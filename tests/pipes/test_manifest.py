@@ -91,7 +91,7 @@ def test_contradictory_labels(class_folders):
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
-    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: what was read cannot be kept"):
+    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: cannot be written .*what was read is not kept"):
         assert len(scan_videos(find_videos(class_folders), cache="/proc/nowhere/x.csv")) == 5
 
 
@@ -156,7 +156,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "up").symlink_to(root)
     (root / "a" / ".hidden.avi").write_text("such as macOS leaves")
-    with pytest.warns(UserWarning, match="data/a/up: is a link to a folder that holds it, and is not followed"):
+    with pytest.warns(UserWarning, match="data/a/up: is the folder .*/data once more, and is not read again"):
         found = find_videos(root)
     assert [(os.path.relpath(path, root), label) for path, label in found] == [
         ("a/file.avi", "a"),
@@ -167,7 +167,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "other").symlink_to(tmp_path / "x")
     write_lossless(tmp_path / "y" / "video.avi", 4)
-    with pytest.warns(UserWarning, match="is a link to a folder that holds it"):
+    with pytest.warns(UserWarning, match="is the folder .* once more"):
         assert [os.path.relpath(path, tmp_path) for path in walk_videos(tmp_path / "x")] == ["x/other/video.avi"]
 
 
@@ -279,7 +279,10 @@ def test_command_line(tmp_path, class_folders, capsys):
     for arguments, message in (
         ([str(tmp_path / "nowhere")], "nowhere: no such folder or file"),
         ([str(class_folders), "-o", "x.txt"], "x.txt: -o takes a name that ends in .csv"),
-        ([str(class_folders), "--workers", "0"], "--workers 0 and --time-limit 120 must be above 0"),
+        (
+            [str(class_folders), "--workers", "0"],
+            "--workers 0 and --time-limit 120 must be above 0, the limit at most 1e6",
+        ),
         ([str(class_folders), "--dataset", "ucf101"], "holds no ucfTrainTestlist/classInd.txt"),
     ):
         assert main(arguments) == 2 and message in capsys.readouterr().err
@@ -307,3 +310,47 @@ def test_the_command_runs_as_a_module(tmp_path, class_folders):
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0 and "videos    5 of 5 files" in result.stdout and "Warning" not in result.stderr
     assert "reading videos: 100%" in result.stderr
+
+
+def test_what_cannot_be_written_is_a_sentence(tmp_path, class_folders, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "x.csv", "/proc/nowhere/x.csv"):
+        assert main([str(class_folders), "-o", str(out)]) == 2
+        assert f"{out}: cannot be written (" in capsys.readouterr().err
+
+
+def test_long_and_undecodable_names(tmp_path, capsys):
+    long = write_lossless(tmp_path / ("n" * 200) / ("v" * 240 + ".avi"), 4)
+    folder = os.fsdecode(b"s\xffd")
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "0.avi").symlink_to(long)
+    assert main([str(tmp_path), "-o", str(tmp_path / "out.csv")]) == 0
+    assert "videos    2 of 2 files" in capsys.readouterr().out
+    assert len(Manifest.load(tmp_path / "out.csv")) == 2
+    assert main([str(tmp_path / ("n" * 200))]) == 0 and main([str(tmp_path / folder)]) == 0
+
+
+def test_a_file_in_the_working_folder_hides_no_module(tmp_path, class_folders):
+    for name in ("signal.py", "queue.py", "pickle.py"):
+        (tmp_path / name).write_text("raise RuntimeError('the wrong module')")
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import sys; from dali_pipes import find_videos, scan_videos; print(len(scan_videos(find_videos(sys.argv[1]))))"
+    )
+    result = subprocess.run([sys.executable, script, class_folders], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "5\n", result.stderr
+
+
+def test_leaving_a_scan_waits_for_no_file():
+    """The processes are ended, and so are the threads that wait for them: the interpreter can exit."""
+    code = (
+        "import time; from dali_pipes.isolate import map_isolated\n"
+        "for _ in range(8):\n"
+        "    calls = map_isolated(time.sleep, [(0.05,), (600,), (600,), (600,)], workers=3, time_limit_s=600)\n"
+        "    next(calls)\n"
+        "    calls.close()\n"
+        "print('left')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "left\n" and not result.stderr

@@ -91,6 +91,12 @@ def test_uneven_times_become_even(tmp_path):
     assert indices == [0, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 9, 10, 11]
 
 
+def test_a_gap_in_time_is_not_filled(tmp_path):
+    path = odd.uneven(tmp_path / "video.mkv", gap_ms=7_200_000)
+    with pytest.raises(VideoError, match="has 7200 s between frames 5 and 6"):
+        transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+
+
 def test_small_videos_keep_their_size(tmp_path):
     path = write_lossless(tmp_path / "video.avi", 5, (48, 64))
     transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
@@ -184,6 +190,23 @@ def test_what_stands_in_the_way(folder):
     assert (folder / "other" / "whole.mp4").read_text() == "precious"
 
 
+def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
+    source = tmp_path / "in" / ("v" * 240 + ".avi")
+    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(20, 96, 128)]
+    content = bytearray(write_video(source, planes, (96, 128), codec="mpeg4").read_bytes())
+    middle = int(0.7 * len(content))
+    content[middle : middle + 100] = bytes(100)
+    source.write_bytes(content)
+    assert "damaged" in read_video_info(str(source)).odd
+    (tmp_path / "out").write_text("a file")
+    assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert "cannot be written (File exists)" in capsys.readouterr().err
+    assert main([str(tmp_path / "in"), str(tmp_path / "copies")]) == 0
+    assert "1 made" in (shown := capsys.readouterr().out) and "damaged, mpeg4 says: " in shown
+    (row,) = report(tmp_path / "copies").values()
+    assert row["result"] == "made" and row["reason"].startswith("damaged, mpeg4 says: ")
+
+
 def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     path = odd.changing_size(tmp_path / "changing.h264")
     with pytest.raises(VideoError, match="changing.h264: changes its size to 64x96"):
@@ -196,7 +219,7 @@ def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     (["--short-side-px", "3"], "--short-side-px is 3, it must lie between 16 and 8192"),
     (["--fps", "-1"], "--fps is -1, it must lie between 0 and 1000"),
     (["--key-every-frames", "0"], "--key-every-frames is 0, it must lie"),
-    (["--workers", "0"], "--workers 0 and --time-limit 3600 must be above 0"),
+    (["--workers", "0"], "--workers 0 and --time-limit 3600 must be above 0, the limit"),
 ])  # fmt: skip
 def test_wrong_options(tmp_path, capsys, options, message):
     assert main([str(tmp_path), str(tmp_path / "out"), *options]) == 2

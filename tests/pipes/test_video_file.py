@@ -75,6 +75,30 @@ def test_hidden_packets_are_noticed(tmp_path):
         assert np.array_equal(decode_frames(str(path), plan, exact_times=True), decode_frames(str(path), plan))
 
 
+@pytest.mark.parametrize(
+    "codec, options", [("mpeg4", {}), ("mpeg4", {"bf": 2}), ("mpeg2video", {"bf": 2}), ("libx265", {})]
+)
+def test_containers_that_call_every_packet_a_key_frame(tmp_path, planes, codec, options):
+    """An MP4 without its table of key frames; what the decoder says counts."""
+    if codec == "libx265":
+        options = {"x265-params": "log-level=none:bframes=0"}
+    path = write_video(tmp_path / "video.mp4", planes, (48, 64), codec=codec, gop=12, **options)
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))
+    with av.open(str(path)) as container:
+        assert all(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
+    assert not read_video_info(str(path)).exact_times
+    assert len(decode_frames(str(path), [69], exact_times=True)) == 1  # said wrongly: not refused
+
+
+def test_headers_that_change_in_the_middle(tmp_path, planes):
+    path = odd.restarted(tmp_path / "both.flv", planes)
+    info = read_video_info(str(path))
+    assert info.num_frames == 2 * NUM_FRAMES and not info.odd.startswith("variable") and not info.exact_times
+    with open_video(str(path)) as reader:
+        told = [packet.has_sidedata("new_extradata") for packet in reader.packets() if packet.size]
+    assert told.count(True) == 1 and told[NUM_FRAMES]
+
+
 def test_packets_before_the_key_frame_are_not_decoded(tmp_path, planes):
     path = write_video(tmp_path / "video.mp4", planes, (48, 64), codec="libx264", gop=12, bf=0, sc_threshold=0)
     with open_video(str(path)) as reader:
