@@ -141,6 +141,28 @@ def named(path: Path, maker_suffix: str, **options) -> Path:
     return path
 
 
+def restarted(path: Path, pictures) -> Path:
+    """An FLV of two encodings one after the other, whose headers differ, as after an encoder was started anew."""
+    content, shift_ms = b"", 0
+    for number, offset in enumerate((0, 12)):
+        options = {"x264-params": f"qp=20:chroma-qp-offset={offset}:scenecut=0"}
+        part = write_video(path.with_name(f"{number}.flv"), pictures, SIZE_HW, codec="libx264", gop=12, bf=0, **options)
+        data, place = part.read_bytes(), 13
+        content += data[:13] if number == 0 else b""
+        while place < len(
+            data
+        ):  # a tag: its type, then its size and its time in ms in 3 bytes each; its whole size again
+            size = 11 + int.from_bytes(data[place + 1 : place + 4], "big")
+            tag = bytearray(data[place : place + size])
+            tag[4:7] = (int.from_bytes(tag[4:7], "big") + shift_ms).to_bytes(3, "big")
+            if tag[0] == 9 and tag[12] != 2:  # of video, and not its end
+                content += bytes(tag) + size.to_bytes(4, "big")
+            place += size + 4
+        shift_ms += 40 * len(pictures)
+    path.write_bytes(content)
+    return path
+
+
 def of_format(
     path: Path, pix_fmt: str, yuv, size_hw=SIZE_HW, color_range=1, colorspace=6, codec="ffv1", frames=3
 ) -> Path:
