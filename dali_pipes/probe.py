@@ -278,5 +278,5 @@ def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool, co
     if all_decoded and len(seen.frame_times) != len(seen.times):
         odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
     if seen.damaged or complaints:
-        odd.append(f"damaged: {seen.damaged} frames not whole{quoted(complaints)}")
+        odd.append(f"damaged: {f'{seen.damaged} frames not whole' if seen.damaged else 'in part'}{quoted(complaints)}")
     return odd

@@ -4,6 +4,7 @@ import ctypes
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -202,7 +203,7 @@ class VideoLoader:
         watch = self._watch
         try:
             if watch is not None:
-                watch.waiting = True
+                watch.waiting = threading.current_thread() is threading.main_thread()
             return self._pipeline.run()
         except KeyboardInterrupt:
             cause = watch.cause() if watch is not None and watch.interrupted else None
