@@ -16,8 +16,8 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk. Makes missing folders.
+def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[Path]:
+    """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk.
 
     If that fails, what was at ``path`` stays, and no draft is left.
 
@@ -28,7 +28,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     # a name of its own length might be too long
     draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.{os.getpid()}{DRAFT}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())

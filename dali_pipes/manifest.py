@@ -217,7 +217,8 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _write_csv(path: Path, rows: Iterable[dict]) -> None:
-    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with replacing(path, make_folders=True) as draft, open(draft, "w", **options) as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(rows)

@@ -98,7 +98,10 @@ def transcode_video(
                 last = seconds if last is None or seconds > last else last + 1 / own_rate
                 yield last, frame
 
-        with replacing(target) as draft, av.open(str(draft), "w", format=TRANSCODED[1:]) as container:
+        with (
+            replacing(target, make_folders=True) as draft,
+            av.open(str(draft), "w", format=TRANSCODED[1:]) as container,
+        ):
             written, convert = 0, None
             container.metadata["comment"] = comment
             for frame in constant_rate(seconds_and_frames(), rate):
@@ -281,7 +284,8 @@ def _remove_drafts(out: Path) -> None:
 
 
 def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
-    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with replacing(path, make_folders=True) as draft, open(draft, "w", **options) as file:
         writer = csv.DictWriter(file, [item.name for item in fields(Outcome)])
         writer.writeheader()
         writer.writerows(map(asdict, outcomes))
