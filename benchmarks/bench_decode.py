@@ -1,7 +1,7 @@
 """Reading video files: scanning a folder, and clips at random places, decoded from the beginning and from a key frame.
 
-``python benchmarks/bench_decode.py [--data DIR]``. Without ``--data`` the files are made: short ones as UCF-101's, and one of
-four minutes, each with a key frame every 12 and every 250 frames.
+``python benchmarks/bench_decode.py [--data DIR]``. Without ``--data`` the files are made: short ones as long as UCF-101's, and
+one of four minutes, with a key frame every 8 to 250 frames.
 """
 
 import argparse

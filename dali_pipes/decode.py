@@ -6,13 +6,11 @@ import numpy as np
 from nvidia.dali import fn
 
 from .errors import VideoError
-from .video_file import UPRIGHT, OutOfStep, check_colours, open_video, orientation_of
+from .video_file import SWSCALE_BT601, UPRIGHT, OutOfStep, check_colours, open_video, orientation_of, swscale_matrix
 
 ANTIALIAS_ABOVE = 1.5
 """Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
 
-# AVColorSpace -> swscale's matrix; the others, unspecified included, are BT.601
-_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
 _FULL_RANGE = 2
 
 
@@ -49,7 +47,11 @@ class _ClipWriter:
         out_HWC[:] = shown[:, ::-1] if self.flip else shown
 
     def _convert(self, frame: av.VideoFrame, out_HWC: np.ndarray, flip: bool) -> None:
-        common = frame.format.name == "yuv420p" and frame.colorspace not in _MATRIX and frame.color_range != _FULL_RANGE
+        common = (
+            frame.format.name == "yuv420p"
+            and swscale_matrix(frame) == SWSCALE_BT601
+            and frame.color_range != _FULL_RANGE
+        )
         if self.i420 is not None and common:
             self._scale_planes(frame, flip)
             converted = out_HWC if self.rgb is None else self.rgb
@@ -58,7 +60,7 @@ class _ClipWriter:
                 self._scale(converted, out_HWC)
             return
         rgb = self.reformatter.reformat(
-            frame, format="rgb24", src_colorspace=_MATRIX.get(int(frame.colorspace), 5),
+            frame, format="rgb24", src_colorspace=swscale_matrix(frame),
             src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
         )  # fmt: skip
         self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)

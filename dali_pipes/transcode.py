@@ -26,7 +26,7 @@ from .files import DRAFT, replacing
 from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
 from .summary import check_limits, one_line, print_any_name
-from .video_file import UPRIGHT, check_colours, open_video, orientation_of
+from .video_file import SWSCALE_BT601, SWSCALE_BT709, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 
 REPORT = "transcode.csv"
 TIME_LIMIT_S = 3600.0
@@ -36,7 +36,6 @@ DEFAULT_RATE = Fraction(25)
 # AVColorSpace: BT.709 stays, BT.2020 becomes it, all others are BT.601
 _BT709, _BT601 = 1, 6
 _MATRIX = {1: _BT709, 9: _BT709, 10: _BT709}
-_SWSCALE = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
 _LIMITED_RANGE = 1
 
 
@@ -152,8 +151,8 @@ class _Converter:
         if (frame.height, frame.width) != self.frame_hw:
             raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
-            frame, self.width, self.height, "yuv420p", src_colorspace=_SWSCALE.get(int(frame.colorspace), 5),
-            dst_colorspace=1 if self.matrix == _BT709 else 5, interpolation="AREA",
+            frame, self.width, self.height, "yuv420p", src_colorspace=swscale_matrix(frame),
+            dst_colorspace=SWSCALE_BT709 if self.matrix == _BT709 else SWSCALE_BT601, interpolation="AREA",
             src_color_range=int(frame.color_range), dst_color_range=_LIMITED_RANGE,
         )  # fmt: skip
         planes = scaled.to_ndarray()

@@ -95,7 +95,14 @@ def check_colours(frame: av.VideoFrame, path: str) -> None:
         raise VideoError(f"{path}: its colours are {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted")
 
 
-# AVColorSpace
+def swscale_matrix(frame: av.VideoFrame) -> int:
+    """swscale's number of a frame's colour matrix; what is not specified is BT.601."""
+    return _SWSCALE_MATRIX.get(int(frame.colorspace), SWSCALE_BT601)
+
+
+SWSCALE_BT709, SWSCALE_BT601 = 1, 5
+# by AVColorSpace
+_SWSCALE_MATRIX = {1: SWSCALE_BT709, 4: 4, 7: 7, 9: 9, 10: 9}
 _UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
 
 
@@ -152,34 +159,30 @@ class VideoReader:
         Raises:
             OutOfStep: a frame came that is not the one that the packets said.
         """
-        packets, waiting, times = self.packets(), [], []
-        for packet in packets:
-            if self._begins_anew(packet) and len(times) < first - LOOK_AHEAD_PACKETS:
-                del waiting[1:]
-            waiting.append(packet)
-            if packet.size:
-                if packet.pts is None or packet.is_discard:
-                    raise OutOfStep
-                times.append(packet.pts)
-            if len(times) > first + LOOK_AHEAD_PACKETS:
-                break
-        times.sort()
-        start, index = 0, 0
-        for place, packet in enumerate(waiting[1:], 1):
-            if self._begins_anew(packet) and (rank := bisect_left(times, packet.pts)) <= first:
-                start, index = place, rank
-        start_time = waiting[start].pts if start else None
+        waiting, times = [], []
 
-        def later():
-            for packet in packets:
+        def timed():
+            for packet in self.packets():
                 if packet.size:
                     if packet.pts is None or packet.is_discard:
                         raise OutOfStep
                     insort(times, packet.pts)
                 yield packet
 
+        packets = timed()
+        for packet in packets:
+            if self._begins_anew(packet) and len(times) <= first - LOOK_AHEAD_PACKETS:
+                del waiting[1:]
+            waiting.append(packet)
+            if len(times) > first + LOOK_AHEAD_PACKETS:
+                break
+        start, index = 0, 0
+        for place, packet in enumerate(waiting[1:], 1):
+            if self._begins_anew(packet) and (rank := bisect_left(times, packet.pts)) <= first:
+                start, index = place, rank
+        start_time = waiting[start].pts if start else None
         # The first packet may hold headers, and marks of the encoder that change how all frames are decoded.
-        for packet in chain(waiting[:1] * bool(start), waiting[start:], later()):
+        for packet in chain(waiting[:1] * bool(start), waiting[start:], packets):
             left_out = start and packet.size and packet.pts < start_time and packet is not waiting[0]
             if left_out:  # decoded after the key frame, shown before it
                 continue
