@@ -9,7 +9,7 @@ class VideoError(InputError):
     """A video file cannot be read as planned; the message names the file and the reason."""
 
 
-def check_known(what: str, name: str, known) -> None:
+def check_known(what: str, name, known) -> None:
     """Raise :class:`InputError` unless ``name`` is one of ``known``; the message lists them."""
     if name not in known:
-        raise InputError(f"unknown {what} {name!r}: choose one of {', '.join(known)}")
+        raise InputError(f"unknown {what} {name!r}: choose one of {', '.join(map(str, known))}")

@@ -22,7 +22,7 @@ from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
 from .randaugment import RandAugmentT, augment_clip, check_ops
-from .sampling import centre_box, count_starts, window_indices
+from .sampling import fixed_box, count_starts, window_indices
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  # name -> its schedule
 
@@ -162,7 +162,7 @@ def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np
     if start is not None and not 0 <= start <= last:
         raise InputError(f"--start is {start}, a window of {num_frames} frames in {path} starts at 0 to {last}")
     indices = window_indices(video.num_frames, num_frames, first=last // 2 if start is None else start)
-    box = centre_box(video.height, video.width, "short_side", (160, 200))
+    box = fixed_box(video.height, video.width, "short_side", (160, 200))
     return decode_frames(path, indices, tuple(box), side_px)
 
 

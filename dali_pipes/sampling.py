@@ -19,6 +19,7 @@ SHORT_SIDE_PX = 240.0
 
 CROP_MODES = ("crop", "short_side")
 SHORT_VIDEOS = ("slow_down", "pad")
+CROPS_PER_VIDEO = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,15 @@ def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
 
-def centre_box(height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
-    """The square in the middle: ``crop`` takes the smallest training side, ``short_side`` the whole short side."""
+def fixed_box(height: int, width: int, crop_mode: str, side_range_px, place: float = 0.5) -> np.ndarray:
+    """A square in the middle of the short side and at ``place`` (0 to 1) of the long one, of the upright one if they are equal.
+
+    ``crop`` takes the smallest training side, ``short_side`` the whole short side.
+    """
     share = side_range_px[0] / SHORT_SIDE_PX if crop_mode == "crop" else 1.0
     side = _even_side(share, height, width)
-    y0, x0 = (height - side) // 4 * 2, (width - side) // 4 * 2
+    along_y, along_x = (place, 0.5) if height >= width else (0.5, place)
+    y0, x0 = (int((length - side) * along) // 2 * 2 for length, along in ((height, along_y), (width, along_x)))
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
 
@@ -128,6 +133,7 @@ class ClipSampler:
         keep_every: K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels
             are drawn over all F.
         clips_per_video: V, spread uniformly over time when not training; 1 in training.
+        crops_per_video: 1 in the centre, or 3 spread over the long side, each a sample of its own; 1 in training.
         training: random order, window, crop and flip; otherwise all fixed and centred.
         augment: draws operations per clip, or None.
         flip: mirror half of the training clips.
@@ -142,6 +148,7 @@ class ClipSampler:
     stride_frames: int = 1
     keep_every: int = 1
     clips_per_video: int = 1
+    crops_per_video: int = 1
     training: bool = True
     augment: Augmentation | None = None
     flip: bool = True
@@ -158,8 +165,10 @@ class ClipSampler:
                 raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")
         if self.num_frames % self.keep_every:
             raise InputError(f"num_frames {self.num_frames} is not a multiple of keep_every {self.keep_every}")
-        if self.training and self.clips_per_video != 1:
-            raise InputError(f"clips_per_video is {self.clips_per_video}, training takes 1 clip of each video")
+        check_known("crops_per_video", self.crops_per_video, CROPS_PER_VIDEO)
+        for name in ("clips_per_video", "crops_per_video"):
+            if self.training and getattr(self, name) != 1:
+                raise InputError(f"{name} is {getattr(self, name)}, training takes 1 of each video")
         low, high = self.side_range_px
         if not 0 < low <= high <= SHORT_SIDE_PX:
             raise InputError(f"side_range_px is {self.side_range_px}, it must rise within 0..{SHORT_SIDE_PX:g}")
@@ -171,23 +180,17 @@ class ClipSampler:
             raise InputError("there are no videos to sample from")
 
     def __len__(self) -> int:
-        """Samples per epoch: one per video."""
-        return len(self.videos)
+        """Samples per epoch: one per video, or per crop of it."""
+        return len(self.videos) * self.crops_per_video
 
     @property
     def kept_frames(self) -> int:
         """K, frames of each clip that are decoded."""
         return self.num_frames // self.keep_every
 
-    def shard(self, rank: int, world_size: int) -> np.ndarray:
-        """The sample indices of one process: every world_size-th, so that all shards together are all samples."""
-        if not 0 <= rank < world_size:
-            raise InputError(f"rank {rank} does not exist among {world_size} processes")
-        return np.arange(rank, len(self), world_size)
-
     def video_of(self, epoch: int, sample: int) -> int:
         """The index of the video that a sample shows: in training a random order, else the manifest's."""
-        return int(_order(len(self), self.seed, epoch)[sample]) if self.training else sample
+        return int(_order(len(self), self.seed, epoch)[sample]) if self.training else sample // self.crops_per_video
 
     def plan(self, epoch: int, sample: int, video: int | None = None) -> ClipPlan:
         """The plan of one sample; pure, cheap, the same in every process.
@@ -231,7 +234,8 @@ class ClipSampler:
             window_indices(video.num_frames, *self._window[:2], first, self.short)[:: self.keep_every]
             for first in np.rint(firsts).astype(int)
         ]
-        box = centre_box(video.height, video.width, self.crop_mode, self.side_range_px)
+        place = (sample % self.crops_per_video) / (self.crops_per_video - 1) if self.crops_per_video > 1 else 0.5
+        box = fixed_box(video.height, video.width, self.crop_mode, self.side_range_px, place)
         return ClipPlan(epoch, sample, index, np.concatenate(windows), box, False)
 
 

@@ -17,10 +17,11 @@ from .sampling import ClipPlan, ClipSampler
 class Schedule:
     """Which sample stands where in the endless stream of one process's batches.
 
-    An epoch's batches differ by at most one sample, so none is left with a lonely clip. DALI wants every batch full:
-    slots that are left over repeat a sample and are marked, and the loader drops them.
+    A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
+    what a step holds. An epoch's steps differ by at most one sample, so none is left with a lonely clip. DALI wants every
+    batch full: slots that are left over repeat a sample and are marked, and the loader drops them.
 
-    Example: 9 samples in batches of 8 are 4 and 5.
+    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3; then 4, 6, 8 and 5, 7.
     """
 
     sampler: ClipSampler
@@ -33,18 +34,20 @@ class Schedule:
     @property
     def steps_per_epoch(self) -> int:
         """The same in every process, so that none waits for another's batch."""
-        longest_shard = -(-len(self.sampler) // self.world_size)
-        return -(-longest_shard // self.batch_size)
+        return -(-len(self.sampler) // (self.batch_size * self.world_size))
+
+    def samples_of(self, step: int) -> range:
+        """The samples of one step of an epoch, over all processes."""
+        return range(*(edge * len(self.sampler) // self.steps_per_epoch for edge in (step, step + 1)))
 
     def at(self, position: int) -> tuple[int, int, bool]:
         """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""
         step, slot = divmod(position, self.batch_size)
         epochs, step = divmod(step + self.start_step, self.steps_per_epoch)
-        own = len(range(self.rank, len(self.sampler), self.world_size))
-        first, end = (edge * own // self.steps_per_epoch for edge in (step, step + 1))
-        real = first + slot < end
-        sample = (first + slot if real else first) * self.world_size + self.rank
-        return self.start_epoch + epochs, sample % len(self.sampler), real
+        samples = self.samples_of(step)
+        own = samples[self.rank :: self.world_size]
+        real = slot < len(own)
+        return self.start_epoch + epochs, own[slot] if real else samples[0], real
 
 
 ON_BAD_VIDEO = ("error", "skip")

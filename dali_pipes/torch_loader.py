@@ -4,8 +4,8 @@ import ctypes
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from .pipelines import clip_pipeline
 from .probe import VideoInfo
 from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, ClipSource, Schedule
-from .workers import Watch, check_shared_memory, death_error
+from .workers import Watch, check_shared_memory, death_error, workers_without_interrupts
 
 DECODERS = ("auto", "cpu", "gpu")
 PREFETCH_BATCHES = 2
@@ -54,26 +54,27 @@ class ClipBatch:
 
 
 class VideoLoader:
-    """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video.
+    """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video over all processes.
 
     Decoding runs in worker processes (CPU) or on the GPU, everything after it in a DALI graph. The next epoch is
     prepared while the last batches of this one are used. Samples depend on the seed, the epoch and their number alone.
 
     Args:
         manifest: the videos, see ``scan_videos``.
-        batch_size: videos per batch; the last batch of an epoch may hold fewer.
+        batch_size: videos per batch of this process, at most.
         side_px: side of the square clips.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
-        rank, world_size: this process's share of the samples.
+        rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
+            i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
         start_epoch, start_step: where to begin, to resume.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
             of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
             only a file that is missing or changed its size is noticed.
         max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            augment, flip, crop_mode, side_range_px, short, seed.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
 
     Raises:
         InputError: an argument is wrong, or shared memory is too small for the batches.
@@ -106,7 +107,8 @@ class VideoLoader:
         """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
         self.sampler = ClipSampler(videos=manifest.videos, **sampling)
-        self.sampler.shard(rank, world_size)
+        if not 0 <= rank < world_size:
+            raise InputError(f"rank {rank} does not exist among {world_size} processes")
         self.device = _torch_device(device)
         self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
@@ -135,10 +137,14 @@ class VideoLoader:
                 return
             yield batch
 
+    def videos_in_step(self, step: int) -> int:
+        """How many samples step ``step`` of an epoch holds over all processes."""
+        return len(self._schedule().samples_of(step))
+
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
-            self._watch.closed = True
+            self._watch.close()
         self._pipeline = self._watch = None
 
     def _schedule(self) -> Schedule:
@@ -166,9 +172,10 @@ class VideoLoader:
             py_start_method="spawn",
             seed=0,
         )
-        pipeline.build()
+        with workers_without_interrupts():
+            pipeline.build()
         if parallel:
-            self._watch = Watch(pipeline._py_pool.pool._processes)
+            self._watch = Watch(pipeline._py_pool.pool)
         return pipeline
 
     def shared_memory_bytes(self) -> int:
@@ -202,9 +209,8 @@ class VideoLoader:
         """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
         watch = self._watch
         try:
-            if watch is not None:
-                watch.waiting = threading.current_thread() is threading.main_thread()
-            return self._pipeline.run()
+            with watch.interruptible() if watch is not None else nullcontext():
+                return self._pipeline.run()
         except KeyboardInterrupt:
             cause = watch.cause() if watch is not None and watch.interrupted else None
             self.close()
@@ -215,9 +221,6 @@ class VideoLoader:
             cause = watch.cause() if watch is not None else None
             self.close()
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
-        finally:
-            if watch is not None:
-                watch.waiting = False
 
     def _being_read(self) -> list:
         """The videos of the next batches: those that workers may have been reading."""

@@ -5,7 +5,9 @@ import selectors
 import signal
 import threading
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
@@ -34,12 +36,42 @@ def check_shared_memory(needed: int) -> None:
 
 
 class Watch:
-    """Notices that a worker died; interrupts the main thread if that waits for it in vain."""
+    """Notices that a worker died, ends the others, and interrupts the main thread if that waits for it in vain.
 
-    def __init__(self, processes: Sequence):
-        """``processes``: with ``pid`` and ``exitcode``, as of ``multiprocessing``."""
-        self.processes, self.waiting, self.closed, self.interrupted = list(processes), False, False, False
+    DALI does the first two too, but not if the worker died holding the lock of a queue: then its observing thread waits
+    for that lock, or breaks off, and the workers that it should have ended keep this process from exiting.
+    """
+
+    def __init__(self, pool):
+        """``pool``: DALI's, with ``_processes`` (``pid``, ``exitcode``, ``kill()``) and ``_observer``."""
+        self.processes, self._pool = (
+            list(pool._processes),
+            weakref.ref(pool),
+        )  # its shared memory goes when it is closed
+        self.waiting, self.closed, self.interrupted, self._cause = False, False, False, None
         threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """In the main thread a wait in here ends with KeyboardInterrupt after a death, whatever handles Ctrl-C."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        others = signal.getsignal(signal.SIGINT)
+
+        def handle(number, frame):
+            if self.interrupted:
+                raise KeyboardInterrupt
+            if callable(others):
+                others(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
+            signal.signal(signal.SIGINT, others)
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -49,16 +81,47 @@ class Watch:
                 pass
             for key in list(selector.get_map().values()):
                 os.close(key.fd)
+        if self.closed:
+            return
         time.sleep(DALI_NOTICES_S)
+        self.end_workers()
         if self.waiting and not self.closed:
             self.interrupted = True
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def cause(self) -> str | None:
         """How the first worker died, or None if all live or were ended by DALI."""
-        codes = [process.exitcode for process in self.processes]
-        signals = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
-        return next((name for name in signals if name != "SIGTERM"), None)
+        if self._cause is None:
+            codes = [process.exitcode for process in self.processes]
+            signals = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
+            self._cause = next((name for name in signals if name != "SIGTERM"), None)
+        return self._cause
+
+    def end_workers(self) -> None:
+        """After a death: leave nothing that this process would wait for, neither workers nor DALI's observing thread."""
+        self.cause()  # asked before they are killed
+        if any(process.exitcode is not None for process in self.processes):
+            if (pool := self._pool()) is not None:
+                pool._observer = None
+            for process in self.processes:
+                process.kill()
+
+    def close(self) -> None:
+        self.closed = True
+        self.end_workers()
+
+
+@contextmanager
+def workers_without_interrupts() -> Iterator[None]:
+    """Processes started in here leave Ctrl-C to this one, which ends them; otherwise each would die with a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> InputError:

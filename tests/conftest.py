@@ -1,6 +1,9 @@
 """Shared fixtures: where the GPU is missing, small videos with known frames, the shared real clips."""
 
+import gc
+import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,18 @@ def pytest_runtest_setup(item):
         if os.environ.get("FAIL_WITHOUT_GPU") == "1":
             pytest.fail("FAIL_WITHOUT_GPU=1 and there is no CUDA device")
         pytest.skip("no CUDA device")
+
+
+def pytest_sessionfinish(session):
+    """A process that outlives the tests would keep pytest from exiting: it is a failure, not a hang."""
+    gc.collect()
+    end = time.monotonic() + 20
+    while (left := multiprocessing.active_children()) and time.monotonic() < end:
+        time.sleep(0.2)
+    for process in left:
+        print(f"\nstill running after the tests: {process.name} (pid {process.pid})")
+        process.kill()
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

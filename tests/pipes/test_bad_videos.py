@@ -118,22 +118,28 @@ def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
     from dali_pipes import workers
 
     monkeypatch.setattr(workers, "DALI_NOTICES_S", 0.1)
-    child = subprocess.Popen(["sleep", "1000"])
 
     class Process:
-        pid = child.pid
+        def __init__(self):
+            self.child = subprocess.Popen(["sleep", "1000"])
+            self.pid, self.kill = self.child.pid, self.child.kill
 
         @property
         def exitcode(self):
-            return child.poll()
+            return self.child.poll()
 
-    watch = workers.Watch([Process()])
+    class Pool:
+        _processes, _observer = [Process(), Process()], "waits for the dead worker's lock"
+
+    watch = workers.Watch(Pool)
     assert watch.cause() is None
     watch.waiting = True
-    child.kill()
+    os.kill(Pool._processes[1].pid, signal.SIGBUS)
     with pytest.raises(KeyboardInterrupt):
         time.sleep(30)
-    assert watch.interrupted and watch.cause() == "SIGKILL"
+    assert watch.interrupted and watch.cause() == "SIGBUS"
+    # nothing is left that would keep this process from exiting: neither the other worker nor DALI's thread
+    assert Pool._processes[0].child.wait(10) == -signal.SIGKILL and Pool._observer is None
 
 
 def test_the_video_that_crashes_its_reader_is_named(monkeypatch, class_folders):

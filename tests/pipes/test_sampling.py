@@ -1,13 +1,13 @@
 """The plan: every video once per epoch, the same sample whatever surrounds it, windows inside the video."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT
-from dali_pipes.sampling import centre_box, count_starts, random_box, window_indices
+from dali_pipes.sampling import fixed_box, count_starts, random_box, window_indices
 from dali_pipes.source import Schedule
 
 
@@ -51,10 +51,22 @@ def test_batches_of_an_epoch_differ_by_at_most_one():
         assert all(row == sorted(row, reverse=True) for row in np.reshape(real, (-1, 8)).tolist())  # repeated ones last
 
 
-def test_shards_together_are_all_samples():
-    sampler = ClipSampler(videos=VIDEOS)
-    shards = [sampler.shard(rank, 4) for rank in range(4)]
-    assert sorted(np.concatenate(shards)) == list(range(len(VIDEOS)))
+@pytest.mark.parametrize("count", [1, 3, 9, 16, 17])
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes):
+    sampler = ClipSampler(videos=VIDEOS[:1] * count)
+
+    def steps(world_size):
+        schedules = [Schedule(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]
+        found = [[] for _ in range(3 * schedules[0].steps_per_epoch)]
+        for schedule in schedules:
+            for position in range(len(found) * schedule.batch_size):
+                epoch, sample, real = schedule.at(position)
+                found[position // schedule.batch_size] += [(epoch, sample)] * real
+        return [sorted(step) for step in found]
+
+    assert steps(processes) == steps(1)
+    assert sorted(sum(steps(processes), [])) == [(epoch, sample) for epoch in range(3) for sample in range(count)]
 
 
 def test_resuming_continues_the_same_stream():
@@ -145,10 +157,30 @@ def test_crop_boxes(height, width, mode):
         low, high = (160, 200) if mode == "crop" else (192, 240)
         assert low <= heights.min() < low + 2 and high - 2 < heights.max() <= high
         assert boxes[:, 0].min() == 0 and boxes[:, 3].max() == width
-    centre = centre_box(height, width, mode, (160, 200))
+    centre = fixed_box(height, width, mode, (160, 200))
     assert abs((centre[0] + centre[2]) - height) <= 3 and abs((centre[1] + centre[3]) - width) <= 3
     if height % 2 == width % 2 == 0:
         assert not (boxes % 2).any()
+
+
+def test_three_crops_are_spread_over_the_long_side():
+    video = VIDEOS[0]
+    for height, width in ((240, 320), (320, 240), (100, 100)):
+        shaped = replace(video, height=height, width=width)
+        for mode in ("crop", "short_side"):
+            one = ClipSampler(videos=[shaped, shaped], training=False, crop_mode=mode, clips_per_video=2)
+            three = replace(one, crops_per_video=3)
+            assert len(three) == 6 and [three.video_of(0, i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+            boxes = [three.plan(0, sample).box_yxyx for sample in range(3)]
+            assert same(
+                three.plan(0, 4), replace(one.plan(0, 1), sample=4)
+            )  # the centre crop is the one of a single crop
+            axis = 1 if width > height else 0
+            side = boxes[0][2] - boxes[0][0]
+            assert [box[axis] for box in boxes][::2] == [0, (height, width)[axis] - side] and boxes[0][axis] <= boxes[
+                1
+            ][axis]
+            assert len({int(box[1 - axis]) for box in boxes}) == 1
 
 
 @pytest.mark.parametrize(
@@ -156,7 +188,9 @@ def test_crop_boxes(height, width, mode):
     [
         ({"num_frames": 0}, "num_frames is 0"),
         ({"keep_every": 3}, "num_frames 64 is not a multiple of keep_every 3"),
-        ({"clips_per_video": 10}, "training takes 1 clip"),
+        ({"clips_per_video": 10}, "clips_per_video is 10, training takes 1"),
+        ({"crops_per_video": 3}, "crops_per_video is 3, training takes 1"),
+        ({"crops_per_video": 2, "training": False}, "unknown crops_per_video 2"),
         ({"crop_mode": "middle"}, "unknown crop mode 'middle': choose one of crop, short_side"),
         ({"short": "loop"}, "choose one of slow_down, pad"),
         ({"side_range_px": (200, 160)}, "must rise within"),
