@@ -21,6 +21,10 @@ from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
 
+UNLABELLED = -1
+"""The label of a video whose class is not known, such as of a challenge's test list."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The videos of a data set, checked."""
@@ -39,12 +43,14 @@ class Manifest:
         It may be edited. With absolute paths, or beside its videos' folders, it is also a list for
         :func:`dali_pipes.find_videos`: ``label`` is the class's name.
         """
-        names = {video.label: self.classes[video.label] for video in self.videos}
-        rows = [_row(video) | {"label": names[video.label], "class_index": video.label} for video in self.videos]
+        rows = [_row(video) | self._class(video.label) for video in self.videos]
         rows += [{"path": refused, "refused": reason} for refused, reason in self.refused.items()]
-        empty = [index for index in range(len(self.classes)) if index not in names]
-        rows += [{"label": self.classes[index], "class_index": index} for index in empty]
+        used = {video.label for video in self.videos}
+        rows += [self._class(index) for index in range(len(self.classes)) if index not in used]
         _write_csv(Path(path), rows)
+
+    def _class(self, index: int) -> dict[str, object]:
+        return {} if index == UNLABELLED else {"label": self.classes[index], "class_index": index}
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Manifest":
@@ -59,9 +65,11 @@ class Manifest:
                 if row["refused"]:
                     refused[row["path"]] = row["refused"]
                     continue
-                index, name = int(row["class_index"]), row["label"]
+                index, name = int(row["class_index"] or UNLABELLED), row["label"]
                 if row["path"]:
                     videos.append(_info(row, index))
+                if index == UNLABELLED:
+                    continue
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}, line {number}: is not a manifest line ({error})") from error
             other = next((i for i, known in names.items() if known == name and i != index), index)
@@ -103,7 +111,8 @@ def scan_videos(
     """Look at every video once, in processes of their own, and leave out what cannot be read.
 
     Args:
-        items: (path, label); a label is a class name, or an index into ``classes``.
+        items: (path, label); a label is a class name, an index into ``classes``, or None where it is not known: then
+            ``VideoInfo.label`` is ``UNLABELLED``, and the video can be predicted but not trained on.
         classes: the class names in order; by default the sorted names that occur (or 0, 1, ... up to the highest).
         cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
         workers: processes, by default one per core.
@@ -123,11 +132,12 @@ def scan_videos(
     index_of = {name: index for index, name in enumerate(classes)}
     labels = {}
     for path, label in items:
-        label = index_of.get(label, label)
-        if not isinstance(label, int) or not 0 <= label < len(classes):
+        label = UNLABELLED if label is None else index_of.get(label, label)
+        if not isinstance(label, int) or not (label == UNLABELLED or 0 <= label < len(classes)):
             raise InputError(f"{path}: unknown class {label!r}, the classes are {', '.join(classes)}")
         if labels.setdefault(path, label) != label:
-            raise InputError(f"{path}: has two labels, {classes[labels[path]]} and {classes[label]}")
+            first, second = (classes[index] if index >= 0 else "none" for index in (labels[path], label))
+            raise InputError(f"{path}: has two labels, {first} and {second}")
     absolute = {path: os.path.abspath(path) for path in labels}
     found = _load_cache(cache)
     fresh = [path for path in labels if not _is_known(found.get(absolute[path]), absolute[path], verify)]
@@ -166,16 +176,18 @@ def default_cache(items: Iterable[tuple[str, object]]) -> Path:
 def _class_names(items, classes) -> list[str]:
     if classes is not None:
         return [str(name) for name in classes]
-    labels = [label for _, label in items]
+    labels = [label for _, label in items if label is not None]
     indices = [label for label in labels if isinstance(label, int)]
     if indices and len(indices) < len(labels):
         raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
     return [str(index) for index in range(max(indices) + 1)] if indices else sorted(set(labels))
 
 
-def _plain_label(path: str, label) -> str | int:
-    if isinstance(label, str) or isinstance(label, Integral) and not isinstance(label, bool):
-        return label if isinstance(label, str) else int(label)
+def _plain_label(path: str, label) -> str | int | None:
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, Integral) and not isinstance(label, bool) and label >= 0:
+        return int(label)
     raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
 
 

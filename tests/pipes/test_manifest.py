@@ -10,7 +10,7 @@ import pytest
 from dali_pipes import InputError, Manifest, find_videos, scan_videos
 from dali_pipes import manifest as manifest_module
 from dali_pipes.datasets import find_splits, walk_videos
-from dali_pipes.manifest import default_cache
+from dali_pipes.manifest import UNLABELLED, default_cache
 from dali_pipes.probe import read_video_info
 from dali_pipes.summary import main
 from tests import odd_videos as odd
@@ -86,8 +86,21 @@ def test_contradictory_labels(class_folders):
         scan_videos([(path, "a"), (path, "b")])
     with pytest.raises(InputError, match="class names or indices, not both: 1 stands among names"):
         scan_videos([(path, "a"), ("other.avi", np.int64(1))])
-    with pytest.raises(InputError, match="the label is None"):
-        scan_videos([(path, None)])
+    for label in (1.5, -1):
+        with pytest.raises(InputError, match=f"the label is {label}, it must be"):
+            scan_videos([(path, label)])
+    with pytest.raises(InputError, match="left0.avi: has two labels, a and none"):
+        scan_videos([(path, "a"), (path, None)])
+
+
+def test_videos_without_labels(class_folders, tmp_path):
+    items = [(path, None if number % 2 else label) for number, (path, label) in enumerate(find_videos(class_folders))]
+    manifest = scan_videos(items)
+    assert [video.label for video in manifest.videos] == [0, UNLABELLED, 0, UNLABELLED, 1]
+    manifest.save(tmp_path / "m.csv")
+    assert Manifest.load(tmp_path / "m.csv") == manifest
+    unknown = scan_videos([(path, None) for path, _ in items], classes=["a", "b"])
+    assert {video.label for video in unknown.videos} == {UNLABELLED} and unknown.classes == ["a", "b"]
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
