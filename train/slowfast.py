@@ -2,18 +2,22 @@
 
 The slow path sees every 16th frame with many channels, the fast path every 2nd with 1/8 of them; after the stem and
 stages 2 to 4 a time-strided convolution carries the fast path's features into the slow path.
+
+The published Kinetics-400 weights (SlowFast 4x16 R50) belong to a network whose lateral convolutions are followed by batch
+norm and ReLU; the SlowFast paper's are plain, and so are the default ones here.
 """
 
 import torch
 from torch import nn
 
-from dali_pipes.errors import InputError
+from dali_pipes.errors import InputError, check_known
 
 ALPHA = 8  # fast frames per slow frame
 BETA = 8  # slow channels per fast channel
 BLOCKS = (3, 4, 6, 3)  # residual blocks of stages 2 to 5: a ResNet-50
 EXPANSION = 4
 LATERAL_KERNEL = 5
+LATERALS = ("plain", "norm_relu")
 
 
 def _conv(in_channels: int, out_channels: int, kernel_THW, stride_THW=(1, 1, 1)) -> nn.Conv3d:
@@ -65,23 +69,33 @@ def _pathway(stem_width: int, stem_kernel_T: int, kernels_T, lateral: bool) -> n
     return stages
 
 
+def _lateral(fast_channels: int, kind: str) -> nn.Module:
+    conv = _conv(fast_channels, 2 * fast_channels, (LATERAL_KERNEL, 1, 1), (ALPHA, 1, 1))
+    if kind == "plain":
+        return conv
+    return nn.Sequential(conv, nn.BatchNorm3d(2 * fast_channels), nn.ReLU(inplace=True))
+
+
 class SlowFast(nn.Module):
     """Clips (B, 3, T, H, W) -> logits (B, num_classes).
 
     Attributes:
         slow, fast: stem and stages 2 to 5 of both paths.
-        laterals: after the stem and stages 2 to 4, fast channels C -> 2 C at the slow path's frames.
+        laterals: after the stem and stages 2 to 4, fast channels C -> 2 C at the slow path's frames: convolutions, or
+            (convolution, batch norm, ReLU) with ``lateral="norm_relu"``.
         fast_stride, slow_stride: which frames of the clips each path sees; T must be a multiple of ``slow_stride``.
     """
 
-    def __init__(self, num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, width: int = 64):
+    def __init__(
+        self, num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, width: int = 64, lateral: str = "plain"
+    ):
         super().__init__()
+        check_known("--lateral", lateral, LATERALS)
         self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
         self.slow = _pathway(width, 1, (1, 1, 3, 3), lateral=True)
         self.fast = _pathway(width // BETA, 5, (3, 3, 3, 3), lateral=False)
         fast_channels = [width // BETA] + [width // BETA * EXPANSION * 2**stage for stage in range(3)]
-        kernel, stride = (LATERAL_KERNEL, 1, 1), (ALPHA, 1, 1)
-        self.laterals = nn.ModuleList(_conv(channels, 2 * channels, kernel, stride) for channels in fast_channels)
+        self.laterals = nn.ModuleList(_lateral(channels, lateral) for channels in fast_channels)
         features = width * 8 * EXPANSION
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features + features // BETA, num_classes)
@@ -124,7 +138,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5) -> SlowFast:
+def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain") -> SlowFast:
     """SlowFast-50 of the paper: alpha 8, beta 1/8, 4 + 32 frames for clips of 64.
 
     Args:
@@ -132,5 +146,10 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5) 
         fast_stride: the fast path's step in the clips given; 2 for clips of 64 frames as in the paper, 1 for clips
             from which the loader has left out every second frame already (``keep_every=2``). Same network, same result.
         dropout: before the classifier.
+        lateral: ``"plain"``, or ``"norm_relu"`` for the network of the published weights. Both start from the same
+            random numbers.
+
+    Raises:
+        InputError: unknown ``lateral``.
     """
-    return SlowFast(num_classes, fast_stride=fast_stride, dropout=dropout)
+    return SlowFast(num_classes, fast_stride=fast_stride, dropout=dropout, lateral=lateral)
