@@ -1,8 +1,8 @@
 """The networks of ``--model``: SlowFast-50, and torchvision's for video, all started at random; nothing is downloaded.
 
-A network looks at every ``keep_every``-th frame of the ``--frames`` window; the loader leaves the others out, undecoded. Every
-network stands behind the same small step, :class:`Network`, that turns the loader's pixel values into those its weights
-were trained on: it changes nothing until published weights are loaded (:mod:`train.pretrained`).
+A network looks at every ``keep_every``-th frame of the ``--frames`` window; the loader does not decode the others.
+Every network stands behind the same small step, :class:`Network`, that turns the loader's pixel values into those its
+weights were trained on: it changes nothing until published weights are loaded (:mod:`train.pretrained`).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Model:
     """What ``--model`` names."""
 
     build: Callable[..., nn.Module]
-    """``build(num_classes, kept_frames, side, dropout, lateral)``; ``kept_frames`` is what the loader leaves of the window."""
+    """``build(num_classes, kept_frames, side, dropout, lateral)``; the loader leaves ``kept_frames`` of the window."""
     keep_every: int
     """A 64-frame window gives as many frames as the published weights were trained on."""
     window: int
@@ -67,7 +67,7 @@ def _fit_s3d(model, kept_frames, side, dropout):
 
 
 def _fit_mvit(model, kept_frames, side, dropout):
-    """The numbers of patches; torchvision's own forward pass interpolates the position tables, which keep the published size."""
+    """The numbers of patches. The position tables keep their published size, the forward pass interpolates them."""
     step_THW = model.conv_proj.stride
     model.pos_encoding.temporal_size = kept_frames // step_THW[0]
     model.pos_encoding.spatial_size = (side // step_THW[1], side // step_THW[2])
@@ -95,8 +95,8 @@ MODELS: dict[str, Model] = {
 class Network(nn.Module):
     """The loader's clips (B, 3, T, H, W) -> logits (B, num_classes): ``backbone(clips * input_scale + input_shift)``.
 
-    Scale and shift are saved with the weights, under the same names in every checkpoint. They are 1 and 0, which changes no
-    bit, unless the backbone started from weights that were trained on other values. Folding them into the first
+    Scale and shift are saved with the weights, under the same names in every checkpoint. They are 1 and 0, which
+    changes no bit, unless the backbone started from weights that were trained on other values. Folding them into the first
     convolution would be wrong at the borders, where it sees zeros.
 
     Attributes:
@@ -167,8 +167,8 @@ def check_clips(name: str, frames: int, side: int) -> Model:
 def frame_weights_of(name: str, frames: int) -> torch.Tensor:
     """(T,) float64, sum 1: how much of what the network looks at each kept frame of a window of ``frames`` is.
 
-    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.slowfast.frame_weights`), and 16 for r3d_18,
-    each 1/16.
+    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.slowfast.frame_weights`), and 16 for
+    r3d_18, each 1/16.
     """
     check_known("--model", name, MODELS)
     kept_frames = frames // MODELS[name].keep_every

@@ -3,8 +3,8 @@
 The slow path sees every 16th frame with many channels, the fast path every 2nd with 1/8 of them; after the stem and
 stages 2 to 4 a time-strided convolution carries the fast path's features into the slow path.
 
-The published Kinetics-400 weights (SlowFast 4x16 R50) belong to a network whose lateral convolutions are followed by batch
-norm and ReLU; the SlowFast paper's are plain, and so are the default ones here.
+The published Kinetics-400 weights (SlowFast 4x16 R50) belong to a network whose lateral convolutions are followed by
+batch norm and ReLU; the SlowFast paper's are plain, and so are the default ones here.
 """
 
 import torch
