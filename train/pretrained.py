@@ -183,6 +183,8 @@ def _recognise(model: Network, weights, path) -> tuple[str, dict[str, torch.Tens
         names = slowfast_names(naming)
         if any(name.rpartition(".")[0] in names for name in weights):
             renamed = {_rename(name, names): value for name, value in weights.items()}
+            if len(renamed) < len(weights):
+                raise InputError(f"{path}: holds a layer twice, by the names of {naming} and of this program")
             return naming, renamed, {here: there for there, here in names.items()}
     if any(name in weights for name in model.backbone.state_dict()):
         return model.name, weights, {}

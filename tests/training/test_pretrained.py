@@ -281,6 +281,12 @@ def test_weights_that_do_not_fit_are_named(weights, tmp_path):
     )
 
 
+def test_a_layer_under_two_names(weights, tmp_path):
+    named = named_as_in("PySlowFast", weights)
+    named["slow.0.0.weight"] = named["s1.pathway0_stem.conv.weight"]
+    assert "holds a layer twice" in refusal(slowfast(), saved(tmp_path / "x.pyth", named))
+
+
 def test_weights_of_another_network(weights, tmp_path):
     theirs = saved(tmp_path / "r3d.pth", video.r3d_18().state_dict())
     assert "holds no weights of slowfast50, its first names are stem.0.weight, " in refusal(slowfast(), theirs)
@@ -313,9 +319,7 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
         path = tmp_path / f"foreign-{zipped}.pt"
         torch.save({"model_state": {}, "cfg": Foreign()}, path, _use_new_zipfile_serialization=zipped)
         message = refusal(model, path)
-        assert re.search(r"than weights, numbers and text such as \S+, which could run any program", message), (
-            message
-        )
+        assert re.search(r"than weights, numbers and text such as \S+, which could run any program", message), message
     assert refusal(model, saved(tmp_path / "list.pt", [1])).endswith(
         "holds a list, it must hold the weights of a network by name"
     )
