@@ -95,15 +95,16 @@ def _walk_class_folders(root: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _read_csv(path: Path) -> list[tuple[str, str]]:
+def _read_csv(path: Path, needed: tuple[str, ...] = ("path", "label")) -> list[tuple[str, str | None]]:
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path}: is neither a folder nor a .csv file")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            if not {"path", "label"} <= set(columns):
-                raise InputError(f"{path}: needs the columns path,label in its first line, it has {','.join(columns)}")
+            if not set(needed) <= set(columns):
+                what = f"the columns {','.join(needed)}" if len(needed) > 1 else f"the column {needed[0]}"
+                raise InputError(f"{path}: needs {what} in its first line, it has {','.join(columns)}")
             rows = list(enumerate(reader, start=2))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
@@ -112,13 +113,28 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
     if "class_index" in columns:  # a manifest also has lines for refused files and for classes without videos
         rows = [(number, row) for number, row in rows if row["path"] and not row["refused"]]
     for number, row in rows:
-        if not row["path"] or not row["label"]:
-            raise InputError(f"{path}, line {number}: needs a path and a label")
+        if not all(row[name] for name in needed):
+            raise InputError(f"{path}, line {number}: needs a {' and a '.join(needed)}")
         if "\0" in row["path"]:
             raise InputError(f"{path}, line {number}: has a NUL byte in its path")
         if None in row:
             raise InputError(f"{path}, line {number}: has more than {len(columns)} fields; quote a path with commas")
-    return [(str(path.parent / row["path"]), row["label"]) for _, row in rows]
+    return [(str(path.parent / row["path"]), row.get("label")) for _, row in rows]
+
+
+def find_unlabelled(source: str | os.PathLike) -> list[tuple[str, None]]:
+    """(path, None) of every video anywhere in a folder, or in a CSV with a column ``path``.
+
+    Raises:
+        InputError: the source is missing or holds no videos.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise InputError(f"{source}: no such folder or file; expected a folder of videos or a .csv file")
+    paths = [path for path, _ in _read_csv(source, ("path",))] if source.is_file() else list(walk_videos(source))
+    if not paths:
+        raise InputError(f"{source}: holds no videos; expected files with one of {' '.join(VIDEO_EXTENSIONS)}")
+    return [(path, None) for path in paths]
 
 
 @dataclass(frozen=True)
@@ -218,7 +234,7 @@ class Dataset:
 
     read: Callable[[str | os.PathLike, str], Listed]
     splits: tuple[str, ...]
-    """What can be trained on; the first is the default."""
+    """The first is the default; ``test`` has no labels."""
     mark: str
     """The folder by which it is known."""
 
@@ -226,7 +242,7 @@ class Dataset:
 DATASETS = {
     "ucf101": Dataset(read_ucf101, ("1", "2", "3"), "ucfTrainTestlist"),
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
-    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val"), "mod-ucf101"),
+    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
 }
 
 

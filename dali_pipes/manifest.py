@@ -20,7 +20,6 @@ from .isolate import map_isolated
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
-
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
 

@@ -9,6 +9,7 @@ from .decode import dali_decode
 from .randaugment import RandAugmentT, apply_ops
 from .source import ClipSource
 from .spatial import crop_resize, normalise
+from .workers import EndsWithParent
 
 _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOAT, "flip": types.INT32,
           "shown": types.INT64, "bad": types.UINT8, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
@@ -17,7 +18,7 @@ _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOA
 def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict:
     """The source's arrays as DALI nodes on the CPU, by name."""
     nodes = fn.external_source(
-        source,
+        EndsWithParent(source) if parallel else source,
         num_outputs=len(source.names),
         batch=False,
         parallel=parallel,

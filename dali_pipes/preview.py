@@ -22,7 +22,7 @@ from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
 from .randaugment import RandAugmentT, augment_clip, check_ops
-from .sampling import fixed_box, count_starts, window_indices
+from .sampling import count_starts, fixed_box, window_indices
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  # name -> its schedule
 

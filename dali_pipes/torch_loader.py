@@ -113,10 +113,9 @@ class VideoLoader:
         self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
-        self.epoch, self.step = start_epoch, start_step
         self._pipeline = self._watch = None
-        if not 0 <= start_step < len(self):
-            raise InputError(f"start_step is {start_step}, an epoch has {len(self)} batches")
+        self.epoch = self.step = 0
+        self.seek(start_epoch, start_step)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -140,6 +139,17 @@ class VideoLoader:
     def videos_in_step(self, step: int) -> int:
         """How many samples step ``step`` of an epoch holds over all processes."""
         return len(self._schedule().samples_of(step))
+
+    def seek(self, epoch: int, step: int) -> None:
+        """Continue with batch ``step`` of an epoch; the one after its last is the first of the next epoch.
+
+        Raises:
+            InputError: the epoch has no such batch.
+        """
+        if not 0 <= step <= len(self) or epoch < 0:
+            raise InputError(f"start_epoch, start_step are {epoch}, {step}: an epoch has {len(self)} batches")
+        self.close()
+        self.epoch, self.step = epoch + step // len(self), step % len(self)
 
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""

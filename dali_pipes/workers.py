@@ -1,5 +1,6 @@
 """DALI's decoding processes: whether there is memory for them, and what to say when one dies."""
 
+import multiprocessing
 import os
 import selectors
 import signal
@@ -33,6 +34,25 @@ def check_shared_memory(needed: int) -> None:
             f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
             "start Docker with --shm-size=8g, lower the batch size, or use --workers 0"
         )
+
+
+class EndsWithParent:
+    """A source for DALI's worker processes; there it ends the process when the one that started it is gone, even killed.
+
+    Otherwise workers wait for work for ever, and keep open whatever reads the killed one's output.
+    """
+
+    def __init__(self, source):
+        self.source = source
+
+    def __call__(self, sample_info):
+        return self.source(sample_info)
+
+    def __setstate__(self, state):  # unpickled: this is a worker
+        self.__dict__.update(state)
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 class Watch:
@@ -90,11 +110,12 @@ class Watch:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def cause(self) -> str | None:
-        """How the first worker died, or None if all live or were ended by DALI."""
+        """How the first worker died, or None if all live."""
         if self._cause is None:
             codes = [process.exitcode for process in self.processes]
             signals = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
-            self._cause = next((name for name in signals if name != "SIGTERM"), None)
+            ended = "SIGTERM" if "SIGTERM" in signals else None  # so DALI ends the others
+            self._cause = next((name for name in signals if name != "SIGTERM"), ended)
         return self._cause
 
     def end_workers(self) -> None:
@@ -126,6 +147,8 @@ def workers_without_interrupts() -> Iterator[None]:
 
 def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> InputError:
     """What to raise: names the video that crashes its reader, if one of those that were being read does."""
+    if cause == "SIGTERM":  # that comes from outside
+        return InputError("a decoding process was ended from outside (SIGTERM)")
     paths = sorted({video.path for video in candidates})
     calls = [(path, True, TIME_LIMIT_S) for path in paths]
     for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=TIME_LIMIT_S):

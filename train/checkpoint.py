@@ -1,21 +1,131 @@
-"""Files of a run: checkpoints are written atomically, and an earlier run's files are never overwritten."""
+"""Files of a run: checkpoints are written atomically, the one before is kept, and an earlier run is never overwritten."""
 
+import os
+import pickle
+import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
+from dali_pipes import Manifest
+from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
 
-RUN_FILES = ("config.json", "train.csv", "val.csv", "metrics.csv", "curves.png", "last.pt", "best.pt")
+from .command_line import RESUME_AUTO
+from .config import Config
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+RUN_FILES = (
+    *(
+        "config.json",
+        "environment.json",
+        "train.csv",
+        "val.csv",
+        "metrics.csv",
+        "curves.png",
+        "samples.png",
+        "tensorboard",
+    ),
+    *("val_classes.csv", "val_confusion.png", LAST, PREVIOUS, BEST),
+)
 
 
-def save_checkpoint(path: Path, **state) -> None:
-    """Write ``state`` to ``path``; the file that was there stays until the new one is complete on disk."""
-    with replacing(path) as draft, open(draft, "wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # torch's way to say that writing failed, such as on a full disk
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+def save_checkpoint(path: Path, keep_as: Path | None = None, **state) -> None:
+    """Write ``state`` to ``path``; the file that was there stays until the new one is complete, then as ``keep_as``."""
+    with replacing(path) as draft:
+        with open(draft, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's way to say that writing failed, such as on a full disk
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        if keep_as is not None and path.exists():
+            os.replace(path, keep_as)
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict:
+    """What :func:`save_checkpoint` wrote, on the CPU.
+
+    Raises:
+        InputError: there is no such file, it is cut off or damaged, or it is not a checkpoint of this program.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load does not look at the checksums
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        others = [other for other in (path.parent / LAST, path.parent / PREVIOUS) if other != path and other.exists()]
+        hint = f"; there is also {others[0]}" if others else ""
+        raise InputError(
+            f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}"
+        ) from error
+    if not isinstance(state, dict) or not {"model", "config", "classes"} <= set(state):
+        raise InputError(f"{path}: is not a checkpoint of train/run.py; weights of other programs are for --init")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def saved_config(state: dict, path) -> Config:
+    """The settings in a checkpoint.
+
+    Raises:
+        InputError: another version of this program wrote it, with settings that are not known.
+    """
+    unknown = set(state["config"]) - {item.name for item in fields(Config)}
+    if unknown:
+        raise InputError(
+            f"{path}: was written by another version, with the unknown settings {', '.join(sorted(unknown))}"
+        )
+    return Config(**state["config"])
+
+
+def find_checkpoint(resume: str, out: str) -> Path | None:
+    """The file that ``--resume`` means; None if it is ``auto`` and there is none.
+
+    A kill in the moment in which a checkpoint takes the last one's place leaves only the previous one.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    if resume not in ("last", RESUME_AUTO):
+        return Path(resume)
+    found = next((Path(out) / name for name in (LAST, PREVIOUS) if (Path(out) / name).exists()), None)
+    if found is None and resume == "last":
+        raise InputError(
+            f"{Path(out) / LAST}: no such file, so there is nothing to --resume; --resume auto would start anew"
+        )
+    return found
+
+
+def video_names(manifest: Manifest) -> list[str]:
+    """What a manifest holds, wherever its files lie: class, name and number of frames of each video."""
+    return [
+        f"{manifest.classes[video.label]}/{Path(video.path).name} ({video.num_frames} frames)"
+        for video in manifest.videos
+    ]
+
+
+def check_same_videos(state: dict, manifest: Manifest, path) -> None:
+    """Raise :class:`InputError` that names a difference between a checkpoint's training videos and these."""
+    saved, now = state["videos"], video_names(manifest)
+    if saved == now:
+        return
+    where, (theirs, ours) = next(
+        (place, pair)
+        for place, pair in enumerate(zip([*saved, "none"], [*now, "none"], strict=False))
+        if pair[0] != pair[1]
+    )
+    raise InputError(
+        f"{path}: was trained on {len(saved)} videos, now there are {len(now)}; video {where} was {theirs}, now it is {ours}"
+    )
 
 
 def set_aside(out: Path) -> Path | None:

@@ -1,22 +1,24 @@
-"""All settings of a training run: a frozen dataclass, two presets, and the command line derived from the fields."""
+"""All settings of a training run: a frozen dataclass, checked on construction, and two presets."""
 
-import argparse
 import json
 import os
-import typing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES, check_level
-from dali_pipes.sampling import CROP_MODES, SHORT_VIDEOS
+from dali_pipes.sampling import CROP_MODES, CROPS_PER_VIDEO, SHORT_VIDEOS
 from dali_pipes.source import ON_BAD_VIDEO
 
 from .mix_params import MIXES, check_alpha_is_used, check_numbers, parse_names
+from .models import MODELS, check_clips
+from .slowfast import LATERALS
 
 AUGMENTATIONS = ("none", "randaug", "randaug_t")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+UNLABELLED_DATA = "unlabelled"
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
 
@@ -34,9 +36,22 @@ class Config:
     )
     val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
     dataset: str = option(
-        "auto", "what --data is; auto: demo, folder or csv", choices=("auto", "folder", "csv", *DATASETS)
+        "auto",
+        f"what --data is; auto: demo, folder or csv; {UNLABELLED_DATA}: any folder, or a .csv with paths, to --predict",
+        choices=("auto", "folder", "csv", *DATASETS, UNLABELLED_DATA),
     )
-    split: str = option("", "official split: 1, 2 or 3; of vipriors train or train+val; by default the first")
+    split: str = option(
+        "", "official split: 1, 2 or 3; of vipriors train, train+val, or test to --predict; by default the first"
+    )
+    model: str = option("slowfast50", "the network", choices=tuple(MODELS))
+    lateral: str = option(
+        "plain",
+        "SlowFast's lateral convolutions: the paper's, or with batch norm and ReLU as published for Kinetics",
+        choices=LATERALS,
+    )
+    init: str = option(
+        "", "file of weights to start from: published ones, see docs/models.md, or a checkpoint of an earlier run"
+    )
     aug: str = option("randaug_t", "data augmentation", choices=AUGMENTATIONS)
     schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
     randaug_n: int = option(2, "operations per clip", at_least=1)
@@ -47,22 +62,37 @@ class Config:
     mix_draw: str = option("batch", "what one region and lambda are drawn for", choices=("batch", "clip"))
     mix_labels: str = option("all_frames", "which frames a label's share is of", choices=("all_frames", "seen_frames"))
     epochs: int = option(150, "passes over the training videos", at_least=1)
-    batch_size: int = option(16, "clips per step", at_least=1)
-    frames: int = option(64, "frames in a clip window, a multiple of 16", at_least=16)
+    batch_size: int = option(16, "clips per step, over all processes", at_least=1)
+    accumulate: int = option(1, "parts that a process computes its share of a step in, to save memory", at_least=1)
+    frames: int = option(64, "frames in a clip window, for SlowFast a multiple of 16", at_least=1)
     stride: int = option(1, "step between the frames of a window", at_least=1)
-    crop: int = option(160, "side of the clips in pixels", at_least=40)
+    crop: int = option(160, "side of the clips in pixels", at_least=32)
     crop_mode: str = option("crop", "how training crops are drawn", choices=CROP_MODES)
     short: str = option("slow_down", "how short videos fill a window", choices=SHORT_VIDEOS)
     lr: float = option(1e-4, "highest learning rate of Adam")
     weight_decay: float = option(1e-5, "Adam's weight decay")
     warmup: float = option(0.1, "share of all steps in which the learning rate rises; then it falls as a cosine to 0")
     dropout: float = option(0.5, "dropout before the classifier")
+    label_smoothing: float = option(0.0, "share of each target that is spread over all classes")
+    ema: float = option(
+        0.0, "decay per step of a running average of the weights, which is then what is evaluated; 0 is none"
+    )
     eval_clips: int = option(10, "clips per video in evaluation, averaged", at_least=1)
+    eval_crops: int = option(
+        1, "crops of each of them: 1 in the centre, or 3 along the long side", choices=CROPS_PER_VIDEO
+    )
     eval_every: int = option(1, "epochs between evaluations; the last epoch always has one", at_least=1)
     seed: int = option(0, "of everything that is drawn", at_least=0)
     workers: int = option(min(8, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
+    precision: str = option(
+        "auto", "of the network's arithmetic; auto: bf16 or fp16 on a GPU, else fp32", choices=PRECISIONS
+    )
+    tf32: bool = option(True, "on a GPU, multiply float32 matrices with 10 bits of mantissa")
+    channels_last: bool = option(True, "on a GPU, keep the network's weights as channels_last_3d, as the clips are")
+    compile: bool = option(False, "torch.compile the network: minutes at the start, faster steps")
+    fused_adam: bool = option(True, "on a GPU, Adam in one kernel")
     on_bad_video: str = option(
         "error",
         "a video that can no longer be read stops the run, or is replaced by one of its class and named in the log",
@@ -70,6 +100,10 @@ class Config:
     )
     max_bad_percent: float = option(1.0, "stop when more of the videos are bad")
     out: str = option("runs/latest", "folder for checkpoints, metrics and pictures")
+    checkpoint_minutes: float = option(
+        10.0, "most minutes between checkpoints within an epoch; each epoch's end has one"
+    )
+    tensorboard: bool = option(True, "write scalars, settings and sample clips for TensorBoard")
     max_steps: int = option(0, "stop after this many steps, for a short try; 0 is no limit", at_least=0)
 
     def __post_init__(self):
@@ -87,15 +121,21 @@ class Config:
         self._check_split()
         check_level(self.randaug_m)
         self._check_mix()
-        if self.frames % 16:
-            raise InputError(f"--frames is {self.frames}, SlowFast needs a multiple of 16")
+        check_clips(self.model, self.frames, self.crop)
+        if self.lateral != "plain" and self.model != "slowfast50":
+            raise InputError(
+                f"--lateral {self.lateral} is for --model slowfast50, {self.model} has no lateral convolutions"
+            )
         for name, low, high in (("lr", 0, 10), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.99),
-                                ("max_bad_percent", 0, 100)):  # fmt: skip
+                                ("max_bad_percent", 0, 100), ("label_smoothing", 0, 0.99), ("ema", 0, 0.99999),
+                                ("checkpoint_minutes", 0, 10_000)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
 
     def _check_split(self):
         if self.dataset not in DATASETS:
+            if self.dataset == UNLABELLED_DATA and self.val_data:
+                raise InputError(f"--val-data {self.val_data} is of no use with --dataset {self.dataset}")
             if self.split:
                 raise InputError(f"--split {self.split} needs a --dataset with official splits: {', '.join(DATASETS)}")
             return
@@ -151,40 +191,3 @@ def small() -> Config:
     """The same network on clips small enough for two CPU cores: the demo data in about five minutes."""
     return Config(frames=32, crop=56, batch_size=8, epochs=9, lr=1e-3, warmup=0.2, dropout=0.0, randaug_n=1, randaug_m=5.0,
                   eval_clips=2, workers=2)  # fmt: skip
-
-
-def parse(arguments: list[str], has_gpu: bool) -> tuple[Config, str]:
-    """The configuration from a command line, and one line that says which preset it starts from.
-
-    Raises:
-        InputError: an option or value is wrong.
-    """
-    given = vars(_parser().parse_args(arguments))
-    aug = given.get("aug", Config.aug)
-    if "schedule" in given and aug != "randaug_t":
-        raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
-    use_small = given.get("data", "demo") == "demo" and (not has_gpu or given.get("device") == "cpu")
-    if not use_small:
-        return replace(paper(), **given), "Preset paper: section 4.1."
-    config = replace(small(), **given)
-    return config, (
-        f"Preset small, for the demo data without a GPU: {config.frames} frames of {config.crop}x{config.crop}, "
-        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, RandAugment N={config.randaug_n} "
-        f"M={config.randaug_m:g}, dropout {config.dropout:g}, {config.eval_clips} test clips; the same SlowFast-50."
-    )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise InputError(f"{message} (see --help)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="run.py", description="Train SlowFast-50 on video through a DALI graph.", allow_abbrev=False)
-    for item in fields(Config):
-        default = "default: none" if item.default == "" else f"default: {item.default}"
-        default = "default: the operation's own" if item.default is None else default
-        kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None
-        parser.add_argument(flag(item.name), type=kind, choices=item.metadata["choices"],
-                            default=argparse.SUPPRESS, help=f"{item.metadata['help']} ({default})")  # fmt: skip
-    return parser

@@ -1,19 +1,19 @@
-"""From the --data option to checked videos and loaders of training and validation clips."""
+"""From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
 from pathlib import Path
 
 from tqdm import tqdm
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.datasets import DATASETS, find_splits
+from dali_pipes.datasets import DATASETS, find_splits, find_unlabelled
 from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
 from dali_pipes.workers import check_shared_memory
 
-from .config import Config
+from .config import UNLABELLED_DATA, Config
 from .demo_data import demo_folder
-
-FAST_STRIDE = 2  # SlowFast's fast path sees every 2nd frame of the window: the others are not even decoded
+from .models import MODELS
+from .processes import Processes
 
 VALIDATION_IS_TRAINED_ON = "The validation videos are trained on too (--split train+val): their accuracy says little."
 NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
@@ -23,25 +23,62 @@ SHOWN_REFUSALS = 20
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
-    """Training and validation videos with the same classes, and what the user should know about them."""
+    """Training and validation videos with the same classes, and what the user should know about them.
+
+    Raises:
+        InputError: the data is missing, not as it should be, or has no labels.
+    """
+    if config.dataset == UNLABELLED_DATA or config.split == "test":
+        what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
+        raise InputError(f"{what} has no labels to train on: it is for --eval-only CHECKPOINT --predict")
     train_items, val_items, classes, notes = _find(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
     train = _scan(train_items, classes)
     _check_every_class(train, train_items)
     val = train if val_items is train_items else _scan(val_items, classes)
-    refused = train.refused | val.refused
-    if refused:
-        files = {path for path, _ in train_items + val_items}
-        notes.append(f"Left out {len(refused)} of {len(files)} files that cannot be read:")
-        notes += [f"  {path}: {reason}" for path, reason in list(refused.items())[:SHOWN_REFUSALS]]
-        if len(refused) > SHOWN_REFUSALS:
-            notes.append(f"  and {len(refused) - SHOWN_REFUSALS} more, named in train.csv and val.csv in {config.out}")
+    files = {path for path, _ in train_items + val_items}
+    notes += _refusals(train.refused | val.refused, len(files), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
     if damaged:
         path, odd = next(iter(damaged.items()))
         notes.append(f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {odd}")
     return train, val, notes
+
+
+def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, list[str]]:
+    """The videos that a trained network is to be tried on, with its classes, and what the user should know about them.
+
+    Raises:
+        InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
+    """
+    if config.dataset == UNLABELLED_DATA:
+        items, notes = find_unlabelled(config.data), []
+    elif config.split == "test":
+        items, notes = _read_official(config).parts["test"], []
+    else:
+        _, items, own_classes, notes = _find(config)
+        notes = [note for note in notes if note == VALIDATION_IS_TRAINED_ON]
+        unknown = sorted(set(own_classes) - set(classes))
+        if unknown:
+            raise InputError(
+                f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
+            )
+    if not predict and all(label is None for _, label in items):
+        raise InputError(f"{config.data}: has no labels to compare with, add --predict")
+    manifest = _scan(items, classes)
+    return manifest, notes + _refusals(manifest.refused, len(items))
+
+
+def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[str]:
+    if not refused:
+        return []
+    notes = [f"Left out {len(refused)} of {files} files that cannot be read:"]
+    shown = list(refused.items())[: SHOWN_REFUSALS if named_in else None]
+    notes += [f"  {path}: {reason}" for path, reason in shown]
+    if len(refused) > len(shown):
+        notes.append(f"  and {len(refused) - len(shown)} more, named in {named_in}")
+    return notes
 
 
 def _check_every_class(train: Manifest, items) -> None:
@@ -75,12 +112,15 @@ def _find(config: Config):
     return train, val, sorted({label for _, label in train}), notes
 
 
-def _find_official(config: Config):
+def _read_official(config: Config):
     dataset = DATASETS[config.dataset]
-    split = config.split or dataset.splits[0]
-    listed = dataset.read(config.data, split)
+    return dataset.read(config.data, config.split or dataset.splits[0])
+
+
+def _find_official(config: Config):
+    listed = _read_official(config)
     train, val = listed.parts["train"], listed.parts["val"]
-    if split == "train+val":
+    if config.split == "train+val":
         return train + val, val, listed.classes, [VALIDATION_IS_TRAINED_ON]
     return train, val, listed.classes, []
 
@@ -92,30 +132,47 @@ def _scan(items, classes) -> Manifest:
     return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)
 
 
-def make_loaders(config: Config, train: Manifest, val: Manifest) -> tuple[VideoLoader, VideoLoader]:
-    """Loaders of training clips and of ``eval_clips`` clips per validation video."""
-    shared = {
+def make_loaders(
+    config: Config, train: Manifest, val: Manifest, processes: Processes
+) -> tuple[VideoLoader, VideoLoader]:
+    """Loaders of this process's training clips, and of its share of the clips to evaluate."""
+    train_loader = VideoLoader(
+        train,
+        batch_size=processes.share(config.batch_size),
+        augment=_augmentation(config),
+        **_shared(config, processes),
+    )
+    val_loader = make_eval_loader(config, val, processes)
+    # both live at once, in all processes of this machine: said now, not after an epoch
+    needed = train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes()
+    check_shared_memory(needed * processes.local_world_size)
+    return train_loader, val_loader
+
+
+def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
+    """``eval_clips`` clips of ``eval_crops`` crops of each video, whole or a share."""
+    views = {"clips_per_video": config.eval_clips, "crops_per_video": config.eval_crops, "training": False}
+    videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
+    return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
+
+
+def _shared(config: Config, processes: Processes) -> dict:
+    return {
         "side_px": config.crop,
-        "device": config.device,
+        "device": processes.device(config.device),
         "decoder": config.decoder,
         "workers": config.workers,
         "num_frames": config.frames,
         "stride_frames": config.stride,
-        "keep_every": FAST_STRIDE,
+        "keep_every": MODELS[config.model].keep_every,  # what the network does not look at is not even decoded
         "crop_mode": config.crop_mode,
         "short": config.short,
         "seed": config.seed,
         "on_bad_video": config.on_bad_video,
         "max_bad_percent": config.max_bad_percent,
+        "rank": processes.rank,
+        "world_size": processes.world_size,
     }
-    train_loader = VideoLoader(train, batch_size=config.batch_size, augment=_augmentation(config), **shared)
-    videos_per_batch = max(1, config.batch_size // config.eval_clips)
-    val_loader = VideoLoader(
-        val, batch_size=videos_per_batch, training=False, clips_per_video=config.eval_clips, **shared
-    )
-    # both live at once: said now, not after an epoch
-    check_shared_memory(train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes())
-    return train_loader, val_loader
 
 
 def _augmentation(config: Config) -> RandAugmentT | None:

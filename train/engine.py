@@ -1,24 +1,35 @@
-"""The training loop: epochs of steps, evaluation over whole videos, checkpoints and curves after each epoch."""
+"""The training loop: epochs of steps, evaluation over whole videos, checkpoints and curves after each epoch.
+
+All chance of a step comes from the seed and the step's number, so what a checkpoint must hold besides weights and the
+optimizer's state is how far the run is.
+"""
 
 import math
+import signal
 import time
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 
-from .checkpoint import save_checkpoint
+from .checkpoint import BEST, LAST, PREVIOUS, save_checkpoint, video_names
 from .config import Config
-from .data import FAST_STRIDE
-from .metrics import VideoScores, draw_curves, top1_credit, write_csv
+from .evaluation import evaluate, labels_of, write_classes
+from .logbook import Logbook, write_samples
+from .metrics import draw_curves, summarise, top1_credit, write_csv
 from .mixing import build_mix, one_hot
-from .slowfast import frame_weights
+from .models import frame_weights_of
+from .precision import autocast, prepare, scaler_for
+from .processes import Processes
+from .progress import Bar
+from .stop import Stopped, StopRequest
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
@@ -33,113 +44,287 @@ def make_mix(config: Config, num_classes: int):
     """``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; changes nothing if ``--mix`` is none."""
     if config.mix == "none":
         return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
-    seen = frame_weights(config.frames // FAST_STRIDE, fast_stride=1) if config.mix_labels == "seen_frames" else None
+    seen = frame_weights_of(config.model, config.frames) if config.mix_labels == "seen_frames" else None
     return build_mix(config.mix, num_classes, config.mix_alpha, config.mix_prob, per_sample=config.mix_draw == "clip",
                      frame_weights_T=seen, overwrite=True)  # fmt: skip
 
 
-def mix_generator(config: Config, step: int) -> np.random.Generator:
+def _seeds(config: Config, step: int, rank: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(config.seed, spawn_key=(step, rank) if rank else (step,))
+
+
+def mix_generator(config: Config, step: int, rank: int = 0) -> np.random.Generator:
     """Of its own for each step, so that a run that is resumed draws what an uninterrupted one does."""
-    return np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(step,)))
+    return np.random.default_rng(_seeds(config, step, rank))
 
 
-class _Bar:
-    """A progress bar that also measures the share of time spent waiting for data."""
+@dataclass
+class Sums:
+    """What the metrics of an epoch are made of, so far; over all processes, but for the times, which are the first one's."""
 
-    def __init__(self, loader: VideoLoader, title: str, steps: int):
-        self.loader, self.steps, self.wait_s, self.clips, self.start = loader, steps, 0.0, 0, time.perf_counter()
-        self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, mininterval=1)
-
-    def __iter__(self):
-        batches = iter(self.loader)
-        with self.bar:
-            for _ in range(self.steps):
-                before = time.perf_counter()
-                batch = next(batches)
-                self.wait_s += time.perf_counter() - before
-                self.clips += len(batch)
-                yield batch
-                self.bar.update()
-
-    def rates(self) -> dict[str, float]:
-        seconds = time.perf_counter() - self.start
-        return {"clips_per_s": self.clips / seconds, "data_wait_fraction": self.wait_s / seconds, "epoch_s": seconds}
+    loss: float = 0.0
+    credit: float = 0.0
+    most_credit: float = 0.0
+    clips: float = 0.0
+    wait_s: float = 0.0
+    seconds: float = 0.0
 
 
-def train_epoch(model, optimizer, mix, loader: VideoLoader, config: Config, epoch: int, total_steps: int) -> dict:
-    """One pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft targets, and top-1
-    the share of the targets that was hit, of what could be (:func:`train.metrics.top1_credit`)."""
-    model.train()
-    loss_sum, credit, seen = 0.0, torch.zeros(2, dtype=torch.float64), 0
-    first_step = epoch * len(loader)
-    progress = _Bar(loader, f"epoch {epoch + 1}/{config.epochs}", min(len(loader), total_steps - first_step))
-    for step, batch in enumerate(progress, start=first_step):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, total_steps)
-        clips_BCTHW, targets_BK = mix(batch.clips_BCTHW, batch.labels_B, generator=mix_generator(config, step))
-        logits_BK = model(clips_BCTHW)
-        loss = cross_entropy(logits_BK, targets_BK)
-        loss_value = loss.item()
-        if not math.isfinite(loss_value):
-            names = ", ".join(loader.manifest.videos[video].path for video in batch.videos_B.tolist())
-            raise InputError(f"the loss became {loss_value} in epoch {epoch + 1}; lower --lr. The batch held {names}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss_sum += loss_value * len(batch)
-        credit += top1_credit(logits_BK.detach(), targets_BK).cpu()
-        top1 = 100 * float(credit[0] / credit[1])
-        seen += len(batch)
-        rates = progress.rates()
-        progress.bar.set_postfix_str(
-            f"loss {loss_sum / seen:.3f}, top-1 {top1:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
-            f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
+@dataclass
+class Training:
+    """What a training consists of, and how far it is."""
+
+    config: Config
+    processes: Processes
+    model: torch.nn.Module
+    train_loader: VideoLoader
+    val_loader: VideoLoader
+    logbook: Logbook
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Steps done of the epoch in progress."""
+    sums: Sums = field(default_factory=Sums)
+    """Of the epoch in progress."""
+    rows: list[dict] = field(default_factory=list)
+    """Metrics of the epochs done."""
+    bad_paths: set[str] = field(default_factory=set)
+
+    def __post_init__(self):
+        config, device = self.config, self.train_loader.device
+        prepare(self.model, config, device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, weight_decay=config.weight_decay,
+                                          fused=config.fused_adam and device.type == "cuda")  # fmt: skip
+        self.scaler = scaler_for(config)
+        self.ema = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+            if config.ema
+            else None
         )
-    learning = {
-        "train_loss": loss_sum / seen,
-        "train_top1": top1,
-        "lr": optimizer.param_groups[0]["lr"],
+        self.parallel = self.processes.parallel(self.model)
+        self.mix = make_mix(config, len(self.classes))
+        steps = config.epochs * len(self.train_loader)
+        self.total_steps = min(steps, config.max_steps) if config.max_steps else steps
+        self.epochs = -(-self.total_steps // len(self.train_loader))
+        self.saved_at = time.monotonic()
+
+    @property
+    def classes(self) -> list[str]:
+        return self.train_loader.manifest.classes
+
+    @property
+    def evaluated(self) -> torch.nn.Module:
+        """The network whose accuracy counts."""
+        return self.ema.module if self.ema else self.model
+
+    @property
+    def steps_of_epoch(self) -> int:
+        return min(len(self.train_loader), self.total_steps - self.epoch * len(self.train_loader))
+
+    def state(self) -> dict:
+        """All that :meth:`restore` needs."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": asdict(self.sums),
+            "metrics": self.rows,
+            "bad_paths": sorted(self.bad_paths),
+            "config": asdict(self.config),
+            "classes": self.classes,
+            "videos": video_names(self.train_loader.manifest),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Continue where :meth:`state` was; the loader must stand there already."""
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["metrics"]
+        self.sums, self.bad_paths = Sums(**state["sums"]), set(state["bad_paths"])
+
+    def close(self) -> None:
+        """End the decoding processes and the log."""
+        for loader in (self.train_loader, self.val_loader):
+            loader.close()
+        self.logbook.close()
+
+    def save(self) -> None:
+        """Write the last checkpoint, and keep the one before."""
+        self.saved_at = time.monotonic()
+        if self.processes.is_first:
+            out = Path(self.config.out)
+            save_checkpoint(out / LAST, keep_as=out / PREVIOUS, **self.state())
+            self.logbook.flush()
+
+
+def train_step(training: Training, batch, step: int) -> torch.Tensor:
+    """One step of the optimizer. ``step`` counts over all epochs.
+
+    Returns:
+        (3,) float64 on the device: summed loss of this process's clips, and their :func:`train.metrics.top1_credit`.
+    """
+    config, processes, loader = training.config, training.processes, training.train_loader
+    for group in training.optimizer.param_groups:
+        group["lr"] = learning_rate(config, step, training.total_steps)
+    torch.manual_seed(int(_seeds(config, step, processes.rank).generate_state(1, np.uint64)[0] >> 1))  # for dropout
+    generator = mix_generator(config, step, processes.rank)
+    clips_BCTHW, targets_BK = batch.clips_BCTHW, one_hot(batch.labels_B, len(training.classes))
+    if len(batch):
+        clips_BCTHW, targets_BK = training.mix(clips_BCTHW, batch.labels_B, generator=generator)
+    else:  # fewer clips than processes: a grey one that counts nothing, as the others wait for this process's gradients
+        clips_BCTHW, targets_BK = (
+            clips_BCTHW.new_zeros(1, *clips_BCTHW.shape[1:]),
+            targets_BK.new_zeros(1, len(training.classes)),
+        )
+    if step == 0 and processes.is_first:
+        write_samples(Path(config.out), training.logbook, clips_BCTHW, targets_BK, training.classes)
+    # DistributedDataParallel averages over the processes, whose shares may differ by one clip
+    scale = processes.world_size / loader.videos_in_step(training.step) if len(batch) else 0.0
+    training.optimizer.zero_grad(set_to_none=True)
+    numbers = torch.zeros(3, dtype=torch.float64, device=clips_BCTHW.device)
+    clips, targets = (tensor.chunk(config.accumulate) for tensor in (clips_BCTHW, targets_BK))
+    for part, (clips_part, targets_part) in enumerate(zip(clips, targets, strict=True), 1):
+        waits = part < len(clips) and processes.world_size > 1
+        with training.parallel.no_sync() if waits else nullcontext():
+            with autocast(config, loader.device):
+                logits = training.parallel(clips_part)
+            loss = cross_entropy(logits.float(), targets_part, reduction="sum", label_smoothing=config.label_smoothing)
+            training.scaler.scale(loss * scale).backward()
+        if len(batch):
+            numbers += torch.cat([loss.detach()[None].double(), top1_credit(logits.detach(), targets_part).double()])
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+    if training.ema:
+        training.ema.update_parameters(training.model)
+    return numbers
+
+
+def _settle(training: Training, numbers: torch.Tensor, batch, stop: StopRequest, step: int) -> tuple[int, bool]:
+    """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
+    due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
+    own = numbers.tolist()  # waits for the step on a GPU; by then the next one is on its way
+    flags = [stop.number, float(due and training.processes.is_first)]
+    summed = training.processes.sum(torch.tensor([*own, len(batch), *flags], dtype=torch.float64)).tolist()
+    loss, _, _, clips, stopped, due = summed
+    if not math.isfinite(loss):
+        raise _not_finite(training, own[0], batch, step)
+    sums = training.sums
+    sums.loss, sums.credit, sums.most_credit, sums.clips = (
+        total + value for total, value in zip(list(asdict(sums).values())[:4], summed[:4], strict=True)
+    )
+    training.logbook.scalars(
+        step,
+        {"train/loss_of_step": loss / clips, "train/lr": learning_rate(training.config, step, training.total_steps)},
+    )
+    return (stop.number or signal.SIGTERM) if stopped else 0, bool(due)
+
+
+def _not_finite(training: Training, own_loss: float, batch, step: int) -> InputError:
+    where = f"the loss became {own_loss} in epoch {training.epoch + 1}, step {step - training.epoch * len(training.train_loader) + 1}"
+    if math.isfinite(own_loss):
+        return InputError("another process's loss is not a number; it names the videos")
+    names = ", ".join(training.train_loader.manifest.videos[video].path for video in batch.videos_B.tolist())
+    return InputError(f"{where}; lower --lr. The batch held {names}")
+
+
+def train_epoch(training: Training, stop: StopRequest) -> dict:
+    """The rest of a pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft targets, and
+    top-1 the share of the targets that was hit, of what could be (:func:`train.metrics.top1_credit`).
+
+    Raises:
+        Stopped: it was asked for, and a checkpoint is written.
+    """
+    training.parallel.train()
+    first, sums, pending = training.epoch * len(training.train_loader), training.sums, None
+    title = f"epoch {training.epoch + 1}/{training.config.epochs}"
+    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.processes, stop, done=training.step)
+    waited_s, took_s = sums.wait_s, sums.seconds
+    for batch in bar:
+        numbers = train_step(training, batch, first + training.step)
+        number, due = _settle(training, *pending, stop, first + training.step - 1) if pending else (0, False)
+        training.step, pending = training.step + 1, (numbers, batch)
+        sums.wait_s, sums.seconds = waited_s + bar.wait_s, took_s + bar.seconds
+        if number or due:
+            _settle(training, *pending, stop, first + training.step - 1)
+            pending = None
+            training.save()
+            if number:
+                raise Stopped(number)
+        bar.note(_note(sums))
+    if pending:
+        _settle(training, *pending, stop, first + training.step - 1)
+    if bar.gave_up:
+        training.save()
+        raise Stopped(stop.number)
+    learning = {"train_loss": sums.loss / sums.clips, "train_top1": 100 * sums.credit / sums.most_credit,
+                "lr": learning_rate(training.config, first + training.step - 1, training.total_steps)}  # fmt: skip
+    return {"epoch": training.epoch + 1, **learning, **_rates(sums)}
+
+
+def _rates(sums: Sums) -> dict[str, float]:
+    return {
+        "clips_per_s": sums.clips / sums.seconds,
+        "data_wait_fraction": sums.wait_s / sums.seconds,
+        "epoch_s": sums.seconds,
     }
-    return {"epoch": epoch + 1, **learning, **progress.rates()}
 
 
-@torch.no_grad()
-def evaluate(model, loader: VideoLoader) -> dict[str, float]:
-    """Softmax averaged over the clips of each video; loss, top-1 and top-5 over all videos (paper section 4.1)."""
-    model.eval()
-    scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    for batch in _Bar(loader, "evaluating", len(loader)):
-        if len(batch):  # a bad video may leave none
-            scores.add(model(batch.clips_BCTHW), batch.labels_B, batch.videos_B)
-    return scores.summary()
+def _note(sums: Sums) -> str:
+    if not sums.clips:
+        return ""
+    rates = _rates(sums)
+    return (
+        f"loss {sums.loss / sums.clips:.3f}, top-1 {100 * sums.credit / sums.most_credit:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
+        f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
+    )
 
 
-def fit(model, train_loader: VideoLoader, val_loader: VideoLoader, config: Config) -> list[dict]:
-    """Train, evaluate and save; returns one row of metrics per epoch."""
-    out = Path(config.out)
-    steps = config.epochs * len(train_loader)
-    total_steps = min(steps, config.max_steps) if config.max_steps else steps
-    epochs = -(-total_steps // len(train_loader))
-    on_gpu = train_loader.device.type == "cuda"
-    optimizer = torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=on_gpu)
-    mix = make_mix(config, len(train_loader.manifest.classes))
-    rows, best = [], -1.0
-    for epoch in range(epochs):
-        row = train_epoch(model, optimizer, mix, train_loader, config, epoch, total_steps)
-        if (epoch + 1) % config.eval_every == 0 or epoch + 1 == epochs:
-            row |= evaluate(model, val_loader)
-        row["bad_videos"] = len(_bad_paths(train_loader) | _bad_paths(val_loader))
-        rows.append(row)
+def fit(training: Training, stop: StopRequest) -> list[dict]:
+    """Train, evaluate and save from where the training stands to its end; returns one row of metrics per epoch.
+
+    Raises:
+        Stopped: it was asked for, and a checkpoint is written.
+    """
+    config, processes, out = training.config, training.processes, Path(training.config.out)
+    while training.epoch < training.epochs:
+        row = train_epoch(training, stop)
+        scores = None
+        if (training.epoch + 1) % config.eval_every == 0 or training.epoch + 1 == training.epochs:
+            processes.share_buffers(training.evaluated)
+            try:
+                scores = evaluate(training.evaluated, training.val_loader, config, processes, stop)
+            except Stopped:
+                training.save()
+                raise
+            row |= summarise(scores, labels_of(training.val_loader.manifest))
+        training.bad_paths |= _bad_paths(training.train_loader) | _bad_paths(training.val_loader)
+        row["bad_videos"] = len(training.bad_paths)
+        is_best = row.get("val_top1", -1.0) > max(
+            (earlier.get("val_top1", -1.0) for earlier in training.rows), default=-1.0
+        )
+        training.rows.append(row)
+        training.epoch, training.step, training.sums = training.epoch + 1, 0, Sums()
+        if not processes.is_first:
+            continue
         print(_line(row, config), flush=True)
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
-                 "config": asdict(config), "classes": train_loader.manifest.classes, "metrics": rows}  # fmt: skip
-        save_checkpoint(out / "last.pt", **state)
-        if row.get("val_top1", -1.0) > best:
-            best = row["val_top1"]
-            save_checkpoint(out / "best.pt", **state)
-        write_csv(out / "metrics.csv", rows)
-        draw_curves(out / "curves.png", rows)
-    return rows
+        training.logbook.scalars(
+            row["epoch"], {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
+        )
+        # the last checkpoint last: after a kill in between, the epoch is done again
+        if is_best:
+            best = {"model": training.evaluated.state_dict(), "config": asdict(config), "classes": training.classes}
+            save_checkpoint(out / BEST, **best, epoch=training.epoch, metrics=training.rows)
+            write_classes(out, "val", scores, training.val_loader.manifest)
+        write_csv(out / "metrics.csv", training.rows)
+        draw_curves(out / "curves.png", training.rows)
+        training.save()
+    return training.rows
 
 
 def _bad_paths(loader: VideoLoader) -> set[str]:

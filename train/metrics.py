@@ -32,24 +32,45 @@ class VideoScores:
 
     def __init__(self, num_videos: int, num_classes: int):
         self.sums_VK = torch.zeros(num_videos, num_classes, dtype=torch.float64)
-        self.labels_V = torch.zeros(num_videos, dtype=torch.int64)
         self.counts_V = torch.zeros(num_videos, dtype=torch.int64)
 
-    def add(self, logits_BK: torch.Tensor, labels_B: torch.Tensor, videos_B: torch.Tensor) -> None:
+    def add(self, logits_BK: torch.Tensor, videos_B: torch.Tensor) -> None:
         self.sums_VK.index_add_(0, videos_B, logits_BK.double().softmax(dim=1).cpu())
-        self.labels_V[videos_B] = labels_B.cpu()
         self.counts_V.index_add_(0, videos_B, torch.ones_like(videos_B))
 
-    def summary(self) -> dict[str, float]:
-        """Loss and top-1 and top-5 accuracy in percent, over the videos seen."""
-        seen = self.counts_V > 0
-        scores_VK, labels_V = self.sums_VK[seen] / self.counts_V[seen, None], self.labels_V[seen]
-        likelihood = scores_VK.gather(1, labels_V[:, None]).clamp_min(1e-12)
-        return {
-            "val_loss": float(-likelihood.log().mean()),
-            "val_top1": 100 * float(topk_correct(scores_VK, labels_V, 1).double().mean()),
-            "val_top5": 100 * float(topk_correct(scores_VK, labels_V, 5).double().mean()),
-        }
+    def means_VK(self) -> torch.Tensor:
+        """(V, K) float64 whose rows sum to 1; those of videos that gave no clip, as none could be read, are 0."""
+        return self.sums_VK / self.counts_V.clamp_min(1)[:, None]
+
+
+def known_videos(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> torch.Tensor:
+    """(V,) bool: those that have both scores and a label."""
+    return (scores_VK.sum(dim=1) > 0) & (labels_V >= 0)
+
+
+def summarise(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> dict[str, float]:
+    """Loss and top-1 and top-5 accuracy in percent, over the videos that have both scores and a label."""
+    known = known_videos(scores_VK, labels_V)
+    scores_VK, labels_V = scores_VK[known], labels_V[known]
+    likelihood = scores_VK.gather(1, labels_V[:, None]).clamp_min(1e-12)
+    return {
+        "val_loss": float(-likelihood.log().mean()),
+        "val_top1": 100 * float(topk_correct(scores_VK, labels_V, 1).double().mean()),
+        "val_top5": 100 * float(topk_correct(scores_VK, labels_V, 5).double().mean()),
+    }
+
+
+def confusion(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> torch.Tensor:
+    """(K, K) int64: how many videos of each class (row) were taken for each class (column)."""
+    known, classes = known_videos(scores_VK, labels_V), scores_VK.shape[1]
+    cells = labels_V[known] * classes + scores_VK[known].argmax(dim=1)
+    return torch.bincount(cells, minlength=classes * classes).view(classes, classes)
+
+
+def mean_class_accuracy(confusion_KK: torch.Tensor) -> float:
+    """The mean of the classes' accuracies in percent, the VIPriors challenge's measure; over the classes that have videos."""
+    videos_K = confusion_KK.sum(dim=1)
+    return 100 * float((confusion_KK.diagonal()[videos_K > 0] / videos_K[videos_K > 0]).double().mean())
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
@@ -80,6 +101,46 @@ def draw_curves(path: Path, rows: list[dict]) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     right.set_ylim(0, 101)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=110, format="png")
+    plt.close(figure)
+
+
+def write_class_accuracy(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
+    """A CSV line per class: videos, how many were right, accuracy in percent, and the class they were most often taken for."""
+    with replacing(path) as draft, open(draft, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "videos", "correct", "accuracy", "most_often_taken_for"])
+        for index, (name, row) in enumerate(zip(classes, confusion_KK.tolist(), strict=True)):
+            others = [0 if other == index else count for other, count in enumerate(row)]
+            accuracy = f"{100 * row[index] / sum(row):.6g}" if sum(row) else ""
+            writer.writerow(
+                [name, sum(row), row[index], accuracy, classes[others.index(max(others))] if any(others) else ""]
+            )
+
+
+def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
+    """The confusion matrix as a PNG: rows are classes, columns what they were taken for, in shares of the row."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    count = len(classes)
+    side = 3.5 + 0.45 * min(count, 12) + 0.16 * max(0, count - 12)
+    shares_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(1)
+    figure, axes = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    image = axes.imshow(shares_KK.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the class's videos")
+    size = 9 if count <= 20 else 6
+    axes.set_xticks(range(count), classes, rotation=90, fontsize=size)
+    axes.set_yticks(range(count), classes, fontsize=size)
+    axes.set(xlabel="taken for", ylabel="class")
+    for row, column in confusion_KK.nonzero().tolist() if count <= 30 else ():
+        colour = "white" if shares_KK[row, column] > 0.6 else "black"
+        axes.text(
+            column, row, int(confusion_KK[row, column]), ha="center", va="center", color=colour, fontsize=size - 1
+        )
     with replacing(path) as draft:
         figure.savefig(draft, dpi=110, format="png")
     plt.close(figure)

@@ -209,7 +209,7 @@ def test_shared_memory_is_given_back(manifest):
         ({"decoder": "nvdec"}, "unknown decoder 'nvdec': choose one of auto, cpu, gpu"),
         ({"decoder": "gpu"}, "decoder 'gpu' cannot be used: device is cpu"),
         ({"rank": 2, "world_size": 2}, "rank 2 does not exist among 2 processes"),
-        ({"start_step": 1}, "start_step is 1, an epoch has 1 batches"),
+        ({"start_step": 2}, "start_epoch, start_step are 0, 2: an epoch has 1 batches"),
         ({"training": False, "augment": RandAugmentT()}, "augment is for training clips"),
     ],
 )

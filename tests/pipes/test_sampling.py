@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT
-from dali_pipes.sampling import fixed_box, count_starts, random_box, window_indices
+from dali_pipes.sampling import count_starts, fixed_box, random_box, window_indices
 from dali_pipes.source import Schedule
 
 

@@ -1,24 +1,33 @@
 """The command line: presets, overrides, and one clear sentence for whatever is wrong."""
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
 from dali_pipes import InputError
-from train.config import Config, paper, parse
+from train.command_line import MAY_CHANGE, OF_EVALUATION, Job, evaluation_config, new_config, parse, resumed_config
+from train.config import Config, paper, small
 from train.engine import learning_rate, make_mix, mix_generator
 
 
+def config_of(arguments, has_gpu):
+    given, job = parse(arguments)
+    assert job == Job()
+    return new_config(given, has_gpu)
+
+
 def test_the_defaults_are_the_papers():
-    config, line = parse(["--data", "videos"], has_gpu=False)
+    config, line = config_of(["--data", "videos"], has_gpu=False)
     assert config.frames == 64 and config.crop == 160 and config.batch_size == 16 and config.epochs == 150
     assert (config.lr, config.weight_decay, config.dropout, config.eval_clips) == (1e-4, 1e-5, 0.5, 10)
     assert config.schedule == "temporal+" and config.translate_max_px == 100 and "paper" in line
-    assert parse([], has_gpu=True)[0] == paper()
+    assert config_of([], has_gpu=True)[0] == paper()
 
 
 @pytest.mark.parametrize("arguments, has_gpu", [([], False), (["--device", "cpu"], True)])
 def test_small_preset_without_gpu_and_data(arguments, has_gpu):
-    config, line = parse([*arguments, "--epochs", "3"], has_gpu)
+    config, line = config_of([*arguments, "--epochs", "3"], has_gpu)
     assert config.crop < 160 and config.frames < 64 and config.epochs == 3
     assert line.startswith("Preset small") and "\n" not in line
 
@@ -30,7 +39,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--schedule", "slow"], "--schedule: invalid choice"),
         (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--epochs", "0"], "--epochs is 0, it must be at least 1"),
-        (["--frames", "40"], "--frames is 40, SlowFast needs a multiple of 16"),
+        (["--frames", "40"], "--frames is 40, slowfast50 needs a multiple of 16"),
         (["--randaug-m", "31"], "level is 31"),
         (["--lr", "-1"], "--lr is -1"),
         (["--aug", "randaug", "--schedule", "mix"], "--schedule mix is for --aug randaug_t, not for --aug randaug"),
@@ -42,8 +51,8 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             "unknown --split of ucf101 'train': choose one of 1, 2, 3",
         ),
         (
-            ["--dataset", "vipriors", "--data", "x", "--split", "test"],
-            "unknown --split of vipriors 'test': choose one of train, train.val",
+            ["--dataset", "vipriors", "--data", "x", "--split", "tests"],
+            "unknown --split of vipriors 'tests': choose one of train, train.val, test",
         ),
         (["--dataset", "hmdb51", "--data", "x", "--val-data", "y"], "--val-data y is of no use with --dataset hmdb51"),
         (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout, framecutout"),
@@ -62,11 +71,25 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--mix-alpha", "2"], "--mix-alpha 2.0 needs a --mix: choose one of cutout"),
         (["--mix-labels", "seen_frames"], "--mix-labels seen_frames needs a --mix"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
+        (["--model", "mvit_v2_s", "--frames", "20"], "--frames is 20, mvit_v2_s needs a multiple of 8"),
+        (["--model", "s3d", "--lateral", "norm_relu"], "--lateral norm_relu is for --model slowfast50, s3d has no"),
+        (["--label-smoothing", "1"], "--label-smoothing is 1.0, it must lie between 0 and 0.99"),
+        (["--ema", "1"], "--ema is 1.0, it must lie between 0 and 0.99999"),
+        (["--accumulate", "0"], "--accumulate is 0"),
+        (["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
+        (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
+        (["--predict"], "--predict needs a network"),
+        (["--resume", "--eval-only", "x.pt"], "--resume and --eval-only exclude each other"),
+        (
+            ["--ensemble", "a.pt", "b.pt", "--ensemble-weights", "1"],
+            "--ensemble-weights has 1 numbers, --ensemble has 2",
+        ),
     ],
 )
 def test_wrong_options(arguments, message):
     with pytest.raises(InputError, match=message):
-        parse(arguments, has_gpu=False)
+        config_of(arguments, has_gpu=False)
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
@@ -78,7 +101,7 @@ def test_learning_rate_warms_up_and_falls_to_zero():
 
 
 def test_mixes():
-    config, _ = parse(
+    config, _ = config_of(
         ["--mix", "cutmix,fademixup", "--mix-alpha", "2", "--mix-prob", "0.25", "--mix-draw", "clip"], False
     )
     assert (config.mix, config.mix_alpha, config.mix_prob, config.mix_draw) == ("cutmix,fademixup", 2, 0.25, "clip")
@@ -104,3 +127,41 @@ def test_each_step_mixes_alike_in_every_run_and_unlike_the_others():
     }
     assert len(set(draws.values())) == 100
     assert draws[1, 7] == tuple(mix_generator(Config(seed=1), 7).random(3))
+
+
+def test_a_resumed_run_keeps_its_settings():
+    saved = replace(small(), data="videos", lr=0.5, device="cuda:3", decoder="gpu", precision="bf16", out="there")
+    config = resumed_config({"workers": 3, "data": "moved"}, saved, "last.pt")
+    assert config == replace(saved, data="moved", workers=3, device="auto", decoder="auto")
+    assert resumed_config({"lr": 0.5}, saved, "last.pt").lr == 0.5
+    with pytest.raises(
+        InputError, match="last.pt: was trained with --lr 0.5, not 0.1, --aug randaug_t, not none; leave"
+    ):
+        resumed_config({"lr": 0.1, "aug": "none"}, saved, "last.pt")
+
+
+def test_an_evaluation_keeps_the_networks_settings():
+    saved = replace(small(), data="videos", dataset="folder", val_data="others", model="r3d_18", precision="bf16")
+    config = evaluation_config({"eval_clips": 5, "eval_crops": 3}, saved)
+    assert config == replace(saved, eval_clips=5, eval_crops=3, precision="auto", device="auto", workers=config.workers)
+    moved = evaluation_config({"data": "new"}, saved)
+    assert (moved.data, moved.dataset, moved.val_data, moved.model) == ("new", "auto", "", "r3d_18")
+    with pytest.raises(InputError, match="--lr, --aug: of no use in an evaluation"):
+        evaluation_config({"lr": 1.0, "aug": "none", "out": "x"}, saved)
+
+
+def test_what_may_change_are_settings():
+    names = {item.name for item in fields(Config)}
+    assert set(MAY_CHANGE) <= names and set(OF_EVALUATION) <= names
+
+
+def test_switches_and_lists():
+    given, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
+    assert given == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
+    assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
+
+
+def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert config_of(["--data", "x"], False)[0].workers == max(1, paper().workers // 2)
+    assert config_of(["--data", "x", "--workers", "6"], False)[0].workers == 6

@@ -1,0 +1,74 @@
+"""A training of a linear model, without batch norm: the same whatever the number of processes, but for rounding.
+
+``python -m tests.training.linear_run DATA OUT EPOCHS STOP_AFTER``, or by torchrun; it resumes where OUT/last.pt is. Prints
+what it trains on: the videos of each step.
+"""
+
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from train.checkpoint import load_checkpoint
+from train.config import small
+from train.data import load_manifests, make_loaders
+from train.engine import Training, fit
+from train.logbook import Logbook
+from train.processes import join_processes
+from train.stop import Stopped, StopRequest
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        self.layer = torch.nn.Linear(3 * 16, classes)
+
+    def forward(self, clips_BCTHW):
+        return self.layer(torch.nn.functional.adaptive_avg_pool3d(clips_BCTHW, (1, 4, 4)).flatten(1))
+
+
+def main(data: str, out: str, epochs: int, stop_after: int) -> None:
+    config = replace(small(), data=data, out=out, epochs=epochs, frames=16, crop=48, batch_size=4, workers=0, device="cpu",
+                     precision="fp32", lr=0.05, tensorboard=False, accumulate=2, label_smoothing=0.1)  # fmt: skip
+    torch.set_num_threads(1)
+    with join_processes() as processes, StopRequest() as stop:
+        with processes.first_of_machine_first():
+            train_videos, val_videos, _ = load_manifests(config)
+        Path(out).mkdir(exist_ok=True)
+        loaders = make_loaders(config, train_videos, val_videos, processes)
+        torch.manual_seed(0)
+        training = Training(config, processes, Linear(2), *loaders, Logbook(None))
+        if (Path(out) / "last.pt").exists():
+            training.restore(load_checkpoint(Path(out) / "last.pt"))
+            loaders[0].seek(training.epoch, training.step)
+
+        def note(module, inputs):
+            nonlocal stop_after
+            stop_after -= 1
+            if stop_after == 0 and processes.rank == processes.world_size - 1:
+                stop.number = signal.SIGTERM  # one of them is asked to end: all must
+
+        loaders[0].sampler.__dict__["plan"] = _noting(loaders[0].sampler, processes)
+        training.model.register_forward_pre_hook(
+            lambda module, inputs: note(module, inputs) if module.training else None
+        )
+        try:
+            fit(training, stop)
+        except Stopped:
+            print("stopped", training.epoch, training.step)
+
+
+def _noting(sampler, processes):
+    """Prints each training sample that this process asks for."""
+
+    def plan(epoch, sample, video=None):
+        print("sample", epoch, sample, "of process", processes.rank, flush=True)
+        return type(sampler).plan(sampler, epoch, sample, video)
+
+    return plan
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

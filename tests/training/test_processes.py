@@ -1,0 +1,96 @@
+"""Several processes by torchrun, on the CPU: the same plan as one, exact gradients, metrics and evaluation."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_run import ROOT, TINY, metrics, run
+from tests.videos import write_lossless
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """Nine and five videos: no number of processes divides them."""
+    root = tmp_path_factory.mktemp("processes")
+    for split, counts in (("train", (5, 4)), ("val", (3, 2))):
+        for label, length, count in zip(("dark", "bright"), (18, 70), counts, strict=True):
+            for number in range(count):
+                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
+    return root
+
+
+def torchrun(processes: int, *arguments, expect=0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", *map(str, arguments)]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert result.returncode == expect, result.stderr[-3000:]
+    return result
+
+
+def linear(processes: int, videos: Path, out: Path, stop_after: int = 0) -> str:
+    return torchrun(processes, "-m", "tests.training.linear_run", videos, out, 3, stop_after).stdout
+
+
+def samples(output: str) -> set[tuple[int, int]]:
+    found = re.findall(r"sample (\d+) (\d+) of process \d+", output)
+    return {(int(epoch), int(sample)) for epoch, sample in found}
+
+
+@pytest.fixture(scope="module")
+def alone(videos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    linear(1, videos, out)
+    return out
+
+
+def same(a: Path, b: Path) -> None:
+    """Losses, accuracies and weights, but for the order of sums."""
+    for row, other in zip(metrics(a), metrics(b), strict=True):
+        for name in ("train_loss", "train_top1", "val_loss", "val_top1", "lr"):
+            assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-5), name
+    ours, theirs = (torch.load(out / "last.pt", weights_only=True)["model"] for out in (a, b))
+    assert all(torch.allclose(value, theirs[name], rtol=1e-4, atol=1e-6) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_training_is_the_same_whatever_the_processes(videos, alone, tmp_path, processes):
+    """Nine videos in steps of four are three steps of three: with four processes one of them is always empty."""
+    output = linear(processes, videos, tmp_path / "out")
+    assert samples(output) >= {(epoch, sample) for epoch in range(3) for sample in range(9)}
+    assert len({line.split()[-1] for line in output.splitlines() if line.startswith("sample")}) == processes
+    same(alone, tmp_path / "out")
+
+
+def test_resuming_with_another_number_of_processes(videos, alone, tmp_path):
+    """One of two processes is asked to end in the middle of the second epoch; a single one goes on."""
+    out = tmp_path / "out"
+    output = linear(2, videos, out, stop_after=8)
+    places = re.findall(r"stopped (\d) (\d)", output)
+    assert len(places) == 2 and len(set(places)) == 1 and places[0][1] != "0"
+    linear(1, videos, out)
+    same(alone, out)
+
+
+def test_the_whole_app_with_two_processes(videos, tmp_path):
+    """Its evaluation is what a single process finds for the same weights, each video counted once."""
+    options = ["--data", videos, *TINY, "--epochs", 1, "--eval-clips", 1, "--no-tensorboard", "--out", tmp_path / "out"]
+    result = torchrun(2, "train/run.py", *options)
+    assert result.stdout.count("training on cpu in fp32 with 1 more processes") == 1
+    assert result.stdout.count("best validation top-1") == 1
+    (row,) = metrics(tmp_path / "out")
+    alone = run("--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
+    found = re.search(r"top-1 ([\d.]+) %.*loss ([\d.]+); 5 videos", alone.stdout)
+    assert float(found[1]) == pytest.approx(float(row["val_top1"]), abs=0.01)
+    assert float(found[2]) == pytest.approx(float(row["val_loss"]), abs=1e-4)
+    both = torchrun(2, "train/run.py", "--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
+    assert found[0] in both.stdout
+
+
+def test_what_is_wrong_is_said(videos):
+    options = ["--data", videos, *TINY, "--batch-size", 3]
+    result = torchrun(2, "train/run.py", *options, expect=1)
+    assert "error: --batch-size 3 cannot be shared by 2 processes: it must be a multiple of them" in result.stderr

@@ -1,0 +1,223 @@
+"""Runs that are killed, stopped or moved go on as if nothing had happened; a checkpoint that does not fit is refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_run import ROOT, TINY, metrics, run
+from tests.videos import write_lossless
+
+# everything that draws or remembers: augmentation, mixing, dropout, the running average, warm-up
+OPTIONS = [*TINY, *"--epochs 3 --checkpoint-minutes 0 --dropout 0.5 --mix cutmix --ema 0.9 --no-tensorboard".split()]
+EXACT = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """Ten training videos, so that an epoch has three steps; two to validate."""
+    root = tmp_path_factory.mktemp("resume")
+    for split, count in (("train", 5), ("val", 1)):
+        for label, length in (("dark", 18), ("bright", 70)):
+            for number in range(count):
+                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    run("--data", videos, *OPTIONS, "--out", out)
+    return out
+
+
+def start(*arguments) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_checkpoints(process: subprocess.Popen, out: Path, count: int) -> None:
+    """Until so many more were written."""
+    path = out / "last.pt"
+    seen = {path.stat().st_mtime_ns} if path.exists() else set()
+    count, end = count + len(seen), time.monotonic() + 120
+    while len(seen) < count:
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[0][-2000:]
+        with suppress(FileNotFoundError):  # just being replaced
+            seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.005)
+
+
+def all_ended(process: subprocess.Popen) -> bool:
+    """No process of its session lives."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        alive = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if session == str(process.pid) and state != "Z":
+                alive.append(folder.name)
+        if not alive:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def shared_memory() -> set[str]:
+    return set(os.listdir("/dev/shm"))
+
+
+def same_result(a: Path, b: Path) -> None:
+    rows = [[[row[name] for name in EXACT] for row in metrics(out)] for out in (a, b)]
+    assert rows[0] == rows[1]
+    for name, keys in (("last.pt", ("model", "ema")), ("best.pt", ("model",))):
+        ours, theirs = (torch.load(out / name, weights_only=True) for out in (a, b))
+        for key in keys:
+            assert ours[key].keys() == theirs[key].keys()
+            assert all(torch.equal(value, theirs[key][weight]) for weight, value in ours[key].items()), (name, key)
+
+
+def test_a_killed_run_goes_on_bit_by_bit(videos, whole, tmp_path):
+    """SIGKILL within the first epoch, SIGTERM and SIGKILL later; other numbers of workers."""
+    before = shared_memory()
+    for number, checkpoints in ((signal.SIGKILL, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 1)):
+        workers = 2 if number == signal.SIGTERM else 1
+        process = start("--data", videos, *OPTIONS, "--workers", workers, "--out", tmp_path, "--resume", "auto")
+        wait_for_checkpoints(process, tmp_path, checkpoints)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), output[-2000:]
+        assert all_ended(process)
+    assert shared_memory() == before
+    result = run("--resume", "--data", videos, *OPTIONS, "--workers", 0, "--out", tmp_path)
+    assert f"Resuming {tmp_path / 'last.pt'}: " in result.stdout
+    same_result(whole, tmp_path)
+    starts = json.loads((tmp_path / "environment.json").read_text())
+    assert len(starts) == 4 and "--resume" in starts[-1]["command"]
+    again = run("--resume", "--out", tmp_path)  # settings are the checkpoint's; nothing is left to do
+    assert "3 epochs and 0 steps are done" in again.stdout and "best validation" in again.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_ends_cleanly(videos, tmp_path, number):
+    """As a terminal's Ctrl-C and Slurm's cancel do: the signal reaches the decoding processes too."""
+    before = shared_memory()
+    options = [*OPTIONS, "--checkpoint-minutes", 1000, "--epochs", 50, "--workers", 2]
+    process = start("--data", videos, *options, "--out", tmp_path)
+    wait_for_checkpoints(process, tmp_path, 1)  # the first epoch's
+    time.sleep(1.0)
+    os.killpg(process.pid, number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number and f"stopped by {number.name}" in output
+    assert "Traceback" not in output, output[-3000:]
+    assert all_ended(process) and shared_memory() == before
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    rows = len(metrics(tmp_path))
+    assert state["epoch"] == rows == len(state["metrics"]) and (tmp_path / "previous.pt").exists()
+
+
+def test_stopped_while_evaluating(videos, tmp_path):
+    """The epoch's training is not lost, and its evaluation is made up for."""
+    options = [
+        "--data",
+        videos,
+        *OPTIONS,
+        "--checkpoint-minutes",
+        1000,
+        "--epochs",
+        1,
+        "--eval-clips",
+        60,
+        "--out",
+        tmp_path,
+    ]
+    process = start(*options)
+    end = time.monotonic() + 120
+    output = b""
+    os.set_blocking(process.stdout.fileno(), False)
+    while b"evaluating:" not in output:
+        assert process.poll() is None and time.monotonic() < end, output[-2000:]
+        output += os.read(process.stdout.fileno(), 10**6) if _readable(process) else b""
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert process.returncode == 143
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (0, 3) and state["metrics"] == []
+    run("--resume", "--out", tmp_path)
+    (row,) = metrics(tmp_path)
+    assert float(row["train_loss"]) > 0 and row["val_top1"] != ""
+
+
+def _readable(process) -> bool:
+    import select
+
+    return bool(select.select([process.stdout], [], [], 1.0)[0])
+
+
+@pytest.fixture
+def copy(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def refused(*arguments) -> str:
+    result = run(*arguments, expect=2)
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return error
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
+    last, files = copy / "last.pt", sorted(path.name for path in copy.iterdir())
+    assert refused("--resume", "--lr", "0.5", "--epochs", 4, "--out", copy) == (
+        f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; "
+        "leave the option out to resume, or start anew with another --out"
+    )
+    moved = Path(shutil.copytree(videos, tmp_path / "moved"))
+    (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")
+    assert (
+        f"{last}: was trained on 10 videos, now there are 10; video 8 was dark/3.avi (21 frames), now it is dark/4.avi"
+        in refused("--resume", "--data", moved, "--out", copy)
+    )
+    data = last.read_bytes()
+    for broken in (
+        data[: len(data) // 2],
+        data[:0],
+        data[: len(data) // 3] + bytes(1000) + data[len(data) // 3 + 1000 :],
+    ):
+        last.write_bytes(broken)
+        error = refused("--resume", "--out", copy)
+        assert (
+            f"{last}: is cut off, damaged or not a checkpoint" in error
+            and f"there is also {copy / 'previous.pt'}" in error
+        )
+    assert sorted(path.name for path in copy.iterdir()) == files  # nothing was moved or overwritten
+    assert "no such file, so there is nothing to --resume" in refused("--resume", "--out", tmp_path / "new")
+    torch.save({"a": 1}, last)
+    assert "is not a checkpoint of train/run.py" in refused("--resume", "--out", copy)
+
+
+def test_the_previous_checkpoint_is_as_good(whole, copy):
+    """A kill between the two renamings leaves no last.pt; and a damaged one can be named by hand."""
+    (copy / "last.pt").unlink()
+    (copy / "metrics.csv").unlink()
+    result = run("--resume", "auto", "--out", copy)
+    assert f"Resuming {copy / 'previous.pt'}: 2 epochs and 2 steps are done" in result.stdout
+    same_result(whole, copy)
+
+
+def test_auto_starts_anew_where_there_is_nothing(videos, tmp_path):
+    result = run("--data", videos, *OPTIONS, "--max-steps", 1, "--out", tmp_path, "--resume", "auto")
+    assert "Resuming" not in result.stdout and len(metrics(tmp_path)) == 1

@@ -1,0 +1,149 @@
+"""The command line, derived from the fields of Config and Job, and the settings that it asks for."""
+
+import argparse
+import os
+import typing
+from dataclasses import dataclass, fields, replace
+
+from dali_pipes.errors import InputError
+
+from .config import Config, flag, option, paper, small
+
+RESUME_AUTO = "auto"
+MAY_CHANGE = (
+    "data val_data device decoder workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent out "
+    "checkpoint_minutes tensorboard"
+).split()
+"""What may differ when a run is resumed: where and how it is computed, not what."""
+OF_EVALUATION = (
+    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder workers precision tf32 channels_last compile "
+    "on_bad_video max_bad_percent out"
+).split()
+"""What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to do, if it is not a training from the start."""
+
+    resume: str = option(
+        "", "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew"
+    )
+    eval_only: str = option("", "CHECKPOINT: evaluate it on the validation videos instead of training")
+    ensemble: list[str] = option((), "CHECKPOINTS: evaluate the average of their softmax scores")
+    ensemble_weights: list[float] = option(
+        (), "one number for each checkpoint of --ensemble; by default all count the same"
+    )
+    predict: bool = option(False, "with --eval-only or --ensemble: write each video's most probable classes")
+
+    def __post_init__(self):
+        chosen = [name for name in ("resume", "eval_only", "ensemble") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
+        if self.predict and not self.checkpoints:
+            raise InputError("--predict needs a network: --eval-only CHECKPOINT or --ensemble CHECKPOINT CHECKPOINT")
+        count, expected = len(self.ensemble_weights), len(self.ensemble)
+        if count and count != expected:
+            raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
+        if (
+            any(not 0 <= weight < float("inf") for weight in self.ensemble_weights)
+            or count
+            and not sum(self.ensemble_weights)
+        ):
+            weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
+            raise InputError(f"--ensemble-weights are {weights}, they must not be negative, nor all 0")
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """What is evaluated instead of a training."""
+        return [self.eval_only] if self.eval_only else list(self.ensemble)
+
+
+def parse(arguments: list[str]) -> tuple[dict, Job]:
+    """The settings of ``Config`` that a command line gives, and what it asks for.
+
+    Raises:
+        InputError: an option or value is wrong.
+    """
+    given = vars(_parser().parse_args(arguments))
+    return given, Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+
+
+def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
+    """The settings of a new run, and one line that says which preset they start from.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    aug = given.get("aug", Config.aug)
+    if "schedule" in given and aug != "randaug_t":
+        raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
+    use_small = given.get("data", "demo") == "demo" and (not has_gpu or given.get("device") == "cpu")
+    if not use_small:
+        return _made(paper(), given), "Preset paper: section 4.1."
+    config = _made(small(), given)
+    return config, (
+        f"Preset small, for the demo data without a GPU: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, RandAugment N={config.randaug_n} "
+        f"M={config.randaug_m:g}, dropout {config.dropout:g}, {config.eval_clips} test clips; the same {config.model}."
+    )
+
+
+def resumed_config(given: dict, saved: Config, path) -> Config:
+    """The settings of a checkpoint's run; what is given may only differ where the result does not depend on it.
+
+    Raises:
+        InputError: a setting differs, which is named with both values.
+    """
+    differing = [name for name, value in given.items() if name not in MAY_CHANGE and value != getattr(saved, name)]
+    if differing:
+        theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
+        raise InputError(
+            f"{path}: was trained with {theirs}; leave the option out to resume, or start anew with another --out"
+        )
+    return _made(replace(saved, **{name: getattr(Config, name) for name in ("device", "decoder", "workers")}), given)
+
+
+def evaluation_config(given: dict, saved: Config) -> Config:
+    """The settings of a checkpoint's run, with what is given for its evaluation.
+
+    Raises:
+        InputError: something that is given is of no use.
+    """
+    useless = [flag(name) for name in given if name not in OF_EVALUATION]
+    if useless:
+        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
+    base = replace(saved, **{name: getattr(Config, name) for name in ("device", "decoder", "workers", "precision")})
+    if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
+        base = replace(base, **{name: getattr(Config, name) for name in ("dataset", "split", "val_data")})
+    return _made(base, given)
+
+
+def _made(base: Config, given: dict) -> Config:
+    """On a machine with several processes each takes its share of the cores."""
+    machine = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    workers = max(1, base.workers // machine) if base.workers else 0
+    return replace(base, **{"workers": workers} | given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="run.py", description="Train networks on video through a DALI graph.", allow_abbrev=False)
+    for item in (*fields(Job), *fields(Config)):
+        shown = {"": "none", None: "the operation's own", (): "none"}.get(item.default, item.default)
+        options = {"default": argparse.SUPPRESS, "help": f"{item.metadata['help']} (default: {shown})"}
+        kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None and of list[float]
+        if item.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": kind, "choices": item.metadata["choices"]}
+        if typing.get_origin(item.type) is list:
+            options["nargs"] = "+"
+        if item.name == "resume":
+            options |= {"nargs": "?", "const": "last"}
+        parser.add_argument(flag(item.name), **options)
+    return parser

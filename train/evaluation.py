@@ -1,0 +1,184 @@
+"""Accuracy over whole videos, predictions, and ensembles of checkpoints (paper sections 4.1 and 4.5)."""
+
+import csv
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dali_pipes import Manifest, VideoLoader
+from dali_pipes.errors import InputError
+from dali_pipes.files import replacing
+
+from .checkpoint import load_checkpoint, saved_config
+from .command_line import Job, evaluation_config
+from .config import UNLABELLED_DATA, Config
+from .data import load_for_evaluation, make_eval_loader
+from .metrics import (
+    VideoScores,
+    confusion,
+    draw_confusion,
+    known_videos,
+    mean_class_accuracy,
+    summarise,
+    write_class_accuracy,
+)
+from .models import build_model
+from .precision import autocast, choose_precision, prepare
+from .processes import Processes
+from .progress import Bar
+from .stop import Stopped, StopRequest
+
+TOP = 5
+EVALUATION_FOLDER = "evaluation"
+
+
+@torch.no_grad()
+def evaluate(model, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest) -> torch.Tensor:
+    """(V, K) softmax scores averaged over the clips of each video (paper section 4.1), whatever the processes; see
+    :meth:`train.metrics.VideoScores.means_VK`.
+
+    Raises:
+        Stopped: it was asked for.
+    """
+    model.eval()
+    scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
+    bar = Bar(loader, "evaluating", len(loader), processes, stop)
+    for batch in bar:
+        if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
+            with autocast(config, loader.device):
+                logits_BK = model(batch.clips_BCTHW)
+            scores.add(logits_BK.float(), batch.videos_B)
+        if processes.sum(torch.tensor([stop.number])).item():
+            raise Stopped(stop.number or signal.SIGTERM)
+    if bar.gave_up:
+        raise Stopped(stop.number)
+    processes.sum(scores.sums_VK)
+    processes.sum(scores.counts_V)
+    return scores.means_VK()
+
+
+def labels_of(manifest: Manifest) -> torch.Tensor:
+    """(V,) int64; -1 where the class is not known."""
+    return torch.tensor([video.label for video in manifest.videos])
+
+
+def write_classes(out: Path, name: str, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """``<name>_classes.csv`` and ``<name>_confusion.png``."""
+    table = confusion(scores_VK, labels_of(manifest))
+    write_class_accuracy(out / f"{name}_classes.csv", table, manifest.classes)
+    draw_confusion(out / f"{name}_confusion.png", table, manifest.classes)
+
+
+def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """A CSV line per video: path, class if it is known, and the most probable classes with their probabilities."""
+    top = scores_VK.topk(min(TOP, len(manifest.classes)), dim=1)
+    numbers = range(1, top.indices.shape[1] + 1)
+    header = [f"{name}_{number}" for number in numbers for name in ("class", "probability")]
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", *header])
+        for video, chosen, values in zip(manifest.videos, top.indices.tolist(), top.values.tolist(), strict=True):
+            label = manifest.classes[video.label] if video.label >= 0 else ""
+            pairs = [(manifest.classes[k], f"{value:.6f}") for k, value in zip(chosen, values, strict=True)]
+            writer.writerow([video.path, label, *(cell for pair in pairs for cell in pair if sum(values))])
+
+
+def write_submission(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """The VIPriors challenge's file: a line per video, its listed name and the numbers (from 1) of the most probable classes."""
+    top_VK = scores_VK.topk(min(TOP, len(manifest.classes)), dim=1).indices + 1
+    with replacing(path) as draft, open(draft, "w") as file:
+        for video, seen, numbers in zip(manifest.videos, scores_VK.sum(dim=1) > 0, top_VK.tolist(), strict=True):
+            if seen:
+                print(f"{Path(video.path).stem}.avi", *numbers, file=file)
+
+
+def average(scores: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
+    """(V, K) weighted mean of several networks' scores; 0 for a video that one of them lacks."""
+    weights_N = torch.tensor(weights or [1.0] * len(scores), dtype=torch.float64)
+    stacked_NVK = torch.stack(scores)
+    everywhere_V = (stacked_NVK.sum(dim=2) > 0).all(dim=0)
+    return torch.einsum("n,nvk->vk", weights_N / weights_N.sum(), stacked_NVK) * everywhere_V[:, None]
+
+
+def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
+    """What --eval-only, --ensemble and --predict ask for: print the accuracy, write the tables.
+
+    Raises:
+        InputError: a checkpoint, a setting or the data is wrong.
+    """
+    scores, manifest, out = [], None, None
+    with StopRequest() as stop:
+        for path in job.checkpoints:
+            state = load_checkpoint(path)
+            config = evaluation_config(given, saved_config(state, path))
+            if manifest is None:
+                first, classes = path, state["classes"]
+                with processes.first_of_machine_first():
+                    manifest, notes = load_for_evaluation(config, classes, job.predict)
+                out = Path(given.get("out") or Path(path).parent / EVALUATION_FOLDER)
+                out.mkdir(parents=True, exist_ok=True)
+            elif state["classes"] != classes:
+                raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {first}")
+            for note in notes * processes.is_first * (not scores):
+                print(note)
+            scores.append(_scores_of(state, config, manifest, processes, stop))
+            if processes.is_first and config.dataset != UNLABELLED_DATA:
+                _print_accuracy(path, scores[-1], manifest, config)
+    final_VK = average(scores, job.ensemble_weights)
+    if processes.is_first:
+        _write_all(out, final_VK, manifest, config, job)
+
+
+def _scores_of(
+    state: dict, config: Config, manifest: Manifest, processes: Processes, stop: StopRequest
+) -> torch.Tensor:
+    loader = make_eval_loader(config, manifest, processes)
+    config = replace(config, precision=choose_precision(config.precision, loader.device))
+    model = build_model(config.model, len(manifest.classes), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral)  # fmt: skip
+    model.load_state_dict(_averaged(state["ema"]) if state.get("ema") else state["model"])
+    prepare(model.to(loader.device), config, loader.device)
+    try:
+        return evaluate(model, loader, config, processes, stop)
+    finally:
+        loader.close()
+
+
+def _averaged(state: dict) -> dict:
+    """The network's weights out of the state of torch's AveragedModel."""
+    prefix = "module."
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _print_accuracy(name, scores_VK: torch.Tensor, manifest: Manifest, config: Config) -> None:
+    labels_V = labels_of(manifest)
+    count = int(known_videos(scores_VK, labels_V).sum())
+    if not count:
+        return
+    row, by_class = summarise(scores_VK, labels_V), mean_class_accuracy(confusion(scores_VK, labels_V))
+    views = f"{config.eval_clips} x {config.eval_crops} views"
+    print(
+        f"{name}: top-1 {row['val_top1']:.2f} %, top-5 {row['val_top5']:.2f} %, mean of the classes {by_class:.2f} %, "
+        f"loss {row['val_loss']:.4f}; {count} videos, {views}"
+    )
+
+
+def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, config: Config, job: Job) -> None:
+    written = []
+    if known_videos(scores_VK, labels_of(manifest)).any():
+        if job.ensemble:
+            _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest, config)
+        write_classes(out, "val", scores_VK, manifest)
+        written += ["val_classes.csv", "val_confusion.png"]
+    if job.predict:
+        write_predictions(out / "predictions.csv", scores_VK, manifest)
+        written += ["predictions.csv"]
+        if config.dataset == "vipriors":
+            write_submission(out / "submission.txt", scores_VK, manifest)
+            written += ["submission.txt"]
+    missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]
+    if missing:
+        print(f"{len(missing)} videos could no longer be read and have no scores, such as {missing[0]}")
+    print(f"wrote {', '.join(written)} to {out}")

@@ -1,0 +1,126 @@
+"""What a run writes beside its results: TensorBoard scalars, sample clips, and in what environment it ran."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dali_pipes.files import replacing
+from dali_pipes.preview import Row, sheet, write_picture
+
+SAMPLE_CLIPS, SAMPLE_FRAMES = 8, 8
+PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python-headless")
+
+
+class Logbook:
+    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None."""
+
+    def __init__(self, out: Path | None, first_step: int = 0):
+        """``first_step``: what an earlier, interrupted start logged from this step on no longer counts."""
+        self._writer = None
+        if out is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step or None)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """A number each, by names such as train/loss."""
+        for name, value in values.items() if self._writer else ():
+            self._writer.add_scalar(name, value, step)
+
+    def text(self, name: str, value: str) -> None:
+        if self._writer:
+            self._writer.add_text(name, f"```\n{value}\n```")
+
+    def picture(self, name: str, image_HWC: np.ndarray, step: int) -> None:
+        if self._writer:
+            self._writer.add_image(name, image_HWC, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        if self._writer:
+            self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+def sample_sheet(clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: Sequence[str]) -> np.ndarray:
+    """(H, W, 3) uint8: the first clips of a batch as the network sees them, a row each, with their targets."""
+    rows = []
+    clips = clips_BCTHW[:SAMPLE_CLIPS].detach().float().cpu()
+    for clip_CTHW, target_K in zip(clips, targets_BK[:SAMPLE_CLIPS].cpu(), strict=True):
+        frames_FHWC = clip_CTHW.movedim(0, -1).mul(128).add(128).round().clamp(0, 255).byte().numpy()
+        shares = [
+            (f"{classes[k]} {target_K[k]:.2f}", None) for k in target_K.argsort(descending=True)[:3] if target_K[k] > 0
+        ]
+        rows.append(Row(frames_FHWC, [f"frame {number}" for number in range(len(frames_FHWC))], shares))
+    shown = (
+        np.linspace(0, len(rows[0].frames_FHWC) - 1, min(SAMPLE_FRAMES, len(rows[0].frames_FHWC))).round().astype(int)
+    )
+    return sheet(rows, shown)
+
+
+def write_samples(out: Path, logbook: Logbook, clips_BCTHW, targets_BK, classes) -> None:
+    """The picture of :func:`sample_sheet` as ``samples.png`` and for TensorBoard."""
+    image = sample_sheet(clips_BCTHW, targets_BK, classes)
+    write_picture(out / "samples.png", image)
+    logbook.picture("samples", image, 0)
+
+
+def note_start(path: Path, device: torch.device, processes: int) -> dict:
+    """Add this start of the program to a JSON list: when, what command, which code, on what machine. Returns the entry."""
+    entry = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads",
+        "processes": processes,
+        "machine": platform.platform(),
+    }
+    try:
+        earlier = json.loads(path.read_text())
+    except (OSError, ValueError):
+        earlier = []
+    with replacing(path) as draft:
+        draft.write_text(json.dumps([*earlier, entry], indent=2) + "\n")
+    return entry
+
+
+def git_state() -> dict[str, object] | None:
+    """The commit of this code and the files that differ from it; None if it is not in a repository of its own."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).resolve().parents[1]
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
+    try:
+        if "train/logbook.py" not in git("ls-files", "train/logbook.py"):
+            return None
+        changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+        return {"commit": git("rev-parse", "HEAD").strip(), "changed": changed}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    names = [package] if package != "nvidia-dali" else [f"nvidia-dali-cuda{cuda}" for cuda in (110, 120, 130)]
+    for name in names:
+        try:
+            return f"{metadata.version(name)} ({name})" if name != package else metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None

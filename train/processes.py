@@ -1,0 +1,103 @@
+"""The processes of one training: one alone, or those that torchrun started, on one machine or several."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from dali_pipes.errors import InputError
+
+PATIENCE = timedelta(hours=2)  # one process may be checking videos or evaluating while the others wait
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who this process is among all."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    """Among those of this machine; also the number of its GPU."""
+    local_world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """The one that prints and writes files."""
+        return self.rank == 0
+
+    def device(self, chosen: str) -> str:
+        """A GPU for each process of a machine, if GPUs are meant."""
+        on_gpu = chosen == "cuda" or chosen == "auto" and torch.cuda.is_available()
+        return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
+
+    def share(self, batch_size: int) -> int:
+        """Clips of a step for each process.
+
+        Raises:
+            InputError: the batch cannot be dealt out evenly.
+        """
+        if batch_size % self.world_size:
+            raise InputError(
+                f"--batch-size {batch_size} cannot be shared by {self.world_size} processes: it must be a multiple of them"
+            )
+        return batch_size // self.world_size
+
+    def sum(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, of a tensor on the CPU, in place. All must call it, at the same point.
+
+        Raises:
+            InputError: another process ended.
+        """
+        if self.world_size > 1:
+            try:
+                distributed.all_reduce(numbers)
+            except RuntimeError as error:
+                raise InputError(f"another process of this training ended ({str(error).splitlines()[0]})") from error
+        return numbers
+
+    @contextmanager
+    def first_of_machine_first(self) -> Iterator[None]:
+        """What the first process of each machine reads and keeps, such as checked videos, the others find done."""
+        if self.local_rank:
+            self._wait()
+        yield
+        if not self.local_rank:
+            self._wait()
+
+    def _wait(self) -> None:
+        self.sum(torch.zeros(1))
+
+    def parallel(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model with gradients averaged over all processes."""
+        if self.world_size == 1:
+            return model
+        device = next(model.parameters()).device
+        return torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+
+
+    def share_buffers(self, model: torch.nn.Module) -> None:
+        """Batch norm's running statistics are each process's own after a step: all take the first one's, which are saved."""
+        for buffer in model.buffers() if self.world_size > 1 else ():
+            distributed.broadcast(buffer, 0)
+
+
+@contextmanager
+def join_processes() -> Iterator[Processes]:
+    """This process's place, by the environment that torchrun sets; alone without it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Processes()
+        return
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    processes = Processes(*(int(os.environ[name]) for name in names))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(processes.local_rank % torch.cuda.device_count())
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield processes
+    finally:
+        distributed.destroy_process_group()

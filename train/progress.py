@@ -1,0 +1,56 @@
+"""A progress bar over a loader's batches that measures the time spent waiting for them."""
+
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from dali_pipes import ClipBatch, VideoLoader
+
+from .processes import Processes
+from .stop import StopRequest
+
+
+class Bar:
+    """Iterates over the next ``steps`` batches; ``wait_s`` and ``seconds`` count from ``done`` on.
+
+    Args:
+        loader: stands at the first of these batches.
+        title: beside the bar.
+        steps: of the whole bar, of which ``done`` were done before.
+        processes: only the first one's bar is shown.
+        stop: whoever asks for the end may end the decoding processes too, as Slurm does: then there are no more batches,
+            and ``gave_up`` is True.
+    """
+
+    def __init__(
+        self, loader: VideoLoader, title: str, steps: int, processes: Processes, stop: StopRequest, done: int = 0
+    ):
+        self.loader, self.steps, self.processes, self.stop = loader, steps - done, processes, stop
+        self.wait_s, self.gave_up, self._start = 0.0, False, time.perf_counter()
+        self.bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False, mininterval=1,
+                        disable=not processes.is_first)  # fmt: skip
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        batches = iter(self.loader) if self.steps else iter(())
+        with self.bar:
+            for _ in range(self.steps):
+                before = time.perf_counter()
+                try:
+                    batch = next(batches)
+                except Exception:
+                    if self.stop.number and self.processes.world_size == 1:
+                        self.gave_up = True
+                        return
+                    raise
+                self.wait_s += time.perf_counter() - before
+                yield batch
+                self.bar.update()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def note(self, text: str) -> None:
+        """Shown beside the bar."""
+        self.bar.set_postfix_str(text)

@@ -1,0 +1,80 @@
+"""From a command line to a training that stands at its first step, or where its checkpoint was."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .checkpoint import check_same_videos, find_checkpoint, load_checkpoint, saved_config, set_aside
+from .command_line import Job, new_config, resumed_config
+from .config import Config
+from .data import load_manifests, make_loaders
+from .engine import Training
+from .logbook import Logbook, note_start
+from .models import build_model
+from .precision import choose_precision
+from .pretrained import load_pretrained
+from .processes import Processes
+
+
+def begin(given: dict, job: Job, processes: Processes) -> Training:
+    """Check everything, make the run's folder, and build what is trained.
+
+    Raises:
+        InputError: a setting, the data or the checkpoint is wrong; nothing was changed then.
+    """
+    path = find_checkpoint(job.resume, given.get("out", Config.out)) if job.resume else None
+    state = load_checkpoint(path) if path else None
+    if state:
+        config = resumed_config(given, saved_config(state, path), path)
+        lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
+    else:
+        config, preset = new_config(given, has_gpu=torch.cuda.is_available())
+        lines = [preset]
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with processes.first_of_machine_first():
+        train_videos, val_videos, notes = load_manifests(config)
+    if state:
+        check_same_videos(state, train_videos, path)
+    train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
+    device = train_loader.device
+    config = replace(
+        config, device=str(device), decoder=train_loader.decoder, precision=choose_precision(config.precision, device)
+    )
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
+    if config.init and not state:
+        notes.append(load_pretrained(model, config.init, train_videos.classes))
+    earlier = set_aside(out) if processes.is_first and not state else None
+    notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
+    logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
+    training = Training(config, processes, model, train_loader, val_loader, logbook)
+    if state:
+        training.restore(state)
+        train_loader.seek(training.epoch, training.step)
+    if processes.is_first:
+        config.save(out / "config.json")
+        train_videos.save(out / "train.csv")
+        val_videos.save(out / "val.csv")
+        environment = note_start(out / "environment.json", device, processes.world_size)
+        logbook.text("settings", (out / "config.json").read_text())
+        logbook.text("environment", str(environment))
+        print("\n".join([*lines, *notes, _summary(training)]), flush=True)
+    return training
+
+
+def _steps_done(state: dict | None, loader) -> int:
+    return state["epoch"] * len(loader) + state["step"] if state else 0
+
+
+def _summary(training: Training) -> str:
+    config, processes = training.config, training.processes
+    train, val = (loader.manifest for loader in (training.train_loader, training.val_loader))
+    together = f" with {processes.world_size - 1} more processes" if processes.world_size > 1 else ""
+    return (
+        f"{len(train)} training and {len(val)} validation videos of {len(train.classes)} classes; {config.model}, "
+        f"augmentation {config.aug}, mix {config.mix}; training on {config.device} in {config.precision}{together}, "
+        f"decoding on {config.decoder}; results in {config.out}"
+    )

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM while training: noted, so that the step at hand is finished and a checkpoint written."""
+
+import signal
+import time
+
+AT_ONCE_AFTER_S = 2.0
+"""A second Ctrl-C this much later ends the run without a checkpoint. torchrun repeats the first one sooner."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """The run was asked to end, and has written its checkpoint."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """``with StopRequest() as stop``: ``stop.number`` is the signal that asked for the end, 0 before."""
+
+    def __enter__(self):
+        self.number, self._since = 0, 0.0
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.number and number == signal.SIGINT and time.monotonic() - self._since > AT_ONCE_AFTER_S:
+            raise KeyboardInterrupt
+        self.number, self._since = self.number or number, self._since or time.monotonic()
