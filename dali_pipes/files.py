@@ -15,6 +15,19 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_pipes"
 
 
+def make_folder(path: str | os.PathLike) -> Path:
+    """The folder, made with those above it if it is not there.
+
+    Raises:
+        InputError: it cannot be made, such as where there is a file.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from error
+    return Path(path)
+
+
 @contextmanager
 def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[Path]:
     """A draft beside ``path`` to write to; takes its place at the end, once it is on the disk.

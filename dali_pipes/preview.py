@@ -47,6 +47,7 @@ class Row:
 
 
 def _text(image, text, x, y, colour=BLACK, size=0.36):
+    text = text.encode("ascii", "replace").decode()  # OpenCV has no others, and crashes on bytes that are not UTF-8
     cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 

@@ -69,11 +69,15 @@ def test_every_option_in_the_readme_exists():
     known |= {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
     for parser in (preview._parser(), mix_preview._parser(), run_parser()):
         known |= {name for action in parser._actions for name in action.option_strings}
-    text = README + "".join((ROOT / "docs" / page).read_text() for page in ("mixing.md", "datasets.md", "training.md", "models.md"))
+    text = README + "".join(
+        (ROOT / "docs" / page).read_text() for page in ("mixing.md", "datasets.md", "training.md", "models.md")
+    )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/randaugment_t.md", "docs/mixing.md", "docs/datasets.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/randaugment_t.md", "docs/mixing.md", "docs/datasets.md", "docs/training.md"]
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text)]

@@ -61,9 +61,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         others = [other for other in (path.parent / LAST, path.parent / PREVIOUS) if other != path and other.exists()]
         hint = f"; there is also {others[0]}" if others else ""
-        raise InputError(
-            f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}"
-        ) from error
+        raise InputError(f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}") from error
     if not isinstance(state, dict) or not {"model", "config", "classes"} <= set(state):
         raise InputError(f"{path}: is not a checkpoint of train/run.py; weights of other programs are for --init")
     return state

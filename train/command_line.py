@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from dali_pipes.errors import InputError
 
-from .config import Config, flag, option, paper, small
+from .config import UNLABELLED_DATA, Config, flag, option, paper, small
 
 RESUME_AUTO = "auto"
 MAY_CHANGE = (
@@ -45,13 +45,9 @@ class Job:
         count, expected = len(self.ensemble_weights), len(self.ensemble)
         if count and count != expected:
             raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
-        if (
-            any(not 0 <= weight < float("inf") for weight in self.ensemble_weights)
-            or count
-            and not sum(self.ensemble_weights)
-        ):
+        if count and not (min(self.ensemble_weights) >= 0 and 0 < sum(self.ensemble_weights) < float("inf")):
             weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
-            raise InputError(f"--ensemble-weights are {weights}, they must not be negative, nor all 0")
+            raise InputError(f"--ensemble-weights are {weights}, they must be finite, not negative, and not all 0")
 
     @property
     def checkpoints(self) -> list[str]:
@@ -101,7 +97,7 @@ def resumed_config(given: dict, saved: Config, path) -> Config:
         raise InputError(
             f"{path}: was trained with {theirs}; leave the option out to resume, or start anew with another --out"
         )
-    return _made(replace(saved, **{name: getattr(Config, name) for name in ("device", "decoder", "workers")}), given)
+    return _made(_with_defaults(saved, "device decoder workers", given), given)
 
 
 def evaluation_config(given: dict, saved: Config) -> Config:
@@ -113,10 +109,19 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     useless = [flag(name) for name in given if name not in OF_EVALUATION]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
-    base = replace(saved, **{name: getattr(Config, name) for name in ("device", "decoder", "workers", "precision")})
+    names = "device decoder workers precision"
     if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
-        base = replace(base, **{name: getattr(Config, name) for name in ("dataset", "split", "val_data")})
-    return _made(base, given)
+        names += " dataset split val_data"
+    if given.get("dataset") == UNLABELLED_DATA and "data" not in given:
+        raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
+    return _made(_with_defaults(saved, names, given), given)
+
+
+def _with_defaults(saved: Config, names: str, given: dict) -> Config:
+    """``saved`` with some settings as if nobody had chosen them, so that they do not contradict what is given."""
+    if "on_bad_video" in given:
+        names += " max_bad_percent on_bad_video"
+    return replace(saved, **{name: getattr(Config, name) for name in names.split()})
 
 
 def _made(base: Config, given: dict) -> Config:

@@ -1,5 +1,6 @@
 """From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
+from itertools import zip_longest
 from pathlib import Path
 
 from tqdm import tqdm
@@ -52,14 +53,22 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
     Raises:
         InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
     """
+    notes = []
     if config.dataset == UNLABELLED_DATA:
-        items, notes = find_unlabelled(config.data), []
-    elif config.split == "test":
-        items, notes = _read_official(config).parts["test"], []
+        items = find_unlabelled(config.data)
+    elif config.dataset in DATASETS:
+        listed = _read_official(config)
+        if listed.classes != classes:  # their order too: a submission holds their numbers
+            pairs = zip_longest(listed.classes, classes, fillvalue="none")
+            number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
+            raise InputError(
+                f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; they must be the same, in one order"
+            )
+        items = listed.parts["test" if config.split == "test" else "val"]
+        notes = [VALIDATION_IS_TRAINED_ON] * (config.split == "train+val")
     else:
-        _, items, own_classes, notes = _find(config)
-        notes = [note for note in notes if note == VALIDATION_IS_TRAINED_ON]
-        unknown = sorted(set(own_classes) - set(classes))
+        items = _find_val(config)
+        unknown = sorted({label for _, label in items} - set(classes))
         if unknown:
             raise InputError(
                 f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
@@ -94,6 +103,23 @@ def _find(config: Config):
     """(path, class) of the training and of the validation videos, the classes in order, and notes."""
     if config.dataset in DATASETS:
         return _find_official(config)
+    source = _source(config)
+    folders = find_splits(source)
+    train = find_videos(folders.get("train", source))
+    val, notes = (_find_val(config), []) if folders or config.val_data else (train, [NO_VALIDATION])
+    return train, val, sorted({label for _, label in train}), notes
+
+
+def _find_val(config: Config) -> list[tuple[str, str]]:
+    """(path, class) of the validation videos of a folder or CSV; all videos where none are set apart."""
+    if config.val_data:
+        return find_videos(config.val_data)
+    source = _source(config)
+    return find_videos(find_splits(source).get("val", source))
+
+
+def _source(config: Config) -> Path:
+    """The folder or CSV that --data means."""
     source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
     for name, dataset in DATASETS.items():
         if config.dataset == "auto" and (source / dataset.mark).is_dir():
@@ -102,14 +128,7 @@ def _find(config: Config):
     for kind, is_kind, other in (("csv", source.is_file(), "folder"), ("folder", source.is_dir(), "csv")):
         if config.dataset == kind and source.exists() and not is_kind:
             raise InputError(f"{source}: --dataset {kind} needs a {kind}, this is a {other}")
-    folders = find_splits(source)
-    notes = []
-    if folders or config.val_data:
-        train, val = find_videos(folders.get("train", source)), find_videos(config.val_data or folders["val"])
-    else:
-        train = val = find_videos(source)
-        notes = [NO_VALIDATION]
-    return train, val, sorted({label for _, label in train}), notes
+    return source
 
 
 def _read_official(config: Config):

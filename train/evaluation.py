@@ -9,11 +9,11 @@ import torch
 
 from dali_pipes import Manifest, VideoLoader
 from dali_pipes.errors import InputError
-from dali_pipes.files import replacing
+from dali_pipes.files import make_folder, replacing
 
 from .checkpoint import load_checkpoint, saved_config
 from .command_line import Job, evaluation_config
-from .config import UNLABELLED_DATA, Config
+from .config import Config
 from .data import load_for_evaluation, make_eval_loader
 from .metrics import (
     VideoScores,
@@ -31,7 +31,7 @@ from .progress import Bar
 from .stop import Stopped, StopRequest
 
 TOP = 5
-EVALUATION_FOLDER = "evaluation"
+EVALUATION_FOLDER, ENSEMBLE_FOLDER = "evaluation", "ensemble"
 
 
 @torch.no_grad()
@@ -108,27 +108,36 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     Raises:
         InputError: a checkpoint, a setting or the data is wrong.
     """
-    scores, manifest, out = [], None, None
+    first = job.checkpoints[0]
+    configs, classes = _check_all(given, job.checkpoints)
+    with processes.first_of_machine_first():
+        manifest, notes = load_for_evaluation(configs[0], classes, job.predict)
+    folder = ENSEMBLE_FOLDER if job.ensemble else EVALUATION_FOLDER
+    out = make_folder(given.get("out") or Path(first).parent / folder)
+    for note in notes if processes.is_first else ():
+        print(note)
+    scores = []
     with StopRequest() as stop:
-        for path in job.checkpoints:
-            state = load_checkpoint(path)
-            config = evaluation_config(given, saved_config(state, path))
-            if manifest is None:
-                first, classes = path, state["classes"]
-                with processes.first_of_machine_first():
-                    manifest, notes = load_for_evaluation(config, classes, job.predict)
-                out = Path(given.get("out") or Path(path).parent / EVALUATION_FOLDER)
-                out.mkdir(parents=True, exist_ok=True)
-            elif state["classes"] != classes:
-                raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {first}")
-            for note in notes * processes.is_first * (not scores):
-                print(note)
-            scores.append(_scores_of(state, config, manifest, processes, stop))
-            if processes.is_first and config.dataset != UNLABELLED_DATA:
-                _print_accuracy(path, scores[-1], manifest, config)
+        for path, config in zip(job.checkpoints, configs, strict=True):
+            scores.append(_scores_of(load_checkpoint(path), config, manifest, processes, stop))
+            if processes.is_first:
+                views = f", {config.eval_clips} x {config.eval_crops} views"
+                _print_accuracy(path, scores[-1], manifest, views)
     final_VK = average(scores, job.ensemble_weights)
     if processes.is_first:
-        _write_all(out, final_VK, manifest, config, job)
+        _write_all(out, final_VK, manifest, configs[0].dataset, job)
+
+
+def _check_all(given: dict, paths: list[str]) -> tuple[list[Config], list[str]]:
+    """The settings to evaluate each checkpoint with, and their classes; all are looked at before any is evaluated."""
+    configs, classes = [], None
+    for path in paths:
+        state = load_checkpoint(path)
+        configs.append(evaluation_config(given, saved_config(state, path)))
+        classes = classes or state["classes"]
+        if state["classes"] != classes:
+            raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
+    return configs, classes
 
 
 def _scores_of(
@@ -152,30 +161,29 @@ def _averaged(state: dict) -> dict:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _print_accuracy(name, scores_VK: torch.Tensor, manifest: Manifest, config: Config) -> None:
+def _print_accuracy(name, scores_VK: torch.Tensor, manifest: Manifest, views: str = "") -> None:
     labels_V = labels_of(manifest)
     count = int(known_videos(scores_VK, labels_V).sum())
     if not count:
         return
     row, by_class = summarise(scores_VK, labels_V), mean_class_accuracy(confusion(scores_VK, labels_V))
-    views = f"{config.eval_clips} x {config.eval_crops} views"
     print(
         f"{name}: top-1 {row['val_top1']:.2f} %, top-5 {row['val_top5']:.2f} %, mean of the classes {by_class:.2f} %, "
-        f"loss {row['val_loss']:.4f}; {count} videos, {views}"
+        f"loss {row['val_loss']:.4f}; {count} videos{views}"
     )
 
 
-def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, config: Config, job: Job) -> None:
+def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: str, job: Job) -> None:
     written = []
     if known_videos(scores_VK, labels_of(manifest)).any():
         if job.ensemble:
-            _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest, config)
+            _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)
         write_classes(out, "val", scores_VK, manifest)
         written += ["val_classes.csv", "val_confusion.png"]
     if job.predict:
         write_predictions(out / "predictions.csv", scores_VK, manifest)
         written += ["predictions.csv"]
-        if config.dataset == "vipriors":
+        if dataset == "vipriors":
             write_submission(out / "submission.txt", scores_VK, manifest)
             written += ["submission.txt"]
     missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]

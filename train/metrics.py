@@ -108,7 +108,7 @@ def draw_curves(path: Path, rows: list[dict]) -> None:
 
 def write_class_accuracy(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
     """A CSV line per class: videos, how many were right, accuracy in percent, and the class they were most often taken for."""
-    with replacing(path) as draft, open(draft, "w", newline="") as file:
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "videos", "correct", "accuracy", "most_often_taken_for"])
         for index, (name, row) in enumerate(zip(classes, confusion_KK.tolist(), strict=True)):
@@ -133,8 +133,11 @@ def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -
     image = axes.imshow(shares_KK.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the class's videos")
     size = 9 if count <= 20 else 6
-    axes.set_xticks(range(count), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), classes, fontsize=size)
+    names = [
+        name.encode("utf-8", "replace").decode().replace("$", r"\$") for name in classes
+    ]  # no mathematics, no raw bytes
+    axes.set_xticks(range(count), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(count), names, fontsize=size)
     axes.set(xlabel="taken for", ylabel="class")
     for row, column in confusion_KK.nonzero().tolist() if count <= 30 else ():
         colour = "white" if shares_KK[row, column] > 0.6 else "black"

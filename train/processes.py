@@ -78,7 +78,6 @@ class Processes:
         device = next(model.parameters()).device
         return torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
-
     def share_buffers(self, model: torch.nn.Module) -> None:
         """Batch norm's running statistics are each process's own after a step: all take the first one's, which are saved."""
         for buffer in model.buffers() if self.world_size > 1 else ():

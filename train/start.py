@@ -1,9 +1,10 @@
 """From a command line to a training that stands at its first step, or where its checkpoint was."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
+
+from dali_pipes.files import make_folder
 
 from .checkpoint import check_same_videos, find_checkpoint, load_checkpoint, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
@@ -31,8 +32,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     else:
         config, preset = new_config(given, has_gpu=torch.cuda.is_available())
         lines = [preset]
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(config.out)
     with processes.first_of_machine_first():
         train_videos, val_videos, notes = load_manifests(config)
     if state:

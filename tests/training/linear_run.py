@@ -16,7 +16,7 @@ from train.config import small
 from train.data import load_manifests, make_loaders
 from train.engine import Training, fit
 from train.logbook import Logbook
-from train.processes import join_processes
+from train.processes import Processes, join_processes
 from train.stop import Stopped, StopRequest
 
 
@@ -29,20 +29,26 @@ class Linear(torch.nn.Module):
         return self.layer(torch.nn.functional.adaptive_avg_pool3d(clips_BCTHW, (1, 4, 4)).flatten(1))
 
 
+def make_training(data: str, out: str, processes: Processes = Processes(), **changes) -> Training:  # noqa: B008
+    """A training of :class:`Linear` in this process."""
+    config = replace(small(), data=data, out=out, frames=16, crop=48, batch_size=4, workers=0, device="cpu",
+                     precision="fp32", lr=0.05, tensorboard=False, **changes)  # fmt: skip
+    with processes.first_of_machine_first():
+        train_videos, val_videos, _ = load_manifests(config)
+    Path(out).mkdir(exist_ok=True)
+    loaders = make_loaders(config, train_videos, val_videos, processes)
+    torch.manual_seed(0)
+    return Training(config, processes, Linear(2), *loaders, Logbook(None))
+
+
 def main(data: str, out: str, epochs: int, stop_after: int) -> None:
-    config = replace(small(), data=data, out=out, epochs=epochs, frames=16, crop=48, batch_size=4, workers=0, device="cpu",
-                     precision="fp32", lr=0.05, tensorboard=False, accumulate=2, label_smoothing=0.1)  # fmt: skip
     torch.set_num_threads(1)
     with join_processes() as processes, StopRequest() as stop:
-        with processes.first_of_machine_first():
-            train_videos, val_videos, _ = load_manifests(config)
-        Path(out).mkdir(exist_ok=True)
-        loaders = make_loaders(config, train_videos, val_videos, processes)
-        torch.manual_seed(0)
-        training = Training(config, processes, Linear(2), *loaders, Logbook(None))
+        training = make_training(data, out, processes, epochs=epochs, accumulate=2, label_smoothing=0.1)
+        loader = training.train_loader
         if (Path(out) / "last.pt").exists():
             training.restore(load_checkpoint(Path(out) / "last.pt"))
-            loaders[0].seek(training.epoch, training.step)
+            loader.seek(training.epoch, training.step)
 
         def note(module, inputs):
             nonlocal stop_after
@@ -50,7 +56,7 @@ def main(data: str, out: str, epochs: int, stop_after: int) -> None:
             if stop_after == 0 and processes.rank == processes.world_size - 1:
                 stop.number = signal.SIGTERM  # one of them is asked to end: all must
 
-        loaders[0].sampler.__dict__["plan"] = _noting(loaders[0].sampler, processes)
+        loader.sampler.__dict__["plan"] = _noting(loader.sampler, processes)
         training.model.register_forward_pre_hook(
             lambda module, inputs: note(module, inputs) if module.training else None
         )

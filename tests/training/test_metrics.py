@@ -157,7 +157,7 @@ def test_the_picture_of_the_confusion_shows_shares_and_grows_with_the_classes(tm
     assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
 
 
-@pytest.mark.parametrize("name", ["under_score", "a$b$", r"broken $\frac$", os.fsdecode(b"caf\xe9"), "x" * 200])
+@pytest.mark.parametrize("name", ["under_score", "a$b$", r"broken $\frac$", os.fsdecode(b"caf\xe9")])
 def test_any_folder_name_may_be_a_class(tmp_path, name):
     table, names = torch.eye(2, dtype=torch.int64), [name, "other"]
     write_class_accuracy(tmp_path / "classes.csv", table, names)

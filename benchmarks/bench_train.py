@@ -1,0 +1,163 @@
+"""How fast training steps are, and what they wait for: ``python benchmarks/bench_train.py [--data real|synthetic]``.
+
+Both are measured in one run unless one is chosen: clips of the demo videos through the whole loader, and one batch of
+noise that is already there. The difference is what the loader costs. Prints a Markdown table: clips per second (median
+and range over the repeats), the share of time spent waiting for data, memory, and the arithmetic: operations counted by
+PyTorch over forward and backward pass, against what a large matrix product reaches here in the same precision.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dali_pipes import ClipBatch
+from dali_pipes.errors import InputError
+from train.command_line import new_config
+from train.data import load_manifests, make_loaders
+from train.engine import Training, train_step
+from train.logbook import Logbook
+from train.models import MODELS, build_model
+from train.precision import choose_precision
+from train.processes import Processes
+
+WARM_UP_STEPS = 3
+MATRIX = {"cpu": 2048, "cuda": 8192}
+
+
+class Noise:
+    """In the place of the loader: the same batch again and again."""
+
+    def __init__(self, loader, config):
+        kept = config.frames // MODELS[config.model].keep_every
+        clips = torch.rand(config.batch_size, kept, config.crop, config.crop, 3, device=loader.device) * 2 - 1
+        labels = torch.arange(config.batch_size, device=loader.device) % len(loader.manifest.classes)
+        self._batch = clips.permute(0, 4, 1, 2, 3), labels, labels.cpu()
+
+    def __next__(self) -> ClipBatch:
+        clips, labels, videos = self._batch
+        return ClipBatch(clips.clone(memory_format=torch.preserve_format), labels, videos)  # a mix may overwrite it
+
+
+def endless(loader):
+    while True:
+        yield from loader
+
+
+def synchronise(device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def highest_flops(device, precision: str) -> float:
+    """Operations per second of a large matrix product."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    side = MATRIX[device.type]
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    a @ b
+    best = float("inf")
+    for _ in range(5):
+        synchronise(device)
+        start = time.perf_counter()
+        a @ b
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
+
+
+def memory_mib(device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(training: Training, batches, repeats: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Clips per second and the share of waiting, of each repeat."""
+    device, step, rates, waits = training.train_loader.device, 1, [], []
+    for _ in range(WARM_UP_STEPS):
+        train_step(training, next(batches), step)
+    for _ in range(repeats):
+        synchronise(device)
+        start, clips, waited = time.perf_counter(), 0, 0.0
+        while time.perf_counter() - start < seconds:
+            before = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - before
+            train_step(training, batch, step).tolist()  # as the loop does, one step later
+            clips, step = clips + len(batch), step + 1
+        took = time.perf_counter() - start
+        rates.append(clips / took)
+        waits.append(100 * waited / took)
+    return rates, waits
+
+
+def run(options, given: dict) -> None:
+    torch.manual_seed(0)
+    config, preset = new_config(given, has_gpu=torch.cuda.is_available() and given.get("device") != "cpu")
+    # the learning rate is 0: networks of noise must not run away
+    config = replace(config, out=tempfile.gettempdir(), tensorboard=False, lr=0.0, epochs=10**6)
+    train_videos, val_videos, _ = load_manifests(config)
+    train_loader, val_loader = make_loaders(config, train_videos, val_videos, Processes())
+    device = train_loader.device
+    config = replace(config, precision=choose_precision(config.precision, device))
+    model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
+    training = Training(config, Processes(), model, train_loader, val_loader, Logbook(None))
+    training.parallel.train()
+    noise = Noise(train_loader, config)
+    with FlopCounterMode(display=False) as counter:
+        train_step(training, next(noise), 1)
+    flops = counter.get_total_flops() / config.batch_size
+    peak = highest_flops(device, config.precision)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    kept = config.frames // MODELS[config.model].keep_every
+    print(preset)
+    print(
+        f"{name}, torch {torch.__version__}: {config.model}, {kept} of {config.frames} frames of {config.crop}x{config.crop}, batches of "
+        f"{config.batch_size}, {config.precision}, aug {config.aug}, mix {config.mix}, {config.workers} workers, decoding on "
+        f"{train_loader.decoder}; {flops / 1e9:.1f} GFLOP per clip, matrix product {peak / 1e12:.3f} TFLOP/s\n"
+    )
+    print("| data | clips/s (range) | waiting for data | peak memory MiB | TFLOP/s | of the matrix product |")
+    print("|---|---|---|---|---|---|")
+    for data in options.data.split(","):
+        batches = noise if data == "synthetic" else endless(train_loader)
+        rates, waits = measure(training, batches, options.repeats, options.seconds)
+        rate = statistics.median(rates)
+        print(
+            f"| {data} | {rate:.2f} ({min(rates):.2f}-{max(rates):.2f}) | {statistics.median(waits):.0f} % | {memory_mib(device):.0f} "
+            f"| {rate * flops / 1e12:.3f} | {100 * rate * flops / peak:.0f} % |",
+            flush=True,
+        )
+    training.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="Other options are those of train/run.py."
+    )
+    parser.add_argument(
+        "--data", default="synthetic,real", choices=("synthetic,real", "real", "synthetic"), help="what is fed"
+    )
+    parser.add_argument("--videos", help="folder or .csv of training videos instead of the demo's")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each repeat")
+    parser.add_argument("--repeats", type=int, default=3)
+    options, rest = parser.parse_known_args()
+    try:
+        from train.command_line import parse
+
+        given, _ = parse(rest)
+        run(options, given | ({"data": options.videos} if options.videos else {}))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

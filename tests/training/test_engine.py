@@ -1,0 +1,141 @@
+"""The training loop by itself, on a linear model: parts of a step, targets, the running average, what it says and logs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from dali_pipes import InputError
+from tests.training.linear_run import make_training
+from tests.videos import write_lossless
+from train.engine import fit, train_epoch
+from train.logbook import Logbook, git_state, sample_sheet
+from train.precision import choose_precision
+from train.stop import StopRequest
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("engine")
+    for split, count in (("train", 3), ("val", 1)):
+        for label, length in (("dark", 18), ("bright", 70)):
+            for number in range(count):
+                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
+    return str(root)
+
+
+def trained(videos, out, **changes):
+    training = make_training(videos, str(out), epochs=2, **changes)
+    with StopRequest() as stop:
+        rows = fit(training, stop)
+    return training, rows
+
+
+def test_a_step_in_parts_is_the_same_step(videos, tmp_path):
+    whole, rows = trained(videos, tmp_path / "a")
+    for parts in (2, 3):
+        other, other_rows = trained(videos, tmp_path / str(parts), accumulate=parts)
+        assert torch.allclose(whole.model.layer.weight, other.model.layer.weight, rtol=1e-4, atol=1e-7)
+        assert rows[1]["train_loss"] == pytest.approx(other_rows[1]["train_loss"], rel=1e-6)
+
+
+def test_the_loss_and_the_gradient_are_means_over_the_step(videos, tmp_path):
+    training = make_training(videos, str(tmp_path / "o"), epochs=1, max_steps=1, aug="none", label_smoothing=0.3)
+    training.optimizer = torch.optim.SGD(training.model.parameters(), 1.0)
+    (batch,) = [next(iter(training.train_loader))]
+    training.train_loader.seek(0, 0)
+    before = {name: value.clone() for name, value in training.model.named_parameters()}
+    loss = cross_entropy(training.model(batch.clips_BCTHW), batch.labels_B, label_smoothing=0.3)
+    gradient = torch.autograd.grad(loss, training.model.layer.weight)[0]
+    with StopRequest() as stop:
+        row = train_epoch(training, stop)
+    assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-6)
+    assert torch.allclose(before["layer.weight"] - row["lr"] * gradient, training.model.layer.weight, atol=1e-7)
+
+
+def test_the_running_average_is_what_is_evaluated_and_kept(videos, tmp_path):
+    plain, _ = trained(videos, tmp_path / "a")
+    averaged, rows = trained(videos, tmp_path / "b", ema=0.5)
+    assert torch.equal(plain.model.layer.weight, averaged.model.layer.weight)
+    weights, expected = [], None
+    stepped = make_training(videos, str(tmp_path / "c"), epochs=2)
+    step = stepped.optimizer.step
+    stepped.optimizer.step = lambda *a, **k: (
+        step(*a, **k),
+        weights.append(stepped.model.layer.weight.detach().clone()),
+    )
+    with StopRequest() as stop:
+        fit(stepped, stop)
+    for weight in weights:
+        expected = weight if expected is None else 0.5 * expected + 0.5 * weight
+    assert torch.allclose(averaged.ema.module.layer.weight, expected, rtol=1e-5)
+    best = max(rows, key=lambda row: row["val_top1"])["epoch"]
+    kept = torch.load(tmp_path / "b" / "best.pt", weights_only=True)
+    assert kept["epoch"] == best and not torch.equal(kept["model"]["layer.weight"], plain.model.layer.weight)
+
+
+def test_a_loss_that_is_no_number_names_the_videos(videos, tmp_path):
+    training = make_training(videos, str(tmp_path / "o"), epochs=1, checkpoint_minutes=0)
+    with torch.no_grad():
+        training.model.layer.weight[:] = float("nan")
+    message = r"the loss became nan in epoch 1, step 1; lower --lr. The batch held (.*/\w+/\d.avi, ){2}.*avi$"
+    with StopRequest() as stop, pytest.raises(InputError, match=message):
+        fit(training, stop)
+    assert not (tmp_path / "o" / "last.pt").exists()
+
+
+def test_what_tensorboard_shows(videos, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training = make_training(videos, str(tmp_path / "o"), epochs=2)
+    training.logbook = Logbook(tmp_path / "o")
+    with StopRequest() as stop:
+        rows = fit(training, stop)
+    training.close()
+
+    def events():
+        accumulator = EventAccumulator(str(tmp_path / "o" / "tensorboard"))
+        accumulator.Reload()
+        return accumulator
+
+    tags = events().Tags()
+    assert {"train/loss_of_step", "train/lr", "epoch/train_loss", "epoch/val_top1", "epoch/clips_per_s"} <= set(
+        tags["scalars"]
+    )
+    assert tags["images"] == ["samples"] and (tmp_path / "o" / "samples.png").exists()
+    assert [event.value for event in events().Scalars("epoch/train_loss")] == pytest.approx(
+        [row["train_loss"] for row in rows]
+    )
+    assert [event.step for event in events().Scalars("train/lr")] == [0, 1, 2, 3]
+    resumed = Logbook(tmp_path / "o", first_step=2)  # a run that was killed later and goes on from step 2
+    resumed.scalars(2, {"train/lr": 9.0})
+    resumed.close()
+    assert [(event.step, event.value) for event in events().Scalars("train/lr")][-2:] == [
+        (1, pytest.approx(rows[0]["lr"])),
+        (2, 9),
+    ]
+
+
+def test_sample_clips_are_shown_as_the_network_sees_them():
+    clips = torch.linspace(-1, 0.9, 16)[None, None, :, None, None].expand(2, 3, 16, 32, 32)
+    image = sample_sheet(clips, torch.tensor([[0.75, 0.25], [0.0, 1.0]]), ["a", "b"])
+    columns = [image[30, 150 + 4 + 36 * column + 16, 0] for column in range(8)]
+    expected = [
+        round(float(clips[0, 0, round(frame), 0, 0]) * 128 + 128) for frame in torch.linspace(0, 15, 8).tolist()
+    ]
+    assert columns == expected and columns[0] == 0
+
+
+def test_the_state_of_the_code():
+    state = git_state()
+    if not (Path(__file__).resolve().parents[2] / ".git").exists():
+        assert state is None
+    else:
+        assert len(state["commit"]) == 40 and isinstance(state["changed"], list)
+
+
+def test_precision_on_a_cpu():
+    assert choose_precision("auto", torch.device("cpu")) == "fp32"
+    with pytest.raises(InputError, match="--precision bf16 needs a GPU, on a CPU it must be fp32"):
+        choose_precision("bf16", torch.device("cpu"))
