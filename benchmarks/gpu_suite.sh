@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a CUDA machine, in under 10 minutes: the GPU tests, then the speed of mixing and of the loader.
+# Everything that needs a CUDA machine, in under 10 minutes: the GPU tests, then the speed of mixing, of training steps and of the loader.
 #   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 3: no CUDA device here
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,8 @@ except OSError as error:
 print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, DALI {nvidia.dali.__version__}, libnvcuvid {nvdec}")
 PY
 status=0
-FAIL_WITHOUT_GPU=1 timeout 300 python3 -m pytest tests/gpu --tb=short || status=$?
+FAIL_WITHOUT_GPU=1 timeout 240 python3 -m pytest tests/gpu --tb=short || status=$?
 timeout 60 python3 benchmarks/bench_mixing.py --device cuda || status=$?
-timeout 220 python3 benchmarks/bench_loader.py --device cuda ${1:+--data "$1"} --seconds 4 --repeats 2 || status=$?
+timeout 120 python3 benchmarks/bench_train.py --seconds 5 --repeats 2 ${1:+--videos "$1"} || status=$?
+timeout 170 python3 benchmarks/bench_loader.py --device cuda ${1:+--data "$1"} --seconds 4 --repeats 2 || status=$?
 exit $status

@@ -72,7 +72,7 @@ def test_every_option_in_the_readme_exists():
     text = README + "".join(
         (ROOT / "docs" / page).read_text() for page in ("mixing.md", "datasets.md", "training.md", "models.md")
     )
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known
 
 
 @pytest.mark.parametrize(

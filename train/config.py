@@ -66,7 +66,7 @@ class Config:
     accumulate: int = option(1, "parts that a process computes its share of a step in, to save memory", at_least=1)
     frames: int = option(64, "frames in a clip window, for SlowFast a multiple of 16", at_least=1)
     stride: int = option(1, "step between the frames of a window", at_least=1)
-    crop: int = option(160, "side of the clips in pixels", at_least=32)
+    crop: int = option(160, "side of the clips in pixels", at_least=40)
     crop_mode: str = option("crop", "how training crops are drawn", choices=CROP_MODES)
     short: str = option("slow_down", "how short videos fill a window", choices=SHORT_VIDEOS)
     lr: float = option(1e-4, "highest learning rate of Adam")

@@ -114,8 +114,8 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
             assert difference.mean() < (1 if decoder == "cpu" else 5)
 
 
-@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
-def test_a_short_training(tmp_path, decoder):
+@pytest.mark.parametrize("decoder, precision", [("cpu", "fp32"), ("gpu", "bf16"), ("cpu", "fp16")])
+def test_a_short_training(tmp_path, decoder, precision):
     for split, count in (("train", 6), ("val", 2)):
         for label, length in (("dark", 18), ("bright", 70)):
             for number in range(count):
@@ -132,11 +132,15 @@ def test_a_short_training(tmp_path, decoder):
         tmp_path,
         "--decoder",
         decoder,
+        "--precision",
+        precision,
         "--out",
         tmp_path / "out",
     ]
     result = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
+    again = subprocess.run([*map(str, command), "--resume"], capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "3 epochs and 0 steps are done" in again.stdout, again.stderr[-3000:]
     with open(tmp_path / "out" / "metrics.csv") as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 3 and losses[-1] < losses[0]

@@ -459,7 +459,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "many weights": ([*pair, "--ensemble-weights", 1, 1, 1], "--ensemble-weights has 3 numbers"),
         "weights alone": (["--eval-only", last, "--ensemble-weights", 1], "--ensemble-weights has 1 numbers, --ensemble has 0"),
         "negative weight": ([*pair, "--ensemble-weights", 2, -1], "--ensemble-weights are 2 -1, they must be finite, not negative"),
-        "no weight": ([*pair, "--ensemble-weights", 0, 0], "--ensemble-weights are 0 0, they must be finite, not negative, nor all 0"),
+        "no weight": ([*pair, "--ensemble-weights", 0, 0], "--ensemble-weights are 0 0, they must be finite, not negative, and not all 0"),
         "not a number": ([*pair, "--ensemble-weights", "nan", 1], "--ensemble-weights are nan 1"),
         "two crops": (["--eval-only", last, "--eval-crops", 2], "argument --eval-crops: invalid choice: 2"),
         "split": (["--eval-only", last, "--split", "test"], "--split test needs a --dataset with official splits"),

@@ -48,7 +48,8 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     assert all(float(row["clips_per_s"]) > 0 and 0 <= float(row["data_wait_fraction"]) <= 1 for row in rows)
     assert {path.name for path in out.iterdir()} == {
-        "best.pt", "config.json", "curves.png", "last.pt", "metrics.csv", "train.csv", "val.csv"
+        "best.pt", "config.json", "curves.png", "environment.json", "last.pt", "metrics.csv", "previous.pt", "samples.png",
+        "tensorboard", "train.csv", "val.csv", "val_classes.csv", "val_confusion.png",
     }  # fmt: skip
     assert json.loads((out / "config.json").read_text())["randaug_n"] == 2
     checkpoint = torch.load(out / "last.pt", weights_only=True)
