@@ -10,6 +10,9 @@ import pytest
 
 from tests.videos import write_lossless
 
+# many tests start programs, which would fight for the cores with two threads each and their decoding processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
 

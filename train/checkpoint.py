@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -16,19 +17,9 @@ from .command_line import RESUME_AUTO
 from .config import Config
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-RUN_FILES = (
-    *(
-        "config.json",
-        "environment.json",
-        "train.csv",
-        "val.csv",
-        "metrics.csv",
-        "curves.png",
-        "samples.png",
-        "tensorboard",
-    ),
-    *("val_classes.csv", "val_confusion.png", LAST, PREVIOUS, BEST),
-)
+BEST_FILES = (BEST, "val_classes.csv", "val_confusion.png")
+OTHER_FILES = "config.json environment.json train.csv val.csv metrics.csv curves.png samples.png tensorboard".split()
+RUN_FILES = (*OTHER_FILES, LAST, PREVIOUS, *BEST_FILES)
 
 
 def save_checkpoint(path: Path, keep_as: Path | None = None, **state) -> None:
@@ -124,6 +115,14 @@ def check_same_videos(state: dict, manifest: Manifest, path) -> None:
     raise InputError(
         f"{path}: was trained on {len(saved)} videos, now there are {len(now)}; video {where} was {theirs}, now it is {ours}"
     )
+
+
+def copy_best(folder: Path, out: Path) -> None:
+    """For a run that goes on in another folder: its best epoch so far may stay the best."""
+    for name in BEST_FILES:
+        if (folder / name).exists():
+            with replacing(out / name) as draft:
+                shutil.copyfile(folder / name, draft)
 
 
 def set_aside(out: Path) -> Path | None:

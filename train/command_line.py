@@ -4,6 +4,7 @@ import argparse
 import os
 import typing
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from dali_pipes.errors import InputError
 
@@ -97,7 +98,8 @@ def resumed_config(given: dict, saved: Config, path) -> Config:
         raise InputError(
             f"{path}: was trained with {theirs}; leave the option out to resume, or start anew with another --out"
         )
-    return _made(_with_defaults(saved, "device decoder workers", given), given)
+    base = replace(_with_defaults(saved, "device decoder workers", given), out=str(Path(path).parent))
+    return _made(base, given)
 
 
 def evaluation_config(given: dict, saved: Config) -> Config:

@@ -30,7 +30,15 @@ class Processes:
         return self.rank == 0
 
     def device(self, chosen: str) -> str:
-        """A GPU for each process of a machine, if GPUs are meant."""
+        """A GPU for each process of a machine, if GPUs are meant.
+
+        Raises:
+            InputError: they would all use one.
+        """
+        if self.world_size > 1 and chosen.startswith("cuda:"):
+            raise InputError(
+                f"--device {chosen} is one GPU, there are {self.world_size} processes: --device cuda gives each its own"
+            )
         on_gpu = chosen == "cuda" or chosen == "auto" and torch.cuda.is_available()
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
 
@@ -58,6 +66,11 @@ class Processes:
             except RuntimeError as error:
                 raise InputError(f"another process of this training ended ({str(error).splitlines()[0]})") from error
         return numbers
+
+    def agree(self, number: float) -> bool:
+        """Whether all processes hold the same number. All must call it."""
+        mean = self.sum(torch.tensor([number, number**2], dtype=torch.float64)) / self.world_size
+        return bool(mean[1] == mean[0] ** 2)
 
     @contextmanager
     def first_of_machine_first(self) -> Iterator[None]:

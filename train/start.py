@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder
 
-from .checkpoint import check_same_videos, find_checkpoint, load_checkpoint, saved_config, set_aside
+from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_checkpoint, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
 from .config import Config
 from .data import load_manifests, make_loaders
@@ -32,6 +33,10 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     else:
         config, preset = new_config(given, has_gpu=torch.cuda.is_available())
         lines = [preset]
+    if not processes.agree(state["epoch"] * 10**6 + state["step"] if state else -1):
+        raise InputError(
+            f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
+        )
     out = make_folder(config.out)
     with processes.first_of_machine_first():
         train_videos, val_videos, notes = load_manifests(config)
@@ -47,7 +52,10 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
                         dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
-    earlier = set_aside(out) if processes.is_first and not state else None
+    goes_on_here = state and path.parent.resolve() == out.resolve()
+    earlier = set_aside(out) if processes.is_first and not goes_on_here else None
+    if state and not goes_on_here and processes.is_first:
+        copy_best(path.parent, out)
     notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
     logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
     training = Training(config, processes, model, train_loader, val_loader, logbook)
