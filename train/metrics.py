@@ -145,5 +145,5 @@ def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -
             column, row, int(confusion_KK[row, column]), ha="center", va="center", color=colour, fontsize=size - 1
         )
     with replacing(path) as draft:
-        figure.savefig(draft, dpi=110, format="png")
+        figure.savefig(draft, dpi=110, format="png", bbox_inches="tight")
     plt.close(figure)
