@@ -60,3 +60,15 @@ def natural_clip(num_frames=6, height=96, width=128, seed=0) -> np.ndarray:
         frame[20 + 2 * t : 50 + 2 * t, 30:70] = (200, 60 + 10 * t, 40)
         frames.append(np.clip(frame, 5, 250).astype(np.uint8))
     return np.stack(frames)
+
+
+def dark_and_bright(root, **counts) -> Path:
+    """Two classes that are easy to learn, in ``root/<split>/<class>``; ``train=(5, 4)`` is 5 dark videos and 4 bright ones.
+
+    The dark ones are short and the bright ones long: brightness is what tells how far a video has come.
+    """
+    for split, numbers in counts.items():
+        for label, length, count in zip(("dark", "bright"), (18, 70), numbers, strict=True):
+            for number in range(count):
+                write_lossless(Path(root) / split / label / f"{number}.avi", length + number, (48, 64))
+    return Path(root)

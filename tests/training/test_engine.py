@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from dali_pipes import InputError
 from tests.training.linear_run import make_training
-from tests.videos import write_lossless
+from tests.videos import dark_and_bright
 from train.engine import fit, train_epoch
 from train.logbook import Logbook, git_state, sample_sheet
 from train.precision import choose_precision
@@ -17,12 +17,7 @@ from train.stop import StopRequest
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> str:
-    root = tmp_path_factory.mktemp("engine")
-    for split, count in (("train", 3), ("val", 1)):
-        for label, length in (("dark", 18), ("bright", 70)):
-            for number in range(count):
-                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
-    return str(root)
+    return str(dark_and_bright(tmp_path_factory.mktemp("engine"), train=(3, 3), val=(1, 1)))
 
 
 def trained(videos, out, **changes):

@@ -9,18 +9,13 @@ import pytest
 import torch
 
 from tests.training.test_run import ROOT, TINY, metrics, run
-from tests.videos import write_lossless
+from tests.videos import dark_and_bright
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     """Nine and five videos: no number of processes divides them."""
-    root = tmp_path_factory.mktemp("processes")
-    for split, counts in (("train", (5, 4)), ("val", (3, 2))):
-        for label, length, count in zip(("dark", "bright"), (18, 70), counts, strict=True):
-            for number in range(count):
-                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
-    return root
+    return dark_and_bright(tmp_path_factory.mktemp("processes"), train=(5, 4), val=(3, 2))
 
 
 def torchrun(processes: int, *arguments, expect=0) -> subprocess.CompletedProcess:

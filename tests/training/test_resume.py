@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.training.test_run import ROOT, TINY, metrics, run
-from tests.videos import write_lossless
+from tests.videos import dark_and_bright
 
 # everything that draws or remembers: augmentation, mixing, dropout, the running average, warm-up; a network with small checkpoints
 OPTIONS = [
@@ -27,12 +27,7 @@ EXACT = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5"
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     """Ten training videos, so that an epoch has three steps; two to validate."""
-    root = tmp_path_factory.mktemp("resume")
-    for split, count in (("train", 5), ("val", 1)):
-        for label, length in (("dark", 18), ("bright", 70)):
-            for number in range(count):
-                write_lossless(root / split / label / f"{number}.avi", length + number, (48, 64))
-    return root
+    return dark_and_bright(tmp_path_factory.mktemp("resume"), train=(5, 5), val=(1, 1))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.videos import write_lossless
+from tests.videos import dark_and_bright
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
@@ -31,13 +31,7 @@ def metrics(out: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def split_videos(tmp_path_factory) -> Path:
     """Dark against bright videos: easy to learn."""
-    root = tmp_path_factory.mktemp("split")
-    for split, count in (("train", 4), ("val", 2)):
-        for label, length in (("dark", 18), ("bright", 70)):
-            for number in range(count):
-                path = root / split / label / f"{number}.avi"
-                write_lossless(path, length + number, (48, 64))
-    return root
+    return dark_and_bright(tmp_path_factory.mktemp("split"), train=(4, 4), val=(2, 2))
 
 
 def test_two_epochs_end_to_end(split_videos, tmp_path):
