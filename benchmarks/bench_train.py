@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dali_pipes import ClipBatch
 from dali_pipes.errors import InputError
-from train.command_line import new_config
+from train.command_line import Job, new_config, parse
 from train.data import load_manifests, make_loaders
 from train.engine import Training, train_step
 from train.logbook import Logbook
@@ -149,9 +149,11 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     options, rest = parser.parse_known_args()
     try:
-        from train.command_line import parse
-
-        given, _ = parse(rest)
+        given, job = parse(rest)
+        if job != Job():
+            raise InputError(
+                "this measures training steps: --resume, --eval-only, --ensemble and --predict are of no use"
+            )
         run(options, given | ({"data": options.videos} if options.videos else {}))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

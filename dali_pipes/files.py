@@ -54,4 +54,12 @@ def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[P
             draft.unlink()
 
 
+def remove_drafts(folder: Path) -> None:
+    """Those of processes that were killed while they wrote; another may be at work in the same folder."""
+    for draft in folder.rglob(f".*{DRAFT}"):
+        process = draft.name.removesuffix(DRAFT).rpartition(".")[2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            draft.unlink(missing_ok=True)
+
+
 DRAFT = ".draft"

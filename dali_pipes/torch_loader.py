@@ -19,7 +19,7 @@ from .pipelines import clip_pipeline
 from .probe import VideoInfo
 from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, ClipSource, Schedule
-from .workers import Watch, check_shared_memory, death_error, workers_without_interrupts
+from .workers import Watch, check_shared_memory, death_error, workers_without_signals
 
 DECODERS = ("auto", "cpu", "gpu")
 PREFETCH_BATCHES = 2
@@ -182,7 +182,7 @@ class VideoLoader:
             py_start_method="spawn",
             seed=0,
         )
-        with workers_without_interrupts():
+        with workers_without_signals():
             pipeline.build()
         if parallel:
             self._watch = Watch(pipeline._py_pool.pool)

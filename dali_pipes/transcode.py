@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .datasets import TRANSCODED, walk_videos
 from .errors import InputError, VideoError
-from .files import DRAFT, replacing
+from .files import remove_drafts, replacing
 from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
 from .summary import check_limits, one_line, print_any_name
@@ -235,7 +235,7 @@ def transcode_folder(
             outcomes[place] = Outcome(*pairs[place], *(result if is_copy else ("refused", "", "", result)))
     finally:
         results.close()
-        _remove_drafts(out)
+        remove_drafts(out)
         rows = [outcomes[place] for place in sorted(outcomes)]
         if rows:
             _write_report(out / REPORT, rows)
@@ -272,14 +272,6 @@ def _comment(path: str) -> str:
             return container.metadata.get("comment", "")
     except (av.FFmpegError, OSError):
         return ""
-
-
-def _remove_drafts(out: Path) -> None:
-    """Those of processes that were ended; another call may be at work in the same folder."""
-    for draft in out.rglob(f".*{DRAFT}"):
-        process = draft.name.removesuffix(DRAFT).rpartition(".")[2]
-        if process.isdecimal() and not Path("/proc", process).exists():
-            draft.unlink(missing_ok=True)
 
 
 def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:

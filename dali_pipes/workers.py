@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
@@ -37,9 +38,8 @@ def check_shared_memory(needed: int) -> None:
 
 
 class EndsWithParent:
-    """A source for DALI's worker processes; there it ends the process when the one that started it is gone, even killed.
-
-    Otherwise workers wait for work for ever, and keep open whatever reads the killed one's output.
+    """A source for DALI's worker processes; there it ends the process when the one that started it asks for that by SIGTERM,
+    as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output open.
     """
 
     def __init__(self, source):
@@ -53,6 +53,14 @@ class EndsWithParent:
         parent = multiprocessing.parent_process()
         if parent is not None:
             threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+            threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    """Of SIGTERMs only the parent's counts. They are blocked, see :func:`workers_without_signals`."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(1)
 
 
 class Watch:
@@ -110,12 +118,11 @@ class Watch:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def cause(self) -> str | None:
-        """How the first worker died, or None if all live."""
+        """The signal that ended a worker, or None if all live or were ended by DALI."""
         if self._cause is None:
             codes = [process.exitcode for process in self.processes]
             signals = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
-            ended = "SIGTERM" if "SIGTERM" in signals else None  # so DALI ends the others
-            self._cause = next((name for name in signals if name != "SIGTERM"), ended)
+            self._cause = next(iter(signals), None)
         return self._cause
 
     def end_workers(self) -> None:
@@ -133,22 +140,21 @@ class Watch:
 
 
 @contextmanager
-def workers_without_interrupts() -> Iterator[None]:
-    """Processes started in here leave Ctrl-C to this one, which ends them; otherwise each would die with a traceback."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def workers_without_signals() -> Iterator[None]:
+    """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
+
+    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand.
+    """
+    resource_tracker.ensure_running()  # starting it in here would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> InputError:
     """What to raise: names the video that crashes its reader, if one of those that were being read does."""
-    if cause == "SIGTERM":  # that comes from outside
-        return InputError("a decoding process was ended from outside (SIGTERM)")
     paths = sorted({video.path for video in candidates})
     calls = [(path, True, TIME_LIMIT_S) for path in paths]
     for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=TIME_LIMIT_S):

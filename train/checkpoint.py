@@ -58,6 +58,18 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     return state
 
 
+def load_resumable(path: str | os.PathLike) -> dict:
+    """A checkpoint that a run can be resumed from.
+
+    Raises:
+        InputError: it cannot be read, or holds the weights alone.
+    """
+    state = load_checkpoint(path)
+    if "optimizer" not in state:
+        raise InputError(f"{path}: holds the weights alone; resume from {LAST}, or start a new run from it with --init")
+    return state
+
+
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
@@ -102,9 +114,9 @@ def video_names(manifest: Manifest) -> list[str]:
     ]
 
 
-def check_same_videos(state: dict, manifest: Manifest, path) -> None:
-    """Raise :class:`InputError` that names a difference between a checkpoint's training videos and these."""
-    saved, now = state["videos"], video_names(manifest)
+def check_same_videos(saved: list[str], manifest: Manifest, path, what: str) -> None:
+    """Raise :class:`InputError` that names a difference between a checkpoint's videos and these."""
+    now = video_names(manifest)
     if saved == now:
         return
     where, (theirs, ours) = next(
@@ -113,7 +125,7 @@ def check_same_videos(state: dict, manifest: Manifest, path) -> None:
         if pair[0] != pair[1]
     )
     raise InputError(
-        f"{path}: was trained on {len(saved)} videos, now there are {len(now)}; video {where} was {theirs}, now it is {ours}"
+        f"{path}: was {what} {len(saved)} videos, now there are {len(now)}; video {where} was {theirs}, now it is {ours}"
     )
 
 

@@ -160,13 +160,19 @@ class Config:
         names = parse_names(self.mix)
         check_numbers(self.mix_alpha, self.mix_prob, "--mix-")
         check_alpha_is_used(names, self.mix_alpha, "--mix-alpha")
-        mixing = [MIXES[name] for name in names if not MIXES[name].deletes]
-        if self.mix_labels == "seen_frames" and not any("T" in mix.axes for mix in mixing):
+        mixing = self.needs_partners
+        if self.mix_labels == "seen_frames" and not any("T" in MIXES[name].axes for name in mixing):
             raise InputError(
                 f"--mix-labels seen_frames is of no use: the labels of {self.mix} do not depend on the frames"
             )
         if mixing and self.batch_size == 1:
             raise InputError(f"--batch-size 1 leaves --mix {self.mix} no other clip to mix with, it must be at least 2")
+
+    @property
+    def needs_partners(self) -> list[str]:
+        """Those operations of --mix that mix two clips."""
+        names = [] if self.mix == "none" else parse_names(self.mix)
+        return [name for name in names if not MIXES[name].deletes]
 
     @property
     def translate_max_px(self) -> float:

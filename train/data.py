@@ -68,6 +68,8 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         notes = [VALIDATION_IS_TRAINED_ON] * (config.split == "train+val")
     else:
         items = _find_val(config)
+        if not config.val_data and not find_splits(_source(config)):
+            notes = [f"{config.data} has no videos set apart for validation: evaluating on all."]
         unknown = sorted({label for _, label in items} - set(classes))
         if unknown:
             raise InputError(
@@ -155,12 +157,11 @@ def make_loaders(
     config: Config, train: Manifest, val: Manifest, processes: Processes
 ) -> tuple[VideoLoader, VideoLoader]:
     """Loaders of this process's training clips, and of its share of the clips to evaluate."""
-    train_loader = VideoLoader(
-        train,
-        batch_size=processes.share(config.batch_size),
-        augment=_augmentation(config),
-        **_shared(config, processes),
-    )
+    share = processes.share(config.batch_size)
+    if share == 1 and config.needs_partners:
+        each = f"{processes.world_size} processes one clip each"
+        raise InputError(f"--batch-size {config.batch_size} leaves {each}, and --mix {config.mix} no other to mix with")
+    train_loader = VideoLoader(train, batch_size=share, augment=_augmentation(config), **_shared(config, processes))
     val_loader = make_eval_loader(config, val, processes)
     # both live at once, in all processes of this machine: said now, not after an epoch
     needed = train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes()

@@ -101,6 +101,8 @@ class Training:
             if config.ema
             else None
         )
+        if self.ema and config.compile:
+            self.ema.module.compile()  # a copy is not compiled
         self.parallel = self.processes.parallel(self.model)
         self.mix = make_mix(config, len(self.classes))
         steps = config.epochs * len(self.train_loader)
@@ -111,6 +113,10 @@ class Training:
     @property
     def classes(self) -> list[str]:
         return self.train_loader.manifest.classes
+
+    @property
+    def loaders(self) -> tuple[VideoLoader, VideoLoader]:
+        return self.train_loader, self.val_loader
 
     @property
     def evaluated(self) -> torch.nn.Module:
@@ -132,32 +138,58 @@ class Training:
             "step": self.step,
             "sums": asdict(self.sums),
             "metrics": self.rows,
-            "bad_paths": sorted(self.bad_paths),
+            "bad_paths": sorted(self.bad_paths.union(*map(_bad_paths, self.loaders))),
             "config": asdict(self.config),
             "classes": self.classes,
             "videos": video_names(self.train_loader.manifest),
+            "val_videos": video_names(self.val_loader.manifest),
         }
 
     def restore(self, state: dict) -> None:
-        """Continue where :meth:`state` was; the loader must stand there already."""
+        """Continue where :meth:`state` was, perhaps on another device or in another precision."""
         self.model.load_state_dict(state["model"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+        fused = self.optimizer.param_groups[0]["fused"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        for group in self.optimizer.param_groups:
+            group["fused"] = fused  # this run's choice, not the checkpoint's
+            for parameter in group["params"]:
+                moments = self.optimizer.state[parameter]
+                for name in (
+                    "exp_avg",
+                    "exp_avg_sq",
+                ):  # fused kernels take it that they lie in memory as the weights do
+                    if name in moments:
+                        moments[name] = torch.empty_like(parameter).copy_(moments[name])
+        if state["scaler"]:  # only fp16 has any
+            self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.rows = state["epoch"], state["step"], state["metrics"]
         self.sums, self.bad_paths = Sums(**state["sums"]), set(state["bad_paths"])
+        for loader in self.loaders:
+            places = {video.path: place for place, video in enumerate(loader.manifest.videos)}
+            known = self.bad_paths & set(places)
+            loader.bad_videos |= {
+                places[path]: f"{path}: could not be read before the run was resumed" for path in known
+            }
+        self.train_loader.seek(self.epoch, self.step)
 
     def close(self) -> None:
         """End the decoding processes and the log."""
-        for loader in (self.train_loader, self.val_loader):
+        for loader in self.loaders:
             loader.close()
         self.logbook.close()
 
     def save(self) -> None:
-        """Write the last checkpoint, and keep the one before."""
+        """Write the last checkpoint, and keep the one before.
+
+        Raises:
+            InputError: the weights are no longer numbers; the checkpoints stay as they are.
+        """
         self.saved_at = time.monotonic()
         if self.processes.is_first:
+            if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
+                raise InputError("the weights are no longer numbers, so no checkpoint is written; lower --lr")
             out = Path(self.config.out)
             save_checkpoint(out / LAST, keep_as=out / PREVIOUS, **self.state())
             self.logbook.flush()
@@ -205,15 +237,15 @@ def train_step(training: Training, batch, step: int) -> torch.Tensor:
     return numbers
 
 
-def _settle(training: Training, numbers: torch.Tensor, batch, stop: StopRequest, step: int) -> tuple[int, bool]:
+def _settle(training: Training, numbers: torch.Tensor, videos_B, stop: StopRequest, step: int) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
     own = numbers.tolist()  # waits for the step on a GPU; by then the next one is on its way
     flags = [stop.number, float(due and training.processes.is_first)]
-    summed = training.processes.sum(torch.tensor([*own, len(batch), *flags], dtype=torch.float64)).tolist()
+    summed = training.processes.sum(torch.tensor([*own, len(videos_B), *flags], dtype=torch.float64)).tolist()
     loss, _, _, clips, stopped, due = summed
     if not math.isfinite(loss):
-        raise _not_finite(training, own[0], batch, step)
+        raise _not_finite(training, own[0], videos_B, step)
     sums = training.sums
     sums.loss, sums.credit, sums.most_credit, sums.clips = (
         total + value for total, value in zip(list(asdict(sums).values())[:4], summed[:4], strict=True)
@@ -225,11 +257,11 @@ def _settle(training: Training, numbers: torch.Tensor, batch, stop: StopRequest,
     return (stop.number or signal.SIGTERM) if stopped else 0, bool(due)
 
 
-def _not_finite(training: Training, own_loss: float, batch, step: int) -> InputError:
+def _not_finite(training: Training, own_loss: float, videos_B, step: int) -> InputError:
     where = f"the loss became {own_loss} in epoch {training.epoch + 1}, step {step - training.epoch * len(training.train_loader) + 1}"
     if math.isfinite(own_loss):
         return InputError("another process's loss is not a number; it names the videos")
-    names = ", ".join(training.train_loader.manifest.videos[video].path for video in batch.videos_B.tolist())
+    names = ", ".join(training.train_loader.manifest.videos[video].path for video in videos_B.tolist())
     return InputError(f"{where}; lower --lr. The batch held {names}")
 
 
@@ -243,12 +275,12 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
     training.parallel.train()
     first, sums, pending = training.epoch * len(training.train_loader), training.sums, None
     title = f"epoch {training.epoch + 1}/{training.config.epochs}"
-    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.processes, stop, done=training.step)
+    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.processes, training.step)
     waited_s, took_s = sums.wait_s, sums.seconds
     for batch in bar:
         numbers = train_step(training, batch, first + training.step)
         number, due = _settle(training, *pending, stop, first + training.step - 1) if pending else (0, False)
-        training.step, pending = training.step + 1, (numbers, batch)
+        training.step, pending = training.step + 1, (numbers, batch.videos_B)
         sums.wait_s, sums.seconds = waited_s + bar.wait_s, took_s + bar.seconds
         if number or due:
             _settle(training, *pending, stop, first + training.step - 1)
@@ -259,9 +291,6 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
         bar.note(_note(sums))
     if pending:
         _settle(training, *pending, stop, first + training.step - 1)
-    if bar.gave_up:
-        training.save()
-        raise Stopped(stop.number)
     learning = {"train_loss": sums.loss / sums.clips, "train_top1": 100 * sums.credit / sums.most_credit,
                 "lr": learning_rate(training.config, first + training.step - 1, training.total_steps)}  # fmt: skip
     return {"epoch": training.epoch + 1, **learning, **_rates(sums)}
@@ -303,7 +332,8 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
                 training.save()
                 raise
             row |= summarise(scores, labels_of(training.val_loader.manifest))
-        training.bad_paths |= _bad_paths(training.train_loader) | _bad_paths(training.val_loader)
+        for loader in training.loaders:
+            training.bad_paths |= bad_paths_of_all(loader, config, processes)
         row["bad_videos"] = len(training.bad_paths)
         is_best = row.get("val_top1", -1.0) > max(
             (earlier.get("val_top1", -1.0) for earlier in training.rows), default=-1.0
@@ -314,7 +344,8 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
             continue
         print(_line(row, config), flush=True)
         training.logbook.scalars(
-            row["epoch"], {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
+            training.epoch * len(training.train_loader) - 1,
+            {f"epoch/{name}": value for name, value in row.items() if name != "epoch"},
         )
         # the last checkpoint last: after a kill in between, the epoch is done again
         if is_best:
@@ -329,6 +360,19 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
 
 def _bad_paths(loader: VideoLoader) -> set[str]:
     return {loader.manifest.videos[video].path for video in loader.bad_videos}
+
+
+def bad_paths_of_all(loader: VideoLoader, config: Config, processes: Processes) -> set[str]:
+    """Those that any process met; each process's loader only knows its own."""
+    met_V = torch.zeros(len(loader.manifest))
+    met_V[list(loader.bad_videos)] = 1
+    bad = processes.sum(met_V).nonzero().flatten().tolist()
+    if 100 * len(bad) > config.max_bad_percent * len(loader.manifest):
+        raise InputError(
+            f"{len(bad)} of {len(loader.manifest)} videos can no longer be read, more than max_bad_percent = "
+            f"{config.max_bad_percent:g} allows; the last: {loader.manifest.videos[bad[-1]].path}"
+        )
+    return {loader.manifest.videos[video].path for video in bad}
 
 
 def _line(row: dict, config: Config) -> str:

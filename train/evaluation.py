@@ -41,22 +41,24 @@ def evaluate(model, loader: VideoLoader, config: Config, processes: Processes, s
 
     Raises:
         Stopped: it was asked for.
+        InputError: the network's output is not a number.
     """
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    bar = Bar(loader, "evaluating", len(loader), processes, stop)
-    for batch in bar:
+    for batch in Bar(loader, "evaluating", len(loader), processes):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
             with autocast(config, loader.device):
                 logits_BK = model(batch.clips_BCTHW)
             scores.add(logits_BK.float(), batch.videos_B)
         if processes.sum(torch.tensor([stop.number])).item():
             raise Stopped(stop.number or signal.SIGTERM)
-    if bar.gave_up:
-        raise Stopped(stop.number)
     processes.sum(scores.sums_VK)
     processes.sum(scores.counts_V)
-    return scores.means_VK()
+    means_VK = scores.means_VK()
+    if not means_VK.isfinite().all():
+        video = loader.manifest.videos[int((~means_VK.isfinite()).any(dim=1).nonzero()[0])]
+        raise InputError(f"{video.path}: the network's scores are not numbers; its weights are of no use")
+    return means_VK
 
 
 def labels_of(manifest: Manifest) -> torch.Tensor:
@@ -189,4 +191,5 @@ def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: 
     missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]
     if missing:
         print(f"{len(missing)} videos could no longer be read and have no scores, such as {missing[0]}")
-    print(f"wrote {', '.join(written)} to {out}")
+    if written:
+        print(f"wrote {', '.join(written)} to {out}")

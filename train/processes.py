@@ -33,13 +33,18 @@ class Processes:
         """A GPU for each process of a machine, if GPUs are meant.
 
         Raises:
-            InputError: they would all use one.
+            InputError: there are not so many GPUs.
         """
         if self.world_size > 1 and chosen.startswith("cuda:"):
             raise InputError(
                 f"--device {chosen} is one GPU, there are {self.world_size} processes: --device cuda gives each its own"
             )
         on_gpu = chosen == "cuda" or chosen == "auto" and torch.cuda.is_available()
+        gpus = torch.cuda.device_count()
+        if on_gpu and self.local_world_size > gpus > 0:
+            raise InputError(
+                f"{self.local_world_size} processes on a machine with {gpus} GPUs: give torchrun --nproc-per-node={gpus}"
+            )
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
 
     def share(self, batch_size: int) -> int:
@@ -106,8 +111,8 @@ def join_processes() -> Iterator[Processes]:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     processes = Processes(*(int(os.environ[name]) for name in names))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(processes.local_rank % torch.cuda.device_count())
+    if processes.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(processes.local_rank)
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield processes

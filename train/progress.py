@@ -8,7 +8,6 @@ from tqdm import tqdm
 from dali_pipes import ClipBatch, VideoLoader
 
 from .processes import Processes
-from .stop import StopRequest
 
 
 class Bar:
@@ -19,15 +18,10 @@ class Bar:
         title: beside the bar.
         steps: of the whole bar, of which ``done`` were done before.
         processes: only the first one's bar is shown.
-        stop: whoever asks for the end may end the decoding processes too, as Slurm does: then there are no more batches,
-            and ``gave_up`` is True.
     """
 
-    def __init__(
-        self, loader: VideoLoader, title: str, steps: int, processes: Processes, stop: StopRequest, done: int = 0
-    ):
-        self.loader, self.steps, self.processes, self.stop = loader, steps - done, processes, stop
-        self.wait_s, self.gave_up, self._start = 0.0, False, time.perf_counter()
+    def __init__(self, loader: VideoLoader, title: str, steps: int, processes: Processes, done: int = 0):
+        self.loader, self.steps, self.wait_s, self._start = loader, steps - done, 0.0, time.perf_counter()
         self.bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False, mininterval=1,
                         disable=not processes.is_first)  # fmt: skip
 
@@ -36,13 +30,7 @@ class Bar:
         with self.bar:
             for _ in range(self.steps):
                 before = time.perf_counter()
-                try:
-                    batch = next(batches)
-                except Exception:
-                    if self.stop.number and self.processes.world_size == 1:
-                        self.gave_up = True
-                        return
-                    raise
+                batch = next(batches)
                 self.wait_s += time.perf_counter() - before
                 yield batch
                 self.bar.update()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 
 from dali_pipes.errors import InputError
-from dali_pipes.files import make_folder
+from dali_pipes.files import make_folder, remove_drafts
 
-from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_checkpoint, saved_config, set_aside
+from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
 from .config import Config
 from .data import load_manifests, make_loaders
@@ -26,7 +26,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         InputError: a setting, the data or the checkpoint is wrong; nothing was changed then.
     """
     path = find_checkpoint(job.resume, given.get("out", Config.out)) if job.resume else None
-    state = load_checkpoint(path) if path else None
+    state = load_resumable(path) if path else None
     if state:
         config = resumed_config(given, saved_config(state, path), path)
         lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
@@ -38,14 +38,19 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
             f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
         )
     out = make_folder(config.out)
+    if processes.is_first:
+        remove_drafts(out)
     with processes.first_of_machine_first():
         train_videos, val_videos, notes = load_manifests(config)
     if state:
-        check_same_videos(state, train_videos, path)
+        for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
+            check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
     device = train_loader.device
+    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
+    precision = "auto" if moved else config.precision
     config = replace(
-        config, device=str(device), decoder=train_loader.decoder, precision=choose_precision(config.precision, device)
+        config, device=str(device), decoder=train_loader.decoder, precision=choose_precision(precision, device)
     )
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
@@ -61,7 +66,6 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     training = Training(config, processes, model, train_loader, val_loader, logbook)
     if state:
         training.restore(state)
-        train_loader.seek(training.epoch, training.step)
     if processes.is_first:
         config.save(out / "config.json")
         train_videos.save(out / "train.csv")

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -110,9 +111,35 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(class_folders, name, hint):
             list(loader)
 
 
+def test_workers_outlive_a_sigterm_to_the_whole_job(class_folders):
+    """The process that they work for is asked too, and may want to finish its step first."""
+    manifest = scan_videos(find_videos(class_folders))
+    loader = VideoLoader(manifest, workers=2, batch_size=2, **OPTIONS)
+    before = clips_of(loader)
+    processes = loader._pipeline._py_pool.pool._processes
+    for process in processes:  # not from this process, whose SIGTERM is DALI's way to end them
+        subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+        subprocess.run(["kill", "-INT", str(process.pid)], check=True)
+    loader.epoch = 0
+    assert len(clips_of(loader)) == len(before) and all(process.is_alive() for process in processes)
+    loader.close()
+    for process in processes:
+        process.join(10)
+        assert process.exitcode is not None
+
+
+def test_signals_wait_while_workers_start():
+    from dali_pipes.workers import workers_without_signals
+
+    reached = False
+    with pytest.raises(KeyboardInterrupt), workers_without_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+    assert reached
+
+
 def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
     """DALI misses the death of a worker that held its queue's lock; the watch interrupts the wait."""
-    import subprocess
     import time
 
     from dali_pipes import workers

@@ -48,7 +48,6 @@ def main(data: str, out: str, epochs: int, stop_after: int) -> None:
         loader = training.train_loader
         if (Path(out) / "last.pt").exists():
             training.restore(load_checkpoint(Path(out) / "last.pt"))
-            loader.seek(training.epoch, training.step)
 
         def note(module, inputs):
             nonlocal stop_after

@@ -9,9 +9,11 @@ from torch.nn.functional import cross_entropy
 from dali_pipes import InputError
 from tests.training.linear_run import make_training
 from tests.videos import dark_and_bright
-from train.engine import fit, train_epoch
+from train.engine import bad_paths_of_all, fit, train_epoch
+from train.evaluation import evaluate
 from train.logbook import Logbook, git_state, sample_sheet
 from train.precision import choose_precision
+from train.processes import Processes
 from train.stop import StopRequest
 
 
@@ -78,6 +80,87 @@ def test_a_loss_that_is_no_number_names_the_videos(videos, tmp_path):
     with StopRequest() as stop, pytest.raises(InputError, match=message):
         fit(training, stop)
     assert not (tmp_path / "o" / "last.pt").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(videos, tmp_path):
+    training, _ = trained(videos, tmp_path / "o")
+    kept = (tmp_path / "o" / "last.pt").read_bytes()
+    with torch.no_grad():
+        training.model.layer.weight[0, 0] = float("inf")
+    with pytest.raises(InputError, match="the weights are no longer numbers, so no checkpoint is written; lower --lr"):
+        training.save()
+    assert (tmp_path / "o" / "last.pt").read_bytes() == kept
+    with StopRequest() as stop, pytest.raises(InputError, match=r"0.avi: the network's scores are not numbers"):
+        evaluate(training.model, training.val_loader, training.config, training.processes, stop)
+
+
+def test_resuming_on_another_device_or_in_another_precision(videos, tmp_path):
+    """What a checkpoint of a GPU holds: a fused optimizer whose moments lie in memory as the weights did there."""
+    whole, _ = trained(videos, tmp_path / "a")
+    half = make_training(videos, str(tmp_path / "b"), epochs=2)
+    half.epochs = 1
+    with StopRequest() as stop:
+        fit(half, stop)
+    state = half.state()
+    for group in state["optimizer"]["param_groups"]:
+        group["fused"] = True
+    for moments in state["optimizer"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = moments[name].t().contiguous().t() if moments[name].ndim == 2 else moments[name]
+    state["scaler"] = {}
+    resumed = make_training(videos, str(tmp_path / "b"), epochs=2)
+    resumed.restore(state)
+    weight = resumed.model.layer.weight
+    assert resumed.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+    assert not resumed.optimizer.param_groups[0]["fused"]
+    with StopRequest() as stop:
+        fit(resumed, stop)
+    assert torch.equal(whole.model.layer.weight, resumed.model.layer.weight)
+
+
+def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
+    training = make_training(videos, str(tmp_path / "o"), epochs=1, on_bad_video="skip", max_bad_percent=40)
+    training.train_loader.bad_videos = {1: "gone", 4: "gone"}
+    paths = [video.path for video in training.train_loader.manifest.videos]
+
+    class WithAnother:
+        """A second process, which met video 4 too, and 5."""
+
+        def __init__(self, others):
+            self.others = others
+
+        def sum(self, numbers):
+            return numbers.index_add_(0, torch.tensor(self.others), torch.ones(len(self.others)))
+
+    assert bad_paths_of_all(training.train_loader, training.config, WithAnother([4])) == {paths[1], paths[4]}
+    with pytest.raises(
+        InputError, match=r"3 of 6 videos can no longer be read, more than max_bad_percent = 40 allows; the last"
+    ):
+        bad_paths_of_all(training.train_loader, training.config, WithAnother([4, 5]))
+    state = training.state()
+    assert state["bad_paths"] == sorted([paths[1], paths[4]])  # also in the middle of an epoch
+    again = make_training(videos, str(tmp_path / "o"), epochs=1, on_bad_video="skip", max_bad_percent=40)
+    again.restore(state)
+    assert set(again.train_loader.bad_videos) == {1, 4}
+
+
+def test_too_few_clips_to_mix(videos, tmp_path):
+    with pytest.raises(InputError, match="--batch-size 4 leaves 4 processes one clip each, and --mix mixup no other"):
+        make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="mixup")
+    make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="cutout")
+
+
+class FourProcesses(Processes):
+    """The first of four, without the others."""
+
+    def __init__(self):
+        super().__init__(0, 4, 0, 4)
+
+    def sum(self, numbers):
+        return numbers
+
+    def parallel(self, model):
+        return model
 
 
 def test_what_tensorboard_shows(videos, tmp_path):

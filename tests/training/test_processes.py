@@ -1,6 +1,7 @@
 """Several processes by torchrun, on the CPU: the same plan as one, exact gradients, metrics and evaluation."""
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from dali_pipes import InputError
+from tests.training.test_resume import all_ended, start, wait_for_checkpoints
 from tests.training.test_run import ROOT, TINY, metrics, run
 from tests.videos import dark_and_bright
+from train.processes import Processes
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +22,12 @@ def videos(tmp_path_factory) -> Path:
     return dark_and_bright(tmp_path_factory.mktemp("processes"), train=(5, 4), val=(3, 2))
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+TORCHRUN_2 = [*TORCHRUN, "--nproc-per-node=2", str(ROOT / "train" / "run.py")]
+
+
 def torchrun(processes: int, *arguments, expect=0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
-               "--rdzv-endpoint=localhost:0", *map(str, arguments)]  # fmt: skip
+    command = [*TORCHRUN, f"--nproc-per-node={processes}", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert result.returncode == expect, result.stderr[-3000:]
     return result
@@ -83,6 +90,45 @@ def test_the_whole_app_with_two_processes(videos, tmp_path):
     assert float(found[2]) == pytest.approx(float(row["val_loss"]), abs=1e-4)
     both = torchrun(2, "train/run.py", "--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
     assert found[0] in both.stdout
+
+
+def test_torchrun_that_is_asked_to_end(videos, tmp_path):
+    """It passes SIGTERM on to the groups of its processes, so that their decoding processes get it too."""
+    options = [
+        "--data",
+        videos,
+        *TINY,
+        "--model",
+        "mc3_18",
+        "--epochs",
+        50,
+        "--eval-clips",
+        1,
+        "--no-tensorboard",
+        "--checkpoint-minutes",
+        1000,
+    ]
+    process = start(*options, "--out", tmp_path, command=TORCHRUN_2)
+    wait_for_checkpoints(process, tmp_path, 1)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert output.count("stopped by SIGTERM") == 2 and "error: " not in output, output[-3000:]
+    assert all_ended(process)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["epoch"] == len(metrics(tmp_path)) and (tmp_path / "previous.pt").exists()
+    result = run("--resume", "--out", tmp_path, "--max-steps", 3, expect=2)
+    assert "was trained with --max-steps 0, not 3" in result.stderr
+
+
+def test_processes_that_cannot_be(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert Processes(1, 2, 1, 2).device("auto") == "cuda:1" and Processes().device("auto") == "auto"
+    assert Processes(1, 4, 1, 4).device("cpu") == "cpu"
+    with pytest.raises(InputError, match="4 processes on a machine with 2 GPUs: give torchrun --nproc-per-node=2"):
+        Processes(1, 4, 1, 4).device("auto")
+    with pytest.raises(InputError, match="--device cuda:0 is one GPU, there are 2 processes: --device cuda gives each"):
+        Processes(1, 2, 1, 2).device("cuda:0")
 
 
 def test_what_is_wrong_is_said(videos):

@@ -38,8 +38,8 @@ def whole(videos, tmp_path_factory) -> Path:
     return out
 
 
-def start(*arguments) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
+def start(*arguments, command=(sys.executable, str(ROOT / "train" / "run.py"))) -> subprocess.Popen:
+    command = [*command, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -211,6 +211,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
         )
     assert sorted(path.name for path in copy.iterdir()) == files  # nothing was moved or overwritten
     assert "no such file, so there is nothing to --resume" in refused("--resume", "--out", tmp_path / "new")
+    assert f"{copy / 'best.pt'}: holds the weights alone; resume from last.pt, or start a new run" in refused(
+        "--resume", copy / "best.pt"
+    )
     torch.save({"a": 1}, last)
     assert "is not a checkpoint of train/run.py" in refused("--resume", "--out", copy)
 
