@@ -290,7 +290,10 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
                 raise Stopped(number)
         bar.note(_note(sums))
     if pending:
-        _settle(training, *pending, stop, first + training.step - 1)
+        number, _ = _settle(training, *pending, stop, first + training.step - 1)
+        if number:
+            training.save()
+            raise Stopped(number)
     learning = {"train_loss": sums.loss / sums.clips, "train_top1": 100 * sums.credit / sums.most_credit,
                 "lr": learning_rate(training.config, first + training.step - 1, training.total_steps)}  # fmt: skip
     return {"epoch": training.epoch + 1, **learning, **_rates(sums)}

@@ -1,5 +1,6 @@
 """The training loop by itself, on a linear model: parts of a step, targets, the running average, what it says and logs."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from train.evaluation import evaluate
 from train.logbook import Logbook, git_state, sample_sheet
 from train.precision import choose_precision
 from train.processes import Processes
-from train.stop import StopRequest
+from train.stop import Stopped, StopRequest
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,26 @@ def test_a_loss_that_is_no_number_names_the_videos(videos, tmp_path):
     with StopRequest() as stop, pytest.raises(InputError, match=message):
         fit(training, stop)
     assert not (tmp_path / "o" / "last.pt").exists()
+
+
+def test_a_stop_within_an_epochs_only_step(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.engine.evaluate", None)  # it does not come to that
+    training = make_training(videos, str(tmp_path / "o"), epochs=1, max_steps=1)
+    with StopRequest() as stop, pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
+        stop.number = signal.SIGTERM
+        fit(training, stop)
+    state = torch.load(tmp_path / "o" / "last.pt", weights_only=True)
+    assert stopped.value.exit_code == 143 and (state["epoch"], state["step"]) == (0, 1)
+
+
+def test_a_second_interrupt_ends_at_once(monkeypatch):
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun's, right after the terminal's
+        assert stop.number == signal.SIGINT
+        monkeypatch.setattr("train.stop.AT_ONCE_AFTER_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_weights_that_are_no_numbers_are_not_saved(videos, tmp_path):
