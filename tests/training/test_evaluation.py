@@ -21,7 +21,7 @@ from train.models import build_model
 from train.run import main
 
 CLASSES = ["bright", "dark", "striped"]
-NETWORK = "--model mc3_18 --frames 8 --crop 32 --batch-size 4 --eval-clips 2 --lr 1e-3".split()
+NETWORK = "--model mc3_18 --frames 8 --crop 40 --batch-size 4 --eval-clips 2 --lr 1e-3".split()
 HERE = "--device cpu --workers 0".split()  # decoding processes would import pytest's main module again
 
 
@@ -154,11 +154,11 @@ def test_eval_only_says_what_the_training_said_and_writes_beside_the_checkpoint(
 
 def scores_by_hand(checkpoint: Path, videos: Path, clips: int, crops: int) -> torch.Tensor:
     state = torch.load(checkpoint, weights_only=True)
-    model = build_model("mc3_18", len(CLASSES), frames=8, side=32).eval()
+    model = build_model("mc3_18", len(CLASSES), frames=8, side=40).eval()
     model.load_state_dict(state["model"])
     items = sorted((str(path), path.parent.name) for path in videos.rglob("*.avi"))
     manifest = scan_videos(items, classes=CLASSES, workers=1)
-    loader = VideoLoader(manifest, batch_size=1, side_px=32, device="cpu", workers=0, num_frames=8, keep_every=4,
+    loader = VideoLoader(manifest, batch_size=1, side_px=40, device="cpu", workers=0, num_frames=8, keep_every=4,
                          clips_per_video=clips, crops_per_video=crops, training=False)  # fmt: skip
     views = {video: [] for video in range(len(items))}
     with torch.no_grad():
