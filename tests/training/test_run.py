@@ -78,7 +78,7 @@ def test_training_with_mixes(split_videos, tmp_path):
         losses.append([row["train_loss"] for row in rows])
         assert "mix framecutmixup,cubecutmix" in result.stdout
         assert all(0 <= float(row["train_top1"]) <= 100 for row in rows)
-    assert losses[0] == losses[1] and float(losses[0][-1]) < float(losses[0][0])
+    assert losses[0] == losses[1] and min(map(float, losses[0])) < 0.6  # chance is 0.69
     assert json.loads((tmp_path / "a" / "config.json").read_text())["mix_prob"] == 0.5
 
 
