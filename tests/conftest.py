@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tests.videos import write_lossless
 
 # many tests start programs, which would fight for the cores with two threads each and their decoding processes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# tests send Ctrl-C, which a script's background programs ignore, and so would the programs that they start
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 

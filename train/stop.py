@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM while training: noted, so that the step at hand is finished and a checkpoint written."""
+"""Ctrl-C and SIGTERM while training: noted, so that the step at hand is finished and a checkpoint written.
+
+A program that a script starts in the background ignores the terminal's Ctrl-C, and goes on doing so here.
+"""
 
 import signal
 import time
@@ -20,7 +23,8 @@ class StopRequest:
 
     def __enter__(self):
         self.number, self._since = 0, 0.0
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(self, *_):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,14 +129,18 @@ def test_workers_outlive_a_sigterm_to_the_whole_job(class_folders):
         assert process.exitcode is not None
 
 
-def test_signals_wait_while_workers_start():
+def test_workers_start_with_signals_blocked():
     from dali_pipes.workers import workers_without_signals
 
-    reached = False
-    with pytest.raises(KeyboardInterrupt), workers_without_signals():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-    assert reached
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with workers_without_signals():
+        child = subprocess.Popen(["sleep", "1000"])
+    status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+    mask = next(line for line in status if line.startswith("SigBlk:"))
+    child.kill()
+    child.wait()
+    assert all(int(mask.split()[1], 16) >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
@@ -160,9 +165,8 @@ def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
 
     watch = workers.Watch(Pool)
     assert watch.cause() is None
-    watch.waiting = True
-    os.kill(Pool._processes[1].pid, signal.SIGBUS)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), watch.interruptible():
+        os.kill(Pool._processes[1].pid, signal.SIGBUS)
         time.sleep(30)
     assert watch.interrupted and watch.cause() == "SIGBUS"
     # nothing is left that would keep this process from exiting: neither the other worker nor DALI's thread

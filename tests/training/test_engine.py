@@ -103,6 +103,19 @@ def test_a_second_interrupt_ends_at_once(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_signal_that_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a program that a script starts in the background
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.number == 0
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_weights_that_are_no_numbers_are_not_saved(videos, tmp_path):
     training, _ = trained(videos, tmp_path / "o")
     kept = (tmp_path / "o" / "last.pt").read_bytes()
