@@ -111,7 +111,7 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     useless = [flag(name) for name in given if name not in OF_EVALUATION]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
-    names = "device decoder workers precision"
+    names = "device decoder workers precision mix mix_alpha mix_prob mix_draw mix_labels"  # nothing is mixed here
     if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
         names += " dataset split val_data"
     if given.get("dataset") == UNLABELLED_DATA and "data" not in given:

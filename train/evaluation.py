@@ -24,7 +24,7 @@ from .metrics import (
     summarise,
     write_class_accuracy,
 )
-from .models import build_model
+from .models import Network, build_model
 from .precision import autocast, choose_precision, prepare
 from .processes import Processes
 from .progress import Bar
@@ -147,14 +147,20 @@ def _scores_of(
 ) -> torch.Tensor:
     loader = make_eval_loader(config, manifest, processes)
     config = replace(config, precision=choose_precision(config.precision, loader.device))
-    model = build_model(config.model, len(manifest.classes), frames=config.frames, side=config.crop,
-                        dropout=config.dropout, lateral=config.lateral)  # fmt: skip
-    model.load_state_dict(_averaged(state["ema"]) if state.get("ema") else state["model"])
-    prepare(model.to(loader.device), config, loader.device)
+    model = load_network(state, config, loader.device)
     try:
         return evaluate(model, loader, config, processes, stop)
     finally:
         loader.close()
+
+
+def load_network(state: dict, config: Config, device: torch.device) -> Network:
+    """The network of a checkpoint, with its averaged weights if it has any."""
+    model = build_model(config.model, len(state["classes"]), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral)  # fmt: skip
+    model.load_state_dict(_averaged(state["ema"]) if state.get("ema") else state["model"])
+    prepare(model.to(device), config, device)
+    return model
 
 
 def _averaged(state: dict) -> dict:

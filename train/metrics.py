@@ -119,6 +119,11 @@ def write_class_accuracy(path: Path, confusion_KK: torch.Tensor, classes: list[s
             )
 
 
+def figure_text(name: str) -> str:
+    """A name as matplotlib shows it: no mathematics, no raw bytes."""
+    return name.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
 def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
     """The confusion matrix as a PNG: rows are classes, columns what they were taken for, in shares of the row."""
     import matplotlib
@@ -133,9 +138,7 @@ def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -
     image = axes.imshow(shares_KK.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the class's videos")
     size = 9 if count <= 20 else 6
-    names = [
-        name.encode("utf-8", "replace").decode().replace("$", r"\$") for name in classes
-    ]  # no mathematics, no raw bytes
+    names = [figure_text(name) for name in classes]
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
     axes.set(xlabel="taken for", ylabel="class")

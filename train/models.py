@@ -35,6 +35,10 @@ class Model:
     mean: tuple[float, float, float]
     """Of red, green, blue from 0 to 1: what the published weights expect is (pixel / 255 - mean) / std."""
     std: tuple[float, float, float]
+    features: dict[str, str]
+    """Last layers before the means over space and time, which activation maps are of: name -> place in the network."""
+    layout: str = "BCTHW"
+    """Of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
 
 
 def _slowfast50(num_classes, kept_frames, side, dropout, lateral):
@@ -77,18 +81,43 @@ def _fit_mvit(model, kept_frames, side, dropout):
 _KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _GREY = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
-_RESNET = {"keep_every": 4, "window": 4, "classifier": "fc", **_KINETICS}
+_RESNET = {"keep_every": 4, "window": 4, "classifier": "fc", "features": {"last": "layer4"}, **_KINETICS}
+_BOTH_PATHS = {"slow": "slow.4", "fast": "fast.4"}
 
 MODELS: dict[str, Model] = {
-    "slowfast50": Model(build=_slowfast50, keep_every=2, window=16, classifier="classifier", **_GREY),
+    "slowfast50": Model(
+        build=_slowfast50, keep_every=2, window=16, classifier="classifier", features=_BOTH_PATHS, **_GREY
+    ),
     "r3d_18": Model(build=_torchvision("r3d_18"), **_RESNET),
     "mc3_18": Model(build=_torchvision("mc3_18"), **_RESNET),
     "r2plus1d_18": Model(build=_torchvision("r2plus1d_18"), **_RESNET),
-    "s3d": Model(build=_torchvision("s3d", _fit_s3d), keep_every=2, window=16, classifier="classifier.1", **_KINETICS),
-    "mvit_v2_s": Model(
-        build=_torchvision("mvit_v2_s", _fit_mvit), keep_every=4, window=8, side=4, classifier="head.1", **_GREY
+    "s3d": Model(
+        build=_torchvision("s3d", _fit_s3d),
+        keep_every=2,
+        window=16,
+        classifier="classifier.1",
+        features={"last": "features"},
+        **_KINETICS,
     ),
-    "swin3d_t": Model(build=_torchvision("swin3d_t"), keep_every=2, window=4, classifier="head", **_IMAGENET),
+    "mvit_v2_s": Model(
+        build=_torchvision("mvit_v2_s", _fit_mvit),
+        keep_every=4,
+        window=8,
+        side=4,
+        classifier="head.1",
+        features={"last": "blocks.15.norm1"},
+        layout="tokens",
+        **_GREY,
+    ),
+    "swin3d_t": Model(
+        build=_torchvision("swin3d_t"),
+        keep_every=2,
+        window=4,
+        classifier="head",
+        features={"last": "norm"},
+        layout="BTHWC",
+        **_IMAGENET,
+    ),
 }
 
 

@@ -1,0 +1,260 @@
+"""Where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix fademixup VIDEO_B]``.
+
+Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to a
+folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as numbers.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dali_pipes import scan_videos
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.files import make_folder, replacing
+from dali_pipes.manifest import UNLABELLED
+from dali_pipes.preview import Row, write
+
+from .activation import class_maps, map_frames, stretch
+from .checkpoint import load_checkpoint, saved_config
+from .command_line import evaluation_config
+from .config import Config
+from .data import make_eval_loader
+from .evaluation import load_network
+from .metrics import figure_text
+from .mix_params import MIXES, check_numbers, draw_mix
+from .mixing import apply_mix
+from .models import MODELS, Network
+from .processes import Processes
+
+SHOWN_PX = 128  # smaller clips are enlarged
+SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
+MIXED = [name for name, mix in MIXES.items() if not mix.deletes]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One clip, and what the network saw in it of P classes."""
+
+    titles: list[str]
+    """What it is, in lines."""
+    clip_CTHW: torch.Tensor
+    classes: list[str]
+    """P names."""
+    probabilities_P: list[float]
+    maps_PTHW: torch.Tensor
+    """Of the features' frames, rows and columns, see :func:`train.activation.class_maps`."""
+    shares_PF: np.ndarray | None
+    """How much of each frame of the clip belongs to each class; None if the video's class is not known."""
+    of_A_F: np.ndarray | None = None
+    """How much of each frame is the first video's, if two are mixed."""
+
+    @property
+    def over_time_PT(self) -> np.ndarray:
+        return self.maps_PTHW.mean(dim=(2, 3)).numpy()
+
+
+def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
+    """The middle clip of each video as it is evaluated, (V, 3, T, side, side), and its class; -1 if that is not known.
+
+    The class is the name of the folder that a video lies in, if the network knows it.
+
+    Raises:
+        InputError: a video cannot be read.
+    """
+    known = {path: Path(path).resolve().parent.name for path in videos}
+    manifest = scan_videos([(path, name if name in classes else None) for path, name in known.items()], classes=classes)
+    for path, reason in manifest.refused.items():
+        raise InputError(f"{path}: {reason}")
+    loader = make_eval_loader(config, manifest, Processes())
+    try:
+        clips = {manifest.videos[batch.videos_B[0]].path: batch.clips_BCTHW[0].clone() for batch in loader}
+    finally:
+        loader.close()
+    labels = {video.path: video.label for video in manifest.videos}
+    return torch.stack([clips[path] for path in videos]), [labels[path] for path in videos]
+
+
+def see_pure(network: Network, clips_VCTHW, labels_V, names_V, classes, chosen: list[int], layer: str) -> list[Seen]:
+    """Each clip with the ``chosen`` classes, or without any, its own and the one that it is taken for."""
+    found = []
+    for clip_CTHW, label, name in zip(clips_VCTHW, labels_V, names_V, strict=True):
+        taken_for = _probabilities(network, clip_CTHW).argmax().item()
+        wanted = chosen or [label] * (label != UNLABELLED) + [taken_for] * (taken_for != label)
+        shares_PF = np.array([[float(k == label)] * clip_CTHW.shape[1] for k in wanted])
+        shares_PF = None if label == UNLABELLED else shares_PF
+        found.append(_see(network, clip_CTHW, [name], wanted, classes, shares_PF, layer))
+    return found
+
+
+def see_mixed(network: Network, clips_VCTHW, labels_V, names_V, classes, chosen: list[int], layer: str, mix: str,
+              alpha: float | None, seed: int) -> list[Seen]:  # fmt: skip
+    """Each clip but the last mixed with the last, with the ``chosen`` classes, or without any, those of both.
+
+    The class of a video that does not lie in its folder is the one that its pure clip is taken for.
+    """
+    labels_V = [_probabilities(network, clip).argmax().item() if label == UNLABELLED else label
+                for clip, label in zip(clips_VCTHW, labels_V, strict=True)]  # fmt: skip
+    rng, found = np.random.default_rng(seed), []
+    for clip_CTHW, label, name in zip(clips_VCTHW[:-1], labels_V[:-1], names_V[:-1], strict=True):
+        params = draw_mix(mix, 2, tuple(clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
+        params = replace(params, partners_B=np.array([1, 0]))
+        mixed_CTHW = apply_mix(torch.stack([clip_CTHW, clips_VCTHW[-1]]), params)[0]
+        of_A_F, wanted = params.shares_PT[0], chosen or list(dict.fromkeys([label, labels_V[-1]]))
+        shares_PF = np.array([of_A_F * (k == label) + (1 - of_A_F) * (k == labels_V[-1]) for k in wanted])
+        titles = [mix, f"A {name}", f"B {names_V[-1]}"]
+        found.append(_see(network, mixed_CTHW, titles, wanted, classes, shares_PF, layer, of_A_F))
+    return found
+
+
+@torch.no_grad()
+def _probabilities(network: Network, clip_CTHW: torch.Tensor) -> torch.Tensor:
+    return network.eval()(clip_CTHW[None])[0].softmax(dim=0)
+
+
+def _see(network, clip_CTHW, titles, wanted: list[int], classes, shares_PF, layer, of_A_F=None) -> Seen:
+    maps = class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer)
+    probabilities_K = maps.logits_BK[0].softmax(dim=0)
+    names, values = [classes[k] for k in wanted], probabilities_K[wanted].tolist()
+    return Seen(titles, clip_CTHW.cpu(), names, values, maps.maps_BPTHW[0].cpu(), shares_PF, of_A_F)
+
+
+def rows_of(seen: Seen) -> list[Row]:
+    """The clip, and a map over it for each class. Colours go from the lowest to the highest value of all its maps."""
+    frames_FHWC = seen.clip_CTHW.movedim(0, -1).mul(128).add(128).round().clamp(0, 255).byte().numpy()
+    count, side = len(frames_FHWC), max(SHOWN_PX, frames_FHWC.shape[1])
+    shown_FHWC = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame in frames_FHWC])
+    low, high = seen.maps_PTHW.min(), seen.maps_PTHW.max()
+    captions, curves = [f"frame {frame}" for frame in range(count)], [(line, None) for line in seen.titles]
+    if seen.of_A_F is not None:
+        captions = [f"frame {frame}: A {share:.2f}" for frame, share in enumerate(seen.of_A_F)]
+        curves.append(("share of A", seen.of_A_F))
+    rows = [Row(shown_FHWC, captions, curves, top=1)]
+    for name, probability, map_THW in zip(seen.classes, seen.probabilities_P, seen.maps_PTHW, strict=True):
+        map_FHW = stretch(map_THW, count, side)
+        heat_FHW = ((map_FHW - low) / (high - low).clamp_min(1e-12)).numpy()
+        colours = [cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1] for heat in heat_FHW]
+        over_FHWC = (shown_FHWC * 0.5 + np.stack(colours) * 0.5).round().astype(np.uint8)
+        captions = [f"activation {value:.2f}" for value in map_FHW.mean(dim=(1, 2))]
+        curves = [(name, None), (f"probability {probability:.2f}", None), ("activation", heat_FHW.mean(axis=(1, 2)))]
+        rows.append(Row(over_FHWC, captions, curves, top=1))
+    return rows
+
+
+def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
+    """A line of axes for each clip: the activation of its classes over time, and how much of each frame is theirs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6 * len(clips)), layout="constrained")
+    for (left, right), seen in zip(figure.subplots(len(clips), 2, squeeze=False), clips, strict=True):
+        count = seen.clip_CTHW.shape[1]
+        frames = map_frames(seen.maps_PTHW.shape[1], count)
+        for name, values_T in zip(seen.classes, seen.over_time_PT, strict=True):
+            left.plot(frames, values_T, marker="o", label=figure_text(name))
+        for name, values_F in zip(seen.classes, () if seen.shares_PF is None else seen.shares_PF, strict=False):
+            right.plot(values_F, label=figure_text(name))
+        left.set(title=figure_text(" ".join(seen.titles)), ylabel="activation", xlim=(-0.5, count - 0.5))
+        right.set(ylabel="share of the frame" if seen.shares_PF is not None else "class not known", xlim=left.get_xlim(),
+                  ylim=(-0.03, 1.03))  # fmt: skip
+        left.legend()
+    for axes in figure.axes[-2:]:
+        axes.set_xlabel("frame of the clip")
+    with replacing(path) as draft:
+        figure.savefig(draft, format="png", dpi=100)
+
+
+def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
+    """A CSV line for each clip, class and time of its map: the activation, and how much of that frame is the class's."""
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "class", "probability", "frame", "activation", "share"])
+        for seen in clips:
+            frames = map_frames(seen.maps_PTHW.shape[1], seen.clip_CTHW.shape[1])
+            for place, values_T in enumerate(seen.over_time_PT):
+                for frame, value in zip(frames, values_T, strict=True):
+                    share = (
+                        ""
+                        if seen.shares_PF is None
+                        else f"{np.interp(frame, range(len(seen.shares_PF[place])), seen.shares_PF[place]):.6g}"
+                    )
+                    writer.writerow([" ".join(seen.titles), seen.classes[place], f"{seen.probabilities_P[place]:.6g}",
+                                     f"{frame:g}", f"{value:.6g}", share])  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of train/run.py, such as runs/latest/best.pt")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
+                        help="maps of this class, may be repeated; default: the video's, which is its folder's name, and "
+                        "what it is taken for; of a mix the classes of both videos")  # fmt: skip
+    parser.add_argument(
+        "--mix", nargs=2, metavar=("NAME", "VIDEO_B"), help=f"mix with this video by {', '.join(MIXED)}"
+    )
+    parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: the mix's own")
+    parser.add_argument("--seed", type=int, default=0, help="of the mix")
+    parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")
+    parser.add_argument("-o", "--out", help="folder; default: cam, beside the checkpoint")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet")
+    parser.add_argument("--fps", type=int, default=8, help="of the film")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
+def run(options) -> Path:
+    """Carry out a parsed command line; returns the folder.
+
+    Raises:
+        InputError: something given is wrong; nothing was written then.
+    """
+    for name, least in {"columns": 1, "fps": 1, "seed": 0}.items():
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {least}")
+    if options.mix:
+        check_known("--mix", options.mix[0], MIXED)
+        check_numbers(options.alpha, None, "--")
+    elif options.alpha is not None:
+        raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
+    state = load_checkpoint(options.checkpoint)
+    given = {"workers": 0, "batch_size": 1, "eval_clips": 1, "eval_crops": 1, "device": options.device}
+    config = evaluation_config(given, saved_config(state, options.checkpoint))
+    classes = state["classes"]
+    for name in options.classes:
+        check_known("--class", name, classes)
+    if options.layer:
+        check_known("--layer", options.layer, MODELS[config.model].features)
+    chosen = [classes.index(name) for name in dict.fromkeys(options.classes)]
+    videos = options.videos + options.mix[1:] if options.mix else options.videos
+    clips_VCTHW, labels_V = read_clips(config, classes, videos)
+    network = load_network(state, config, clips_VCTHW.device)
+    names = [Path(path).name for path in videos]
+    told = (network, clips_VCTHW, labels_V, names, classes, chosen, options.layer)
+    clips = see_mixed(*told, options.mix[0], options.alpha, options.seed) if options.mix else see_pure(*told)
+    out = make_folder(options.out or Path(options.checkpoint).parent / "cam")
+    rows = [row for seen in clips for row in rows_of(seen)]
+    for name in (SHEET, FILM):
+        write(out / name, rows, options.columns, options.fps)
+    draw_activation(out / CURVES, clips)
+    write_numbers(out / NUMBERS, clips)
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with one sentence on stderr."""
+    try:
+        out = run(_parser().parse_args(arguments))
+    except (InputError, OSError) as error:
+        print(f"cam: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {', '.join((SHEET, FILM, CURVES, NUMBERS))} to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
