@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dali_pipes import Manifest
-from dali_pipes.errors import InputError
+from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
 
 from .activation import class_maps, map_frames
@@ -31,6 +31,7 @@ from .data import load_for_evaluation, make_eval_loader
 from .evaluation import load_network
 from .mix_params import MixParams
 from .mixing import apply_mix
+from .models import MODELS
 from .processes import Processes
 from .progress import Bar
 
@@ -157,6 +158,8 @@ def run(given: dict) -> None:
     for path, state in states.items():
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
+    for config in configs.values() if layer else ():
+        check_known("--layer", layer, MODELS[config.model].features)
     manifest, notes = load_for_evaluation(configs[paths[0]], classes, predict=False)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
     print(*notes, f"{count} pairs of {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)

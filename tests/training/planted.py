@@ -1,11 +1,16 @@
 """Networks whose maps are known beforehand: they look at colours, and only where and when they are told to."""
 
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool3d
 
+from dali_pipes.preview import load_clip
+from train.checkpoint import save_checkpoint
+from train.config import Config
 from train.models import Network, build_model
 
 CELL = (2, 8, 8)  # frames, rows and columns of the clip that one place of the features sees
@@ -62,3 +67,19 @@ def shaken(name: str, num_classes: int = 5, frames: int = 32, side: int = 64) ->
             if tensor.is_floating_point() and tensor.ndim == 1:
                 tensor.add_(0.2 * torch.rand_like(tensor))
     return network
+
+
+def guessing_checkpoint(path: Path, classes: list[str], config: Config, seed: int = 0) -> Network:
+    """Write a checkpoint of a SlowFast that has learned nothing, but prefers some classes; returns the network."""
+    torch.manual_seed(seed)
+    network = build_model("slowfast50", len(classes), frames=config.frames, side=config.crop).eval()
+    with torch.no_grad():
+        network.backbone.classifier.weight.normal_(std=0.1)
+    save_checkpoint(path, model=network.state_dict(), config=asdict(config), classes=classes)
+    return network
+
+
+def evaluated_clip(path, config: Config) -> torch.Tensor:
+    """(3, T, H, W): every second frame of the middle window of a video, as the network is given it."""
+    frames_FHWC = load_clip(str(path), config.frames, config.crop, None)[::2]
+    return torch.from_numpy(frames_FHWC).movedim(-1, 0).sub(128.0).div(128.0)

@@ -2,7 +2,6 @@
 
 import csv
 import re
-from dataclasses import asdict
 
 import av
 import numpy as np
@@ -10,10 +9,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from dali_pipes.preview import load_clip
+from tests.training.planted import evaluated_clip, guessing_checkpoint
 from tests.videos import dark_and_bright
 from train import cam
-from train.checkpoint import save_checkpoint
 from train.config import Config
 from train.models import build_model
 
@@ -27,11 +25,7 @@ def folder(tmp_path_factory):
     root = dark_and_bright(tmp_path_factory.mktemp("cam"), val=(1, 1))
     (root / "elsewhere").mkdir()
     (root / "elsewhere" / "x.avi").write_bytes((root / "val" / "dark" / "0.avi").read_bytes())
-    torch.manual_seed(0)
-    network = build_model("slowfast50", len(CLASSES), frames=32, side=40)
-    with torch.no_grad():
-        network.backbone.classifier.weight.normal_(std=0.1)
-    save_checkpoint(root / "best.pt", model=network.state_dict(), config=asdict(CONFIG), classes=CLASSES)
+    guessing_checkpoint(root / "best.pt", CLASSES, CONFIG)
     return root
 
 
@@ -50,12 +44,6 @@ def run(folder, *arguments) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def evaluated_clip(path) -> torch.Tensor:
-    """(3, 16, 40, 40): every second frame of the middle window, as the network is given it."""
-    frames_FHWC = load_clip(str(path), 32, 40, None)[::2]
-    return torch.from_numpy(frames_FHWC).movedim(-1, 0).sub(128.0).div(128.0)
-
-
 def film(path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -70,13 +58,13 @@ def test_pure_clips(folder, network):
     # the numbers are the network's: the mean activation and the fast path's part are the logit
     with torch.no_grad():
         for start, path in ((0, dark), (4, bright)):
-            logits_K = network(evaluated_clip(path)[None])[0]
+            logits_K = network(evaluated_clip(path, CONFIG)[None])[0]
             probabilities_K = logits_K.softmax(dim=0)
             for place, k in enumerate((1, 2)):
                 own = lines[start + 2 * place : start + 2 * place + 2]
                 kept = []
                 handle = network.backbone.slow[4].register_forward_hook(lambda m, i, o, kept=kept: kept.append(o))
-                network(evaluated_clip(path)[None])
+                network(evaluated_clip(path, CONFIG)[None])
                 handle.remove()
                 weights_C = network.backbone.classifier.weight[k, : kept[0].shape[1]]
                 by_time = (kept[0][0] * weights_C[:, None, None, None]).sum(dim=0).mean(dim=(1, 2))
@@ -95,7 +83,7 @@ def test_pure_clips(folder, network):
 
 def test_the_classes_that_are_shown_by_default(folder, network):
     with torch.no_grad():
-        taken_for = CLASSES[network(evaluated_clip(folder / "val" / "bright" / "0.avi")[None]).argmax()]
+        taken_for = CLASSES[network(evaluated_clip(folder / "val" / "bright" / "0.avi", CONFIG)[None]).argmax()]
     own = list(dict.fromkeys(["bright", taken_for]))
     lines = run(folder, folder / "val" / "bright" / "0.avi")
     assert list(dict.fromkeys(line["class"] for line in lines)) == own and lines[0]["share"] == "1"

@@ -1,15 +1,21 @@
 """The temporal localisation score: 1 for a network that tells when, 0.5 for one that does not."""
 
+import csv
 import itertools
+import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from dali_pipes.errors import InputError
-from tests.training.planted import plain_clips, planted, shaken
-from train.localisation import Localisation, cut_together, draw_pairs, score_pair, separation
+from tests.training.planted import guessing_checkpoint, plain_clips, planted, shaken
+from tests.videos import dark_and_bright
+from train.cam import read_clips
+from train.config import Config
+from train.localisation import Localisation, cut_together, draw_pairs, main, score_pair, separation
 
 RED_AND_BLUE = (0, 2)
 
@@ -89,3 +95,55 @@ def test_mean_and_standard_error():
     assert found.mean(found.recognised_N) == pytest.approx((87.5, 12.5))
     nothing = found.mean(np.zeros(4, bool))
     assert np.isnan(nothing).all()
+
+
+def test_the_command(tmp_path, capsys):
+    """Two checkpoints on the same pairs; what it prints and writes is what the clips give when read one by one."""
+    root = dark_and_bright(tmp_path, val=(2, 2))
+    config, classes = Config(frames=32, crop=40, device="cpu", workers=0), ["bright", "dark"]
+    networks = {}
+    for seed in (0, 1):
+        path = str(tmp_path / f"{seed}.pt")
+        networks[path] = guessing_checkpoint(tmp_path / f"{seed}.pt", classes, config, seed)
+    table = tmp_path / "new" / "scores.csv"
+    given = ["--data", str(root / "val"), "--pairs", "4", "--workers", "0", "--layer", "fast", "-o", str(table)]
+    assert main([*networks, *given]) == 0
+    out = capsys.readouterr().out
+    with open(table, newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["checkpoint"] for line in lines] == [path for path in networks for _ in range(4)]
+    pairs = [(line["video_a"], line["video_b"]) for line in lines]
+    assert pairs[:4] == pairs[4:] and all((root / "val").as_posix() in path for pair in pairs for path in pair)
+    for path, network in networks.items():
+        own = [line for line in lines if line["checkpoint"] == path]
+        for line in own:
+            clips, labels = read_clips(
+                replace(config, batch_size=1, eval_clips=1), classes, [line["video_a"], line["video_b"]]
+            )
+            score, recognised = score_pair(network, clips, tuple(labels), "fast")
+            assert sorted(labels) == [0, 1] and float(line["score"]) == pytest.approx(score, abs=1e-6)
+            assert line["recognised"] == ("yes" if recognised else "no")
+        mean = 100 * np.mean([float(line["score"]) for line in own])
+        assert f"{path}: temporal localisation {mean:.1f} +- " in out
+    assert "4 pairs of 4 videos; 50 % is chance" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--pairs", "0"], "--pairs is 0, it must be at least 1"),
+        (["--seed", "-1"], "--seed is -1, it must be at least 0"),
+        (["--layer", "both"], "--layer.*'both'.*slow, fast"),
+        (["--data", "{}/val/dark"], "val/dark"),
+        (["{}/other.pt"], "other.pt: its 3 classes are not the 2 of"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, capsys, arguments, message):
+    root = dark_and_bright(tmp_path, val=(1, 1))
+    config = Config(frames=32, crop=40, device="cpu", data=str(root / "val"))
+    guessing_checkpoint(tmp_path / "a.pt", ["bright", "dark"], config)
+    guessing_checkpoint(tmp_path / "other.pt", ["bright", "dark", "x"], config)
+    given = [word.format(tmp_path) for word in arguments]
+    assert main([str(tmp_path / "a.pt"), *given, "--workers", "0", "-o", str(tmp_path / "out.csv")]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("localisation: ")]
+    assert re.search(message, line) and not (tmp_path / "out.csv").exists()
