@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool3d
 from dali_pipes.preview import load_clip
 from train.checkpoint import save_checkpoint
 from train.config import Config
-from train.models import Network, build_model
+from train.models import MODELS, Network, build_model
 
 CELL = (2, 8, 8)  # frames, rows and columns of the clip that one place of the features sees
 
@@ -70,11 +70,11 @@ def shaken(name: str, num_classes: int = 5, frames: int = 32, side: int = 64) ->
 
 
 def guessing_checkpoint(path: Path, classes: list[str], config: Config, seed: int = 0) -> Network:
-    """Write a checkpoint of a SlowFast that has learned nothing, but prefers some classes; returns the network."""
+    """Write a checkpoint of a network that has learned nothing, but prefers some classes; returns the network."""
     torch.manual_seed(seed)
-    network = build_model("slowfast50", len(classes), frames=config.frames, side=config.crop).eval()
+    network = build_model(config.model, len(classes), frames=config.frames, side=config.crop).eval()
     with torch.no_grad():
-        network.backbone.classifier.weight.normal_(std=0.1)
+        network.backbone.get_submodule(MODELS[config.model].classifier).weight.normal_(std=0.1)
     save_checkpoint(path, model=network.state_dict(), config=asdict(config), classes=classes)
     return network
 

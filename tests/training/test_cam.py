@@ -139,3 +139,14 @@ def test_names_that_are_hard_to_draw(folder):
     hard.write_bytes((folder / "val" / "dark" / "0.avi").read_bytes())
     lines = run(folder, hard)
     assert lines[0]["clip"] == hard.name
+
+
+@pytest.mark.parametrize("name, times", [("mc3_18", 8), ("mvit_v2_s", 4)])
+def test_other_networks(tmp_path, name, times):
+    root = dark_and_bright(tmp_path, val=(1, 1))
+    config = Config(model=name, frames=32, crop=64, device="cpu")
+    guessing_checkpoint(root / "best.pt", ["bright", "dark"], config)
+    lines = run(root, root / "val" / "dark" / "0.avi", "--class", "dark")
+    values = [float(line["activation"]) for line in lines]
+    assert [float(line["frame"]) for line in lines] == [8 / times * time for time in range(times)]
+    assert len(set(values)) == times and imread(root / "out" / "maps.png").shape[0] == 2 * (cam.SHOWN_PX + 18 + 4)
