@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dali_pipes import find_videos, scan_videos
 from dali_pipes.decode import decode_frames
+from dali_pipes.progress import progress_bar
 from dali_pipes.sampling import count_starts, random_box, window_indices
 from tests.videos import natural_clip, write_video
 
@@ -71,7 +73,9 @@ def main() -> None:
         print("| scan | files | seconds | files per second |\n|---|---:|---:|---:|")
         for name, verify in (("packets", False), ("every frame", True)):
             start = time.perf_counter()
-            manifest = scan_videos(items, verify=verify)
+            manifest = scan_videos(
+                items, verify=verify, progress=partial(progress_bar, title=name, unit="file", leave=False)
+            )
             seconds = time.perf_counter() - start
             print(f"| {name} | {len(items)} | {seconds:.2f} | {len(items) / seconds:.0f} |")
         print(

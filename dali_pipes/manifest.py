@@ -118,7 +118,7 @@ def scan_videos(
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
             not see damage further on, see :func:`dali_pipes.probe.read_video_info`.
         time_limit_s: a file that takes longer is refused.
-        progress: wraps an iterable with a known ``total``, such as ``tqdm``.
+        progress: wraps an iterable with a known ``total``, such as :func:`dali_pipes.progress.progress_bar`.
 
     Returns:
         Manifest, videos in the order given.

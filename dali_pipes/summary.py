@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tqdm import tqdm
-
 from .datasets import DATASETS, find_splits, find_videos, walk_videos
 from .errors import InputError
 from .manifest import Manifest, default_cache, scan_videos
 from .probe import ODD_KINDS, VideoInfo
+from .progress import progress_bar
 from .video_file import TIME_LIMIT_S
 
 SHOWN = 6
@@ -149,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             items = [(os.path.abspath(path), label) for path, label in items]
             found = scan_videos(
                 items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
-                time_limit_s=options.time_limit, progress=partial(tqdm, desc="reading videos", unit="file", mininterval=1),
+                time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
             )  # fmt: skip
             manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
         if options.out:

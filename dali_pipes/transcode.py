@@ -18,13 +18,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-from tqdm import tqdm
 
 from .datasets import TRANSCODED, walk_videos
 from .errors import InputError, VideoError
 from .files import remove_drafts, replacing
 from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
+from .progress import progress_bar
 from .summary import check_limits, one_line, print_any_name
 from .video_file import SWSCALE_BT601, SWSCALE_BT709, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 
@@ -317,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
         outcomes = transcode_folder(
             options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
-            progress=partial(tqdm, desc="transcoding", unit="file", mininterval=1),
+            progress=partial(progress_bar, title="transcoding", unit="file"),
         )  # fmt: skip
     except InputError as error:
         print(f"transcode: {error}", file=sys.stderr)

@@ -1,14 +1,14 @@
 """From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-
-from tqdm import tqdm
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.datasets import DATASETS, find_splits, find_unlabelled
 from dali_pipes.errors import InputError
 from dali_pipes.manifest import default_cache
+from dali_pipes.progress import progress_bar
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
@@ -147,9 +147,7 @@ def _find_official(config: Config):
 
 
 def _scan(items, classes) -> Manifest:
-    def progress(results, total):
-        return tqdm(results, total=total, desc="checking videos", unit="file", mininterval=1)
-
+    progress = partial(progress_bar, title="checking videos", unit="file")
     return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from dali_pipes.files import cache_folder, replacing
+from dali_pipes.progress import progress_bar
 
 VERSION = 1  # raise it when the videos change
 WIDTH, HEIGHT, FPS = 320, 240, 25
@@ -127,5 +127,5 @@ def demo_folder(workers: int = 2) -> Path:
     if jobs:
         with ThreadPoolExecutor(workers) as pool:
             done = pool.map(lambda job: write_video(job[0], make_frames(job[1], np.random.default_rng(job[2]))), jobs)
-            list(tqdm(done, total=len(jobs), desc=f"making demo videos in {root}", unit="video"))
+            list(progress_bar(done, total=len(jobs), title="making demo videos", unit="video"))
     return root

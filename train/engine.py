@@ -275,7 +275,7 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
     training.parallel.train()
     first, sums, pending = training.epoch * len(training.train_loader), training.sums, None
     title = f"epoch {training.epoch + 1}/{training.config.epochs}"
-    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.processes, training.step)
+    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.step)
     waited_s, took_s = sums.wait_s, sums.seconds
     for batch in bar:
         numbers = train_step(training, batch, first + training.step)

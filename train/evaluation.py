@@ -45,7 +45,7 @@ def evaluate(model, loader: VideoLoader, config: Config, processes: Processes, s
     """
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    for batch in Bar(loader, "evaluating", len(loader), processes):
+    for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
             with autocast(config, loader.device):
                 logits_BK = model(batch.clips_BCTHW)

@@ -3,31 +3,28 @@
 import time
 from collections.abc import Iterator
 
-from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dali_pipes import ClipBatch, VideoLoader
-
-from .processes import Processes
+from dali_pipes.progress import progress_bar
 
 
 class Bar:
     """Iterates over the next ``steps`` batches; ``wait_s`` and ``seconds`` count from ``done`` on.
 
     Args:
-        loader: stands at the first of these batches.
+        loader: stands at the first of these batches; what it logs does not tear the bar.
         title: beside the bar.
         steps: of the whole bar, of which ``done`` were done before.
-        processes: only the first one's bar is shown.
     """
 
-    def __init__(self, loader: VideoLoader, title: str, steps: int, processes: Processes, done: int = 0):
+    def __init__(self, loader: VideoLoader, title: str, steps: int, done: int = 0):
         self.loader, self.steps, self.wait_s, self._start = loader, steps - done, 0.0, time.perf_counter()
-        self.bar = tqdm(total=steps, initial=done, desc=title, unit="step", leave=False, mininterval=1,
-                        disable=not processes.is_first)  # fmt: skip
+        self.bar = progress_bar(total=steps, title=title, unit="step", done=done, leave=False)
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        batches = iter(self.loader) if self.steps else iter(())
-        with self.bar:
+        with self.bar, logging_redirect_tqdm():
+            batches = iter(self.loader) if self.steps else iter(())
             for _ in range(self.steps):
                 before = time.perf_counter()
                 batch = next(batches)
@@ -40,5 +37,5 @@ class Bar:
         return time.perf_counter() - self._start
 
     def note(self, text: str) -> None:
-        """Shown beside the bar."""
-        self.bar.set_postfix_str(text)
+        """Shown beside the bar from the next step on."""
+        self.bar.set_postfix_str(text, refresh=False)

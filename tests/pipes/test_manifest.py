@@ -14,6 +14,7 @@ from dali_pipes.manifest import UNLABELLED, default_cache
 from dali_pipes.probe import read_video_info
 from dali_pipes.summary import main
 from tests import odd_videos as odd
+from tests.terminal import rows, run_in_terminal
 from tests.videos import write_lossless
 
 
@@ -320,9 +321,17 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
 def test_the_command_runs_as_a_module(tmp_path, class_folders):
     command = [sys.executable, "-m", "dali_pipes.manifest", str(class_folders)]
     environment = os.environ | {"DALI_PIPES_CACHE": str(tmp_path)}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0 and "videos    5 of 5 files" in result.stdout and "Warning" not in result.stderr
-    assert "reading videos: 100%" in result.stderr
+    with open(tmp_path / "log", "wb") as log:
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    assert result.returncode == 0 and "videos    5 of 5 files" in result.stdout
+    assert (tmp_path / "log").read_bytes() == b""  # no warning, and no progress of what is soon done
+
+
+def test_the_command_shows_progress_in_a_terminal(tmp_path, class_folders, monkeypatch):
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path))
+    code = f"from dali_pipes.summary import main; raise SystemExit(main([{str(class_folders)!r}, '--workers', '1']))"
+    shown = rows(run_in_terminal(code))
+    assert shown[0].startswith("reading videos: 100%|") and shown[1] == "videos    5 of 5 files"
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path, class_folders, capsys):

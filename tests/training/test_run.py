@@ -18,8 +18,10 @@ TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e
 
 def run(*arguments, expect=0, cwd=ROOT):
     command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300)
+    result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
     assert result.returncode == expect, result.stderr[-3000:]
+    assert "\r" not in result.stderr  # no bar is redrawn where that is not seen
     return result
 
 
