@@ -116,7 +116,7 @@ def localise(state: dict, config: Config, manifest: Manifest, pairs, layer: str 
     loader = make_eval_loader(config, Manifest(videos, manifest.classes), Processes())
     network, found = load_network(state, config, loader.device), []
     try:
-        for batch in Bar(loader, "localising", len(loader), Processes()):
+        for batch in Bar(loader, "localising", len(loader)):
             found.append(score_pair(network, batch.clips_BCTHW, tuple(batch.labels_B.tolist()), layer))
     finally:
         loader.close()
