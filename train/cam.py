@@ -22,11 +22,10 @@ from dali_pipes.manifest import UNLABELLED
 from dali_pipes.preview import Row, write
 
 from .activation import class_maps, map_frames, stretch
-from .checkpoint import load_checkpoint, saved_config
-from .command_line import evaluation_config
+from .checkpoint import load_checkpoint
 from .config import Config
 from .data import make_eval_loader
-from .evaluation import load_network
+from .evaluation import load_network, middle_clip_config
 from .metrics import figure_text
 from .mix_params import MIXES, check_numbers, draw_mix
 from .mixing import apply_mix
@@ -222,8 +221,7 @@ def run(options) -> Path:
     elif options.alpha is not None:
         raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
     state = load_checkpoint(options.checkpoint)
-    given = {"workers": 0, "batch_size": 1, "eval_clips": 1, "eval_crops": 1, "device": options.device}
-    config = evaluation_config(given, saved_config(state, options.checkpoint))
+    config = middle_clip_config({"workers": 0, "batch_size": 1, "device": options.device}, state, options.checkpoint)
     classes = state["classes"]
     for name in options.classes:
         check_known("--class", name, classes)

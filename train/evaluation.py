@@ -154,6 +154,15 @@ def _scores_of(
         loader.close()
 
 
+def middle_clip_config(given: dict, state: dict, path) -> Config:
+    """A checkpoint's settings to look at the middle clip of each video, and into the network.
+
+    Not compiled, as compiled networks pass over what is attached to them; and no video is replaced by another.
+    """
+    fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "on_bad_video": "error"}
+    return evaluation_config({**given, **fixed}, saved_config(state, path))
+
+
 def load_network(state: dict, config: Config, device: torch.device) -> Network:
     """The network of a checkpoint, with its averaged weights if it has any."""
     model = build_model(config.model, len(state["classes"]), frames=config.frames, side=config.crop,

@@ -24,11 +24,10 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
 
 from .activation import class_maps, map_frames
-from .checkpoint import load_checkpoint, saved_config
-from .command_line import evaluation_config
+from .checkpoint import load_checkpoint
 from .config import Config
 from .data import load_for_evaluation, make_eval_loader
-from .evaluation import load_network
+from .evaluation import load_network, middle_clip_config
 from .mix_params import MixParams
 from .mixing import apply_mix
 from .models import MODELS
@@ -151,9 +150,8 @@ def run(given: dict) -> None:
         raise InputError(
             f"--pairs is {count}, it must be at least 1" if count < 1 else f"--seed is {seed}, it must be at least 0"
         )
-    given |= {"batch_size": 2, "eval_clips": 1, "eval_crops": 1}
     states = {path: load_checkpoint(path) for path in paths}
-    configs = {path: evaluation_config(given, saved_config(state, path)) for path, state in states.items()}
+    configs = {path: middle_clip_config({**given, "batch_size": 2}, state, path) for path, state in states.items()}
     classes = states[paths[0]]["classes"]
     for path, state in states.items():
         if state["classes"] != classes:

@@ -16,7 +16,7 @@ from train.config import Config
 from train.models import build_model
 
 CLASSES = ["bright", "dark", "striped"]
-CONFIG = Config(frames=32, crop=40, device="cpu", mix="fademixup", schedule="temporal")
+CONFIG = Config(frames=32, crop=40, device="cpu", mix="fademixup", compile=True, on_bad_video="skip")
 
 
 @pytest.fixture(scope="module")
