@@ -130,6 +130,7 @@ def rows_of(seen: Seen) -> list[Row]:
     count, side = len(frames_FHWC), max(SHOWN_PX, frames_FHWC.shape[1])
     shown_FHWC = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame in frames_FHWC])
     low, high = seen.maps_PTHW.min(), seen.maps_PTHW.max()
+    lowest, highest = seen.over_time_PT.min(), seen.over_time_PT.max()
     captions, curves = [f"frame {frame}" for frame in range(count)], [(line, None) for line in seen.titles]
     if seen.of_A_F is not None:
         captions = [f"frame {frame}: A {share:.2f}" for frame, share in enumerate(seen.of_A_F)]
@@ -140,9 +141,11 @@ def rows_of(seen: Seen) -> list[Row]:
         heat_FHW = ((map_FHW - low) / (high - low).clamp_min(1e-12)).numpy()
         colours = [cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1] for heat in heat_FHW]
         over_FHWC = (shown_FHWC * 0.5 + np.stack(colours) * 0.5).round().astype(np.uint8)
-        captions = [f"activation {value:.2f}" for value in map_FHW.mean(dim=(1, 2))]
-        curves = [(name, None), (f"probability {probability:.2f}", None), ("activation", heat_FHW.mean(axis=(1, 2)))]
-        rows.append(Row(over_FHWC, captions, curves, top=1))
+        mean_F = stretch(map_THW.mean(dim=(1, 2), keepdim=True), count, 1)[:, 0, 0].numpy()
+        captions = [f"activation {value:.2f}" for value in mean_F]
+        curve_F = (mean_F - lowest) / max(highest - lowest, 1e-12)
+        rows.append(Row(over_FHWC, captions, [(name, None), (f"probability {probability:.2f}", None), ("activation", curve_F)],
+                        top=1))  # fmt: skip
     return rows
 
 
@@ -157,7 +160,7 @@ def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
         for name, values_T in zip(seen.classes, seen.over_time_PT, strict=True):
             left.plot(frames, values_T, marker="o", label=figure_text(name))
         for name, values_F in zip(seen.classes, () if seen.shares_PF is None else seen.shares_PF, strict=False):
-            right.plot(values_F, label=figure_text(name))
+            right.plot(values_F, drawstyle="steps-mid", label=figure_text(name))
         left.set(title=figure_text(" ".join(seen.titles)), ylabel="activation", xlim=(-0.5, count - 0.5))
         right.set(ylabel="share of the frame" if seen.shares_PF is not None else "class not known", xlim=left.get_xlim(),
                   ylim=(-0.03, 1.03))  # fmt: skip
