@@ -129,6 +129,14 @@ def test_curves_show_all_runs_and_only_the_epochs_that_were_evaluated(reported, 
     assert [drawn.count("L") + 1 for drawn in path[:2]] == [4, 2]
 
 
+def test_numbers_that_are_not_finite_are_as_if_they_were_not_there(reported, tmp_path):
+    """As a validation's is, all of whose videos broke."""
+    run = plant(
+        tmp_path / "run", {"val_top1": 20.0}, {"val_loss": float("nan"), "val_top1": float("nan"), "lr": float("inf")}
+    )
+    assert [text for text, _ in reported(run).table("run")[1]][1:3] == ["1", "20.0 %"]
+
+
 def test_the_many_colours_run_out_after_forty_runs():
     assert len({report.look_of(number) for number in range(40)}) == 40
 
