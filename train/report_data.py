@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,8 +128,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_run(folder: Path, name: str) -> Run:
-    if not (folder / CONFIG).is_file():
-        what = f"holds no {CONFIG}, which train/run.py writes" if folder.is_dir() else "no such folder"
+    if not os.path.isfile(folder / CONFIG):
+        what = f"holds no {CONFIG}, which train/run.py writes" if os.path.isdir(folder) else "no such folder"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
     settings = _read_json(folder / CONFIG, dict, {})
     rows = _read_metrics(folder / "metrics.csv")

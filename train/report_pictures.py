@@ -1,6 +1,7 @@
 """Small pictures of a report, as JPEG in data URIs: frames of a video, and the sample clips of a training."""
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def strip(path: str, known: VideoInfo | None) -> Picture:
     Raises:
         InputError: the file is gone or cannot be read; the message is the reason alone.
     """
-    if not Path(path).exists():
+    if not os.path.exists(path):  # unlike Path.exists never an error, such as of a name that is too long
         whence = "" if Path(path).is_absolute() else ", seen from the folder that this report was made in"
         raise InputError(f"the file is not there any more{whence}")
     try:

@@ -167,7 +167,7 @@ def test_the_surest_mistakes_of_the_worst_classes_come_first_with_their_frames(r
         [("b", ""), ("3", ""), ("", ""), ("1", ""), ("4", "sum"), ("0 %", "sum")],
         [("c", ""), ("", ""), ("1", ""), ("1", ""), ("2", "sum"), ("50 %", "sum")],
     ]
-    assert "1 videos without a class are left out" in page.text
+    assert "Videos without a class, left out: 1." in page.text
 
 
 def test_thumbnails_have_the_colours_and_fit_their_frame(reported, tmp_path):
@@ -190,7 +190,11 @@ def test_videos_that_are_gone_changed_or_unreadable_have_a_sentence_instead_of_a
     text.write_text("no video")
     write_lossless(changed, 11)
     predictions = [(str(path), "a", "b", 0.5) for path in (changed, gone, text)]
-    predictions += [("relative/<b>.avi", "b", "a", 0.5), (str(tmp_path), "b", "a", 0.4)]
+    predictions += [
+        ("relative/<b>.avi", "b", "a", 0.5),
+        (str(tmp_path), "b", "a", 0.4),
+        ("/" + "x" * 300, "b", "a", 0.3),
+    ]
     run = plant(tmp_path / "run", {}, predictions=predictions)
     manifest.save(run / "val.csv")
     page = reported(run)
@@ -199,7 +203,7 @@ def test_videos_that_are_gone_changed_or_unreadable_have_a_sentence_instead_of_a
     problems = [problem for problem in re.findall(r"No picture: ([^<]*)", page.html)]
     assert problems[0] == "the file is not there any more." and problems[1].startswith("cannot be read as video")
     assert problems[2] == "the file is not there any more, seen from the folder that this report was made in."
-    assert len(problems) == 4
+    assert len(problems) == 5 and problems[4] == problems[0]
 
 
 @pytest.mark.parametrize("count", [len(NAMES), 25])
