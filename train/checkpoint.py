@@ -17,8 +17,12 @@ from .command_line import RESUME_AUTO
 from .config import Config
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-BEST_FILES = (BEST, "val_classes.csv", "val_confusion.png")
-OTHER_FILES = "config.json environment.json train.csv val.csv metrics.csv curves.png samples.png tensorboard".split()
+CLASS_FILES = CLASS_ACCURACY, CONFUSION, PREDICTIONS = "val_classes.csv", "val_confusion.png", "val_predictions.csv"
+BEST_FILES = (BEST, *CLASS_FILES)
+OTHER_FILES = (
+    "config.json environment.json train.csv val.csv metrics.csv curves.png samples.png tensorboard report.html cam "
+    "evaluation ensemble"
+).split()
 RUN_FILES = (*OTHER_FILES, LAST, PREVIOUS, *BEST_FILES)
 
 

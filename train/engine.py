@@ -354,7 +354,7 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
         if is_best:
             best = {"model": training.evaluated.state_dict(), "config": asdict(config), "classes": training.classes}
             save_checkpoint(out / BEST, **best, epoch=training.epoch, metrics=training.rows)
-            write_classes(out, "val", scores, training.val_loader.manifest)
+            write_classes(out, scores, training.val_loader.manifest)
         write_csv(out / "metrics.csv", training.rows)
         draw_curves(out / "curves.png", training.rows)
         training.save()

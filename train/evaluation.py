@@ -11,7 +11,7 @@ from dali_pipes import Manifest, VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
 
-from .checkpoint import load_checkpoint, saved_config
+from .checkpoint import CLASS_ACCURACY, CLASS_FILES, CONFUSION, PREDICTIONS, load_checkpoint, saved_config
 from .command_line import Job, evaluation_config
 from .config import Config
 from .data import load_for_evaluation, make_eval_loader
@@ -66,11 +66,12 @@ def labels_of(manifest: Manifest) -> torch.Tensor:
     return torch.tensor([video.label for video in manifest.videos])
 
 
-def write_classes(out: Path, name: str, scores_VK: torch.Tensor, manifest: Manifest) -> None:
-    """``<name>_classes.csv`` and ``<name>_confusion.png``."""
+def write_classes(out: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """The ``CLASS_FILES``: accuracy of each class, what it was taken for, and what each video was taken for."""
     table = confusion(scores_VK, labels_of(manifest))
-    write_class_accuracy(out / f"{name}_classes.csv", table, manifest.classes)
-    draw_confusion(out / f"{name}_confusion.png", table, manifest.classes)
+    write_class_accuracy(out / CLASS_ACCURACY, table, manifest.classes)
+    draw_confusion(out / CONFUSION, table, manifest.classes)
+    write_predictions(out / PREDICTIONS, scores_VK, manifest)
 
 
 def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
@@ -195,8 +196,8 @@ def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: 
     if known_videos(scores_VK, labels_of(manifest)).any():
         if job.ensemble:
             _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)
-        write_classes(out, "val", scores_VK, manifest)
-        written += ["val_classes.csv", "val_confusion.png"]
+        write_classes(out, scores_VK, manifest)
+        written += CLASS_FILES
     if job.predict:
         write_predictions(out / "predictions.csv", scores_VK, manifest)
         written += ["predictions.csv"]

@@ -139,16 +139,17 @@ def test_eval_only_says_what_the_training_said_and_writes_beside_the_checkpoint(
     assert "6 videos, 2 x 1 views" in said.out
     assert_same_accuracy(said.accuracy(last), metrics(networks / "a")[-1])
     out = last.parent / "evaluation"
-    assert f"wrote val_classes.csv, val_confusion.png to {out}" in said.out
-    assert sorted(path.name for path in out.iterdir()) == ["val_classes.csv", "val_confusion.png"]
+    assert f"wrote val_classes.csv, val_confusion.png, val_predictions.csv to {out}" in said.out
+    written = ["val_classes.csv", "val_confusion.png", "val_predictions.csv"]
+    assert sorted(path.name for path in out.iterdir()) == written
     assert imread(out / "val_confusion.png").std() > 0
     with open(out / "val_classes.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == CLASSES and [row["videos"] for row in rows] == ["2"] * 3
     correct = sum(int(row["correct"]) for row in rows)
     assert said.accuracy(last)["top1"] == pytest.approx(100 * correct / 6, abs=0.006)
-    # the training wrote the same table of its best epoch, which is the only one
-    for name in ("val_classes.csv", "val_confusion.png"):
+    # the training wrote the same tables of its best epoch, which is the only one
+    for name in written:
         assert (out / name).read_bytes() == (networks / "a" / name).read_bytes()
 
 
@@ -182,7 +183,7 @@ def test_three_clips_of_three_crops_are_averaged(app, networks, split_videos, tm
 def test_predictions_have_a_line_per_video_with_the_most_probable_classes_first(app, networks, split_videos, tmp_path):
     last = networks / "a" / "last.pt"
     said = app("--eval-only", last, "--predict", "--out", tmp_path)
-    assert f"wrote val_classes.csv, val_confusion.png, predictions.csv to {tmp_path}" in said.out
+    assert f"wrote val_classes.csv, val_confusion.png, val_predictions.csv, predictions.csv to {tmp_path}" in said.out
     rows, videos = predictions(tmp_path), sorted((split_videos / "val").rglob("*.avi"))
     assert list(rows[0]) == ["path", "label", *(f"{name}_{n}" for n in (1, 2, 3) for name in ("class", "probability"))]
     assert [row["path"] for row in rows] == [str(path) for path in videos]
@@ -195,6 +196,7 @@ def test_predictions_have_a_line_per_video_with_the_most_probable_classes_first(
     torch.testing.assert_close(scores_of(tmp_path), expected, rtol=0, atol=1e-6)
     right = sum(row["class_1"] == row["label"] for row in rows)
     assert said.accuracy(last)["top1"] == pytest.approx(100 * right / len(rows), abs=0.006)
+    assert (tmp_path / "val_predictions.csv").read_bytes() == (tmp_path / "predictions.csv").read_bytes()
 
 
 def manifest_of(split_videos, names) -> Manifest:

@@ -46,6 +46,7 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "best.pt", "config.json", "curves.png", "environment.json", "last.pt", "metrics.csv", "previous.pt", "samples.png",
         "tensorboard", "train.csv", "val.csv", "val_classes.csv", "val_confusion.png",
+        "val_predictions.csv",
     }  # fmt: skip
     assert json.loads((out / "config.json").read_text())["randaug_n"] == 2
     checkpoint = torch.load(out / "last.pt", weights_only=True)
