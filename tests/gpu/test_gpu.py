@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,13 @@ from nvidia.dali import fn, pipeline_def
 from dali_pipes import OPS, PAPER_OPS, InputError, RandAugmentT, augment_clip, find_videos, rand_augment_t, scan_videos
 from dali_pipes.decode import decode_frames
 from tests.dali_decoding import decode_with_dali
-from tests.videos import natural_clip, noise_clip, rgb_of, write_lossless, write_video
+from tests.training.planted import guessing_checkpoint, shaken
+from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
+from train import cam, localisation
+from train.activation import class_maps
+from train.config import Config
 from train.mixing import MIXES, build_mix
+from train.models import MODELS
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,3 +172,24 @@ def test_mixing_gives_what_the_cpu_gives_without_waiting(name, per_sample):
         assert (half.float() - on_gpu[0]).abs().max() < 0.1
     with pytest.raises(InputError, match="generator is on cuda"):
         mix(clips_gpu, labels_gpu, generator=torch.Generator("cuda"))
+
+
+@pytest.mark.parametrize("name", ["slowfast50", "mc3_18", "mvit_v2_s"])
+def test_activation_maps_are_those_of_the_cpu(name):
+    clips = torch.randn(2, 3, 32 // MODELS[name].keep_every, 64, 64)
+    network, classes = deepcopy(shaken(name)), torch.tensor([[0, 3], [4, 1]])
+    on_cpu = class_maps(network, clips, classes)
+    on_gpu = class_maps(network.cuda(), clips.cuda(), classes)
+    scale = on_cpu.maps_BPTHW.abs().max().item()
+    torch.testing.assert_close(on_gpu.maps_BPTHW.cpu(), on_cpu.maps_BPTHW, rtol=0, atol=0.02 * scale)  # TF32 is allowed
+
+
+def test_temporal_localisation(tmp_path):
+    root = dark_and_bright(tmp_path, val=(2, 2))
+    config = Config(frames=32, crop=40, data=str(root / "val"))
+    guessing_checkpoint(tmp_path / "a.pt", ["bright", "dark"], config)
+    assert (
+        cam.main([str(tmp_path / "a.pt"), *map(str, (root / "val").rglob("*.avi")), "-o", str(tmp_path / "cam")]) == 0
+    )
+    assert localisation.main([str(tmp_path / "a.pt"), "--pairs", "4", "-o", str(tmp_path / "scores.csv")]) == 0
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 5

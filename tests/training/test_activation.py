@@ -1,5 +1,7 @@
 """Class activation maps: they add up to the logits, and peak where a planted network looks."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +95,13 @@ def test_nothing_stays_behind():
         assert torch.equal(outputs_of(network, clips)[0], before)
         with torch.no_grad():  # as callers may be
             assert torch.equal(class_maps(network, clips, CLASSES).maps_BPTHW, maps.maps_BPTHW)
+
+
+def test_nothing_is_mixed_with_tensors_of_another_device():
+    """As on a GPU, where the classes that are asked for are on the CPU; meta tensors refuse it too."""
+    for name, layer in EXACT:
+        maps = class_maps(deepcopy(shaken(name)).to("meta"), clips_for(name).to("meta"), CLASSES, layer)
+        assert maps.maps_BPTHW.is_meta and maps.logits_BK.is_meta
 
 
 def test_an_unknown_layer_is_named():
