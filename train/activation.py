@@ -1,10 +1,10 @@
 """Class activation maps in space and time: what a network saw of a class, where and when (paper section 4.6).
 
-The logit of a class is linear in the features before the means over space and time, so it is the mean of a map plus what
-comes from elsewhere: from the classifier's bias and, for SlowFast, from the other path (Zhou et al., CVPR 2016). The map
-is the product of the features and the logit's gradient, summed over the channels: for a mean and a linear layer that is
-the weighted sum of the features, and for s3d, whose means overlap, it is still exact. Where a class token comes between,
-as in mvit_v2_s, it is Grad-CAM (Selvaraju et al., ICCV 2017) of the captum library.
+The logit of a class is a mean over the places of the last features of their product with the classifier's weights of that
+class, plus what comes from elsewhere: the bias and, for SlowFast, the other path. The map is that product at each place
+(Zhou et al., CVPR 2016). It is taken from the logit's gradient, which for a mean and a linear layer is those weights, and
+also says how much each place counts where means overlap, as in s3d. Where a class token comes between, as in mvit_v2_s, the
+map is Grad-CAM (Selvaraju et al., ICCV 2017) of the captum library.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from dali_pipes.errors import check_known
+from dali_pipes.errors import InputError, check_known
 
 from .models import MODELS, Network
 
@@ -25,7 +25,9 @@ class ClassMaps:
     """Maps of P classes of each of B clips."""
 
     maps_BPTHW: torch.Tensor
-    """float32, of the features' frames, rows and columns. But for Grad-CAM, its mean over T, H, W is a part of the logit."""
+    """float32, of the features' frames, rows and columns."""
+    weights_BTHW: torch.Tensor
+    """float32, 1 on average: how much each place counts. The mean of map times weight is a part of the logit, but for Grad-CAM."""
     logits_BK: torch.Tensor
     """float32, of all classes."""
 
@@ -33,6 +35,13 @@ class ClassMaps:
     def over_time_BPT(self) -> torch.Tensor:
         """The means over space."""
         return self.maps_BPTHW.mean(dim=(3, 4))
+
+
+def check_numbers(maps: ClassMaps, network: Network) -> ClassMaps:
+    """The maps, or :class:`InputError` if they or the logits are not numbers."""
+    if not (maps.logits_BK.isfinite().all() and maps.maps_BPTHW.isfinite().all()):
+        raise InputError(f"the scores of this {network.name} are not numbers; its weights are of no use")
+    return maps
 
 
 def is_exact(name: str) -> bool:
@@ -69,19 +78,24 @@ def class_maps(network: Network, clips_BCTHW: torch.Tensor, classes_BP: torch.Te
     try:
         with torch.enable_grad():
             logits_BK = network(clips_BCTHW).float()
-            maps = [
+            pairs = [
                 _map_of(logits_BK, chosen_B, *found, model.layout) for chosen_B in classes_BP.to(clips_BCTHW.device).T
             ]
     finally:
         handle.remove()
-    return ClassMaps(torch.stack(maps, dim=1), logits_BK.detach())
+    maps, weights = zip(*pairs, strict=True)
+    return ClassMaps(torch.stack(maps, dim=1), weights[0], logits_BK.detach())
 
 
-def _map_of(logits_BK, chosen_B, features, layout: str) -> torch.Tensor:
+def _map_of(logits_BK, chosen_B, features, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, T, H, W) both: the map, and how much its places count."""
     total = logits_BK.gather(1, chosen_B[:, None]).sum()  # clips do not depend on each other
     (gradient,) = torch.autograd.grad(total, features, retain_graph=True)
-    map_BTHW = (gradient * features.detach()).sum(dim=layout.index("C"))
-    return map_BTHW * map_BTHW[0].numel()  # so that the mean is what the sum was
+    channels = layout.index("C")
+    weights_BTHW = gradient.abs().sum(dim=channels)  # of all channels alike: the classifier's weights times the place's
+    weights_BTHW = weights_BTHW / weights_BTHW.mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo().tiny)
+    map_BTHW = (gradient * features.detach()).sum(dim=channels) * gradient[0].select(channels - 1, 0).numel()
+    return map_BTHW / weights_BTHW.clamp_min(torch.finfo().tiny), weights_BTHW
 
 
 def _grad_cam(network: Network, tokens: nn.Module, clips_BCTHW, classes_BP) -> ClassMaps:
@@ -99,7 +113,8 @@ def _grad_cam(network: Network, tokens: nn.Module, clips_BCTHW, classes_BP) -> C
             logits_BK = network(clips_BCTHW).float()
     finally:
         handle.remove()
-    return ClassMaps(torch.stack(maps, dim=1).detach().float(), logits_BK)
+    maps_BPTHW = torch.stack(maps, dim=1).detach().float()
+    return ClassMaps(maps_BPTHW, torch.ones_like(maps_BPTHW[:, 0]), logits_BK)
 
 
 def _through(grid: nn.Module, num_times: int):
@@ -117,9 +132,10 @@ def _through(grid: nn.Module, num_times: int):
 def map_frames(num_times: int, num_frames: int) -> np.ndarray:
     """(num_times,) float64: the frame of the clip that each time of a map stands for.
 
-    Strided convolutions look around every n-th frame: of 32 frames SlowFast's slow path sees 0, 8, 16 and 24.
+    Strides of 2 after each other look around every n-th frame, n a power of 2: of 32 frames SlowFast's slow path sees 0, 8,
+    16 and 24, and r3d_18 looks at 0, 8 and 16 of 17.
     """
-    return np.arange(num_times) * num_frames / num_times
+    return np.arange(num_times) * 2.0 ** math.ceil(math.log2(num_frames / num_times))
 
 
 def stretch(map_THW: torch.Tensor, num_frames: int, side_px: int) -> torch.Tensor:

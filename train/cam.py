@@ -6,6 +6,7 @@ folder: a sheet, a film, and the activation over time beside what each frame rea
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,22 +16,25 @@ import cv2
 import numpy as np
 import torch
 
-from dali_pipes import scan_videos
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.manifest import UNLABELLED
 from dali_pipes.preview import Row, write
+from dali_pipes.progress import progress_bar
+from dali_pipes.summary import print_any_name
 
-from .activation import class_maps, map_frames, stretch
+from .activation import check_numbers, class_maps, map_frames, stretch
 from .checkpoint import load_checkpoint
 from .config import Config
-from .data import make_eval_loader
+from .data import make_eval_loader, scan
 from .evaluation import load_network, middle_clip_config
 from .metrics import figure_text
-from .mix_params import MIXES, check_numbers, draw_mix
+from .mix_params import MIXES, draw_mix
+from .mix_params import check_numbers as check_mix_numbers
 from .mixing import apply_mix
 from .models import MODELS, Network
 from .processes import Processes
+from .progress import Bar
 
 SHOWN_PX = 128  # smaller clips are enlarged
 SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
@@ -38,11 +42,26 @@ MIXED = [name for name, mix in MIXES.items() if not mix.deletes]
 
 
 @dataclass(frozen=True)
+class Clip:
+    """The middle clip of a video, as it is evaluated."""
+
+    path: str
+    label: int
+    """Index of the class whose name the video's folder has; -1 if the network does not know it."""
+    clip_CTHW: torch.Tensor
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+@dataclass(frozen=True)
 class Seen:
     """One clip, and what the network saw in it of P classes."""
 
+    name: str
     titles: list[str]
-    """What it is, in lines."""
+    """The same in short lines."""
     clip_CTHW: torch.Tensor
     classes: list[str]
     """P names."""
@@ -50,7 +69,7 @@ class Seen:
     maps_PTHW: torch.Tensor
     """Of the features' frames, rows and columns, see :func:`train.activation.class_maps`."""
     shares_PF: np.ndarray | None
-    """How much of each frame of the clip belongs to each class; None if the video's class is not known."""
+    """How much of each frame of the clip belongs to each class; None if that is not known."""
     of_A_F: np.ndarray | None = None
     """How much of each frame is the first video's, if two are mixed."""
 
@@ -59,69 +78,73 @@ class Seen:
         return self.maps_PTHW.mean(dim=(2, 3)).numpy()
 
 
-def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> tuple[torch.Tensor, list[int]]:
-    """The middle clip of each video as it is evaluated, (V, 3, T, side, side), and its class; -1 if that is not known.
-
-    The class is the name of the folder that a video lies in, if the network knows it.
+def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> list[Clip]:
+    """The middle clips of videos.
 
     Raises:
         InputError: a video cannot be read.
     """
-    known = {path: Path(path).resolve().parent.name for path in videos}
-    manifest = scan_videos([(path, name if name in classes else None) for path, name in known.items()], classes=classes)
+    folders = {path: Path(os.path.abspath(path)).parent.name for path in videos}  # of links their own
+    manifest = scan([(path, name if name in classes else None) for path, name in folders.items()], classes)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     loader = make_eval_loader(config, manifest, Processes())
     try:
-        clips = {manifest.videos[batch.videos_B[0]].path: batch.clips_BCTHW[0].clone() for batch in loader}
+        read = {int(batch.videos_B[0]): batch.clips_BCTHW[0].clone() for batch in Bar(loader, "reading", len(loader))}
     finally:
         loader.close()
-    labels = {video.path: video.label for video in manifest.videos}
-    return torch.stack([clips[path] for path in videos]), [labels[path] for path in videos]
+    clips = {video.path: Clip(video.path, video.label, read[place]) for place, video in enumerate(manifest.videos)}
+    return [clips[path] for path in videos]
 
 
-def see_pure(network: Network, clips_VCTHW, labels_V, names_V, classes, chosen: list[int], layer: str) -> list[Seen]:
+def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen: list[int], layer: str) -> list[Seen]:
     """Each clip with the ``chosen`` classes, or without any, its own and the one that it is taken for."""
     found = []
-    for clip_CTHW, label, name in zip(clips_VCTHW, labels_V, names_V, strict=True):
-        taken_for = _probabilities(network, clip_CTHW).argmax().item()
-        wanted = chosen or [label] * (label != UNLABELLED) + [taken_for] * (taken_for != label)
-        shares_PF = np.array([[float(k == label)] * clip_CTHW.shape[1] for k in wanted])
-        shares_PF = None if label == UNLABELLED else shares_PF
-        found.append(_see(network, clip_CTHW, [name], wanted, classes, shares_PF, layer))
+    for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
+        guess = _taken_for(network, clip)
+        wanted = chosen or [clip.label] * (clip.label != UNLABELLED) + [guess] * (guess != clip.label)
+        known = clip.label != UNLABELLED
+        shares_PF = np.array([[float(k == clip.label)] * clip.clip_CTHW.shape[1] for k in wanted]) if known else None
+        maps = _see(network, clip.clip_CTHW, wanted, classes, layer)
+        found.append(Seen(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
     return found
 
 
-def see_mixed(network: Network, clips_VCTHW, labels_V, names_V, classes, chosen: list[int], layer: str, mix: str,
-              alpha: float | None, seed: int) -> list[Seen]:  # fmt: skip
-    """Each clip but the last mixed with the last, with the ``chosen`` classes, or without any, those of both.
+def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: list[str], chosen: list[int], layer: str,
+              mix: str, alpha: float | None = None, seed: int = 0) -> list[Seen]:  # fmt: skip
+    """Each clip A mixed with the other, B, with the ``chosen`` classes, or without any, those of both.
 
-    The class of a video that does not lie in its folder is the one that its pure clip is taken for.
+    If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in the
+    shares.
     """
-    labels_V = [_probabilities(network, clip).argmax().item() if label == UNLABELLED else label
-                for clip, label in zip(clips_VCTHW, labels_V, strict=True)]  # fmt: skip
     rng, found = np.random.default_rng(seed), []
-    for clip_CTHW, label, name in zip(clips_VCTHW[:-1], labels_V[:-1], names_V[:-1], strict=True):
-        params = draw_mix(mix, 2, tuple(clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
+    for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
+        params = draw_mix(mix, 2, tuple(clip.clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
         params = replace(params, partners_B=np.array([1, 0]))
-        mixed_CTHW = apply_mix(torch.stack([clip_CTHW, clips_VCTHW[-1]]), params)[0]
-        of_A_F, wanted = params.shares_PT[0], chosen or list(dict.fromkeys([label, labels_V[-1]]))
-        shares_PF = np.array([of_A_F * (k == label) + (1 - of_A_F) * (k == labels_V[-1]) for k in wanted])
-        titles = [mix, f"A {name}", f"B {names_V[-1]}"]
-        found.append(_see(network, mixed_CTHW, titles, wanted, classes, shares_PF, layer, of_A_F))
+        mixed_CTHW = apply_mix(torch.stack([clip.clip_CTHW, other.clip_CTHW]), params)[0]
+        both = [one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)]
+        of_A_F, wanted = params.shares_PT[0], chosen or list(dict.fromkeys(both))
+        known = UNLABELLED not in (clip.label, other.label)
+        shares_PF = np.array([of_A_F * (k == clip.label) + (1 - of_A_F) * (k == other.label) for k in wanted])
+        maps = _see(network, mixed_CTHW, wanted, classes, layer)
+        titles = [mix, f"A {clip.name}", f"B {other.name}"]
+        found.append(
+            Seen(
+                f"{mix} {clip.path} {other.path}", titles, mixed_CTHW.cpu(), *maps, shares_PF if known else None, of_A_F
+            )
+        )
     return found
 
 
 @torch.no_grad()
-def _probabilities(network: Network, clip_CTHW: torch.Tensor) -> torch.Tensor:
-    return network.eval()(clip_CTHW[None])[0].softmax(dim=0)
+def _taken_for(network: Network, clip: Clip) -> int:
+    return network.eval()(clip.clip_CTHW[None])[0].argmax().item()
 
 
-def _see(network, clip_CTHW, titles, wanted: list[int], classes, shares_PF, layer, of_A_F=None) -> Seen:
-    maps = class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer)
+def _see(network, clip_CTHW, wanted: list[int], classes, layer) -> tuple[list[str], list[float], torch.Tensor]:
+    maps = check_numbers(class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer), network)
     probabilities_K = maps.logits_BK[0].softmax(dim=0)
-    names, values = [classes[k] for k in wanted], probabilities_K[wanted].tolist()
-    return Seen(titles, clip_CTHW.cpu(), names, values, maps.maps_BPTHW[0].cpu(), shares_PF, of_A_F)
+    return [classes[k] for k in wanted], probabilities_K[wanted].tolist(), maps.maps_BPTHW[0].cpu()
 
 
 def rows_of(seen: Seen) -> list[Row]:
@@ -162,7 +185,7 @@ def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
         for name, values_F in zip(seen.classes, () if seen.shares_PF is None else seen.shares_PF, strict=False):
             right.plot(values_F, drawstyle="steps-mid", label=figure_text(name))
         left.set(title=figure_text(" ".join(seen.titles)), ylabel="activation", xlim=(-0.5, count - 0.5))
-        right.set(ylabel="share of the frame" if seen.shares_PF is not None else "class not known", xlim=left.get_xlim(),
+        right.set(ylabel="share of the frame" if seen.shares_PF is not None else "not known", xlim=left.get_xlim(),
                   ylim=(-0.03, 1.03))  # fmt: skip
         left.legend()
     for axes in figure.axes[-2:]:
@@ -185,7 +208,7 @@ def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
                         if seen.shares_PF is None
                         else f"{np.interp(frame, range(len(seen.shares_PF[place])), seen.shares_PF[place]):.6g}"
                     )
-                    writer.writerow([" ".join(seen.titles), seen.classes[place], f"{seen.probabilities_P[place]:.6g}",
+                    writer.writerow([seen.name, seen.classes[place], f"{seen.probabilities_P[place]:.6g}",
                                      f"{frame:g}", f"{value:.6g}", share])  # fmt: skip
 
 
@@ -215,14 +238,17 @@ def run(options) -> Path:
     Raises:
         InputError: something given is wrong; nothing was written then.
     """
-    for name, least in {"columns": 1, "fps": 1, "seed": 0}.items():
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {least}")
+    for name, (least, most) in {"columns": (1, 1000), "fps": (1, 240), "seed": (0, 2**32)}.items():
+        if not least <= getattr(options, name) <= most:
+            raise InputError(f"--{name} is {getattr(options, name)}, it must lie between {least} and {most}")
     if options.mix:
         check_known("--mix", options.mix[0], MIXED)
-        check_numbers(options.alpha, None, "--")
+        check_mix_numbers(options.alpha, None, "--")
     elif options.alpha is not None:
         raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
+    out = Path(options.out or Path(options.checkpoint).parent / "cam")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, --out must name a folder")
     state = load_checkpoint(options.checkpoint)
     config = middle_clip_config({"workers": 0, "batch_size": 1, "device": options.device}, state, options.checkpoint)
     classes = state["classes"]
@@ -231,23 +257,27 @@ def run(options) -> Path:
     if options.layer:
         check_known("--layer", options.layer, MODELS[config.model].features)
     chosen = [classes.index(name) for name in dict.fromkeys(options.classes)]
-    videos = options.videos + options.mix[1:] if options.mix else options.videos
-    clips_VCTHW, labels_V = read_clips(config, classes, videos)
-    network = load_network(state, config, clips_VCTHW.device)
-    names = [Path(path).name for path in videos]
-    told = (network, clips_VCTHW, labels_V, names, classes, chosen, options.layer)
-    clips = see_mixed(*told, options.mix[0], options.alpha, options.seed) if options.mix else see_pure(*told)
-    out = make_folder(options.out or Path(options.checkpoint).parent / "cam")
-    rows = [row for seen in clips for row in rows_of(seen)]
+    read = read_clips(config, classes, options.videos + options.mix[1:] if options.mix else options.videos)
+    network = load_network(state, config, read[0].clip_CTHW.device)
+    if options.mix:
+        *clips, other = read
+        seen = see_mixed(
+            network, clips, other, classes, chosen, options.layer, options.mix[0], options.alpha, options.seed
+        )
+    else:
+        seen = see_pure(network, read, classes, chosen, options.layer)
+    make_folder(out)
+    rows = [row for clip in progress_bar(seen, title="drawing", unit="clip", leave=False) for row in rows_of(clip)]
     for name in (SHEET, FILM):
         write(out / name, rows, options.columns, options.fps)
-    draw_activation(out / CURVES, clips)
-    write_numbers(out / NUMBERS, clips)
+    draw_activation(out / CURVES, seen)
+    write_numbers(out / NUMBERS, seen)
     return out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
+    print_any_name()
     try:
         out = run(_parser().parse_args(arguments))
     except (InputError, OSError) as error:

@@ -35,9 +35,9 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     train_items, val_items, classes, notes = _find(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
-    train = _scan(train_items, classes)
+    train = scan(train_items, classes)
     _check_every_class(train, train_items)
-    val = train if val_items is train_items else _scan(val_items, classes)
+    val = train if val_items is train_items else scan(val_items, classes)
     files = {path for path, _ in train_items + val_items}
     notes += _refusals(train.refused | val.refused, len(files), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
@@ -77,7 +77,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
             )
     if not predict and all(label is None for _, label in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
-    manifest = _scan(items, classes)
+    manifest = scan(items, classes)
     return manifest, notes + _refusals(manifest.refused, len(items))
 
 
@@ -146,7 +146,8 @@ def _find_official(config: Config):
     return train, val, listed.classes, []
 
 
-def _scan(items, classes) -> Manifest:
+def scan(items, classes: list[str]) -> Manifest:
+    """The videos, checked, and remembered in the user's cache; ``items`` are (path, class or None)."""
     progress = partial(progress_bar, title="checking videos", unit="file")
     return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)
 

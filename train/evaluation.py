@@ -158,9 +158,9 @@ def _scores_of(
 def middle_clip_config(given: dict, state: dict, path) -> Config:
     """A checkpoint's settings to look at the middle clip of each video, and into the network.
 
-    Not compiled, as compiled networks pass over what is attached to them; and no video is replaced by another.
+    Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced by another.
     """
-    fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "on_bad_video": "error"}
+    fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "tf32": False, "on_bad_video": "error"}
     return evaluation_config({**given, **fixed}, saved_config(state, path))
 
 

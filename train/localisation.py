@@ -22,10 +22,11 @@ import torch
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.summary import print_any_name
 
-from .activation import class_maps, map_frames
+from .activation import check_numbers, class_maps, map_frames
 from .checkpoint import load_checkpoint
-from .config import Config
+from .config import Config, flag
 from .data import load_for_evaluation, make_eval_loader
 from .evaluation import load_network, middle_clip_config
 from .mix_params import MixParams
@@ -45,24 +46,33 @@ class Localisation:
     """bool: whether both pure clips were taken for their classes."""
 
     def mean(self, chosen_N=slice(None)) -> tuple[float, float]:
-        """The mean in percent and its standard error, over the chosen pairs; NaN where there are too few."""
+        """The mean in percent and its standard error, as if the pairs had no videos in common; NaN where there are too few."""
         scores = 100 * self.scores_N[chosen_N]
         error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else np.nan
         return (scores.mean() if len(scores) else np.nan), error
 
 
 def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int, int]]:
-    """``count`` pairs of videos of two different classes; each pair of classes is as likely as any other.
+    """``count`` different pairs of videos of two classes, or all there are if those are fewer; videos may be in several.
 
     Raises:
         InputError: the videos are all of one class.
     """
-    by_class = {label: np.flatnonzero(np.asarray(labels_V) == label) for label in sorted(set(labels_V)) if label >= 0}
-    if len(by_class) < 2:
-        raise InputError(f"the videos are of {len(by_class)} class, pairs need two")
-    rng = np.random.default_rng(seed)
-    pairs = (rng.choice(list(by_class), 2, replace=False) for _ in range(count))
-    return [tuple(int(rng.choice(by_class[label])) for label in pair) for pair in pairs]
+    rng, labels_V = np.random.default_rng(seed), np.asarray(labels_V)
+    known = np.flatnonzero(labels_V >= 0)
+    of_class = np.unique(labels_V[known], return_counts=True)[1]
+    if len(of_class) < 2:
+        raise InputError(f"the {len(known)} videos with a label are of {len(of_class)} class, pairs need two")
+    total = (len(known) ** 2 - int((of_class**2).sum())) // 2
+    if total <= 4 * count:  # so few that drawing would meet the same ones again and again
+        pairs = [(a, b) for i, a in enumerate(known) for b in known[i + 1 :] if labels_V[a] != labels_V[b]]
+        return [tuple(map(int, pairs[place])) for place in rng.permutation(total)[:count]]
+    drawn = {}
+    while len(drawn) < count:
+        a, b = sorted(rng.choice(known, 2).tolist())
+        if labels_V[a] != labels_V[b]:
+            drawn[a, b] = None
+    return list(drawn)
 
 
 def cut_together(clips_BCTHW: torch.Tensor) -> torch.Tensor:
@@ -93,7 +103,8 @@ def score_pair(network, clips_BCTHW: torch.Tensor, labels: tuple[int, int], laye
         InputError: the network's maps have one time, so that there is nothing to separate.
     """
     recognised = network.eval()(clips_BCTHW).argmax(dim=1).tolist() == list(labels)
-    over_time_BPT = class_maps(network, cut_together(clips_BCTHW), torch.tensor([labels, labels]), layer).over_time_BPT
+    maps = class_maps(network, cut_together(clips_BCTHW), torch.tensor([labels, labels]), layer)
+    over_time_BPT = check_numbers(maps, network).over_time_BPT
     times, frames = over_time_BPT.shape[2], clips_BCTHW.shape[2]
     if times < 2:
         raise InputError(
@@ -150,30 +161,48 @@ def run(given: dict) -> None:
         raise InputError(
             f"--pairs is {count}, it must be at least 1" if count < 1 else f"--seed is {seed}, it must be at least 0"
         )
+    if out and Path(out).is_dir():
+        raise InputError(f"{out}: is a folder, --out must name a .csv file")
     states = {path: load_checkpoint(path) for path in paths}
     configs = {path: middle_clip_config({**given, "batch_size": 2}, state, path) for path, state in states.items()}
-    classes = states[paths[0]]["classes"]
-    for path, state in states.items():
-        if state["classes"] != classes:
-            raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
-    for config in configs.values() if layer else ():
-        check_known("--layer", layer, MODELS[config.model].features)
-    manifest, notes = load_for_evaluation(configs[paths[0]], classes, predict=False)
+    _check_comparable(states, configs, layer)
+    manifest, notes = load_for_evaluation(configs[paths[0]], states[paths[0]]["classes"], predict=True)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
-    print(*notes, f"{count} pairs of {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)
+    if out:
+        make_folder(Path(out).parent)
+    print(*notes, f"{len(pairs)} pairs from {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)
     found = {}
     for path in states:
         found[path] = localise(states[path], configs[path], manifest, pairs, layer)
-        (all_, error), known = found[path].mean(), found[path].recognised_N
-        of_known = "{:.1f} +- {:.1f} %".format(*found[path].mean(known)) if known.sum() > 1 else "no score"
-        print(f"{path}: temporal localisation {all_:.1f} +- {error:.1f} %; of the {known.sum()} pairs that are recognised "
-              f"when pure {of_known}", flush=True)  # fmt: skip
+        known = found[path].recognised_N
+        print(f"{path}: temporal localisation {_shown(*found[path].mean())}; of the {known.sum()} pairs that are recognised "
+              f"when pure {_shown(*found[path].mean(known))}", flush=True)  # fmt: skip
     if out:
         _write(Path(out), found, manifest, pairs)
 
 
+def _check_comparable(states: dict, configs: dict[str, Config], layer: str) -> None:
+    first = next(iter(configs))
+    for path, config in configs.items():
+        theirs, ours = len(states[path]["classes"]), len(states[first]["classes"])
+        if states[path]["classes"] != states[first]["classes"]:
+            raise InputError(f"{path}: its {theirs} classes are not the {ours} of {first}")
+        for name in ("data", "dataset", "split", "val_data"):
+            value, other = getattr(config, name), getattr(configs[first], name)
+            if value != other:  # else one might be scored on what it was trained on
+                raise InputError(f"{path}: was validated with {flag(name)} {value or 'none'}, {first} with {other or 'none'}; "
+                                 f"give {flag(name)} to score all on the same videos")  # fmt: skip
+        if layer:
+            check_known("--layer", layer, MODELS[config.model].features)
+
+
+def _shown(mean: float, error: float) -> str:
+    if np.isnan(mean):
+        return "no score"
+    return f"{mean:.1f} %" if np.isnan(error) else f"{mean:.1f} +- {error:.1f} %"
+
+
 def _write(path: Path, found: dict[str, Localisation], manifest: Manifest, pairs) -> None:
-    make_folder(path.parent)
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["checkpoint", "video_a", "video_b", "score", "recognised"])
@@ -185,6 +214,7 @@ def _write(path: Path, found: dict[str, Localisation], manifest: Manifest, pairs
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
+    print_any_name()
     try:
         run(vars(_parser().parse_args(arguments)))
     except (InputError, OSError) as error:

@@ -18,6 +18,8 @@ from markupsafe import Markup
 
 from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
+from dali_pipes.progress import progress_bar
+from dali_pipes.summary import print_any_name
 
 from .config import Config, flag
 from .metrics import mean_class_accuracy
@@ -191,7 +193,8 @@ def worst_of(run: Run, strips: int) -> list[dict]:
     """The worst classes, with the surest mistakes of each: a ``picture`` of the video, or the ``problem`` with it."""
     evaluation, found = run.evaluation, []
     known = {video.path: video for video in run.val.videos} if run.val else {}
-    for index in evaluation.worst_classes()[:WORST_CLASSES]:
+    worst = evaluation.worst_classes()[:WORST_CLASSES]
+    for index in progress_bar(worst, title=f"mistakes of {run.name}", unit="class", leave=False):
         of_class, wrong = [video for video in evaluation.videos if video.label == index], evaluation.mistakes(index)
         shown = []
         for video in wrong[:strips]:
@@ -255,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
+    print_any_name()
     options = _parser().parse_args(arguments)
     out = Path(options.out or Path(options.runs[0]) / "report.html")
     try:

@@ -221,6 +221,8 @@ def _read_evaluation(folder: Path) -> Evaluation:
             raise InputError(f"{path}, line {number}: has the class {unknown!r}, which {CLASS_ACCURACY} does not list")
         try:
             probability = float(row["probability_1"])
+            if not 0 <= probability <= 1:
+                raise ValueError(f"its probability is {probability}")
         except ValueError as error:
             raise InputError(f"{path}, line {number}: is damaged ({error})") from error
         label = index_of[row["label"]] if row["label"] else UNLABELLED

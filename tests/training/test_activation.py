@@ -8,7 +8,7 @@ import torch
 
 from dali_pipes.errors import InputError
 from tests.training.planted import plain_clips, planted, shaken
-from train.activation import class_maps, is_exact, map_frames, stretch
+from train.activation import check_numbers, class_maps, is_exact, map_frames, stretch
 from train.models import MODELS
 
 FRAMES, SIDE = 32, 64
@@ -59,12 +59,31 @@ def test_slowfasts_map_and_the_fast_paths_part_are_the_logit():
 def test_the_mean_of_a_map_and_the_bias_are_the_logit(name):
     network = shaken(name)
     maps = class_maps(network, clips_for(name), CLASSES)
-    bias_K = network.backbone.get_submodule(MODELS[name].classifier).bias.detach()
-    total_BP = maps.maps_BPTHW.mean(dim=(2, 3, 4)) + bias_K[CLASSES]
+    classifier = network.backbone.get_submodule(MODELS[name].classifier)
+    bias_K, weights_KC = classifier.bias.detach(), classifier.weight.detach().flatten(1)
+    (features,) = outputs_of(network, clips_for(name), *MODELS[name].features.values())[1:]
+    features_BCTHW = features.movedim(-1, 1) if MODELS[name].layout == "BTHWC" else features
+    by_hand = torch.einsum("bpc,bcthw->bpthw", weights_KC[CLASSES], features_BCTHW)
+    torch.testing.assert_close(maps.maps_BPTHW, by_hand, rtol=1e-3, atol=1e-4)
+    counted_BP = (maps.maps_BPTHW * maps.weights_BTHW[:, None]).mean(dim=(2, 3, 4))
     assert bias_K.abs().min() > 0 and maps.maps_BPTHW.std() > 1e-3
-    torch.testing.assert_close(total_BP, maps.logits_BK.gather(1, CLASSES), rtol=0, atol=1e-4)
+    torch.testing.assert_close(counted_BP + bias_K[CLASSES], maps.logits_BK.gather(1, CLASSES), rtol=0, atol=1e-4)
+    if name != "s3d":
+        torch.testing.assert_close(maps.weights_BTHW, torch.ones_like(maps.weights_BTHW))
     alone = class_maps(network, clips_for(name)[1:], CLASSES[1:])
     torch.testing.assert_close(alone.maps_BPTHW, maps.maps_BPTHW[1:], rtol=1e-3, atol=1e-4)
+
+
+def test_places_of_overlapping_means_count_more_but_their_map_is_no_higher():
+    """s3d's mean over 2 of 4 times, at each of 3 places."""
+    network = shaken("s3d", frames=64)
+    clips = torch.randn(1, 3, 32, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    maps = class_maps(network, clips, CLASSES[:1])
+    torch.testing.assert_close(maps.weights_BTHW[0, :, 0, 0], torch.tensor([2, 4, 4, 2]) / 3, rtol=1e-4, atol=1e-4)
+    (features,) = outputs_of(network, clips, "features")[1:]
+    weights_KC = network.backbone.classifier[1].weight.detach().flatten(1)
+    by_hand = torch.einsum("pc,cthw->pthw", weights_KC[CLASSES[0]], features[0])
+    torch.testing.assert_close(maps.maps_BPTHW[0], by_hand, rtol=1e-3, atol=1e-4)
 
 
 def test_grad_cam_where_a_class_token_comes_between():
@@ -102,6 +121,31 @@ def test_nothing_is_mixed_with_tensors_of_another_device():
     for name, layer in EXACT:
         maps = class_maps(deepcopy(shaken(name)).to("meta"), clips_for(name).to("meta"), CLASSES, layer)
         assert maps.maps_BPTHW.is_meta and maps.logits_BK.is_meta
+
+
+@pytest.mark.parametrize("frames, num_times, expected", [(16, 2, [0, 8]), (17, 3, [0, 8, 16]), (9, 2, [0, 8]), (12, 2, [0, 8]),
+                                                         (4, 4, [0, 1, 2, 3]), (8, 1, [0])])  # fmt: skip
+def test_times_of_clips_that_the_strides_do_not_divide(frames, num_times, expected):
+    assert map_frames(num_times, frames).tolist() == expected
+
+
+def test_the_strides_of_r3d_18():
+    """Of 17 frames, what is in frame 8 alone changes the second time most."""
+    network, clip = shaken("r3d_18", frames=68), torch.zeros(1, 3, 17, SIDE, SIDE)
+    changed = clip.clone()
+    changed[:, :, 8] = 2.0
+    one, other = (class_maps(network, clips, CLASSES[:1]).over_time_BPT[0, 0] for clips in (clip, changed))
+    assert len(one) == 3 and (one - other).abs().argmax() == 1
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    network = planted()
+    maps = class_maps(network, plain_clips(0), torch.tensor([[0]]))
+    assert check_numbers(maps, network) is maps
+    with torch.no_grad():
+        network.backbone.classifier.weight[1, 1] = float("nan")
+    with pytest.raises(InputError, match="the scores of this slowfast50 are not numbers"):
+        check_numbers(class_maps(network, plain_clips(0), torch.tensor([[0]])), network)
 
 
 def test_an_unknown_layer_is_named():

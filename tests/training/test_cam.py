@@ -2,17 +2,20 @@
 
 import csv
 import re
+from contextlib import nullcontext
 
 import av
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from tests.training.planted import evaluated_clip, guessing_checkpoint
+from tests.training.planted import evaluated_clip, guessing_checkpoint, plain_clips, planted
 from tests.videos import dark_and_bright
 from train import cam
 from train.config import Config
+from train.evaluation import middle_clip_config
 from train.models import build_model
 
 CLASSES = ["bright", "dark", "striped"]
@@ -53,7 +56,7 @@ def test_pure_clips(folder, network):
     bright, dark = folder / "val" / "bright" / "0.avi", folder / "val" / "dark" / "0.avi"
     lines = run(folder, dark, bright, "--class", "dark", "--class", "striped", "--columns", 4)
     assert [(line["clip"], line["class"], line["frame"]) for line in lines] == [
-        ("0.avi", name, frame) for _ in range(2) for name in ("dark", "striped") for frame in ("0", "8")
+        (str(path), name, frame) for path in (dark, bright) for name in ("dark", "striped") for frame in ("0", "8")
     ]
     # the numbers are the network's: the mean activation and the fast path's part are the logit
     with torch.no_grad():
@@ -92,20 +95,96 @@ def test_the_classes_that_are_shown_by_default(folder, network):
 
 
 def test_a_mixed_clip(folder):
-    videos = folder / "val" / "dark" / "0.avi", "--mix", "fademixup", folder / "val" / "bright" / "0.avi"
-    lines = run(folder, *videos, "--seed", 2, "--columns", 16)
+    dark, bright = folder / "val" / "dark" / "0.avi", folder / "val" / "bright" / "0.avi"
+    mixed = dark, "--mix", "fademixup", bright
+    lines = run(folder, *mixed, "--seed", 2, "--columns", 16, "--fps", 5)
     assert [line["class"] for line in lines] == ["dark", "dark", "bright", "bright"]
-    assert {line["clip"] for line in lines} == {"fademixup A 0.avi B 0.avi"}
-    dark, bright = (np.array([float(line["share"]) for line in part]) for part in (lines[:2], lines[2:]))
-    assert np.allclose(dark + bright, 1) and dark[0] != dark[1] and 0 < dark.min() < 1
-    # the film shows that mix: dark is grey below 80, bright above 110
-    first, last = ((film(folder / "out" / "maps.mp4"))[place] for place in (0, 15))
-    shown = [frame[22:140, 160:270].mean() for frame in (first, last)]
-    assert np.sign(shown[1] - shown[0]) == np.sign(bright[1] - bright[0]) or abs(shown[1] - shown[0]) < 25
-    again = run(folder, *videos, "--seed", 2)
-    assert again == lines and run(folder, *videos, "--seed", 3) != lines
-    cut = run(folder, folder / "val" / "dark" / "0.avi", "--mix", "framecutmix", folder / "val" / "bright" / "0.avi")
+    assert {line["clip"] for line in lines} == {f"fademixup {dark} {bright}"}
+    of_dark, of_bright = (np.array([float(line["share"]) for line in part]) for part in (lines[:2], lines[2:]))
+    assert np.allclose(of_dark + of_bright, 1) and of_dark[0] != of_dark[1] and 0 < of_dark.min() < 1
+    with av.open(str(folder / "out" / "maps.mp4")) as container:
+        assert container.streams.video[0].average_rate == 5
+    assert run(folder, *mixed, "--seed", 2) == lines != run(folder, *mixed, "--seed", 3)
+    sure = run(folder, *mixed, "--seed", 2, "--alpha", 1000)  # lambda is 0.5
+    assert float(sure[0]["share"]) + float(sure[1]["share"]) == pytest.approx(1.0, abs=0.15)
+    assert [line["share"] for line in sure] != [line["share"] for line in lines]
+    fast = run(folder, *mixed, "--layer", "fast")
+    assert len(fast) == 32 and {line["frame"] for line in fast} == {str(frame) for frame in range(16)}
+    cut = run(folder, dark, "--mix", "framecutmix", bright)
     assert {line["share"] for line in cut} <= {"0", "1"}
+
+
+def test_shares_of_a_class_that_is_not_known_stay_empty(folder):
+    elsewhere, bright = folder / "elsewhere" / "x.avi", folder / "val" / "bright" / "0.avi"
+    for pair in ((elsewhere, bright), (bright, elsewhere)):
+        lines = run(folder, pair[0], "--mix", "mixup", pair[1])
+        assert {line["share"] for line in lines} == {""} and "bright" in {line["class"] for line in lines}
+
+
+def test_a_link_is_of_the_class_of_its_own_folder(folder):
+    link = folder / "val" / "dark" / "link.avi"
+    link.symlink_to(folder / "val" / "bright" / "0.avi")
+    assert {line["share"] for line in run(folder, link, "--class", "dark")} == {"1"}
+
+
+@pytest.mark.parametrize("mix", ["mixup", "fademixup", "framecutmix", "cutmix", "framecutmixup"])
+def test_activation_of_a_planted_network_is_the_mixing_ratio(mix):
+    """It gives 2 where a clip has the colour of the class: in a mix, twice the class's share of the frame."""
+    clips = [cam.Clip(f"{label}.avi", label, clip) for label, clip in enumerate(plain_clips(0, 1))]
+    (seen,) = cam.see_mixed(planted(), clips[:1], clips[1], CLASSES, [], "slow", mix, seed=5)
+    assert seen.classes == CLASSES[:2] and np.allclose(seen.shares_PF.sum(axis=0), 1)
+    assert seen.shares_PF.min() < 0.5 < seen.shares_PF.max()
+    per_cell_PT = seen.shares_PF.reshape(2, 8, 2).mean(axis=2)  # of two frames each
+    assert np.allclose(seen.over_time_PT, 2 * per_cell_PT, atol=1e-5) and np.allclose(seen.of_A_F, seen.shares_PF[0])
+    red_F, green_F = ((seen.clip_CTHW[colour] + 1).mean(dim=(1, 2)).numpy() / 2 for colour in (0, 1))
+    assert np.allclose(red_F, seen.of_A_F, atol=1e-5) and np.allclose(green_F, 1 - seen.of_A_F, atol=1e-5)
+
+
+@pytest.fixture
+def seen():
+    """Class 0 was seen in the first frames above on the left, class 1 in the last below on the right, half as much."""
+    maps_PTHW = torch.zeros(2, 2, 2, 2)
+    maps_PTHW[0, 0, 0, 0], maps_PTHW[1, 1, 1, 1] = 4.0, 2.0
+    shares_PF = np.array([[1.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 1.0]])
+    return cam.Seen("x", ["mixup", "A a.avi"], torch.zeros(3, 4, 32, 32), CLASSES[:2], [0.9, 0.1], maps_PTHW, shares_PF,
+                    shares_PF[0])  # fmt: skip
+
+
+def test_each_row_shows_its_classs_map_over_the_frames(seen):
+    frames, first, second = cam.rows_of(seen)
+    assert (frames.frames_FHWC == 128).all() and frames.captions[1] == "frame 1: A 0.75"
+    above, below = (10, 10), (-10, -10)
+
+    def red(row, frame, place) -> int:
+        """Above 0 towards the high end of the colours, below 0 towards the low one."""
+        colour = row.frames_FHWC[frame][place].astype(int)
+        return colour[0] - colour[2]
+
+    assert red(first, 0, above) > 40 and all(red(first, 0, place) < 0 for place in (below, (10, -10), (-10, 10)))
+    assert all(red(first, 3, place) < 0 for place in (above, below))
+    assert all(red(second, 0, place) < 0 for place in (above, below)) and red(second, 3, above) < 0
+    assert 0 < red(second, 3, below) != red(first, 0, above)  # half as high: both rows have one scale
+    assert first.captions == [f"activation {value:.2f}" for value in (1.0, 0.5, 0.0, 0.0)]
+    assert [title for title, _ in first.curves] == ["bright", "probability 0.90", "activation"]
+    assert np.allclose(first.curves[2][1], [1, 0.5, 0, 0]) and np.allclose(second.curves[2][1], [0, 0.25, 0.5, 0.5])
+
+
+def test_the_curves_are_the_activation_and_the_shares(seen, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: drawn.append(figure))
+    monkeypatch.setattr(cam, "replacing", lambda path: nullcontext(path))
+    cam.draw_activation(tmp_path / "x.png", [seen])
+    left, right = drawn[0].axes
+    assert [line.get_label() for line in left.lines] == [line.get_label() for line in right.lines] == CLASSES[:2]
+    assert [line.get_xydata().tolist() for line in left.lines] == [[[0, 1], [2, 0]], [[0, 0], [2, 0.5]]]
+    assert [line.get_ydata().tolist() for line in right.lines] == seen.shares_PF.tolist()
+
+
+def test_settings_to_look_into_a_network(folder):
+    """Compiled networks pass over what is attached to them, and another video is not the one that was asked for."""
+    config = middle_clip_config({"batch_size": 1}, torch.load(folder / "best.pt", weights_only=True), "best.pt")
+    assert (CONFIG.compile, CONFIG.on_bad_video, CONFIG.eval_clips, CONFIG.tf32) == (True, "skip", 10, True)
+    assert (config.compile, config.on_bad_video, config.eval_clips, config.tf32) == (False, "error", 1, False)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +197,8 @@ def test_a_mixed_clip(folder):
         (["--mix", "mixup", "{}/val/bright/none.avi"], "val/bright/none.avi: No such file"),
         (["{}/best.pt"], "best.pt: "),
         (["--layer", "middle"], "--layer.*'middle'.*slow, fast"),
-        (["--columns", "0"], "--columns is 0, it must be at least 1"),
+        (["--columns", "0"], "--columns is 0, it must lie between 1 and 1000"),
+        (["--fps", "1000000"], "--fps is 1000000, it must lie between 1 and 240"),
     ],
 )
 def test_what_is_wrong_is_said(folder, capsys, arguments, message):
@@ -127,6 +207,20 @@ def test_what_is_wrong_is_said(folder, capsys, arguments, message):
     assert cam.main([str(folder / "best.pt"), str(video), *arguments, "-o", str(out)]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cam: ")]
     assert re.search(message, line) and not out.exists()
+
+
+def test_where_it_cannot_be_written(folder, capsys):
+    video = str(folder / "val" / "dark" / "0.avi")
+    assert cam.main([str(folder / "best.pt"), video, "-o", video]) == 2
+    assert "0.avi: is a file, --out must name a folder" in capsys.readouterr().err
+
+
+def test_a_network_whose_scores_are_no_numbers(folder, capsys):
+    state = torch.load(folder / "best.pt", weights_only=True)
+    state["model"]["backbone.classifier.bias"].fill_(float("nan"))
+    torch.save(state, folder / "nan.pt")
+    assert cam.main([str(folder / "nan.pt"), str(folder / "val" / "dark" / "0.avi"), "-o", str(folder / "no")]) == 2
+    assert "the scores of this slowfast50 are not numbers" in capsys.readouterr().err and not (folder / "no").exists()
 
 
 def test_a_checkpoint_that_is_not_there(folder, capsys):
@@ -138,7 +232,7 @@ def test_names_that_are_hard_to_draw(folder):
     hard = folder / "val" / "dark" / "a $x$ \u00fc\n.avi"
     hard.write_bytes((folder / "val" / "dark" / "0.avi").read_bytes())
     lines = run(folder, hard)
-    assert lines[0]["clip"] == hard.name
+    assert lines[0]["clip"] == str(hard)
 
 
 @pytest.mark.parametrize("name, times", [("mc3_18", 8), ("mvit_v2_s", 4)])

@@ -78,15 +78,26 @@ def test_clips_are_cut_in_the_middle_in_both_orders():
     assert torch.equal(clips[0], torch.zeros(3, 7, 4, 4))  # not in place
 
 
-def test_pairs_are_of_different_classes_and_the_seeds_own():
-    labels = [0] * 50 + [1] * 2 + [2] * 3 + [-1] * 4
+def test_pairs_are_different_ones_of_two_classes_and_the_seeds_own():
+    labels = [0] * 60 + [1] * 30 + [2] * 10 + [-1] * 4
     pairs = draw_pairs(labels, 600, seed=1)
     assert pairs == draw_pairs(labels, 600, seed=1) != draw_pairs(labels, 600, seed=2)
-    drawn = Counter((labels[a], labels[b]) for a, b in pairs)
-    assert set(drawn) == set(itertools.permutations(range(3), 2))  # never unlabelled ones, never one class
-    assert all(70 < count < 130 for count in drawn.values())  # 100 each, however many videos a class has
-    with pytest.raises(InputError, match="of 1 class"):
-        draw_pairs([0, 0, -1], 3, seed=0)
+    assert len({frozenset(pair) for pair in pairs}) == 600
+    drawn = Counter(tuple(sorted((labels[a], labels[b]))) for a, b in pairs)
+    assert set(drawn) == set(itertools.combinations(range(3), 2))  # never unlabelled ones, never one class
+    for (one, other), count in drawn.items():  # as often as there are such pairs: 1800, 600 and 300
+        assert count == pytest.approx(600 * labels.count(one) * labels.count(other) / 2700, rel=0.25)
+
+
+def test_no_more_pairs_than_there_are():
+    labels = [0, 1, 1, -1, 2]
+    for count in (5, 200):
+        pairs = draw_pairs(labels, count, seed=3)
+        assert sorted(map(tuple, map(sorted, pairs))) == [(0, 1), (0, 2), (0, 4), (1, 4), (2, 4)]
+    assert len(draw_pairs(labels, 3, seed=3)) == 3
+    for one_class in ([0, 0, -1], [-1, -1]):
+        with pytest.raises(InputError, match="of [01] class, pairs need two"):
+            draw_pairs(one_class, 3, seed=0)
 
 
 def test_mean_and_standard_error():
@@ -117,15 +128,31 @@ def test_the_command(tmp_path, capsys):
     for path, network in networks.items():
         own = [line for line in lines if line["checkpoint"] == path]
         for line in own:
-            clips, labels = read_clips(
-                replace(config, batch_size=1, eval_clips=1), classes, [line["video_a"], line["video_b"]]
-            )
+            pair = read_clips(replace(config, batch_size=1, eval_clips=1), classes, [line["video_a"], line["video_b"]])
+            clips, labels = torch.stack([clip.clip_CTHW for clip in pair]), [clip.label for clip in pair]
             score, recognised = score_pair(network, clips, tuple(labels), "fast")
             assert sorted(labels) == [0, 1] and float(line["score"]) == pytest.approx(score, abs=1e-6)
             assert line["recognised"] == ("yes" if recognised else "no")
         mean = 100 * np.mean([float(line["score"]) for line in own])
         assert f"{path}: temporal localisation {mean:.1f} +- " in out
-    assert "4 pairs of 4 videos; 50 % is chance" in out
+    assert "4 pairs from 4 videos; 50 % is chance" in out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = dark_and_bright(tmp_path_factory.mktemp("wrong"), val=(1, 1), more=(1, 1))
+    config = Config(frames=32, crop=40, device="cpu", data=str(root / "val"))
+    for name, classes, own in (
+        ("a", ["bright", "dark"], {}),
+        ("other", ["bright", "dark", "x"], {}),
+        ("more", ["bright", "dark"], {"data": str(root / "more")}),
+    ):
+        network = guessing_checkpoint(root / f"{name}.pt", classes, replace(config, **own))
+    with torch.no_grad():
+        network.backbone.classifier.weight.fill_(float("nan"))
+    state = torch.load(root / "a.pt", weights_only=True)
+    torch.save({**state, "model": network.state_dict()}, root / "nan.pt")
+    return root
 
 
 @pytest.mark.parametrize(
@@ -135,15 +162,24 @@ def test_the_command(tmp_path, capsys):
         (["--seed", "-1"], "--seed is -1, it must be at least 0"),
         (["--layer", "both"], "--layer.*'both'.*slow, fast"),
         (["--data", "{}/val/dark"], "val/dark"),
+        (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),
         (["{}/other.pt"], "other.pt: its 3 classes are not the 2 of"),
+        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with .*/val; give --data"),
+        (["-o", "{}"], "is a folder, --out must name a .csv file"),
+        (["{}/nan.pt"], "the scores of this slowfast50 are not numbers"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, capsys, arguments, message):
-    root = dark_and_bright(tmp_path, val=(1, 1))
-    config = Config(frames=32, crop=40, device="cpu", data=str(root / "val"))
-    guessing_checkpoint(tmp_path / "a.pt", ["bright", "dark"], config)
-    guessing_checkpoint(tmp_path / "other.pt", ["bright", "dark", "x"], config)
-    given = [word.format(tmp_path) for word in arguments]
-    assert main([str(tmp_path / "a.pt"), *given, "--workers", "0", "-o", str(tmp_path / "out.csv")]) == 2
+def test_what_is_wrong_is_said(folder, capsys, arguments, message):
+    given = [word.format(folder) for word in arguments]
+    out = ["-o", str(folder / "out.csv")] if "-o" not in given else []
+    assert main([str(folder / "a.pt"), *given, "--workers", "0", *out]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("localisation: ")]
-    assert re.search(message, line) and not (tmp_path / "out.csv").exists()
+    assert re.search(message, line) and not (folder / "out.csv").exists()
+
+
+def test_checkpoints_of_other_data_on_the_same_videos(folder, capsys):
+    given = ["--data", str(folder / "val"), "--workers", "0", "--pairs", "9"]
+    assert main([str(folder / "a.pt"), str(folder / "more.pt"), *given]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 pairs from 2 videos" in lines[1] and len(lines) == 4  # the first says that all videos are evaluated on
+    assert lines[2].split(": temporal")[1] == lines[3].split(": temporal")[1] and "nan" not in lines[2]
