@@ -42,8 +42,11 @@ def progress_bar(
             from tqdm.autonotebook import tqdm as notebook_bar
         return notebook_bar(**options, leave=leave)
     if getattr(sys.stderr, "isatty", bool)() and os.environ.get("TERM") != "dumb":
+        # some remote shells do not say how large they are, and tqdm would show nothing
+        known = os.get_terminal_size(sys.stderr.fileno()).columns
+        size = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
         # two columns are left for the ^C that a terminal shows: it would begin a line and leave half a bar behind
-        return tqdm(**options, leave=leave, dynamic_ncols=True, bar_format="{l_bar}{bar:-2}{r_bar}")
+        return tqdm(**options, **size, leave=leave, bar_format="{l_bar}{bar:-2}{r_bar}")
     # of no width: numbers alone; the mean rate, as the lines are far apart
     return _Lines(**options, leave=False, ncols=0, smoothing=0)
 

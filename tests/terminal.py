@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = 60
 
 
-def run_in_terminal(code: str, term: str = "xterm", ctrl_c_after: bytes = b"") -> str:
-    """What a Python program writes into a terminal of ``COLUMNS``, in which Ctrl-C is typed once so much was written."""
+def run_in_terminal(code: str, term: str = "xterm", ctrl_c_after: bytes = b"", columns: int = COLUMNS) -> str:
+    """What a Python program writes into a terminal, in which Ctrl-C is typed once so much was written."""
     terminal, side = pty.openpty()
-    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=side, stdout=side, stderr=side, cwd=ROOT, env=os.environ | {"TERM": term},
         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),

@@ -54,6 +54,12 @@ def test_a_terminal_shows_a_bar_that_is_redrawn():
     assert re.fullmatch(r"reading: 100%\|█+\| 4/4 \[.*file/s\]", shown[0]) and shown[1:] == ["between", "end"]
 
 
+def test_a_terminal_that_does_not_say_how_wide_it_is():
+    written = run_in_terminal(WORK, columns=0)
+    assert "reading:  50%|█" in written and ", loss 3]" in written
+    assert max(map(len, written.replace("\r", "\n").split("\n"))) <= 80
+
+
 def test_ctrl_c_leaves_a_clean_terminal():
     code = """
 import time

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -151,27 +153,25 @@ def test_stopped_while_evaluating(videos, tmp_path):
         "--out",
         tmp_path,
     ]
-    process = start(*options)
-    end = time.monotonic() + 120
-    output = b""
-    os.set_blocking(process.stdout.fileno(), False)
+    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, options)]
+    terminal, side = pty.openpty()  # only there are short evaluations seen to begin
+    process = subprocess.Popen(
+        command, stdout=side, stderr=side, env=os.environ | {"TERM": "xterm"}, start_new_session=True
+    )
+    os.close(side)
+    end, output = time.monotonic() + 120, b""
     while b"evaluating:" not in output:
         assert process.poll() is None and time.monotonic() < end, output[-2000:]
-        output += os.read(process.stdout.fileno(), 10**6) if _readable(process) else b""
+        output += os.read(terminal, 10**6) if select.select([terminal], [], [], 1.0)[0] else b""
     process.send_signal(signal.SIGTERM)
     process.wait(60)
+    os.close(terminal)
     assert process.returncode == 143
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 3) and state["metrics"] == []
     run("--resume", "--out", tmp_path)
     (row,) = metrics(tmp_path)
     assert float(row["train_loss"]) > 0 and row["val_top1"] != ""
-
-
-def _readable(process) -> bool:
-    import select
-
-    return bool(select.select([process.stdout], [], [], 1.0)[0])
 
 
 @pytest.fixture
