@@ -62,22 +62,23 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
 
 def test_every_option_in_the_readme_exists():
     from dali_pipes import preview
+    from train import cam, localisation, report
     from train import preview as mix_preview
     from train.command_line import _parser as run_parser
 
     known = {"--shm-size", "--gpus", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
     known |= {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
-    for parser in (preview._parser(), mix_preview._parser(), run_parser()):
+    others = (mix_preview._parser(), cam._parser(), localisation._parser(), report._parser())
+    for parser in (preview._parser(), run_parser(), *others):
         known |= {name for action in parser._actions for name in action.option_strings}
     text = README + "".join(
-        (ROOT / "docs" / page).read_text() for page in ("mixing.md", "datasets.md", "training.md", "models.md")
+        (ROOT / "docs" / page).read_text()
+        for page in ("mixing.md", "datasets.md", "training.md", "models.md", "activation_maps.md", "reports.md")
     )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/randaugment_t.md", "docs/mixing.md", "docs/datasets.md", "docs/training.md"]
-)
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
