@@ -15,6 +15,8 @@ import torch
 from dali_pipes.files import replacing
 from dali_pipes.preview import Row, sheet, write_picture
 
+from .preview import pictures_of
+
 SAMPLE_CLIPS, SAMPLE_FRAMES = 8, 8
 PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python-headless")
 
@@ -55,9 +57,8 @@ class Logbook:
 def sample_sheet(clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: Sequence[str]) -> np.ndarray:
     """(H, W, 3) uint8: the first clips of a batch as the network sees them, a row each, with their targets."""
     rows = []
-    clips = clips_BCTHW[:SAMPLE_CLIPS].detach().float().cpu()
-    for clip_CTHW, target_K in zip(clips, targets_BK[:SAMPLE_CLIPS].cpu(), strict=True):
-        frames_FHWC = clip_CTHW.movedim(0, -1).mul(128).add(128).round().clamp(0, 255).byte().numpy()
+    for clip_CTHW, target_K in zip(clips_BCTHW[:SAMPLE_CLIPS].detach(), targets_BK[:SAMPLE_CLIPS].cpu(), strict=True):
+        frames_FHWC = pictures_of(clip_CTHW)
         shares = [
             (f"{classes[k]} {target_K[k]:.2f}", None) for k in target_K.argsort(descending=True)[:3] if target_K[k] > 0
         ]

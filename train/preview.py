@@ -15,19 +15,26 @@ import torch
 from dali_pipes import preview
 from dali_pipes.errors import InputError
 from dali_pipes.preview import Row
+from dali_pipes.spatial import MEAN, STD
 
 from .demo_data import demo_folder
 from .mix_params import MIXES, check_alpha_is_used, draw_mix, parse_names
 from .mixing import apply_mix
 
 
+def pictures_of(clip_CTHW: torch.Tensor) -> np.ndarray:
+    """The loader's values back as pixels, (T, H, W, 3) uint8."""
+    pixels_THWC = clip_CTHW.movedim(0, -1).float() * STD + MEAN
+    return pixels_THWC.round().clamp(0, 255).byte().cpu().numpy()
+
+
 def mixed_row(clip_a_FHWC: np.ndarray, clip_b_FHWC: np.ndarray, name: str, rng, alpha: float | None) -> Row:
     """Clip A mixed with B, uint8 (F, H, W, 3) both, as training does it."""
-    clips_BCTHW = torch.from_numpy(np.stack([clip_a_FHWC, clip_b_FHWC])).movedim(-1, 1).sub(128.0).div(128.0)
+    clips_BCTHW = torch.from_numpy(np.stack([clip_a_FHWC, clip_b_FHWC])).movedim(-1, 1).sub(MEAN).div(STD)
     params = draw_mix(name, 2, tuple(clips_BCTHW.shape[2:]), rng=rng, alpha=alpha, prob=1.0)
     if params.partners_B is not None:
         params = replace(params, partners_B=np.array([1, 0]))
-    mixed_FHWC = apply_mix(clips_BCTHW, params)[0].movedim(0, -1).mul(128).add(128).round().clamp(0, 255).byte().numpy()
+    mixed_FHWC = pictures_of(apply_mix(clips_BCTHW, params)[0])
     shares_T, (of_A,) = params.shares_PT[0], params.label_weights_P()
     title = f"label A {of_A:.2f}" + (f" B {1 - of_A:.2f}" if params.partners_B is not None else "")
     return Row(mixed_FHWC, [f"A {share:.2f}" for share in shares_T], [(name, None), (title, shares_T)], top=1)
