@@ -33,6 +33,7 @@ from .mix_params import MIXES, draw_mix
 from .mix_params import check_numbers as check_mix_numbers
 from .mixing import apply_mix
 from .models import MODELS, Network
+from .preview import pictures_of
 from .processes import Processes
 from .progress import Bar
 
@@ -101,9 +102,8 @@ def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen
     """Each clip with the ``chosen`` classes, or without any, its own and the one that it is taken for."""
     found = []
     for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
-        guess = _taken_for(network, clip)
-        wanted = chosen or [clip.label] * (clip.label != UNLABELLED) + [guess] * (guess != clip.label)
         known = clip.label != UNLABELLED
+        wanted = chosen or list(dict.fromkeys([clip.label] * known + [_taken_for(network, clip)]))
         shares_PF = np.array([[float(k == clip.label)] * clip.clip_CTHW.shape[1] for k in wanted]) if known else None
         maps = _see(network, clip.clip_CTHW, wanted, classes, layer)
         found.append(Seen(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
@@ -122,9 +122,10 @@ def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: lis
         params = draw_mix(mix, 2, tuple(clip.clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
         params = replace(params, partners_B=np.array([1, 0]))
         mixed_CTHW = apply_mix(torch.stack([clip.clip_CTHW, other.clip_CTHW]), params)[0]
-        both = [one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)]
-        of_A_F, wanted = params.shares_PT[0], chosen or list(dict.fromkeys(both))
-        known = UNLABELLED not in (clip.label, other.label)
+        wanted = chosen or list(dict.fromkeys(
+            one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)
+        ))  # fmt: skip
+        of_A_F, known = params.shares_PT[0], UNLABELLED not in (clip.label, other.label)
         shares_PF = np.array([of_A_F * (k == clip.label) + (1 - of_A_F) * (k == other.label) for k in wanted])
         maps = _see(network, mixed_CTHW, wanted, classes, layer)
         titles = [mix, f"A {clip.name}", f"B {other.name}"]
@@ -149,7 +150,7 @@ def _see(network, clip_CTHW, wanted: list[int], classes, layer) -> tuple[list[st
 
 def rows_of(seen: Seen) -> list[Row]:
     """The clip, and a map over it for each class. Colours go from the lowest to the highest value of all its maps."""
-    frames_FHWC = seen.clip_CTHW.movedim(0, -1).mul(128).add(128).round().clamp(0, 255).byte().numpy()
+    frames_FHWC = pictures_of(seen.clip_CTHW)
     count, side = len(frames_FHWC), max(SHOWN_PX, frames_FHWC.shape[1])
     shown_FHWC = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame in frames_FHWC])
     low, high = seen.maps_PTHW.min(), seen.maps_PTHW.max()
