@@ -1,8 +1,9 @@
-"""Where files are kept, and writing them whole or not at all."""
+"""Where files are kept, reading tables, and writing files whole or not at all."""
 
+import csv
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[P
     finally:
         with suppress(OSError):
             draft.unlink()
+
+
+def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
+    """Each row of a CSV by its column names, with the number of the line that it ends on.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column, in which case it ``otherwise``, such as "is not a manifest".
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
+            return [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a CSV file ({error})") from error
 
 
 def remove_drafts(folder: Path) -> None:

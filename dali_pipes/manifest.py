@@ -15,7 +15,7 @@ from numbers import Integral
 from pathlib import Path
 
 from .errors import InputError
-from .files import cache_folder, replacing
+from .files import cache_folder, read_csv, replacing
 from .isolate import map_isolated
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
@@ -214,17 +214,7 @@ def _save_cache(cache: Path, found: dict[str, VideoInfo | str]) -> None:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: is not a manifest, its first line has no {', '.join(missing)}")
-            return list(reader)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV file ({error})") from error
+    return [row for _, row in read_csv(path, _COLUMNS, "is not a manifest")]
 
 
 def _write_csv(path: Path, rows: Iterable[dict]) -> None:

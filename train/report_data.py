@@ -1,6 +1,5 @@
 """The folder of a run, read into plain data: settings, metrics, what each video was taken for, starts of the program."""
 
-import csv
 import json
 import math
 import os
@@ -13,6 +12,7 @@ import numpy as np
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError
+from dali_pipes.files import read_csv
 from dali_pipes.manifest import UNLABELLED
 
 from .checkpoint import BEST, CLASS_ACCURACY, PREDICTIONS
@@ -155,17 +155,7 @@ def _read_json(path: Path, kind: type, missing):
 
 def _read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str | None]]]:
     """Number of the line, and its cells by column; those that the line lacks are None."""
-    try:
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: is cut off or damaged, its first line has no {', '.join(missing)}")
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV file ({error})") from error
+    rows = read_csv(path, columns, "is cut off or damaged")
     long = next((number for number, row in rows if None in row), None)
     if long:
         raise InputError(f"{path}, line {long}: is damaged, it has more cells than the first line")
