@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +113,9 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
         InputError: a checkpoint, a setting or the data is wrong.
     """
     first = job.checkpoints[0]
-    configs, classes = _check_all(given, job.checkpoints)
+    configs, classes = check_all(
+        job.checkpoints, lambda state, path: evaluation_config(given, saved_config(state, path))
+    )
     with processes.first_of_machine_first():
         manifest, notes = load_for_evaluation(configs[0], classes, job.predict)
     folder = ENSEMBLE_FOLDER if job.ensemble else EVALUATION_FOLDER
@@ -131,12 +134,16 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
         _write_all(out, final_VK, manifest, configs[0].dataset, job)
 
 
-def _check_all(given: dict, paths: list[str]) -> tuple[list[Config], list[str]]:
-    """The settings to evaluate each checkpoint with, and their classes; all are looked at before any is evaluated."""
+def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tuple[list[Config], list[str]]:
+    """``config_of(state, path)`` of each checkpoint, and their classes; all are looked at before any is evaluated.
+
+    Raises:
+        InputError: a checkpoint or setting is wrong, or the checkpoints' classes differ.
+    """
     configs, classes = [], None
     for path in paths:
         state = load_checkpoint(path)
-        configs.append(evaluation_config(given, saved_config(state, path)))
+        configs.append(config_of(state, path))
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")

@@ -28,7 +28,7 @@ from .activation import check_numbers, class_maps, map_frames
 from .checkpoint import load_checkpoint
 from .config import Config, flag
 from .data import load_for_evaluation, make_eval_loader
-from .evaluation import load_network, middle_clip_config
+from .evaluation import check_all, load_network, middle_clip_config
 from .mix_params import MixParams
 from .mixing import apply_mix
 from .models import MODELS
@@ -163,30 +163,27 @@ def run(given: dict) -> None:
         )
     if out and Path(out).is_dir():
         raise InputError(f"{out}: is a folder, --out must name a .csv file")
-    states = {path: load_checkpoint(path) for path in paths}
-    configs = {path: middle_clip_config({**given, "batch_size": 2}, state, path) for path, state in states.items()}
-    _check_comparable(states, configs, layer)
-    manifest, notes = load_for_evaluation(configs[paths[0]], states[paths[0]]["classes"], predict=True)
+    found, classes = check_all(paths, lambda state, path: middle_clip_config({**given, "batch_size": 2}, state, path))
+    configs = dict(zip(paths, found, strict=True))
+    _check_comparable(configs, layer)
+    manifest, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
     if out:
         make_folder(Path(out).parent)
     print(*notes, f"{len(pairs)} pairs from {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)
-    found = {}
-    for path in states:
-        found[path] = localise(states[path], configs[path], manifest, pairs, layer)
-        known = found[path].recognised_N
-        print(f"{path}: temporal localisation {_shown(*found[path].mean())}; of the {known.sum()} pairs that are recognised "
-              f"when pure {_shown(*found[path].mean(known))}", flush=True)  # fmt: skip
+    results = {}
+    for path, config in configs.items():
+        results[path] = result = localise(load_checkpoint(path), config, manifest, pairs, layer)
+        known = result.recognised_N
+        print(f"{path}: temporal localisation {_shown(*result.mean())}; of the {known.sum()} pairs that are recognised "
+              f"when pure {_shown(*result.mean(known))}", flush=True)  # fmt: skip
     if out:
-        _write(Path(out), found, manifest, pairs)
+        _write(Path(out), results, manifest, pairs)
 
 
-def _check_comparable(states: dict, configs: dict[str, Config], layer: str) -> None:
+def _check_comparable(configs: dict[str, Config], layer: str) -> None:
     first = next(iter(configs))
     for path, config in configs.items():
-        theirs, ours = len(states[path]["classes"]), len(states[first]["classes"])
-        if states[path]["classes"] != states[first]["classes"]:
-            raise InputError(f"{path}: its {theirs} classes are not the {ours} of {first}")
         for name in ("data", "dataset", "split", "val_data"):
             value, other = getattr(config, name), getattr(configs[first], name)
             if value != other:  # else one might be scored on what it was trained on
@@ -202,11 +199,11 @@ def _shown(mean: float, error: float) -> str:
     return f"{mean:.1f} %" if np.isnan(error) else f"{mean:.1f} +- {error:.1f} %"
 
 
-def _write(path: Path, found: dict[str, Localisation], manifest: Manifest, pairs) -> None:
+def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pairs) -> None:
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["checkpoint", "video_a", "video_b", "score", "recognised"])
-        for checkpoint, result in found.items():
+        for checkpoint, result in results.items():
             for (a, b), score, known in zip(pairs, result.scores_N, result.recognised_N, strict=True):
                 videos = manifest.videos[a].path, manifest.videos[b].path
                 writer.writerow([checkpoint, *videos, f"{score:.6g}", "yes" if known else "no"])
