@@ -1,11 +1,13 @@
-"""The demo data set: 8 classes of motion, made once into the user's cache as real video files.
+"""The demo data set: 8 classes of motion, made once into the user's cache as real video files. What ``--data demo`` is.
 
 A layer of random shapes moves over a still, textured background. Where, how large and at what angle the layer stands
 in any one frame is distributed alike in all classes, so a single frame tells nothing; only its motion does. The classes
 look the same mirrored, so that the random flip of training keeps the labels true.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,8 +77,26 @@ def _shape_layer(rng) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(128 + _texture(rng, TILE, TILE) // 2, (3, 3, 1)), np.tile(mask, (3, 3))
 
 
-def make_frames(motion: str, rng: np.random.Generator):
-    """Yield the (H, W, 3) uint8 RGB frames of one video."""
+@dataclass(frozen=True)
+class Camera:
+    """How a scene of T frames is filmed."""
+
+    view_T23: np.ndarray
+    """(T, 2, 3) float64 affine map of each frame, from pixels of the picture to those of the scene."""
+    expose: Callable[[np.ndarray, int], np.ndarray]
+    """``(frame_HWC uint8, t) -> frame_HWC uint8``: light and contrast of frame t."""
+
+
+def make_frames(
+    motion: str, rng: np.random.Generator, film: Callable[[int], Camera] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the (H, W, 3) uint8 RGB frames of one video.
+
+    Args:
+        motion: one of ``MOTIONS``.
+        rng: what the scene is drawn from.
+        film: the camera for a number of frames; by default it stands still. Without effect on the scene's draws.
+    """
     time = np.arange(rng.integers(FRAMES[0], FRAMES[1] + 1))
     pose = {"x": rng.uniform(0, TILE), "y": rng.uniform(0, TILE), "turn": rng.uniform(0, 360), "zoom": rng.random()}
     still = np.ones(len(time))
@@ -86,14 +106,28 @@ def make_frames(motion: str, rng: np.random.Generator):
     scale = 0.8 * 2.0 ** moved.get("zoom", pose["zoom"] * still)
     background, (colours, mask) = _texture(rng, HEIGHT, WIDTH) // 3, _shape_layer(rng)
     pivot = np.array([WIDTH, HEIGHT]) * rng.uniform(0.35, 0.65, 2)
+    camera = film(len(time)) if film else None
     for t in range(len(time)):
         # layer = R(turn) (pixel - pivot - (x, y)) / scale; the pivot falls into the middle one of the nine tiles
-        matrix = cv2.getRotationMatrix2D((0, 0), turn[t], 1 / scale[t])
+        matrix, still_view = cv2.getRotationMatrix2D((0, 0), turn[t], 1 / scale[t]), background.copy()
         matrix[:, 2] = -(matrix[:, :2] @ (x[t], y[t])) % TILE + TILE - matrix[:, :2] @ pivot
+        if camera:
+            matrix = _seen_through(matrix, camera.view_T23[t], pivot)
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            still_view = cv2.warpAffine(
+                background, camera.view_T23[t], (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REFLECT
+            )
         warp = {"dsize": (WIDTH, HEIGHT), "flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP}
-        yield cv2.copyTo(
-            cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), background.copy()
-        )
+        frame = cv2.copyTo(cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), still_view)
+        yield camera.expose(frame, t) if camera else frame
+
+
+def _seen_through(layer_23: np.ndarray, view_23: np.ndarray, pivot: np.ndarray) -> np.ndarray:
+    """The map from the picture to the layer, with the pivot in the middle one of the nine tiles again."""
+    matrix = layer_23 @ np.vstack([view_23, [0, 0, 1]])
+    at_pivot = matrix[:, :2] @ pivot + matrix[:, 2]
+    matrix[:, 2] += at_pivot % TILE + TILE - at_pivot
+    return matrix
 
 
 def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> None:
@@ -109,23 +143,42 @@ def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> 
         container.mux(stream.encode(None))
 
 
+@dataclass(frozen=True)
+class Scene:
+    """One video that is yet to be made."""
+
+    path: Path
+    motion: str
+    seed: tuple[int, ...]
+    film: Callable[[int], Camera] | None = None
+
+
+def make_missing(scenes: Iterable[Scene], workers: int, title: str) -> None:
+    """Write those videos that do not exist."""
+    jobs = [scene for scene in scenes if not scene.path.exists()]
+    if not jobs:
+        return
+    for folder in {scene.path.parent for scene in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def make(scene: Scene) -> None:
+        write_video(scene.path, make_frames(scene.motion, np.random.default_rng(scene.seed), scene.film))
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(progress_bar(pool.map(make, jobs), total=len(jobs), title=title, unit="video"))
+
+
 def demo_folder(workers: int = 2) -> Path:
     """The demo data set's folder, ``train/<class>/*.avi`` and ``val/<class>/*.avi``; makes what is missing.
 
     About half a minute on two cores the first time; the same videos on every machine, up to encoder versions.
     """
     root = cache_folder() / f"demo-{VERSION}"
-    jobs = []
-    for split, count in VIDEOS_PER_CLASS.items():
-        for label, motion in enumerate(MOTIONS):
-            folder = root / split / motion
-            folder.mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                path = folder / f"{motion}_{number:02}.avi"
-                if not path.exists():
-                    jobs.append((path, motion, (VERSION, split == "val", label, number)))
-    if jobs:
-        with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(lambda job: write_video(job[0], make_frames(job[1], np.random.default_rng(job[2]))), jobs)
-            list(progress_bar(done, total=len(jobs), title="making demo videos", unit="video"))
+    scenes = [
+        Scene(root / split / motion / f"{motion}_{number:02}.avi", motion, (VERSION, split == "val", label, number))
+        for split, count in VIDEOS_PER_CLASS.items()
+        for label, motion in enumerate(MOTIONS)
+        for number in range(count)
+    ]
+    make_missing(scenes, workers, "making demo videos")
     return root
