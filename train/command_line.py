@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dali_pipes.errors import InputError
 
-from .config import UNLABELLED_DATA, Config, flag, option, paper, small
+from .config import GENERATED_DATA, UNLABELLED_DATA, Config, flag, option, paper, small
 
 RESUME_AUTO = "auto"
 MAY_CHANGE = (
@@ -75,12 +75,12 @@ def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
     aug = given.get("aug", Config.aug)
     if "schedule" in given and aug != "randaug_t":
         raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
-    use_small = given.get("data", "demo") == "demo" and (not has_gpu or given.get("device") == "cpu")
+    use_small = given.get("data", Config.data) in GENERATED_DATA and (not has_gpu or given.get("device") == "cpu")
     if not use_small:
         return _made(paper(), given), "Preset paper: section 4.1."
     config = _made(small(), given)
     return config, (
-        f"Preset small, for the demo data without a GPU: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"Preset small, for data sets made here and no GPU: {config.frames} frames of {config.crop}x{config.crop}, "
         f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, RandAugment N={config.randaug_n} "
         f"M={config.randaug_m:g}, dropout {config.dropout:g}, {config.eval_clips} test clips; the same {config.model}."
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
-from dali_pipes.magnitude import SCHEDULES, check_level
+from dali_pipes.magnitude import SCHEDULES
+from dali_pipes.ops import INTERPOLATIONS, RANGE_TABLES
 from dali_pipes.sampling import CROP_MODES, CROPS_PER_VIDEO, SHORT_VIDEOS
 from dali_pipes.source import ON_BAD_VIDEO
 
@@ -19,6 +20,8 @@ from .slowfast import LATERALS
 AUGMENTATIONS = ("none", "randaug", "randaug_t")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 UNLABELLED_DATA = "unlabelled"
+GENERATED_DATA = ("demo", "perturbed")
+"""Data sets that this program makes itself, see demo_data.py and perturbed_data.py."""
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
 
@@ -32,12 +35,13 @@ class Config:
     """One training run. The defaults are the paper's (section 4.1); checked on construction."""
 
     data: str = option(
-        "demo", "folder of class folders (or of train/ and val/ with them), of an official --dataset, a .csv, or demo"
+        "demo",
+        f"folder of class folders (or of train/ and val/ with them), of an official --dataset, a .csv, or one that is made: {', '.join(GENERATED_DATA)}",
     )
     val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
     dataset: str = option(
         "auto",
-        f"what --data is; auto: demo, folder or csv; {UNLABELLED_DATA}: any folder, or a .csv with paths, to --predict",
+        f"what --data is; auto: a data set that is made, folder or csv; {UNLABELLED_DATA}: any folder, or a .csv with paths, to --predict",
         choices=("auto", "folder", "csv", *DATASETS, UNLABELLED_DATA),
     )
     split: str = option(
@@ -55,7 +59,15 @@ class Config:
     aug: str = option("randaug_t", "data augmentation", choices=AUGMENTATIONS)
     schedule: str = option("temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES))
     randaug_n: int = option(2, "operations per clip", at_least=1)
-    randaug_m: float = option(10.0, "RandAugment level, 0 to 30")
+    randaug_m: float = option(10.0, "RandAugment level, from 0 to --randaug-scale")
+    randaug_scale: float = option(30.0, "the level at which an operation is at the end of its range")
+    randaug_ranges: str = option(
+        "paper", "what a level means: the paper's ranges, or such that higher is always stronger", choices=RANGE_TABLES
+    )
+    randaug_interpolation: str = option(
+        "nearest", "of turned, sheared and shifted frames", choices=tuple(INTERPOLATIONS)
+    )
+    randaug_invert: bool = option(False, "also draw the operation invert, as the authors' program does")
     mix: str = option("none", f"delete, mix or blend: {', '.join(MIXES)}; of several with commas each batch gets one")
     mix_alpha: float | None = option(None, "lambda is drawn from Beta(alpha, alpha)")
     mix_prob: float | None = option(None, "share of the batches (or clips, see --mix-draw) that are mixed")
@@ -119,7 +131,7 @@ class Config:
         if self.on_bad_video == "error" and self.max_bad_percent != Config.max_bad_percent:
             raise InputError(f"--max-bad-percent {self.max_bad_percent:g} needs --on-bad-video skip")
         self._check_split()
-        check_level(self.randaug_m)
+        self._check_levels()
         self._check_mix()
         check_clips(self.model, self.frames, self.crop)
         if self.lateral != "plain" and self.model != "slowfast50":
@@ -139,7 +151,7 @@ class Config:
             if self.split:
                 raise InputError(f"--split {self.split} needs a --dataset with official splits: {', '.join(DATASETS)}")
             return
-        if self.data == "demo":
+        if self.data in GENERATED_DATA:
             raise InputError(f"--dataset {self.dataset} needs --data, the folder that its archives were unpacked to")
         if self.val_data:
             raise InputError(
@@ -147,6 +159,14 @@ class Config:
             )
         if self.split:
             check_known(f"--split of {self.dataset}", self.split, DATASETS[self.dataset].splits)
+
+    def _check_levels(self):
+        if not self.randaug_scale > 0:
+            raise InputError(f"--randaug-scale is {self.randaug_scale:g}, it must be above 0")
+        if not 0 <= self.randaug_m <= self.randaug_scale:
+            raise InputError(
+                f"--randaug-m is {self.randaug_m:g}, it must lie between 0 and --randaug-scale, {self.randaug_scale:g}"
+            )
 
     def _check_mix(self):
         if self.mix == "none":
@@ -194,6 +214,6 @@ def paper() -> Config:
 
 
 def small() -> Config:
-    """The same network on clips small enough for two CPU cores: the demo data in about five minutes."""
+    """The same network on clips small enough for two CPU cores: the demo data in about four minutes."""
     return Config(frames=32, crop=56, batch_size=8, epochs=9, lr=1e-3, warmup=0.2, dropout=0.0, randaug_n=1, randaug_m=5.0,
                   eval_clips=2, workers=2)  # fmt: skip

@@ -7,20 +7,23 @@ from pathlib import Path
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.datasets import DATASETS, find_splits, find_unlabelled
 from dali_pipes.errors import InputError
+from dali_pipes.magnitude import MAX_LEVEL
 from dali_pipes.manifest import default_cache
+from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
 from .demo_data import demo_folder
 from .models import MODELS
+from .perturbed_data import perturbed_folder
 from .processes import Processes
 
 VALIDATION_IS_TRAINED_ON = "The validation videos are trained on too (--split train+val): their accuracy says little."
 NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
 
-
 SHOWN_REFUSALS = 20
+MAKE_FOLDER = {"demo": demo_folder, "perturbed": perturbed_folder}
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
@@ -122,7 +125,8 @@ def _find_val(config: Config) -> list[tuple[str, str]]:
 
 def _source(config: Config) -> Path:
     """The folder or CSV that --data means."""
-    source = demo_folder(max(1, config.workers)) if config.data == "demo" else Path(config.data)
+    make_folder = MAKE_FOLDER.get(config.data)
+    source = make_folder(max(1, config.workers)) if make_folder else Path(config.data)
     for name, dataset in DATASETS.items():
         if config.dataset == "auto" and (source / dataset.mark).is_dir():
             choice = f"choose --dataset {name}, or --dataset folder to leave its lists aside"
@@ -199,7 +203,17 @@ def _augmentation(config: Config) -> RandAugmentT | None:
         return None
     return RandAugmentT(
         n=config.randaug_n,
-        m=config.randaug_m,
+        m=config.randaug_m * MAX_LEVEL / config.randaug_scale,
         schedule="spatial" if config.aug == "randaug" else config.schedule,
+        ops=_authors_ops() if config.randaug_invert else PAPER_OPS,
+        ranges=config.randaug_ranges,
+        interpolation=config.randaug_interpolation,
         translate_max_px=config.translate_max_px,
     )
+
+
+def _authors_ops() -> tuple[str, ...]:
+    """Their program draws from one operation more than the paper names."""
+    if "invert" not in OPS:
+        register_op("invert", OPS["solarize"].graph, ranges=Range(0.0, 0.0))  # solarize at or above 0
+    return (*PAPER_OPS, "invert")
