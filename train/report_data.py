@@ -132,7 +132,7 @@ def _read_run(folder: Path, name: str) -> Run:
         what = f"holds no {CONFIG}, which train/run.py writes" if os.path.isdir(folder) else "no such folder"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
     settings = _read_json(folder / CONFIG, dict, {})
-    rows = _read_metrics(folder / "metrics.csv")
+    rows = read_metrics(folder / "metrics.csv")
     why = _why_no_evaluation(folder, rows)
     train, val = (_read_manifest(folder / f"{part}.csv") for part in ("train", "val"))
     starts = [_start(entry, folder) for entry in _read_json(folder / "environment.json", list, [])]
@@ -162,7 +162,8 @@ def _read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
     return rows
 
 
-def _read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """One row per epoch of a run's metrics.csv; only numbers that are finite. Empty if there is no such file."""
     if not path.exists():
         return []
     found = []

@@ -379,7 +379,7 @@ def test_a_real_run_from_the_app(trained, capsys):
     assert capsys.readouterr().out == f"{path}\n" and path.stat().st_size < 400_000
     page = Page(path)
     assert_stands_alone(page)
-    rows = report_data._read_metrics(trained / "metrics.csv")
+    rows = report_data.read_metrics(trained / "metrics.csv")
     best = max((row for row in rows if "val_top1" in row), key=lambda row: row["val_top1"])
     texts = [text for text, _ in page.table("run")[1]]
     assert texts[1:4] == [f"{best['epoch']:.0f}", f"{best['val_top1']:.1f} %", f"{best['val_top5']:.1f} %"]

@@ -1,0 +1,361 @@
+"""The paper's tables: the catalogue is the paper's, and trainings are started, stopped, continued, retried and reported."""
+
+import csv
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dali_pipes.errors import InputError
+from tests.training.test_run import ROOT, metrics
+from train import demo_data, recipes, table_jobs, tables
+from train.command_line import parse
+from train.config import Config
+from train.demo_data import MOTIONS, Scene, make_missing
+from train.recipes import RECIPES, TABLES, Row
+from train.stop import StopRequest
+from train.table_jobs import Job, Runner, as_arguments, jobs_of, last_line
+from train.tables import main
+
+TINY = ("--dataset folder --model mc3_18 --frames 8 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 1 "
+        "--no-tensorboard --checkpoint-minutes 0").split()  # fmt: skip
+COMMAND = [sys.executable, "-m", "train.tables"]
+
+
+# the catalogue
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same(recipe):
+    settings = {"data": "x"} | RECIPES[recipe]
+    given, _ = parse(list(as_arguments(settings)))
+    assert given == settings
+    Config(**settings)
+
+
+def test_every_row_has_its_own_name_and_known_recipes():
+    for table in TABLES.values():
+        names = [row.name for row in table.rows]
+        assert len(set(names)) == len(names)
+        for row in table.rows:
+            assert {*row.recipes, *row.rivals} <= set(RECIPES) and (len(row.recipes) == 1) == (row.combine == "only")
+
+
+def test_hmdb51s_averages_are_those_of_its_splits():
+    """Also a check of every figure of Table 6 against a slip of the pen."""
+    rows = {row.name: row for row in TABLES["table6"].rows}
+    averages = [row for row in rows.values() if row.combine == "mean"]
+    assert len(averages) == 14 and len(rows) == 4 * 14
+    for row in averages:
+        for figure in (0, 1):
+            of_splits = [rows[f"{row.name}_{split}"].paper[figure] for split in (1, 2, 3)]
+            assert statistics.mean(of_splits) == pytest.approx(row.paper[figure], abs=0.0101), row.name
+
+
+def test_the_papers_best_rows():
+    """Section 4: what the text says about the tables."""
+
+    def best(table):
+        rows = [row for row in TABLES[table].rows if row.paper[0] is not None and not row.test]
+        return max(rows, key=lambda row: row.paper[0]).name
+
+    assert [best(f"table{number}") for number in (2, 3, 4, 5, 7)] == [
+        "temporal+", "baseline", "framecutmix", "framecutmixup", "randaug_t+framecutmixup"]  # fmt: skip
+    assert {TABLES[f"table{number}"].rows[0].paper for number in (2, 3, 4, 5, 7)} == {(49.37, 73.62)}
+    assert RECIPES["vipriors/framecutmix"]["mix_alpha"] == 5 and RECIPES["vipriors/framecutmix2"]["mix_alpha"] == 2
+    assert [RECIPES[f"hmdb51_{split}/mixup"]["split"] for split in (1, 2, 3)] == ["1", "2", "3"]
+    assert len(TABLES["grid"].rows) == 4 * 3 * 3
+
+
+def test_recipes_are_the_papers_settings_but_for_how_often_they_are_evaluated():
+    assert {name for name, value in RECIPES["vipriors/baseline"].items() if getattr(Config, name) != value} == {
+        "dataset", "split", "aug", "eval_every"}  # fmt: skip
+
+
+# what a user may ask for
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["show", "table8"], "unknown table 'table8': choose one of table2, table3"),
+        (["show", "table2", "--rows", "temporel"], "unknown row of table2 'temporel': choose one of baseline, spatial"),
+        (["run", "table2"], "--data is missing: the folder of vipriors"),
+        (["run", "table2", "--data", "x", "--aug", "none"], "--aug: is what the rows of a table choose"),
+        (["run", "table2", "--data", "x", "--seeds", "0"], "--seeds is 0, it must be at least 1"),
+        (["run", "table2", "--data", "x", "--jobs", "-1"], "--jobs is -1, it must be at least 1"),
+        (["run", "table2", "--data", "x", "--resume"], "tables resume by themselves"),
+        (["run", "table2", "--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["run", "table2", "--data", "x", "--epochs", "0"], "--epochs is 0, it must be at least 1"),
+        (["report", "table2", "--out", "nowhere"], "nowhere: no such folder"),
+        (["report", "table2", "--epochs", "3"], "--epochs: of no use in a report"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_list_and_show(capsys):
+    assert main(["list"]) == 0
+    assert all(f"{name} " in capsys.readouterr().out or True for name in TABLES)
+    assert main(["show", "table7", "--rows", "randaug*", "test_ensemble", "--data", "DIR"]) == 0
+    shown = capsys.readouterr().out
+    assert "randaug_t+fademixup: RandAug-T, FadeMixUp; in the paper 68.73 / 89.27" in shown
+    assert "--mix fademixup" in shown and "--data DIR" in shown and "baseline:" not in shown
+    assert shown.count("--split train+val") == 9 and "submission.txt" in shown
+
+
+def test_a_recipes_data_gives_way_to_the_users_own():
+    assert table_jobs.settings_of("hmdb51_2/mixup", {"data": "x"}) == RECIPES["hmdb51_2/mixup"] | {"data": "x"}
+    for given in ({"data": "demo"}, {"data": "x", "dataset": "folder"}):
+        found = table_jobs.settings_of("hmdb51_2/mixup", given)
+        assert "split" not in found and found.get("dataset") == given.get("dataset") and found["data"] == given["data"]
+
+
+def test_rows_share_trainings():
+    rows = [row for name in ("table2", "table3", "table4", "table5") for row in TABLES[name].rows]
+    jobs = jobs_of(rows, range(3), {"data": "x"}, Path("out"))
+    assert len(jobs) == 3 * (5 + 3 + 5 + 5 - 0 + 0) and len({job.folder for job in jobs}) == len(jobs)
+    assert sum("baseline" in job.name for job in jobs) == 3
+    assert [job.settings["seed"] for job in jobs[:18]] == [0] * 18  # a first figure of every row comes first
+
+
+# the runner, on programs that are no trainings
+
+
+def stub(tmp_path, name: str, script: str, needs=()) -> Job:
+    class Stub(Job):
+        command = ["bash", "-c", script]
+
+    return Stub(name, tmp_path / name / "seed-0", {}, (), tuple(needs))
+
+
+def run_all(jobs, slots=2, retry=False):
+    said = []
+    runner = Runner(jobs, slots, retry, said.append)
+    with StopRequest() as stop:
+        runner.run(stop)
+    return runner, said
+
+
+def test_failures_are_told_and_retried_on_demand_only(tmp_path):
+    broken = tmp_path / "broken"
+    broken.touch()
+    jobs = [
+        stub(tmp_path, "good", "echo all is well"),
+        stub(tmp_path, "bad", f"echo error: no such luck; test ! -e {broken}"),
+        stub(tmp_path, "shot", "kill -9 $$"),
+    ]
+    jobs.append(stub(tmp_path, "last", "true", needs=[jobs[1]]))
+    runner, said = run_all(jobs)
+    reasons = {folder.parent.name: reason for folder, reason in runner.failed.items()}
+    assert set(reasons) == {"bad", "shot", "last"}
+    assert reasons["bad"].startswith("exit code 1") and reasons["bad"].endswith("error: no such luck")
+    assert reasons["shot"].startswith("killed by signal 9 (out of memory?)")
+    assert reasons["last"] == "needs bad, which failed"
+    assert any("good: done in" in line and line.endswith("all is well") for line in said)
+
+    broken.unlink()
+    runner, said = run_all(jobs)
+    assert set(runner.failed) == {job.folder for job in jobs[1:]} and "good: was done before" in " ".join(said)
+    assert "failed before, try again with --retry: exit code 1" in runner.failed[jobs[1].folder]
+    runner, said = run_all(jobs, retry=True)
+    assert set(runner.failed) == {jobs[2].folder} and sum("done in" in line for line in said) == 2
+
+
+def test_so_many_at_once_and_each_after_what_it_needs(tmp_path):
+    log = tmp_path / "log"
+    script = "echo start >> {0}; sleep 0.7; echo end >> {0}"
+    jobs = [stub(tmp_path, str(number), script.format(log)) for number in range(5)]
+    jobs.insert(0, stub(tmp_path, "after", f"echo after >> {log}", needs=jobs[:2]))
+    runner, _ = run_all(jobs, slots=3)
+    assert not runner.failed
+    depth = deepest = 0
+    lines = log.read_text().split()
+    for line in lines:
+        depth += {"start": 1, "end": -1, "after": 0}[line]
+        deepest = max(deepest, depth)
+    assert deepest == 3 and lines.index("after") > [i for i, line in enumerate(lines) if line == "end"][1]
+
+
+def test_a_job_of_another_process_is_left_to_it(tmp_path):
+    job = stub(tmp_path, "job", "sleep 60")
+    first = Runner([job], 1, False, lambda line: None)
+    first._start_what_can_be()
+    try:
+        runner, _ = run_all([job])
+        assert runner.failed[job.folder] == "is at work in another process, which it is left to"
+    finally:
+        first.running[0].process.kill()
+        first.running[0].process.wait()
+
+
+def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
+    training = stub(tmp_path, "training", "true")
+    evaluation = stub(tmp_path, "evaluation", "true", needs=[training])
+    run_all([training, evaluation])
+    assert table_jobs.state_of(evaluation)[0] == "done"
+    os.utime(training.end, (time.time() + 5, time.time() + 5))
+    assert table_jobs.state_of(evaluation) == ("", "")
+
+
+def test_each_job_gets_a_gpu_of_its_own_or_its_share_of_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(table_jobs.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(table_jobs.torch.cuda, "device_count", lambda: 0)
+    assert table_jobs.environment_of(1, 3)["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in table_jobs.environment_of(0, 1)
+    monkeypatch.setattr(table_jobs.torch.cuda, "device_count", lambda: 2)
+    seen = [table_jobs.environment_of(slot, 4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)]
+    assert seen == ["0", "1", "0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert table_jobs.environment_of(1, 2)["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def test_the_last_line_is_what_a_terminal_would_show(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * 9000 + b"\nepoch 1\rbar 50 %\rbar 99 %\n\n")
+    assert last_line(log) == "bar 99 %" and last_line(tmp_path / "none") == ""
+
+
+# the whole, on a few of the demo's videos
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """Of three motions two training videos and one to validate, short."""
+    root = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_data, "FRAMES", (12, 16))
+        make_missing(
+            [
+                Scene(root / split / motion / f"{number}.avi", motion, (number, len(motion), len(split)))
+                for motion in list(MOTIONS)[:3]
+                for split, count in (("train", 2), ("val", 1))
+                for number in range(count)
+            ],
+            workers=2,
+            title="making videos",
+        )
+    return root
+
+
+def report(table: str, out: Path, *rows: str) -> tuple[str, dict[str, dict]]:
+    assert main(["report", table, "--out", str(out), "--rows", *rows]) == 0
+    with open(out / f"{table}.csv") as file:
+        return (out / f"{table}.md").read_text(), {row["row"]: row for row in csv.DictReader(file)}
+
+
+def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "tables"
+    arguments = ["run", "table2", "grid", "--rows", "baseline", "temporal+_n1_m5", "temporal+_n2_m5", "--out", str(out)]
+    arguments = [*arguments, "--seeds", "2", "--jobs", "2", "--data", str(demo), *TINY]
+    with pytest.raises(InputError, match="unknown row of table2"):
+        tables.rows_of("table2", ["temporal+_n1_m5"])
+    arguments[1:3] = ["grid"]
+    arguments.remove("baseline")
+    grid = [*COMMAND, *arguments]
+    table2 = [*COMMAND, *arguments[:1], "table2", "--rows", "baseline", "temporal+", *arguments[5:]]
+
+    process = subprocess.Popen(table2, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    end = time.monotonic() + 120
+    while not list(out.rglob("last.pt")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + signal.SIGTERM and "the same command goes on from here" in said
+    assert not [path for path in out.rglob("seed-*.json") if json.loads(path.read_text())["state"] == "failed"]
+    interrupted = list(out.rglob("last.pt"))
+
+    result = subprocess.run(table2, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert interrupted and "goes on" in result.stdout and "4 of 4 done" in result.stdout
+    for method in ("baseline", "temporal+_n2_m5"):
+        for seed in (0, 1):
+            folder = out / "vipriors" / method / f"seed-{seed}"
+            assert [row["epoch"] for row in metrics(folder)] == ["1", "2"]
+            assert json.loads((folder / "config.json").read_text())["seed"] == seed
+
+    result = subprocess.run(grid, cwd=ROOT, capture_output=True, text=True, timeout=300)  # two points, one is done
+    assert result.returncode == 0 and result.stdout.count("was done before") == 2, result.stdout + result.stderr
+
+    capsys.readouterr()
+    text, rows = report("table2", out, "baseline", "temporal+", "mix")
+    assert capsys.readouterr().out.strip() == text.strip()
+    last = [[float(metrics(out / "vipriors" / method / f"seed-{seed}")[-1]["val_top1"]) for seed in (0, 1)]
+            for method in ("baseline", "temporal+_n1_m5", "temporal+_n2_m5")]  # fmt: skip
+    assert float(rows["baseline"]["top1_mean"]) == pytest.approx(statistics.mean(last[0]), abs=1e-3)
+    assert float(rows["baseline"]["top1_sd"]) == pytest.approx(statistics.stdev(last[0]), abs=1e-3)
+    assert float(rows["baseline"]["difference_top1"]) == pytest.approx(statistics.mean(last[0]) - 49.37, abs=1e-3)
+    assert float(rows["temporal+"]["top1_mean"]) == pytest.approx(max(map(statistics.mean, last[1:])), abs=1e-3)
+    assert "the best of 2 points of the grid: temporal+_n" in rows["temporal+"]["note"]
+    assert rows["mix"]["note"] == "not trained" and rows["mix"]["top1_mean"] == ""
+    assert f"| Baseline | {statistics.mean(last[0]):.2f} +- {statistics.stdev(last[0]):.2f} |" in text
+    assert "--epochs 2, not 150" in text and "--model mc3_18, not slowfast50" in text and f"--data {demo}" in text
+
+    other = subprocess.run([*table2, "--epochs", "3"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert other.returncode == 1 and "was trained with --epochs 2, not 3" in other.stdout
+    assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
+
+    # an ensemble of the two trainings, as Table 7's of nine; these have labels, whether they are called test or not
+    pair = Row(name="pair", title="Pair", recipes=("vipriors/baseline", "vipriors/temporal+_n2_m5"), combine="ensemble")
+    monkeypatch.setitem(TABLES, "table7", recipes.Table("Table 7", (pair, replace(pair, name="test_pair", test=True))))
+    run = ["run", "table7", "--out", str(out), "--seeds", "1", "--data", str(demo), *TINY]
+    assert main(run) == 0
+    _, rows = report("table7", out)
+    with open(out / "vipriors" / "pair" / "seed-0" / "val_predictions.csv") as file:
+        predicted = list(csv.DictReader(file))
+    right = statistics.mean(row["label"] == row["class_1"] for row in predicted)
+    assert float(rows["pair"]["top1_mean"]) == pytest.approx(100 * right, abs=1e-3) and len(predicted) == 3
+    assert float(rows["pair"]["top5_mean"]) == 100  # of three classes
+
+
+def test_a_killed_program_leaves_no_training_behind(demo, tmp_path):
+    """Its jobs write their checkpoints and end by themselves."""
+    command = [
+        *COMMAND,
+        "run",
+        "table2",
+        "--rows",
+        "baseline",
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "1",
+        "--data",
+        str(demo),
+    ]
+    process = subprocess.Popen([*command, *TINY, "--epochs", "500"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    folder, end = tmp_path / "vipriors" / "baseline" / "seed-0", time.monotonic() + 120
+    while not (folder / "last.pt").exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    log = folder.with_name("seed-0.log")
+    while not re.search("stopped by SIGTERM", log.read_text(errors="replace")):
+        assert time.monotonic() < end, log.read_text(errors="replace")[-2000:]
+        time.sleep(0.1)
+    with open(log, "ab") as file:
+        import fcntl
+
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the training held it while it lived
+                break
+            except OSError:
+                assert time.monotonic() < end
+                time.sleep(0.1)

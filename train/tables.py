@@ -1,0 +1,181 @@
+"""The paper's tables by name: ``python -m train.tables list|show|run|report``. What they consist of is in recipes.py."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.files import make_folder
+from dali_pipes.summary import print_any_name
+
+from .command_line import parse
+from .config import GENERATED_DATA, Config, flag
+from .recipes import METHODS, RECIPES, TABLES, Row, Settings
+
+OUT = "runs/tables"
+OF_RECIPES = sorted(
+    {name for settings in METHODS.values() for name in settings} | {"split", "seed", "out", "max_steps"}
+)
+"""What is not the user's to choose for a whole table."""
+
+
+def rows_of(table: str, patterns: Sequence[str] = ()) -> list[Row]:
+    """The rows of a table whose names match one of the patterns, or all.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    check_known("table", table, TABLES)
+    rows = TABLES[table].rows
+    for pattern in patterns:
+        if not any(fnmatch(row.name, pattern) for row in rows):
+            check_known(f"row of {table}", pattern, [row.name for row in rows])
+    return [row for row in rows if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+
+def given_settings(arguments: list[str]) -> Settings:
+    """Options of train/run.py that are given for all rows.
+
+    Raises:
+        InputError: one is unknown, or is what the rows differ in.
+    """
+    given, job = parse(arguments)
+    if job.checkpoints or job.resume:
+        raise InputError("--eval-only, --ensemble and --resume are for train/run.py: tables resume by themselves")
+    chosen = [name for name in given if name in OF_RECIPES]
+    if chosen:
+        raise InputError(
+            f"{', '.join(map(flag, chosen))}: is what the rows of a table choose; choose rows with --rows, "
+            f"or use train/run.py for what is in no table"
+        )
+    return given
+
+
+def _list(options, given: Settings) -> None:
+    for name, table in TABLES.items():
+        print(f"{name:10} {len(table.rows):3} rows  {table.title}")
+    print(f"\n{len(RECIPES)} recipes in all; python -m train.tables show TABLE tells a table's rows")
+
+
+def _show(options, given: Settings) -> None:
+    from .table_jobs import as_arguments, settings_of
+
+    for table in options.tables:
+        print(TABLES[table].title if table in TABLES else table)
+        for row in rows_of(table, options.rows):
+            figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
+            print(f"\n{row.name}: {row.title}" + (f"; in the paper {figures}" if figures else ""))
+            if row.combine == "mean":
+                print("  the mean of", ", ".join(row.recipes))
+                continue
+            for recipe in row.recipes:
+                print(f"  {recipe}: python train/run.py {shlex.join(as_arguments(settings_of(recipe, given)))}")
+            if row.combine == "ensemble":
+                print("  and the average of their scores")
+            if row.test:
+                print("  predicts the test videos, whose labels are not public: submission.txt")
+            if row.rivals:
+                print(f"  or the best of its {len(row.rivals)} points of the grid, if they are trained")
+
+
+def _run(options, given: Settings) -> int:
+    from .data import MAKE_FOLDER
+    from .stop import StopRequest
+    from .table_jobs import Runner, gpus, jobs_of, shared_workers
+
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}, it must be at least 1")
+    slots = options.jobs or max(1, len(gpus()))
+    if slots < 1:
+        raise InputError(f"--jobs is {options.jobs}, it must be at least 1")
+    rows = [row for table in options.tables for row in rows_of(table, options.rows)]
+    if slots > 1:
+        given = {"workers": shared_workers(slots)} | given
+    jobs = jobs_of(rows, range(options.seeds), given, Path(options.out).resolve())
+    _check(jobs, given)
+    make_folder(options.out)
+    for name in GENERATED_DATA:  # once, not in each job
+        if any(job.settings.get("data") == name for job in jobs):
+            MAKE_FOLDER[name](max(1, Config.workers))
+    print(f"{len(jobs)} jobs, {slots} at once, in {options.out}", flush=True)
+    runner = Runner(jobs, slots, options.retry, say=lambda line: print(line, flush=True))
+    with StopRequest() as stop:
+        runner.run(stop)
+    if stop.number:
+        print("stopped; the same command goes on from here")
+        return 128 + stop.number
+    print(f"{len(jobs) - len(runner.failed)} of {len(jobs)} done; python -m train.tables report shows the figures")
+    return 1 if runner.failed else 0
+
+
+def _check(jobs, given: Settings) -> None:
+    """Raises InputError where the first training could not start, before anything is written."""
+    for job in jobs:
+        if job.settings:
+            if "data" not in job.settings:
+                raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
+            Config(**job.settings)
+
+
+def _report(options, given: Settings) -> None:
+    from .table_report import write_report
+
+    if given:
+        raise InputError(f"{', '.join(map(flag, given))}: of no use in a report")
+    out = Path(options.out)
+    if not out.is_dir():
+        raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
+    for table in options.tables:
+        print(write_report(table, rows_of(table, options.rows), out.resolve()))
+
+
+COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.tables", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name the tables")
+    texts = {
+        "show": "a table's rows: the paper's figures, and the command of each training",
+        "run": "train what is missing; all other options are those of train/run.py, such as --data DIR --epochs 150",
+        "report": "print ours, the paper's and the difference; write TABLE.md and TABLE.csv into --out",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument("tables", nargs="+", metavar="TABLE", help=", ".join(TABLES))
+        command.add_argument(
+            "--rows", nargs="+", default=[], metavar="ROW", help="names, or patterns such as 'temporal*'"
+        )
+        if name != "show":
+            command.add_argument("--out", default=OUT, help=f"where the runs are (default: {OUT})")
+        if name == "run":
+            command.add_argument(
+                "--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N - 1 (default: 3)"
+            )
+            command.add_argument("--jobs", type=int, default=0, metavar="N",
+                                 help="trainings at once (default: one per GPU, one without)")  # fmt: skip
+            command.add_argument("--retry", action="store_true", help="try again what failed")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
+    print_any_name()
+    options, rest = _parser().parse_known_args(arguments)
+    try:
+        for table in getattr(options, "tables", ()):
+            check_known("table", table, TABLES)
+        return COMMANDS[options.command](options, given_settings(rest)) or 0
+    except (InputError, OSError) as error:
+        print(f"tables: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
