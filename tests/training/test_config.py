@@ -2,12 +2,15 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
-from dali_pipes import InputError
+from dali_pipes import OPS, InputError, augment_clip
+from dali_pipes.ops import PAPER_OPS
 from train.command_line import MAY_CHANGE, OF_EVALUATION, Job, evaluation_config, new_config, parse, resumed_config
 from train.config import Config, paper, small
+from train.data import _augmentation
 from train.engine import learning_rate, make_mix, mix_generator
 
 
@@ -41,7 +44,10 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--epochs", "0"], "--epochs is 0, it must be at least 1"),
         (["--frames", "40"], "--frames is 40, slowfast50 needs a multiple of 16"),
         (["--randaug-m", "31"], "--randaug-m is 31, it must lie between 0 and --randaug-scale, 30"),
-        (["--randaug-m", "11", "--randaug-scale", "10"], "--randaug-m is 11, it must lie between 0 and --randaug-scale, 10"),
+        (
+            ["--randaug-m", "11", "--randaug-scale", "10"],
+            "--randaug-m is 11, it must lie between 0 and --randaug-scale, 10",
+        ),
         (["--randaug-scale", "0"], "--randaug-scale is 0, it must be above 0"),
         (["--lr", "-1"], "--lr is -1"),
         (["--aug", "randaug", "--schedule", "mix"], "--schedule mix is for --aug randaug_t, not for --aug randaug"),
@@ -167,3 +173,20 @@ def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert config_of(["--data", "x"], False)[0].workers == max(1, paper().workers // 2)
     assert config_of(["--data", "x", "--workers", "6"], False)[0].workers == 6
+
+
+def test_the_switches_of_randaugment_reach_its_policy_and_invert_is_what_it_says():
+    config = Config(randaug_m=3.0, randaug_scale=10.0, randaug_ranges="monotonic", randaug_interpolation="linear",
+                    randaug_invert=True)  # fmt: skip
+    try:
+        policy = _augmentation(config)
+        assert (policy.m, policy.ranges, policy.interpolation) == (9.0, "monotonic", "linear")
+        assert policy.ops == (*PAPER_OPS, "invert")
+        assert _augmentation(config).ops == policy.ops  # a second loader in one process
+        frames = np.random.default_rng(0).integers(0, 256, (3, 8, 10, 3), dtype=np.uint8)
+        levels = np.float32([[0, 10, 30]])
+        np.testing.assert_array_equal(augment_clip(frames, ["invert"], levels), 255 - frames)
+    finally:
+        OPS.pop("invert", None)
+    plain = _augmentation(Config())
+    assert (plain.m, plain.ranges, plain.interpolation, plain.ops) == (10.0, "paper", "nearest", PAPER_OPS)
