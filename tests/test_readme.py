@@ -62,18 +62,19 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
 
 def test_every_option_in_the_readme_exists():
     from dali_pipes import preview
-    from train import cam, localisation, report
+    from train import cam, localisation, report, tables
     from train import preview as mix_preview
     from train.command_line import _parser as run_parser
 
     known = {"--shm-size", "--gpus", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
     known |= {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
-    others = (mix_preview._parser(), cam._parser(), localisation._parser(), report._parser())
+    table_parsers = tables._parser()._subparsers._group_actions[0].choices.values()
+    others = (mix_preview._parser(), cam._parser(), localisation._parser(), report._parser(), *table_parsers)
     for parser in (preview._parser(), run_parser(), *others):
         known |= {name for action in parser._actions for name in action.option_strings}
     text = README + "".join(
         (ROOT / "docs" / page).read_text()
-        for page in ("mixing.md", "datasets.md", "training.md", "models.md", "activation_maps.md", "reports.md")
+        for page in ("mixing.md", "datasets.md", "training.md", "models.md", "activation_maps.md", "reports.md", "experiments.md")
     )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known
 
