@@ -26,12 +26,13 @@ from dali_pipes.files import make_folder, replacing
 from dali_pipes.isolate import PR_SET_PDEATHSIG
 
 from .checkpoint import LAST
-from .command_line import MAY_CHANGE, RESUME_AUTO, resumed_config
+from .command_line import MAY_CHANGE, OF_EVALUATION, RESUME_AUTO, resumed_config
 from .config import GENERATED_DATA, Config, flag
-from .recipes import RECIPES, Row, Settings
+from .recipes import DATA, METHODS, RECIPES, Row, Settings
 from .stop import StopRequest
 
 DONE, FAILED = "done", "failed"
+OF_DATA = ("data", "dataset", "split")
 SAY_EVERY_S = 600.0
 """How often the jobs at work are named with their epochs."""
 
@@ -63,11 +64,15 @@ class Job:
 
 
 def settings_of(recipe: str, given: Settings) -> Settings:
-    """A recipe's settings with what the user gives for all; data of the user's own takes the place of the recipe's."""
-    settings = dict(RECIPES[recipe])
-    if given.get("dataset") or given.get("data") in GENERATED_DATA:
-        settings = {name: value for name, value in settings.items() if name not in ("data", "dataset", "split")}
-    return settings | given
+    """A recipe's settings with what the user gives for all.
+
+    Data of the user's own takes the place of the recipe's; for data that is made here, its preset holds.
+    """
+    data, _, method = recipe.partition("/")
+    if given.get("data") in GENERATED_DATA and given["data"] != DATA[data].get("data"):
+        return METHODS[method] | given
+    kept = {name: value for name, value in DATA[data].items() if "dataset" not in given or name not in OF_DATA}
+    return kept | METHODS[method] | given
 
 
 def as_arguments(settings: Settings) -> tuple[str, ...]:
@@ -99,7 +104,8 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
     data = row.recipes[0].partition("/")[0]
     folder = out / data / row.name / f"seed-{seed}"
     what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
-    where = {name: needs[0].settings[name] for name in ("data", "dataset") if name in needs[0].settings}
+    where = {name: value for name, value in given.items() if name in OF_EVALUATION}
+    where |= {name: needs[0].settings[name] for name in ("data", "dataset") if name in needs[0].settings}
     if row.test and "split" in needs[0].settings:
         where["split"] = "test"
     arguments = (*what, "--predict", *as_arguments(where), "--out", str(folder))
@@ -165,7 +171,7 @@ def _read_json(path: Path) -> dict:
 
 
 @dataclass
-class _Running:
+class _AtWork:
     job: Job
     process: subprocess.Popen
     slot: int
@@ -181,7 +187,7 @@ class Runner:
         self.free = list(range(slots))
         self.slots = slots
         self.retry = retry
-        self.running: list[_Running] = []
+        self.running: list[_AtWork] = []
         self.failed: dict[Path, str] = {}
         """Folder of a job -> why."""
 
@@ -236,7 +242,7 @@ class Runner:
         make_folder(job.folder.parent)
         with open(job.log, "ab") as log:
             try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the child holds it as long as it lives
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as a process of the job can print
             except OSError:
                 self._end(job, "is at work in another process, which it is left to")
                 return
@@ -246,10 +252,10 @@ class Runner:
             slot = self.free.pop(0)
             process = subprocess.Popen(
                 job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment_of(slot, self.slots),
-                pass_fds=[log.fileno()], start_new_session=True, preexec_fn=_end_with_parent,
+                start_new_session=True, preexec_fn=_end_with_parent,
             )  # fmt: skip
         self.say(f"{job.name}: {'goes on' if (job.folder / LAST).exists() else 'starts'}, see {job.log}")
-        self.running.append(_Running(job, process, slot, time.monotonic()))
+        self.running.append(_AtWork(job, process, slot, time.monotonic()))
 
     def _look(self) -> None:
         for at_work in list(self.running):
@@ -259,6 +265,9 @@ class Runner:
             self.running.remove(at_work)
             self.free.append(at_work.slot)
             job, minutes = at_work.job, (time.monotonic() - at_work.since) / 60
+            if code in STOPPED:
+                self._end(job, "was stopped by someone else; the same command goes on with it")
+                continue
             reason = "" if code == 0 else _why(code, job.log)
             with replacing(job.end) as draft:
                 draft.write_text(json.dumps({"state": FAILED if reason else DONE, "reason": reason}) + "\n")
@@ -282,6 +291,9 @@ _LIBC = ctypes.CDLL(None)
 def _end_with_parent() -> None:
     """Should this program be killed, its jobs write their checkpoints and end; they are not left alone."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
 
 
 def _why(code: int, log: Path) -> str:

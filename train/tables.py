@@ -22,18 +22,22 @@ OF_RECIPES = sorted(
 """What is not the user's to choose for a whole table."""
 
 
-def rows_of(table: str, patterns: Sequence[str] = ()) -> list[Row]:
-    """The rows of a table whose names match one of the patterns, or all.
+def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, list[Row]]:
+    """The rows of each table whose names match one of the patterns, or all.
 
     Raises:
-        InputError: a name is unknown.
+        InputError: a table is unknown, or no table has a row of that name.
     """
-    check_known("table", table, TABLES)
-    rows = TABLES[table].rows
+    for table in tables:
+        check_known("table", table, TABLES)
+    names = list(dict.fromkeys(row.name for table in tables for row in TABLES[table].rows))
     for pattern in patterns:
-        if not any(fnmatch(row.name, pattern) for row in rows):
-            check_known(f"row of {table}", pattern, [row.name for row in rows])
-    return [row for row in rows if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+        if not any(fnmatch(name, pattern) for name in names):
+            check_known(f"row of {' or '.join(tables)}", pattern, names)
+    return {
+        table: [row for row in TABLES[table].rows if not patterns or any(fnmatch(row.name, name) for name in patterns)]
+        for table in tables
+    }
 
 
 def given_settings(arguments: list[str]) -> Settings:
@@ -63,9 +67,9 @@ def _list(options, given: Settings) -> None:
 def _show(options, given: Settings) -> None:
     from .table_jobs import as_arguments, settings_of
 
-    for table in options.tables:
-        print(TABLES[table].title if table in TABLES else table)
-        for row in rows_of(table, options.rows):
+    for table, rows in rows_of(options.tables, options.rows).items():
+        print(TABLES[table].title)
+        for row in rows:
             figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
             print(f"\n{row.name}: {row.title}" + (f"; in the paper {figures}" if figures else ""))
             if row.combine == "mean":
@@ -91,7 +95,7 @@ def _run(options, given: Settings) -> int:
     slots = options.jobs or max(1, len(gpus()))
     if slots < 1:
         raise InputError(f"--jobs is {options.jobs}, it must be at least 1")
-    rows = [row for table in options.tables for row in rows_of(table, options.rows)]
+    rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
     if slots > 1:
         given = {"workers": shared_workers(slots)} | given
     jobs = jobs_of(rows, range(options.seeds), given, Path(options.out).resolve())
@@ -108,6 +112,9 @@ def _run(options, given: Settings) -> int:
         print("stopped; the same command goes on from here")
         return 128 + stop.number
     print(f"{len(jobs) - len(runner.failed)} of {len(jobs)} done; python -m train.tables report shows the figures")
+    for job in jobs:
+        if job.folder in runner.failed:
+            print(f"not done: {job.name}: {runner.failed[job.folder]}")
     return 1 if runner.failed else 0
 
 
@@ -128,8 +135,8 @@ def _report(options, given: Settings) -> None:
     out = Path(options.out)
     if not out.is_dir():
         raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
-    for table in options.tables:
-        print(write_report(table, rows_of(table, options.rows), out.resolve()))
+    for table, rows in rows_of(options.tables, options.rows).items():
+        print(write_report(table, rows, out.resolve()))
 
 
 COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
@@ -169,8 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_name()
     options, rest = _parser().parse_known_args(arguments)
     try:
-        for table in getattr(options, "tables", ()):
-            check_known("table", table, TABLES)
         return COMMANDS[options.command](options, given_settings(rest)) or 0
     except (InputError, OSError) as error:
         print(f"tables: {error}", file=sys.stderr)

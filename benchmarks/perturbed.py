@@ -1,0 +1,185 @@
+"""Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
+
+First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 10 minutes each.
+Then ``python benchmarks/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half a
+minute each the first time, and compares the rows.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dali_pipes.errors import InputError
+from dali_pipes.files import read_csv, replacing
+from train.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
+from train.recipes import TABLES
+from train.report_data import read_runs
+from train.table_report import seeds_in
+
+RESULT = Path(__file__).parent / "results" / "perturbed.md"
+CLEAN = "clean"
+ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}
+NONE, SPATIAL, TEMPORAL = ROWS
+DRAWS = 10_000
+
+
+def evaluate_clean(folder: Path) -> Path:
+    """The predictions of a run's last network for the scenes without perturbation; made if they are not there."""
+    out = folder / CLEAN
+    if not (out / "val_predictions.csv").exists():
+        options = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder", "--out", str(out)]
+        subprocess.run(
+            [sys.executable, "-m", "train.run", "--eval-only", str(folder / "last.pt"), *options], check=True
+        )
+    return out / "val_predictions.csv"
+
+
+def read_right(path: Path) -> dict[str, bool]:
+    """Name of a video, ``class/file`` -> whether the network was right."""
+    return {
+        "/".join(Path(row["path"]).parts[-2:]): row["label"] == row["class_1"]
+        for _, row in read_csv(path, ["path", "label", "class_1"], "is no table of predictions")
+    }
+
+
+def read_all(out: Path) -> tuple[list[str], list[int], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Videos, seeds, and of each recipe (S, V) bool: right on the perturbed videos, and on the clean ones.
+
+    Raises:
+        InputError: a training is missing or not finished.
+    """
+    seeds = sorted(set.intersection(*(set(seeds_in(out / recipe)) for recipe in ROWS)))
+    if not seeds:
+        raise InputError(f"{out}: no seed with which all of {', '.join(ROWS)} were trained")
+    perturbed, clean, names = {}, {}, None
+    for recipe in ROWS:
+        tables = []
+        for seed in seeds:
+            folder = out / recipe / f"seed-{seed}"
+            (run,) = read_runs([str(folder)])
+            if len(run.rows) < run.settings["epochs"]:
+                raise InputError(f"{folder}: is not done, {len(run.rows)} of {run.settings['epochs']} epochs")
+            if sum("val_top1" in row for row in run.rows) != 1:
+                raise InputError(
+                    f"{folder}: was evaluated more than once, so its predictions may not be the last epoch's"
+                )
+            tables.append((read_right(folder / "val_predictions.csv"), read_right(evaluate_clean(folder))))
+        names = names or sorted(tables[0][0])
+        perturbed[recipe], clean[recipe] = (
+            np.array([[table[part][name] for name in names] for table in tables]) for part in (0, 1)
+        )
+    return names, seeds, perturbed, clean
+
+
+def percent(right_SV: np.ndarray) -> str:
+    """Mean and standard deviation over the seeds."""
+    of_seed = (100 * right_SV.mean(axis=1)).tolist()
+    return f"{statistics.mean(of_seed):.1f}" + (f" +- {statistics.stdev(of_seed):.1f}" if len(of_seed) > 1 else "")
+
+
+def interval(difference_SV: np.ndarray) -> tuple[float, float]:
+    """95 % of the mean differences, in points, when videos and seeds are drawn again (bootstrap)."""
+    rng = np.random.default_rng(0)
+    seeds, videos = difference_SV.shape
+    means = [
+        difference_SV[np.ix_(rng.integers(seeds, size=seeds), rng.integers(videos, size=videos))].mean()
+        for _ in range(DRAWS)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return 100 * float(low), 100 * float(high)
+
+
+def line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def comparison(better: np.ndarray, worse: np.ndarray) -> list[str]:
+    difference_SV = better.astype(float) - worse
+    low, high = interval(difference_SV)
+    of_seed = ", ".join(f"{100 * value:+.1f}" for value in difference_SV.mean(axis=1))
+    return [f"{100 * difference_SV.mean():+.1f}", f"{low:+.1f} to {high:+.1f}", of_seed]
+
+
+def page(out: Path, machine: str) -> str:
+    names, seeds, perturbed, clean = read_all(out)
+    kinds = np.array([perturbation_of(name) for name in names])
+    first = json.loads((out / NONE / f"seed-{seeds[0]}" / "environment.json").read_text())[-1]
+    settings = json.loads((out / TEMPORAL / f"seed-{seeds[0]}" / "config.json").read_text())
+    minutes = sum(
+        sum(row["epoch_s"] for row in run.rows)
+        for run in read_runs([str(out / recipe / f"seed-{seed}") for recipe in ROWS for seed in seeds])
+    ) / 60  # fmt: skip
+    pairs: list[tuple[str, str, str]] = [
+        ("RandAugment-T against RandAugment", TEMPORAL, SPATIAL),
+        ("RandAugment-T against none", TEMPORAL, NONE),
+        ("RandAugment against none", SPATIAL, NONE),
+    ]
+    rows: list[tuple[str, Callable]] = [
+        ("**all perturbed**", lambda recipe: perturbed[recipe]),
+        *((kind, lambda recipe, kind=kind: perturbed[recipe][:, kinds == kind]) for kind in PERTURBATIONS),
+        ("the same scenes, clean", lambda recipe: clean[recipe]),
+    ]
+    lines = [
+        "# Perturbed videos: the paper's claim, tried",
+        "",
+        "```bash",
+        f"python -m train.tables run perturbed --seeds {len(seeds)} --jobs 2",
+        "python benchmarks/perturbed.py",
+        "```",
+        "",
+        f"{machine}; Python {first['python']}, torch {torch.__version__}, commit {str(first['git']['commit'])[:10]}. "
+        f"{len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
+        "",
+        f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one perturbation that changes over "
+        "time ([what they are](../../train/perturbed_data.py)), chance is 12.5 %. The same SlowFast-50, "
+        f"{settings['epochs']} epochs, {settings['frames']} frames of {settings['crop']}x{settings['crop']}, RandAugment with "
+        f"N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard "
+        f"deviation over the seeds {', '.join(map(str, seeds))}.",
+        "",
+        line("validation videos", *ROWS.values()),
+        line("---", *["---:"] * len(ROWS)),
+        *(line(title, *(percent(of(recipe)) for recipe in ROWS)) for title, of in rows),
+        line(
+            "lost to perturbation, points",
+            *(f"{100 * (clean[recipe].mean() - perturbed[recipe].mean()):.1f}" for recipe in ROWS),
+        ),
+        "",
+        "Differences in points, with an interval that holds 95 % of the differences when videos and seeds are drawn again:",
+        "",
+        line("comparison", "difference", "95 %", "of each seed"),
+        line("---", "---:", "---:", "---"),
+        *(line(f"{title}, perturbed", *comparison(perturbed[a], perturbed[b])) for title, a, b in pairs),
+        *(line(f"{title}, clean", *comparison(clean[a], clean[b])) for title, a, b in pairs),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", default="runs/tables", help="--out of train.tables (default: runs/tables)")
+    parser.add_argument("--machine", default=f"{platform.processor() or platform.machine()}", help="words for the page")
+    parser.add_argument("-o", "--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    try:
+        text = page(Path(options.runs), options.machine)
+        verdict = options.out.read_text().partition("\n## ")[2] if options.out.exists() else ""
+        with replacing(options.out) as draft:  # what was written below by hand stays
+            draft.write_text(text + (f"\n## {verdict}" if verdict else ""))
+    except InputError as error:
+        print(f"perturbed: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
