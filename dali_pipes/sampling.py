@@ -91,7 +91,9 @@ def window_indices(
     return np.minimum(indices, num_frames_video - 1).astype(np.int32)
 
 
-def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
+def random_box(
+    rng: np.random.Generator, height: int, width: int, crop_mode: str, side_range_px: tuple[float, float]
+) -> np.ndarray:
     """A random square in source pixels, (4,) int32 y0, x0, y1, x1 (paper section 4.1).
 
     ``crop``: its side is uniform in ``side_range_px`` for a short side of 240 pixels, and in proportion for others.
@@ -105,7 +107,9 @@ def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
 
-def fixed_box(height: int, width: int, crop_mode: str, side_range_px, place: float = 0.5) -> np.ndarray:
+def fixed_box(
+    height: int, width: int, crop_mode: str, side_range_px: tuple[float, float], place: float = 0.5
+) -> np.ndarray:
     """A square in the middle of the short side and at ``place`` (0 to 1) of the long one, of the upright one if they are equal.
 
     ``crop`` takes the smallest training side, ``short_side`` the whole short side.
@@ -157,7 +161,7 @@ class ClipSampler:
     short: str = "slow_down"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_known("crop mode", self.crop_mode, CROP_MODES)
         check_known("way to fill short videos", self.short, SHORT_VIDEOS)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
@@ -204,12 +208,12 @@ class ClipSampler:
             return self._fixed_plan(epoch, sample, index)
         # Separate streams: switching the augmentation on leaves frames and crops as they were.
         clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
-        video = self.videos[index]
-        first = clip_rng.integers(count_starts(video.num_frames, *self._window))
-        indices = window_indices(video.num_frames, *self._window[:2], first, self.short)
-        box = random_box(clip_rng, video.height, video.width, self.crop_mode, self.side_range_px)
+        shown = self.videos[index]
+        first = int(clip_rng.integers(count_starts(shown.num_frames, *self._window)))
+        indices = window_indices(shown.num_frames, *self._window[:2], first, self.short)
+        box = random_box(clip_rng, shown.height, shown.width, self.crop_mode, self.side_range_px)
         flip = bool(clip_rng.integers(2)) and self.flip
-        drawn = ()
+        drawn: tuple[np.ndarray, ...] = ()
         if self.augment is not None:
             op_ids, levels_NF, signs = self.augment.sample(augment_rng, self.num_frames)
             drawn = (op_ids, np.ascontiguousarray(levels_NF[:, :: self.keep_every]), signs)

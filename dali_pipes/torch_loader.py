@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from nvidia import dali
 from nvidia.dali.plugin.pytorch import feed_ndarray
+from torch.utils.dlpack import from_dlpack
 
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
@@ -96,7 +98,7 @@ class VideoLoader:
         start_step: int = 0,
         on_bad_video: str = "error",
         max_bad_percent: float = 1.0,
-        **sampling,
+        **sampling: Any,
     ):
         for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
             if value < least:
@@ -113,7 +115,8 @@ class VideoLoader:
         self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
-        self._pipeline = self._watch = None
+        self._pipeline: Any = None  # DALI's, while it runs
+        self._watch: Watch | None = None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
@@ -160,7 +163,7 @@ class VideoLoader:
     def _schedule(self) -> Schedule:
         return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
-    def _build(self):
+    def _build(self) -> Any:
         decode = self.decoder == "cpu"
         parallel = self.workers > 0
         if parallel:
@@ -215,7 +218,7 @@ class VideoLoader:
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
 
-    def _run(self):
+    def _run(self) -> tuple:
         """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
         watch = self._watch
         try:
@@ -232,7 +235,7 @@ class VideoLoader:
             self.close()
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
 
-    def _being_read(self) -> list:
+    def _being_read(self) -> list[VideoInfo]:
         """The videos of the next batches: those that workers may have been reading."""
         schedule = self._schedule()
         positions = range((PREFETCH_BATCHES + 1) * self.batch_size)
@@ -253,11 +256,11 @@ class VideoLoader:
                 f"allows; the last: {list(self.bad_videos.values())[-1]}"
             )
 
-    def _to_torch(self, clips) -> torch.Tensor:
+    def _to_torch(self, clips: Any) -> torch.Tensor:
         """DALI's own memory where it is handed over for good, on the CPU since DALI 2; else a copy."""
         dense = clips.as_tensor()
         if self.device.type == "cpu" and DALI_VERSION >= (2, 0):
-            return torch.from_dlpack(dense)
+            return from_dlpack(dense)
         if self.device.type == "cuda":
             out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
             feed_ndarray(dense, out, cuda_stream=torch.cuda.current_stream(self.device))
