@@ -54,6 +54,13 @@ class ClipBatch:
     def __len__(self) -> int:
         return len(self.labels_B)
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
+        """The batch with its clips and labels on another device; ``videos_B`` stays on the CPU."""
+        clips_BCTHW, labels_B = (
+            tensor.to(device, non_blocking=non_blocking) for tensor in (self.clips_BCTHW, self.labels_B)
+        )
+        return ClipBatch(clips_BCTHW, labels_B, self.videos_B)
+
 
 class VideoLoader:
     """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video over all processes.
@@ -64,19 +71,24 @@ class VideoLoader:
     Args:
         manifest: the videos, see ``scan_videos``.
         batch_size: videos per batch of this process, at most.
-        side_px: side of the square clips.
+        side_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
             i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
-        start_epoch, start_step: where to begin, to resume.
+        start_epoch, start_step: where to begin, to resume; see :meth:`state_dict`.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
             of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
             only a file that is missing or changed its size is noticed.
         max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed. ``augment`` is a :class:`RandAugmentT`.
+
+    Attributes:
+        manifest, clip_sampler, device, decoder: what it was made with; ``device`` and ``decoder`` as they were chosen.
+        epoch, step: of the next batch.
+        bad_videos: index into the manifest's videos -> why it could not be read, so far.
 
     Raises:
         InputError: an argument is wrong, or shared memory is too small for the batches.
@@ -108,7 +120,8 @@ class VideoLoader:
         self.bad_videos: dict[int, str] = {}
         """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
-        self.sampler = ClipSampler(videos=manifest.videos, **sampling)
+        # not called sampler, which Lightning takes for that of a torch DataLoader
+        self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} does not exist among {world_size} processes")
         self.device = _torch_device(device)
@@ -154,6 +167,18 @@ class VideoLoader:
         self.close()
         self.epoch, self.step = epoch + step // len(self), step % len(self)
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and step of the next batch, for a checkpoint; batches that are prepared already do not count."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """:meth:`seek` to where :meth:`state_dict` was taken, by a loader with the same videos and settings.
+
+        Raises:
+            InputError: the epoch has no such batch.
+        """
+        self.seek(state["epoch"], state["step"])
+
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
@@ -161,7 +186,7 @@ class VideoLoader:
         self._pipeline = self._watch = None
 
     def _schedule(self) -> Schedule:
-        return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
+        return Schedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def _build(self) -> Any:
         decode = self.decoder == "cpu"
@@ -174,7 +199,7 @@ class VideoLoader:
             device="gpu" if on_gpu else "cpu",
             decoder="pyav" if decode else "mixed",
             side_px=self.side_px,
-            augment=self.sampler.augment,
+            augment=self.clip_sampler.augment,
             parallel=parallel,
             prefetch_batches=PREFETCH_BATCHES,
             batch_size=self.batch_size,
@@ -194,7 +219,7 @@ class VideoLoader:
     def shared_memory_bytes(self) -> int:
         """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
         if self.decoder == "cpu":
-            frames = self.sampler.kept_frames * self.sampler.clips_per_video
+            frames = self.clip_sampler.kept_frames * self.clip_sampler.clips_per_video
             per_video = frames * self.side_px**2 * 3
         else:
             per_video = max(video.size_bytes for video in self.manifest.videos)
@@ -212,7 +237,7 @@ class VideoLoader:
         clips_BFHWC = clips_BFHWC[:count] if used[:count].all() else clips_BFHWC[used.to(clips_BFHWC.device)]
         videos_B = videos_B[used]
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
-        views = self.sampler.clips_per_video
+        views = self.clip_sampler.clips_per_video
         if views > 1:
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
@@ -239,7 +264,7 @@ class VideoLoader:
         """The videos of the next batches: those that workers may have been reading."""
         schedule = self._schedule()
         positions = range((PREFETCH_BATCHES + 1) * self.batch_size)
-        return [self.manifest.videos[self.sampler.video_of(*schedule.at(position)[:2])] for position in positions]
+        return [self.manifest.videos[self.clip_sampler.video_of(*schedule.at(position)[:2])] for position in positions]
 
     def _note_bad(self, bad: dict[int, str]) -> None:
         fresh = {video: reason for video, reason in bad.items() if video not in self.bad_videos}
@@ -247,7 +272,7 @@ class VideoLoader:
         count, total = len(self.bad_videos), len(self.manifest)
         for reason in fresh.values():
             _log.warning(
-                "%s; %s", reason, "another of its class is shown" if self.sampler.training else "it is left out"
+                "%s; %s", reason, "another of its class is shown" if self.clip_sampler.training else "it is left out"
             )
         if fresh and 100 * count > self.max_bad_percent * total:
             self.close()
