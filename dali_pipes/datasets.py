@@ -247,6 +247,8 @@ DATASETS = {
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
     "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
 }
+"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that it knows, the
+first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError` where it is not."""
 
 
 def _listed(

@@ -91,6 +91,7 @@ SCHEDULES: dict[str, Callable] = {
     "random_walk": _random_walk,
     "fourier": _fourier,
 }
+"""Name -> function ``(u, m, time, xp) -> levels``; what they draw is described at :func:`schedule_levels`."""
 
 
 def check_level(m: float) -> None:
@@ -133,11 +134,12 @@ def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) ->
 
 
 def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw one level per frame.
+    """Draw one RandAugment level per frame (paper section 4.2).
 
     Args:
-        schedule: a name in ``SCHEDULES``, or a function as described at the top of this file. Of the paper's (section
-            4.2) ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
+        schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]`` is
+            shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``, ``sin`` and
+            ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
             and m + d with d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and
             ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023) wander within m - m/2 and m + m/2.
         m: RandAugment level, 0..30.
@@ -146,6 +148,9 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
 
     Returns:
         (F,) float32 levels, all within 0..30.
+
+    Raises:
+        InputError: the schedule is unknown or leaves the scale, or ``m`` or ``num_frames`` is out of range.
 
     Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
     """

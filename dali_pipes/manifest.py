@@ -27,10 +27,12 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The videos of a data set, checked."""
+    """The videos of a data set, checked. ``len()`` is their number."""
 
     videos: list[VideoInfo]
+    """Those that can be read, in the order given."""
     classes: list[str]
+    """In order; a label is a position here."""
     refused: dict[str, str] = field(default_factory=dict)
     """path -> why it was left out."""
 
@@ -42,6 +44,9 @@ class Manifest:
 
         It may be edited. With absolute paths, or beside its videos' folders, it is also a list for
         :func:`dali_pipes.find_videos`: ``label`` is the class's name.
+
+        Raises:
+            InputError: it cannot be written.
         """
         rows = [_row(video) | self._class(video.label) for video in self.videos]
         rows += [{"path": refused, "refused": reason} for refused, reason in self.refused.items()]

@@ -25,13 +25,17 @@ INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
 class Range:
     """How a level in 0..30 becomes an operation's value: ``base + sign * (low + (high - low) * level / 30)``.
 
-    ``signed`` tells whether the sign is drawn at random; otherwise it is always +1.
+    Example: rotate has ``Range(0, 30, signed=True)``: at level 10 the frame turns by 10 degrees, one way or the other.
     """
 
     low: float
+    """At level 0, in the operation's unit."""
     high: float
+    """At level 30; may be below ``low``."""
     signed: bool = False
+    """Whether the sign is drawn at random; otherwise it is always +1."""
     base: float = 0.0
+    """What the rest is added to, such as a factor of 1."""
 
     def value(self, level: Node, sign: Node = 1.0) -> Node:
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
@@ -61,13 +65,16 @@ class Affine:
 
     All affine operations run as one warp, which DALI does for a larger part of a batch at once.
 
-    Attributes:
-        slope: what one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order.
-        turn: counter-clockwise turn about the frame's centre by one unit of the value, in degrees.
+    Example: ``Affine(slope=(0, 1, 0, 0, 0, 0))`` is a shear along x by as many pixels per row as the value says.
+
+    Raises:
+        InputError: ``slope`` does not hold 6 numbers.
     """
 
     slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """What one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order."""
     turn: float = 0.0
+    """Counter-clockwise turn about the frame's centre by one unit of the value, in degrees."""
 
     def __post_init__(self) -> None:
         if len(self.slope) != 6:
@@ -105,6 +112,9 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+"""Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph function or
+an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range tables ``paper`` and
+``monotonic``, or nothing where there is no magnitude."""
 
 
 def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: Range | dict | None = None) -> None:
@@ -112,7 +122,9 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
 
     Args:
         name: a new name.
-        graph, unit: see :class:`Op`.
+        graph: a DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`. ``video`` is (F, H, W, 3) uint8 on
+            the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has ``interpolation``, ``fill`` and ``size_hw``.
+        unit: of the value, such as ``degrees``; for previews.
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
 
     Raises:

@@ -31,18 +31,25 @@ class VideoInfo:
     """One readable video. Sizes are as shown: the file's own rotation is applied."""
 
     path: str
+    """As it was given."""
     label: int
-    """Index into the manifest's classes."""
+    """Index into the manifest's classes, or -1 where the class is not known."""
     num_frames: int
     """As decoded, not as the header says."""
     fps: float
     """Frames per second on average; 0 where the file does not say."""
     width: int
+    """In pixels."""
     height: int
+    """In pixels."""
     codec: str
+    """As FFmpeg names it, such as ``h264``."""
     size_bytes: int
+    """Of the file; with the next, how a change is noticed."""
     mtime_ns: int
+    """When the file last changed, in nanoseconds since 1970."""
     pix_fmt: str = ""
+    """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
     odd: str = ""
     """What is unusual, of the kinds in ``ODD_KINDS``, joined by ``; ``. None of it is a fault."""
     verified: bool = False

@@ -34,7 +34,11 @@ class DrawnOps(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugmentT:
-    """The policy: which operations, how strong, how they change over time. Checked on construction."""
+    """The policy: which operations, how strong, how they change over time (paper section 3.1). Checked on construction.
+
+    Raises:
+        InputError: a field is out of range, or names something unknown.
+    """
 
     n: int = 2
     """Operations applied one after the other."""
@@ -72,7 +76,11 @@ class RandAugmentT:
         return self.ops
 
     def sample(self, rng: np.random.Generator, num_frames: int) -> DrawnOps:
-        """Draw operation ids (N,), levels (N, F) and signs (N,) for one clip of ``num_frames`` frames."""
+        """Draw for one clip of ``num_frames`` frames.
+
+        Returns:
+            (op_ids, levels_NF, signs): (N,) int32, positions in ``ops``; (N, F) float32, 0..30; (N,) float32, +1 or -1.
+        """
         op_ids = rng.integers(len(self.op_names), size=self.n).astype(np.int32)
         signs = rng.choice(np.array([-1, 1], np.float32), size=self.n)
         numbers = rng.random((self.n, NUMBERS))
@@ -175,6 +183,9 @@ def apply_ops(
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: an operation, range table or interpolation is unknown, or ``fill`` is no grey level.
     """
     names = check_ops(OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
@@ -230,6 +241,9 @@ def rand_augment_t(
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: as :class:`RandAugmentT`.
     """
     checked = RandAugmentT(**policy)
     return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
@@ -279,6 +293,9 @@ def augment_clip(
 
     Returns:
         (F, H, W, 3) uint8.
+
+    Raises:
+        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none.
 
     Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
     counter-clockwise and leaves the first as it is.

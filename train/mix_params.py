@@ -203,6 +203,8 @@ MIXES = {
     "framecutmixup": Mix(_cut_blend, "T", 1.0, 1.0),
     "cubecutmixup": Mix(_cut_blend, "THW", 1.0, 1.0),
 }
+"""Name -> operation (paper section 3.2, Table 1): along which of the axes T, H, W it cuts, its ``alpha`` and its ``prob``, which hold
+unless :func:`build_mix` is told otherwise. docs/mixing.md describes each."""
 
 
 def parse_names(names: str) -> list[str]:

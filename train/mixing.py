@@ -161,12 +161,20 @@ def build_mix(
     Args:
         name: one of ``MIXES``, or several with commas: one of them is drawn for each batch.
         num_classes: K.
-        alpha, prob, per_sample: see :func:`draw_mix`.
-        frame_weights_T: see :meth:`MixParams.label_weights_P`.
-        overwrite: see :func:`apply_mix`.
+        alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
+        prob: chance that anything is changed, for a batch or for each clip; by default the operation's own.
+        per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.
+        frame_weights_T: how much each of the T frames counts in a label, for a network that does not look at all of them alike
+            (such as :func:`train.slowfast.frame_weights`); scaled to a sum of 1. All count the same by default.
+        overwrite: the given clips may be changed, which takes less memory, and are of no use afterwards.
+
+    Returns:
+        The function. It takes clips (B, C, T, H, W) of any float dtype on any device, int64 labels (B,), and a
+        ``torch.Generator`` on the CPU or a numpy generator, all chance of the batch. It gives clips of the same shape, dtype
+        and device, in which deleted pixels are 0, and targets (B, K), at least float32, whose rows sum to 1.
 
     Raises:
-        InputError: unknown name, or a number out of its range.
+        InputError: unknown name, or a number out of its range; the function raises it for clips or labels of other kinds.
     """
     names = parse_names(name)
     check_numbers(alpha, prob)

@@ -143,7 +143,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain") -> SlowFast:
-    """SlowFast-50 of the paper: alpha 8, beta 1/8, 4 + 32 frames for clips of 64.
+    """SlowFast-50 of the paper (section 4.1): alpha 8, beta 1/8, 4 + 32 frames for clips of 64. Random weights.
 
     Args:
         num_classes: size of the output.
@@ -152,6 +152,10 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, 
         dropout: before the classifier.
         lateral: ``"plain"``, or ``"norm_relu"`` for the network of the published weights. Both start from the same
             random numbers.
+
+    Returns:
+        A module: float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``, and the
+        loader's pixels, (pixel - 128) / 128, are what it expects.
 
     Raises:
         InputError: unknown ``lateral``.
