@@ -6,6 +6,7 @@ The public names below are imported on first use, so that ``import dali_pipes`` 
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
     raise ImportError(
@@ -43,7 +44,7 @@ __all__ = sorted(_HOME_OF)
 from .version import __version__ as __version__  # noqa: E402
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'dali_pipes' has no attribute {name!r}; it has {', '.join(__all__)}")
     module = import_module(f".{_HOME_OF[name]}", __name__)
@@ -52,5 +53,5 @@ def __getattr__(name: str):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,10 @@ def find_videos(source: str | os.PathLike) -> list[tuple[str, str]]:
     source = Path(source)
     if not source.exists():
         raise InputError(f"{source}: no such folder or file; expected a folder of class folders or a .csv file")
-    pairs = _read_csv(source) if source.is_file() else _walk_class_folders(source)
+    if source.is_file():
+        pairs = [(path, label) for path, label in _read_csv(source) if label]  # no line is without
+    else:
+        pairs = _walk_class_folders(source)
     if not pairs:
         raise InputError(
             f"{source}: holds no videos; expected <class>/<video> with one of {' '.join(VIDEO_EXTENSIONS)}"
@@ -61,7 +64,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
     Raises:
         InputError: a folder cannot be read.
     """
-    seen = {}
+    seen: dict[tuple[int, int], str] = {}
 
     def walk(folder: str) -> Iterator[str]:
         try:
@@ -201,8 +204,8 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
             name, part = (line.rsplit(maxsplit=1) + [""])[:2]
             if part not in HMDB_PARTS:
                 raise InputError(f"{where}: {line!r} must end with 0 (unused), 1 (training) or 2 (test)")
-            if HMDB_PARTS[part]:
-                entries.append((HMDB_PARTS[part], where, videos / label / name, label))
+            if used := HMDB_PARTS[part]:
+                entries.append((used, where, videos / label / name, label))
     return _listed(sorted(with_lists), entries, ("train", "val"), lists)
 
 
@@ -244,14 +247,18 @@ DATASETS = {
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
     "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
 }
+"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that it knows, the
+first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError` where it is not."""
 
 
-def _listed(classes, entries, parts, lists: Path) -> Listed:
+def _listed(
+    classes: list[str], entries: Sequence[tuple[str, str, Path, str | None]], parts: Sequence[str], lists: Path
+) -> Listed:
     """Out of (part, where, path, class), each path at most once, and something to train and to validate on.
 
     Where a listed file is missing, the .mp4 that :mod:`dali_pipes.transcode` makes of it is taken.
     """
-    seen = {}
+    seen: dict[Path, str] = {}
     for _, where, path, _ in entries:
         if path in seen:
             raise InputError(f"{where}: {path.name} is already listed in {seen[path]}")
@@ -268,7 +275,7 @@ def _present(path: Path) -> Path:
     return transcoded if not path.exists() and transcoded.exists() else path
 
 
-def _folder(root: str | os.PathLike, names, patterns: tuple[str, ...], expected: str) -> Path:
+def _folder(root: str | os.PathLike, names: Sequence[str], patterns: Sequence[str], expected: str) -> Path:
     """The first of some subfolders of ``root`` that holds one of the patterns."""
     root = Path(root)
     if not root.is_dir():
@@ -306,7 +313,7 @@ def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int
 
 def _read_classes(path: Path) -> list[str]:
     """Lines ``number name``, in any order; the numbers are 1 to K."""
-    names = {}
+    names: dict[int, str] = {}
     for where, line in _lines(path):
         match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)
         if not match or int(match[1]) in names or match[2] in names.values():

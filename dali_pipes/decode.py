@@ -1,12 +1,24 @@
 """From a file and frame indices to pixels: on the CPU with PyAV, on the GPU (or DALI's CPU decoder) as a graph function."""
 
+from collections.abc import Sequence
+
 import av
 import cv2
 import numpy as np
 from nvidia.dali import fn
 
 from .errors import VideoError
-from .video_file import SWSCALE_BT601, UPRIGHT, OutOfStep, check_colours, open_video, orientation_of, swscale_matrix
+from .hints import Node
+from .video_file import (
+    SWSCALE_BT601,
+    UPRIGHT,
+    Box,
+    OutOfStep,
+    check_colours,
+    open_video,
+    orientation_of,
+    swscale_matrix,
+)
 
 ANTIALIAS_ABOVE = 1.5
 """Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
@@ -17,7 +29,7 @@ _FULL_RANGE = 2
 class _ClipWriter:
     """Turns decoded frames into RGB, cut to a box, scaled, turned and mirrored; made once per clip, as it keeps buffers."""
 
-    def __init__(self, path: str, first: av.VideoFrame, box_yxyx, side_px: int | None, flip: bool):
+    def __init__(self, path: str, first: av.VideoFrame, box_yxyx: Box | None, side_px: int | None, flip: bool):
         self.path, self.orientation = path, orientation_of(first, path)
         self.frame_hw = first.height, first.width
         shown_hw = self.orientation.size_hw(*self.frame_hw)
@@ -53,7 +65,7 @@ class _ClipWriter:
             and frame.color_range != _FULL_RANGE
         )
         if self.i420 is not None and common:
-            self._scale_planes(frame, flip)
+            self._scale_planes(frame, self.i420, flip)
             converted = out_HWC if self.rgb is None else self.rgb
             cv2.cvtColor(self.i420, cv2.COLOR_YUV2RGB_I420, dst=converted)
             if converted is not out_HWC:
@@ -67,16 +79,16 @@ class _ClipWriter:
         if flip:
             cv2.flip(out_HWC, 1, dst=out_HWC)
 
-    def _scale_planes(self, frame, flip: bool) -> None:
+    def _scale_planes(self, frame: av.VideoFrame, i420: np.ndarray, flip: bool) -> None:
         """Scale the box of each plane into ``i420``: half the numbers of RGB, and only the result is converted.
 
         Against scaling RGB, real footage differs by less than 1 grey level on average, as colours then have half the
         resolution of the result.
         """
-        flat, start = self.i420.reshape(-1), 0
+        flat, start = i420.reshape(-1), 0
         for plane, shrink in zip(frame.planes, (1, 2, 2), strict=True):
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-            height, width = self.i420.shape[0] * 2 // 3 // shrink, self.i420.shape[1] // shrink
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+            height, width = i420.shape[0] * 2 // 3 // shrink, i420.shape[1] // shrink
             box = rows[self.y0 // shrink : self.y1 // shrink, self.x0 // shrink : self.x1 // shrink]
             target = flat[start : start + height * width].reshape(height, width)
             self._scale(box, target)
@@ -84,7 +96,7 @@ class _ClipWriter:
                 cv2.flip(target, 1, dst=target)
             start += height * width
 
-    def _scale(self, source, target) -> None:
+    def _scale(self, source: np.ndarray, target: np.ndarray) -> None:
         if source.shape == target.shape:
             target[:] = source
         else:
@@ -93,8 +105,8 @@ class _ClipWriter:
 
 def decode_frames(
     path: str,
-    frame_indices,
-    box_yxyx: tuple[int, int, int, int] | None = None,
+    frame_indices: Sequence[int] | np.ndarray,
+    box_yxyx: Box | None = None,
     side_px: int | None = None,
     size_hw: tuple[int, int] | None = None,
     flip: bool = False,
@@ -133,7 +145,10 @@ def decode_frames(
     return frames_FHWC if in_order else frames_FHWC[place]
 
 
-def _decode(path, wanted, box_yxyx, side_px, size_hw, flip, from_key_frame) -> np.ndarray:
+def _decode(
+    path: str, wanted: np.ndarray, box_yxyx: Box | None, side_px: int | None, size_hw: tuple[int, int] | None, flip: bool,
+    from_key_frame: bool,
+) -> np.ndarray:  # fmt: skip
     """``wanted`` rises strictly."""
     write, found, index = None, 0, -1
     with open_video(path) as reader:
@@ -155,7 +170,7 @@ def _decode(path, wanted, box_yxyx, side_px, size_hw, flip, from_key_frame) -> n
     raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} was planned")
 
 
-def _check_size(path: str, index: int, size_hw, expected_hw) -> None:
+def _check_size(path: str, index: int, size_hw: tuple[int, int], expected_hw: tuple[int, int] | None) -> None:
     if expected_hw is not None and tuple(size_hw) != tuple(expected_hw):
         (height, width), (expected_height, expected_width) = size_hw, expected_hw
         raise VideoError(
@@ -163,7 +178,7 @@ def _check_size(path: str, index: int, size_hw, expected_hw) -> None:
         )
 
 
-def dali_decode(encoded, frame_indices, *, device: str):
+def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
     """DALI graph function: decode chosen frames with DALI.
 
     Args:

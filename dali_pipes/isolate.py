@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import IO, Any
 
 from .errors import InputError
 
@@ -31,7 +32,7 @@ class Died(str):
 
 def map_isolated(
     function: Callable, arguments: Sequence[tuple], *, workers: int, time_limit_s: float
-) -> Iterator[tuple[int, object]]:
+) -> Generator[tuple[int, Any], None, None]:
     """``function(*a)`` for each ``a`` of ``arguments``.
 
     Args:
@@ -53,7 +54,7 @@ def map_isolated(
     for process in processes:
         idle.put(process)
 
-    def call(argument):
+    def call(argument: tuple) -> Any:
         process = idle.get()
         try:
             return process.call(function, argument, time_limit_s)
@@ -79,24 +80,26 @@ def map_isolated(
 class _Process:
     """One child, started when first needed and again after it died."""
 
-    def __init__(self):
-        self.child, self.stopped, self.lock = None, False, threading.Lock()
+    def __init__(self) -> None:
+        self.child: subprocess.Popen | None = None
+        self.stopped, self.lock = False, threading.Lock()
 
-    def call(self, function: Callable, argument: tuple, time_limit_s: float):
+    def call(self, function: Callable, argument: tuple, time_limit_s: float) -> Any:
         with self.lock:
             if self.stopped:
                 return Died("was not read")
             started = self.child is None
             child = self.child = self.child or _start()
-        if started and not (_answers(child, START_LIMIT_S) and child.stdout.read(len(READY)) == READY):
+        calls, answers = _pipes(child)
+        if started and not (_come(answers, START_LIMIT_S) and answers.read(len(READY)) == READY):
             self.end()
             raise InputError(f"a process to read videos did not start (exit code {child.returncode})")
         limit_s = time_limit_s + GRACE_S
         try:
-            pickle.dump((function, argument), child.stdin)
-            child.stdin.flush()
-            if _answers(child, limit_s):
-                return pickle.load(child.stdout)
+            pickle.dump((function, argument), calls)
+            calls.flush()
+            if _come(answers, limit_s):
+                return pickle.load(answers)
             reason = f"takes more than {limit_s:g} s to read"
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             child.wait()
@@ -117,15 +120,21 @@ class _Process:
         if child is not None:
             child.kill()
             child.wait()
-            for pipe in (child.stdin, child.stdout):
+            for pipe in _pipes(child):
                 with contextlib.suppress(OSError):
                     pipe.close()
 
 
-def _answers(child, limit_s: float) -> bool:
+def _pipes(child: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Of calls and of answers."""
+    assert child.stdin is not None and child.stdout is not None
+    return child.stdin, child.stdout
+
+
+def _come(answers: IO[bytes], limit_s: float) -> bool:
     """Whether something, or the end, comes within the limit."""
     with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
+        selector.register(answers, selectors.EVENT_READ)
         return bool(selector.select(limit_s))
 
 
@@ -145,7 +154,7 @@ def serve() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whatever becomes of the parent, this process ends
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    calls = sys.stdin.buffer
+    calls = os.fdopen(0, "rb", closefd=False)
     answers.write(READY)
     answers.flush()
     while True:

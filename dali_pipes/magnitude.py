@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .errors import InputError, check_known
+from .hints import Node
 
 MAX_LEVEL = 30.0
 NUMBERS = 16
@@ -24,7 +25,7 @@ NUMBERS = 16
 NUMPY = SimpleNamespace(abs=np.abs, floor=np.floor, sin=np.sin, clip=np.clip)
 
 
-def _either_way(u, time):
+def _either_way(u: Node, time: Node) -> Node:
     """Time forwards or backwards, with equal chance, as in the authors' experiments."""
     forwards = u < 0.5
     return forwards * time + (1 - forwards) * (1 - time)
@@ -35,26 +36,26 @@ def _half_width(m: float) -> float:
     return min(0.5 * m, MAX_LEVEL - m)
 
 
-def _spatial(u, m, time, xp):
+def _spatial(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     return m + 0.0 * time
 
 
-def _temporal(u, m, time, xp):
+def _temporal(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     low = min(0.1, m)
     start = low + (m - low) * u[1]
     way = _either_way(u[2], time)
     return start * (1 - way) + m * way
 
 
-def _swing(u, m, time):
+def _swing(u: Node, m: float, time: Node) -> Node:
     return _half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1)
 
 
-def _temporal_plus(u, m, time, xp):
+def _temporal_plus(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     return m + _swing(u, m, time)
 
 
-def _mix(u, m, time, xp):
+def _mix(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     temporal = u[0] < 0.5  # shared: the whole clip is one or the other
     return m + temporal * _swing(u, m, time)
 
@@ -62,7 +63,7 @@ def _mix(u, m, time, xp):
 WALK_STEPS = 8
 
 
-def _random_walk(u, m, time, xp):
+def _random_walk(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     """A random walk of 8 straight steps, reflected at the edges of m +- m/2; at every moment uniform between them."""
     place = 2 * u[1] - 1
     for step in range(WALK_STEPS):
@@ -72,7 +73,7 @@ def _random_walk(u, m, time, xp):
     return m + _half_width(m) * (1 - xp.abs(turned - 2))
 
 
-def _fourier(u, m, time, xp):
+def _fourier(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     """A weighted mean of three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, inside m +- m/2."""
     total, weights = 0.0 * time, 1e-6
     for wave in range(3):
@@ -90,6 +91,7 @@ SCHEDULES: dict[str, Callable] = {
     "random_walk": _random_walk,
     "fourier": _fourier,
 }
+"""Name -> function ``(u, m, time, xp) -> levels``; what they draw is described at :func:`schedule_levels`."""
 
 
 def check_level(m: float) -> None:
@@ -132,11 +134,12 @@ def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) ->
 
 
 def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw one level per frame.
+    """Draw one RandAugment level per frame (paper section 4.2).
 
     Args:
-        schedule: a name in ``SCHEDULES``, or a function as described at the top of this file. Of the paper's (section
-            4.2) ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
+        schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]`` is
+            shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``, ``sin`` and
+            ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
             and m + d with d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and
             ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023) wander within m - m/2 and m + m/2.
         m: RandAugment level, 0..30.
@@ -145,6 +148,9 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
 
     Returns:
         (F,) float32 levels, all within 0..30.
+
+    Raises:
+        InputError: the schedule is unknown or leaves the scale, or ``m`` or ``num_frames`` is out of range.
 
     Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
     """

@@ -9,10 +9,11 @@ import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .files import cache_folder, read_csv, replacing
@@ -26,10 +27,12 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The videos of a data set, checked."""
+    """The videos of a data set, checked. ``len()`` is their number."""
 
     videos: list[VideoInfo]
+    """Those that can be read, in the order given."""
     classes: list[str]
+    """In order; a label is a position here."""
     refused: dict[str, str] = field(default_factory=dict)
     """path -> why it was left out."""
 
@@ -41,6 +44,9 @@ class Manifest:
 
         It may be edited. With absolute paths, or beside its videos' folders, it is also a list for
         :func:`dali_pipes.find_videos`: ``label`` is the class's name.
+
+        Raises:
+            InputError: it cannot be written.
         """
         rows = [_row(video) | self._class(video.label) for video in self.videos]
         rows += [{"path": refused, "refused": reason} for refused, reason in self.refused.items()]
@@ -58,7 +64,9 @@ class Manifest:
         Raises:
             InputError: it is not such a file, or a line of it is wrong.
         """
-        videos, names, refused = [], {}, {}
+        videos: list[VideoInfo] = []
+        names: dict[int, str] = {}
+        refused: dict[str, str] = {}
         for number, row in enumerate(_read_csv(Path(path)), start=2):
             try:
                 if row["refused"]:
@@ -80,8 +88,8 @@ class Manifest:
         return cls(videos, [names[index] for index in range(len(names))], refused)
 
 
-_PARSERS = {bool: lambda text: {"yes": True, "no": False}[text]}
-_TYPES = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
+_PARSERS: dict[object, Callable[[str], object]] = {bool: lambda text: {"yes": True, "no": False}[text]}
+_TYPES: dict[str, Any] = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
 _COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
 
 
@@ -92,20 +100,21 @@ def _row(video: VideoInfo) -> dict[str, object]:
 
 def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
     try:
-        return VideoInfo(label=label, **{name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()})
+        values: dict[str, Any] = {name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()}
+        return VideoInfo(label=label, **values)
     except KeyError as error:
         raise ValueError(f"{error} is not yes or no") from error
 
 
 def scan_videos(
-    items: Iterable[tuple[str, str | int]],
+    items: Iterable[tuple[str, str | int | None]],
     *,
     classes: Sequence[str] | None = None,
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
     verify: bool = True,
     time_limit_s: float = TIME_LIMIT_S,
-    progress=None,
+    progress: Callable[..., Iterable] | None = None,
 ) -> Manifest:
     """Look at every video once, in processes of their own, and leave out what cannot be read.
 
@@ -126,16 +135,16 @@ def scan_videos(
     Raises:
         InputError: a label is unknown or no video can be read.
     """
-    items = [(str(path), _plain_label(path, label)) for path, label in items]
-    classes = _class_names(items, classes)
-    index_of = {name: index for index, name in enumerate(classes)}
-    labels = {}
-    for path, label in items:
-        label = UNLABELLED if label is None else index_of.get(label, label)
-        if not isinstance(label, int) or not (label == UNLABELLED or 0 <= label < len(classes)):
-            raise InputError(f"{path}: unknown class {label!r}, the classes are {', '.join(classes)}")
+    listed = [(str(path), _plain_label(path, label)) for path, label in items]
+    names = _class_names(listed, classes)
+    index_of = {name: index for index, name in enumerate(names)}
+    labels: dict[str, int] = {}
+    for path, given in listed:
+        label = UNLABELLED if given is None else index_of.get(given) if isinstance(given, str) else given
+        if label is None or not (label == UNLABELLED or 0 <= label < len(names)):
+            raise InputError(f"{path}: unknown class {given!r}, the classes are {', '.join(names)}")
         if labels.setdefault(path, label) != label:
-            first, second = (classes[index] if index >= 0 else "none" for index in (labels[path], label))
+            first, second = (names[index] if index >= 0 else "none" for index in (labels[path], label))
             raise InputError(f"{path}: has two labels, {first} and {second}")
     absolute = {path: os.path.abspath(path) for path in labels}
     found = _load_cache(cache)
@@ -161,7 +170,7 @@ def scan_videos(
     if not videos:
         first = next((f"{path}: {reason}" for path, reason in refused.items()), "none were given")
         raise InputError(f"no video can be read of {len(labels)}; the first: {first}")
-    return Manifest(videos, classes, refused)
+    return Manifest(videos, names, refused)
 
 
 def default_cache(items: Iterable[tuple[str, object]]) -> Path:
@@ -172,26 +181,26 @@ def default_cache(items: Iterable[tuple[str, object]]) -> Path:
     return cache_folder() / "manifests" / f"{os.path.basename(folder)[:40] or 'root'}-{digest}.csv"
 
 
-def _class_names(items, classes) -> list[str]:
+def _class_names(items: Sequence[tuple[str, str | int | None]], classes: Sequence[str] | None) -> list[str]:
     if classes is not None:
         return [str(name) for name in classes]
-    labels = [label for _, label in items if label is not None]
-    indices = [label for label in labels if isinstance(label, int)]
-    if indices and len(indices) < len(labels):
+    names = {label for _, label in items if isinstance(label, str)}
+    indices = [label for _, label in items if isinstance(label, int)]
+    if indices and names:
         raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
-    return [str(index) for index in range(max(indices) + 1)] if indices else sorted(set(labels))
+    return [str(index) for index in range(max(indices) + 1)] if indices else sorted(names)
 
 
-def _plain_label(path: str, label) -> str | int | None:
+def _plain_label(path: str, label: object) -> str | int | None:
     if label is None or isinstance(label, str):
         return label
-    if isinstance(label, Integral) and not isinstance(label, bool) and label >= 0:
+    if not isinstance(label, bool) and isinstance(label, Integral) and int(label) >= 0:
         return int(label)
     raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
 
 
-def _is_known(info: VideoInfo | None, path: str, verify: bool) -> bool:
-    return info is not None and (info.verified or not verify) and info.is_current(path)
+def _is_known(info: VideoInfo | str | None, path: str, verify: bool) -> bool:
+    return isinstance(info, VideoInfo) and (info.verified or not verify) and info.is_current(path)
 
 
 def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
@@ -218,8 +227,10 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _write_csv(path: Path, rows: Iterable[dict]) -> None:
-    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-    with replacing(path, make_folders=True) as draft, open(draft, "w", **options) as file:
+    with (
+        replacing(path, make_folders=True) as draft,
+        open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, _COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(rows)

@@ -14,6 +14,7 @@ from nvidia import dali
 from nvidia.dali import fn, math, types
 
 from .errors import InputError, check_known
+from .hints import Node
 from .magnitude import MAX_LEVEL
 
 RANGE_TABLES = ("paper", "monotonic")
@@ -24,15 +25,19 @@ INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
 class Range:
     """How a level in 0..30 becomes an operation's value: ``base + sign * (low + (high - low) * level / 30)``.
 
-    ``signed`` tells whether the sign is drawn at random; otherwise it is always +1.
+    Example: rotate has ``Range(0, 30, signed=True)``: at level 10 the frame turns by 10 degrees, one way or the other.
     """
 
     low: float
+    """At level 0, in the operation's unit."""
     high: float
+    """At level 30; may be below ``low``."""
     signed: bool = False
+    """Whether the sign is drawn at random; otherwise it is always +1."""
     base: float = 0.0
+    """What the rest is added to, such as a factor of 1."""
 
-    def value(self, level, sign=1.0):
+    def value(self, level: Node, sign: Node = 1.0) -> Node:
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
         return self.base + (1 + self.signed * (sign - 1)) * (self.low + (self.high - self.low) * level / MAX_LEVEL)
 
@@ -48,7 +53,7 @@ class Style:
     fill: float = 0.0
     size_hw: tuple[int, int] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
         if not isinstance(self.fill, (int, float)) or not 0 <= self.fill <= 255:
             raise InputError(f"fill is {self.fill!r}, it must be one grey level from 0 to 255")
@@ -60,15 +65,18 @@ class Affine:
 
     All affine operations run as one warp, which DALI does for a larger part of a batch at once.
 
-    Attributes:
-        slope: what one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order.
-        turn: counter-clockwise turn about the frame's centre by one unit of the value, in degrees.
+    Example: ``Affine(slope=(0, 1, 0, 0, 0, 0))`` is a shear along x by as many pixels per row as the value says.
+
+    Raises:
+        InputError: ``slope`` does not hold 6 numbers.
     """
 
     slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """What one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order."""
     turn: float = 0.0
+    """Counter-clockwise turn about the frame's centre by one unit of the value, in degrees."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.slope) != 6:
             raise InputError(f"slope must be 6 numbers (a, b, c, d, e, f), got {self.slope}")
 
@@ -104,6 +112,9 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+"""Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph function or
+an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range tables ``paper`` and
+``monotonic``, or nothing where there is no magnitude."""
 
 
 def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: Range | dict | None = None) -> None:
@@ -111,7 +122,9 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
 
     Args:
         name: a new name.
-        graph, unit: see :class:`Op`.
+        graph: a DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`. ``video`` is (F, H, W, 3) uint8 on
+            the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has ``interpolation``, ``fill`` and ``size_hw``.
+        unit: of the value, such as ``degrees``; for previews.
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
 
     Raises:
@@ -136,18 +149,18 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
     OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {})
 
 
-def _broadcast(value, video):
+def _broadcast(value: Node, video: Node) -> Node:
     """(F,) -> (F, 1, 1, 1) beside the video, on its device."""
     value = fn.reshape(value, shape=[-1, 1, 1, 1])
     return value.gpu() if video.device == "gpu" else value
 
 
-def _to_uint8(video):
+def _to_uint8(video: Node) -> Node:
     """Round to the nearest integer and clip to 0..255."""
     return fn.cast(video, dtype=types.UINT8)
 
 
-def _linear(video, scale, shift):
+def _linear(video: Node, scale: Node, shift: Node) -> Node:
     """``video * scale + 255 * shift``, in 0..255, with (F,) float32 computed from the video, on its device."""
     if video.device == "gpu":  # there a named argument cannot come from the GPU
         scale, shift = (fn.reshape(number, shape=[-1, 1, 1, 1]) for number in (scale, shift))
@@ -155,22 +168,22 @@ def _linear(video, scale, shift):
     return fn.brightness(video, brightness=fn.per_frame(scale), brightness_shift=fn.per_frame(shift))
 
 
-def _to_planes(video):
+def _to_planes(video: Node) -> Node:
     """(F, H, W, 3) -> (3 F, H, W, 1): each channel of each frame as a frame of its own."""
     planes = fn.crop_mirror_normalize(video, dtype=types.UINT8, output_layout="FCHW", mean=[0.0] * 3, std=[1.0] * 3)
     return fn.reshape(planes, src_dims=[0, 2, 3, 1], rel_shape=[3, 1, 1, 1 / 3], layout="FHWC")
 
 
-def _from_planes(planes):
+def _from_planes(planes: Node) -> Node:
     planes = fn.reshape(planes, src_dims=[0, 3, 1, 2], rel_shape=[1 / 3, 3, 1, 1], layout="FCHW")
     return fn.crop_mirror_normalize(planes, dtype=types.UINT8, output_layout="FHWC", mean=[0.0] * 3, std=[1.0] * 3)
 
 
-def _identity(video, value, style):
+def _identity(video: Node, value: Node, style: Style) -> Node:
     return video
 
 
-def _auto_contrast(video, value, style):
+def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
     """Stretch each channel of each frame to 0..255; a flat channel stays as it is."""
     planes = _to_planes(video)
     low, high = (reduce(planes, axes=[1, 2, 3]) for reduce in (fn.reductions.min, fn.reductions.max))
@@ -180,7 +193,7 @@ def _auto_contrast(video, value, style):
     return _from_planes(_linear(planes, 255.0 / width, low * (flat - 1) / width))
 
 
-def _equalize(video, value, style):
+def _equalize(video: Node, value: Node, style: Style) -> Node:
     """Histogram equalisation per channel of each frame, through the negative.
 
     PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
@@ -200,12 +213,12 @@ def _equalize(video, value, style):
     )
 
 
-def _fixed(number):
+def _fixed(number: Node) -> Node:
     """In whole 1/65536 pixel."""
     return math.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
 
 
-def warp(video, x, y, shift, style: Style):
+def warp(video: Node, x: Node, y: Node, shift: Node, style: Style) -> Node:
     """DALI graph function: affine warp of each frame; output (x, y) shows input (ax + by + c, dx + ey + f).
 
     PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
@@ -228,7 +241,7 @@ def warp(video, x, y, shift, style: Style):
     )
 
 
-def warp_by(video, value, style: Style, affine):
+def warp_by(video: Node, value: Node, style: Style, affine: Node) -> Node:
     """DALI graph function: one affine operation for each clip.
 
     Args:
@@ -247,7 +260,7 @@ def warp_by(video, value, style: Style, affine):
     return warp(video, x, y, shift, style)
 
 
-def _size_hw(video, style):
+def _size_hw(video: Node, style: Style) -> tuple[Node, Node]:
     """Height and width, as numbers or as float32 scalars on the CPU."""
     if style.size_hw:
         return style.size_hw
@@ -260,28 +273,28 @@ def _size_hw(video, style):
     return shape[1], shape[2]
 
 
-def _solarize(video, value, style):
+def _solarize(video: Node, value: Node, style: Style) -> Node:
     """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255, and ``255 - v`` is ``v ^ 255``."""
     at_or_above = fn.contrast(video, contrast=1000.0, contrast_center=fn.per_frame(math.ceil(value) - 0.5))
     return video ^ at_or_above
 
 
-def _posterize(video, value, style):
+def _posterize(video: Node, value: Node, style: Style) -> Node:
     """Keep the highest int(value) bits, at least one."""
     bits = math.max(math.floor(value), 1.0)
     mask = fn.cast(256.0 - math.pow(2.0, 8.0 - bits), dtype=types.UINT8)
     return video & _broadcast(mask, video)
 
 
-def _brightness(video, value, style):
+def _brightness(video: Node, value: Node, style: Style) -> Node:
     return fn.brightness(video, brightness=fn.per_frame(value))
 
 
-def _grey(video):
+def _grey(video: Node) -> Node:
     return fn.color_space_conversion(video, image_type=types.RGB, output_type=types.GRAY)
 
 
-def _contrast(video, value, style):
+def _contrast(video: Node, value: Node, style: Style) -> Node:
     """Blend with the frame's mean grey, rounded to an integer."""
     mean = math.floor(fn.reductions.mean(_grey(video), axes=[1, 2, 3]) + 0.5)
     if video.device == "gpu":  # there a named argument cannot come from the GPU
@@ -290,14 +303,14 @@ def _contrast(video, value, style):
     return fn.contrast(video, contrast=fn.per_frame(value), contrast_center=fn.per_frame(mean))
 
 
-def _color(video, value, style):
+def _color(video: Node, value: Node, style: Style) -> Node:
     """Blend with the grey version of the frame; int16 holds what leaves 0..255 before the sum."""
     grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
     colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
     return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
 
 
-def _sharpness(video, value, style):
+def _sharpness(video: Node, value: Node, style: Style) -> Node:
     """Blend with the frame smoothed by PIL's 3x3 kernel (centre 5, neighbours 1, over 13), as one filter."""
     blurred = (1.0 - value) * (1.0 / 13.0)
     centre = value + 5.0 * blurred

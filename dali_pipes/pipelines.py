@@ -6,6 +6,7 @@ One function for both backends. They differ in two places: who decodes, crops an
 from nvidia.dali import fn, pipeline_def, types
 
 from .decode import dali_decode
+from .hints import Node
 from .randaugment import RandAugmentT, apply_ops
 from .source import ClipSource
 from .spatial import crop_resize, normalise
@@ -15,7 +16,7 @@ _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOA
           "shown": types.INT64, "bad": types.UINT8, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
 
 
-def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict:
+def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict[str, Node]:
     """The source's arrays as DALI nodes on the CPU, by name."""
     nodes = fn.external_source(
         EndsWithParent(source) if parallel else source,
@@ -29,7 +30,9 @@ def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) ->
     return dict(zip(source.names, nodes))  # noqa: B905 - the graph tracer's zip knows no strict
 
 
-def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment: RandAugmentT | None):
+def clip_graph(
+    inputs: dict[str, Node], *, device: str, decoder: str, side_px: int, augment: RandAugmentT | None
+) -> Node:
     """DALI graph function from the source's nodes to clips.
 
     Args:
@@ -56,7 +59,10 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
 
 
 @pipeline_def(enable_conditionals=True)
-def clip_pipeline(source: ClipSource, *, device, decoder, side_px, augment, parallel, prefetch_batches):
+def clip_pipeline(
+    source: ClipSource, *, device: str, decoder: str, side_px: int, augment: RandAugmentT | None, parallel: bool,
+    prefetch_batches: int,
+) -> tuple[Node, Node, Node]:  # fmt: skip
     """Pipeline of (clip, the video that it shows or -1, what could not be read); arguments as :func:`clip_inputs` and :func:`clip_graph`."""
     inputs = clip_inputs(source, parallel=parallel, prefetch_batches=prefetch_batches)
     clips = clip_graph(inputs, device=device, decoder=decoder, side_px=side_px, augment=augment)

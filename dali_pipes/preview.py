@@ -7,7 +7,7 @@ Without ``--level`` and ``--schedule`` the levels rise from 0 to 30: Fig. 3 of t
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +46,14 @@ class Row:
     """The levels' scale ends here; it begins at 0."""
 
 
-def _text(image, text, x, y, colour=BLACK, size=0.36):
+def _text(
+    image: np.ndarray, text: str, x: int, y: int, colour: tuple[int, int, int] = BLACK, size: float = 0.36
+) -> None:
     text = text.encode("ascii", "replace").decode()  # OpenCV has no others, and crashes on bytes that are not UTF-8
     cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
-def _title_panel(row: Row, height: int, now: Sequence[int]) -> np.ndarray:
+def _title_panel(row: Row, height: int, now: Sequence[int] | np.ndarray) -> np.ndarray:
     """The names of what was applied and the curves of their levels, with a dot at each frame that is shown."""
     panel = np.full((height, TITLE_PX, 3), 255, np.uint8)
     colours = [CURVE_COLOURS[i % len(CURVE_COLOURS)] for i in range(len(row.curves))]
@@ -74,7 +76,7 @@ def _title_panel(row: Row, height: int, now: Sequence[int]) -> np.ndarray:
     return panel
 
 
-def sheet(rows: Sequence[Row], shown: Sequence[int]) -> np.ndarray:
+def sheet(rows: Sequence[Row], shown: Sequence[int] | np.ndarray) -> np.ndarray:
     """A contact sheet, (H, W, 3) uint8 RGB: one line per row, one column per frame number in ``shown``."""
     lines = []
     for row in rows:
@@ -82,8 +84,8 @@ def sheet(rows: Sequence[Row], shown: Sequence[int]) -> np.ndarray:
         cells = [_title_panel(row, row.frames_FHWC.shape[1] + caption_px, shown)]
         for frame in shown:
             strip = np.full((caption_px, row.frames_FHWC.shape[2], 3), 255, np.uint8)
-            for i, line in enumerate(row.captions[frame].split("\n")):
-                _text(strip, line, 2, CAPTION_PX * (i + 1) - 6)
+            for i, caption in enumerate(row.captions[frame].split("\n")):
+                _text(strip, caption, 2, CAPTION_PX * (i + 1) - 6)
             cell = np.concatenate([strip, row.frames_FHWC[frame]])
             cells.append(np.pad(cell, ((0, 0), (GAP_PX, 0), (0, 0)), constant_values=255))
         line = np.concatenate(cells, axis=1)
@@ -123,7 +125,13 @@ def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
     return f"level {level:.1f}: {value:.3g} {short.get(op.unit, op.unit)}".strip()
 
 
-def rows_of_operations(frames_FHWC, names, policy: RandAugmentT, levels_of, side: float) -> list[Row]:
+def rows_of_operations(
+    frames_FHWC: np.ndarray,
+    names: Sequence[str],
+    policy: RandAugmentT,
+    levels_of: Callable[[], np.ndarray],
+    side: float,
+) -> list[Row]:
     """One row for each operation; ``levels_of()`` gives its (F,) levels."""
     rows = []
     for name in names:
@@ -134,12 +142,12 @@ def rows_of_operations(frames_FHWC, names, policy: RandAugmentT, levels_of, side
     return rows
 
 
-def rows_of_samples(frames_FHWC, policy: RandAugmentT, count: int, rng) -> list[Row]:
+def rows_of_samples(frames_FHWC: np.ndarray, policy: RandAugmentT, count: int, rng: np.random.Generator) -> list[Row]:
     """``count`` draws of the policy."""
     rows = []
     for _ in range(count):
         drawn = policy.sample(rng, len(frames_FHWC))
-        names = [policy.ops[op_id] for op_id in drawn.op_ids]
+        names = [policy.op_names[op_id] for op_id in drawn.op_ids]
         clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
         signed = [OPS[name].range_in(policy.ranges).signed for name in names]
         titles = [f"{name} {'-+'[int(sign > 0)]}" if has_sign else name
@@ -210,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
     """Carry out a parsed command line."""
     out = Path(options.out)
     check_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
@@ -242,7 +250,7 @@ def run(options) -> None:
     write(out, rows, options.columns, options.fps)
 
 
-def check_options(options, least: dict[str, int]) -> None:
+def check_options(options: argparse.Namespace, least: dict[str, int]) -> None:
     """The output's kind, and numbers that have a least value."""
     check_known("kind of output, by its suffix,", Path(options.out).suffix, (*PICTURES, ".mp4"))
     for name, value in least.items():
@@ -268,7 +276,11 @@ def _grid(rows: Sequence[Row], frame: int) -> np.ndarray:
     return np.concatenate([np.concatenate(cells[i : i + across], axis=1) for i in range(0, len(cells), across)])
 
 
-def main(arguments: Sequence[str] | None = None, parser=_parser, run=run) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    parser: Callable[[], argparse.ArgumentParser] = _parser,
+    run: Callable[[argparse.Namespace], None] = run,
+) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     options = parser().parse_args(arguments)
     try:

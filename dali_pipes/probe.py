@@ -22,24 +22,34 @@ from .video_file import (
     orientation_of,
 )
 
+Complaints = list[tuple[int, str, str]]
+"""What FFmpeg finds wrong, as (level, who, what)."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """One readable video. Sizes are as shown: the file's own rotation is applied."""
 
     path: str
+    """As it was given."""
     label: int
-    """Index into the manifest's classes."""
+    """Index into the manifest's classes, or -1 where the class is not known."""
     num_frames: int
     """As decoded, not as the header says."""
     fps: float
     """Frames per second on average; 0 where the file does not say."""
     width: int
+    """In pixels."""
     height: int
+    """In pixels."""
     codec: str
+    """As FFmpeg names it, such as ``h264``."""
     size_bytes: int
+    """Of the file; with the next, how a change is noticed."""
     mtime_ns: int
+    """When the file last changed, in nanoseconds since 1970."""
     pix_fmt: str = ""
+    """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
     odd: str = ""
     """What is unusual, of the kinds in ``ODD_KINDS``, joined by ``; ``. None of it is a fault."""
     verified: bool = False
@@ -152,14 +162,16 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
     with complaints_of_decoders() as complaints:
         try:
             info = _read(path, label, stat, verify, time_limit_s, complaints)
-            # what the packets leave in doubt is decoded
-            return info or _read(path, label, stat, True, time_limit_s, complaints)
+            if info is None:  # what the packets leave in doubt is decoded
+                info = _read(path, label, stat, True, time_limit_s, complaints)
+            assert info is not None, "no doubt is left"
+            return info
         except VideoError as error:
             raise VideoError(f"{error}{quoted(complaints)}") from error
 
 
 @contextmanager
-def complaints_of_decoders() -> Iterator[list[tuple[int, str, str]]]:
+def complaints_of_decoders() -> Iterator[Complaints]:
     """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log that is
     listened to slows decoding, and may block decoders with threads of their own."""
     before = av.logging.get_level()
@@ -171,7 +183,7 @@ def complaints_of_decoders() -> Iterator[list[tuple[int, str, str]]]:
         av.logging.set_level(before)
 
 
-def quoted(complaints: list[tuple[int, str, str]]) -> str:
+def quoted(complaints: Complaints) -> str:
     """``, h264 says: ...`` of the first."""
     if not complaints:
         return ""
@@ -179,7 +191,9 @@ def quoted(complaints: list[tuple[int, str, str]]) -> str:
     return f", {who} says: {' '.join(what.replace(';', ',').split())}"
 
 
-def _read(path, label, stat, verify, time_limit_s, complaints) -> VideoInfo | None:
+def _read(
+    path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, complaints: Complaints
+) -> VideoInfo | None:
     """None: the packets leave doubt about the number of frames."""
     with open_video(path, time_limit_s) as reader:
         seen = _Seen()
@@ -199,14 +213,14 @@ def _read(path, label, stat, verify, time_limit_s, complaints) -> VideoInfo | No
             path=path,
             label=label,
             num_frames=len(seen.frame_times) if all_decoded else len(seen.times),
-            fps=_rate(reader.stream, seen.times),
+            fps=_rate(reader, seen.times),
             width=width,
             height=height,
             codec=reader.codec,
             size_bytes=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
             pix_fmt=seen.first.format.name,
-            odd="; ".join(_oddities(path, reader, seen, all_decoded, complaints)),
+            odd="; ".join(_oddities(path, reader, seen.first, seen, all_decoded, complaints)),
             verified=all_decoded,
             exact_times=all_decoded and not complaints and _exact_times(seen),
         )
@@ -222,13 +236,13 @@ def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | str:
         return f"makes its reader fail ({type(error).__name__}: {error})"
 
 
-def _rate(stream, times: list) -> float:
+def _rate(reader: VideoReader, times: list[int | None]) -> float:
     """On average, as the file says or else its time stamps."""
-    if stream.average_rate:
-        return float(stream.average_rate)
+    if reader.stream.average_rate:
+        return float(reader.stream.average_rate)
     known = [time for time in times if time is not None]
     ticks = max(known) - min(known) if known else 0
-    return float((len(known) - 1) / (ticks * stream.time_base)) if ticks else float(stream.guessed_rate or 0)
+    return float((len(known) - 1) / (ticks * reader.tick_s)) if ticks else float(reader.stream.guessed_rate or 0)
 
 
 def _exact_times(seen: _Seen) -> bool:
@@ -240,16 +254,18 @@ def _exact_times(seen: _Seen) -> bool:
     return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
 
 
-def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool, complaints) -> list[str]:
+def _oddities(
+    path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, complaints: Complaints
+) -> list[str]:
     """Each begins with its kind, a key of ``ODD_KINDS``."""
-    stream, first, odd = reader.stream, seen.first, []
+    stream, odd = reader.stream, []
     times = np.sort([time for time in seen.times if time is not None])
     steps = np.diff(times)
     # containers round times, by up to one tick either way; times that occur twice are no times
     if len(steps) and steps.min() > 0 and np.ptp(steps) > max(2, 0.01 * np.median(steps)):
-        low, high = (float(step * stream.time_base) for step in (steps.min(), steps.max()))
+        low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
         odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
-    start = float(times[0] * stream.time_base) if len(times) else 0.0
+    start = float(times[0] * reader.tick_s) if len(times) else 0.0
     if start:
         odd.append(f"starts late: at {start:.3f} s")
     orientation = orientation_of(first, path)
@@ -270,7 +286,7 @@ def _oddities(path: str, reader: VideoReader, seen: _Seen, all_decoded: bool, co
     if stream.frames and stream.frames != packets:
         odd.append(f"header counts {stream.frames} frames, there are {packets} packets")
     promised_s = (reader.container.duration or 0) / 1e6
-    lasts_s = float((times[-1] - times[0]) * stream.time_base) if len(times) else 0.0
+    lasts_s = float((times[-1] - times[0]) * reader.tick_s) if len(times) else 0.0
     if promised_s > 1.2 * lasts_s + 1:
         odd.append(f"header says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
     if seen.hidden:

@@ -9,16 +9,17 @@ Three levels of entry, which share everything below them:
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from nvidia.dali import fn, math, pipeline_def, types
 
 from .errors import InputError, check_known
+from .hints import Node
 from .magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
 
@@ -33,7 +34,11 @@ class DrawnOps(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugmentT:
-    """The policy: which operations, how strong, how they change over time. Checked on construction."""
+    """The policy: which operations, how strong, how they change over time (paper section 3.1). Checked on construction.
+
+    Raises:
+        InputError: a field is out of range, or names something unknown.
+    """
 
     n: int = 2
     """Operations applied one after the other."""
@@ -52,7 +57,7 @@ class RandAugmentT:
     translate_max_px: float = 100.0
     """Translation at level 30, in pixels; 100 is the paper's, for 160-pixel crops."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # As names, so that worker processes need not know the user's own operations.
         object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
         if not isinstance(self.n, int) or self.n < 1:
@@ -64,22 +69,32 @@ class RandAugmentT:
         check_known("range table", self.ranges, RANGE_TABLES)
         Style(self.interpolation, self.fill)
 
+    @property
+    def op_names(self) -> Sequence[str]:
+        """``ops``, where None has become all that there were."""
+        assert self.ops is not None, "set on construction"
+        return self.ops
+
     def sample(self, rng: np.random.Generator, num_frames: int) -> DrawnOps:
-        """Draw operation ids (N,), levels (N, F) and signs (N,) for one clip of ``num_frames`` frames."""
-        op_ids = rng.integers(len(self.ops), size=self.n).astype(np.int32)
-        signs = rng.choice(np.float32([-1, 1]), size=self.n)
+        """Draw for one clip of ``num_frames`` frames.
+
+        Returns:
+            (op_ids, levels_NF, signs): (N,) int32, positions in ``ops``; (N, F) float32, 0..30; (N,) float32, +1 or -1.
+        """
+        op_ids = rng.integers(len(self.op_names), size=self.n).astype(np.int32)
+        signs = rng.choice(np.array([-1, 1], np.float32), size=self.n)
         numbers = rng.random((self.n, NUMBERS))
         numbers[:, 0] = numbers[0, 0]
         levels_NF = np.stack([curve(self.schedule, self.m, num_frames, u) for u in numbers])
         return DrawnOps(op_ids, levels_NF, signs)
 
-    def graph_options(self) -> dict:
+    def graph_options(self) -> dict[str, Any]:
         """Keyword arguments of :func:`apply_ops`."""
         names = ("n", "ops", "ranges", "interpolation", "fill", "translate_max_px")
         return {name: getattr(self, name) for name in names}
 
 
-def check_ops(names) -> tuple[str, ...]:
+def check_ops(names: Collection[str]) -> tuple[str, ...]:
     """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
     if isinstance(names, str):
         raise InputError(f"ops must be a list of names, got the text {names!r}")
@@ -90,7 +105,7 @@ def check_ops(names) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _select(video, index, branches, first=0):
+def _select(video: Node, index: Node, branches: Sequence[Callable], first: int = 0) -> Node:
     """``branches[index - first](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 10."""
     if len(branches) == 1:
         selected = branches[0](video)
@@ -103,34 +118,43 @@ def _select(video, index, branches, first=0):
     return selected
 
 
-def _bind(graph, value, style):
-    def branch(video):
+def _bind(graph: Callable, value: Node, style: Style) -> Callable:
+    def branch(video: Node) -> Node:
         return graph(video, value, style)
 
     return branch
 
 
-def _apply_one(video, op_id, level, sign, names, ranges: str, translate_max_px: float, style: Style):
+def _apply_one(
+    video: Node,
+    op_id: Node,
+    level: Node,
+    sign: Node,
+    names: Sequence[str],
+    ranges: str,
+    translate_max_px: float,
+    style: Style,
+) -> Node:
     """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
     ops = [OPS[name] for name in names]
     table = [op.range_in(ranges, translate_max_px) for op in ops]
-    row = types.Constant(np.float32([[r.low, r.high, r.signed, r.base] for r in table]))[op_id]
+    row = types.Constant(np.array([[r.low, r.high, r.signed, r.base] for r in table], np.float32))[op_id]
     value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
     graph_of = [Affine if isinstance(op.graph, Affine) else op.graph for op in ops]
     graphs = list(dict.fromkeys(graph_of))
     branch_of = [graphs.index(graph) for graph in graph_of]
-    affine = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
-    affine = types.Constant(np.float64([kind.numbers for kind in affine]))[op_id]
+    kinds = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
+    affine = types.Constant(np.array([kind.numbers for kind in kinds], np.float64))[op_id]
     graphs = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
     branches = [_bind(graph, value, style) for graph in graphs]
-    return _select(video, types.Constant(np.int32(branch_of))[op_id], branches)
+    return _select(video, types.Constant(np.array(branch_of, np.int32))[op_id], branches)
 
 
 def apply_ops(
-    video,
-    op_ids,
-    levels,
-    signs,
+    video: Node,
+    op_ids: Node,
+    levels: Node,
+    signs: Node,
     *,
     n: int = 2,
     ops: Sequence[str] | None = None,
@@ -139,7 +163,7 @@ def apply_ops(
     fill: float = 0.0,
     translate_max_px: float = 100.0,
     size_hw: tuple[int, int] | None = None,
-):
+) -> Node:
     """DALI graph function: apply N given operations, one after the other.
 
     Works in any pipeline made with ``@pipeline_def(enable_conditionals=True)``.
@@ -159,6 +183,9 @@ def apply_ops(
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: an operation, range table or interpolation is unknown, or ``fill`` is no grey level.
     """
     names = check_ops(OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
@@ -173,7 +200,7 @@ GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.
 """What schedules need of DALI, see magnitude.py."""
 
 
-def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> tuple:
+def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> tuple[Node, Node, Node]:
     """DALI graph function: the draws of :meth:`RandAugmentT.sample` with DALI's random operators.
 
     Returns:
@@ -183,7 +210,7 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
     seeds = iter([{}] * 4 if seed is None else
                  [{"seed": int(own)} for own in np.random.SeedSequence(seed).generate_state(4) % 2**31])  # fmt: skip
     n = policy.n
-    op_ids = fn.random.uniform(values=list(range(len(policy.ops))), shape=[n], dtype=types.INT32, **next(seeds))
+    op_ids = fn.random.uniform(values=list(range(len(policy.op_names))), shape=[n], dtype=types.INT32, **next(seeds))
     signs = fn.random.uniform(values=[-1.0, 1.0], shape=[n], **next(seeds))
     own = fn.random.uniform(range=[0.0, 1.0], shape=[n, NUMBERS - 1], **next(seeds))
     shared = fn.random.uniform(range=[0.0, 1.0], shape=[1], **next(seeds))
@@ -194,13 +221,13 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
 
 
 def rand_augment_t(
-    video,
+    video: Node,
     *,
     num_frames: int,
     size_hw: tuple[int, int] | None = None,
     seed: int | None = None,
-    **policy,
-):
+    **policy: Any,
+) -> Node:
     """DALI graph function: RandAugment-T with DALI's own random operators.
 
     For pipelines made with ``@pipeline_def(enable_conditionals=True)``.
@@ -214,17 +241,20 @@ def rand_augment_t(
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: as :class:`RandAugmentT`.
     """
-    policy = RandAugmentT(**policy)
-    return apply_ops(video, *draw_ops(policy, num_frames, seed), size_hw=size_hw, **policy.graph_options())
+    checked = RandAugmentT(**policy)
+    return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
 
 
 @lru_cache(maxsize=32)
-def _clip_pipeline(device: str, **options):
+def _clip_pipeline(device: str, **options: Any) -> Any:
     device_id = None if device == "cpu" else 0
 
     @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
-    def pipeline():
+    def pipeline() -> Node:
         video = fn.external_source(name="video", layout="FHWC", no_copy=False)
         inputs = [fn.external_source(name=name) for name in ("op_ids", "levels", "signs")]
         return apply_ops(video.gpu() if device == "gpu" else video, *inputs, **options)
@@ -242,8 +272,8 @@ def _clip_pipeline(device: str, **options):
 def augment_clip(
     frames_FHWC: np.ndarray,
     ops: Sequence[str],
-    levels,
-    signs=None,
+    levels: Sequence[Sequence[float] | np.ndarray] | np.ndarray,
+    signs: Sequence[float] | np.ndarray | None = None,
     *,
     ranges: str = "paper",
     interpolation: str = "nearest",
@@ -263,6 +293,9 @@ def augment_clip(
 
     Returns:
         (F, H, W, 3) uint8.
+
+    Raises:
+        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none.
 
     Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
     counter-clockwise and leaves the first as it is.

@@ -27,7 +27,9 @@ class ClipPlan:
     """One sample: V clips of one video (V is 1 in training), K kept frames each."""
 
     epoch: int
+    """From 0."""
     sample: int
+    """Its number within the epoch, from 0."""
     video: int
     """Index into the manifest's videos."""
     frame_indices: np.ndarray
@@ -91,7 +93,9 @@ def window_indices(
     return np.minimum(indices, num_frames_video - 1).astype(np.int32)
 
 
-def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str, side_range_px) -> np.ndarray:
+def random_box(
+    rng: np.random.Generator, height: int, width: int, crop_mode: str, side_range_px: tuple[float, float]
+) -> np.ndarray:
     """A random square in source pixels, (4,) int32 y0, x0, y1, x1 (paper section 4.1).
 
     ``crop``: its side is uniform in ``side_range_px`` for a short side of 240 pixels, and in proportion for others.
@@ -105,7 +109,9 @@ def random_box(rng: np.random.Generator, height: int, width: int, crop_mode: str
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
 
-def fixed_box(height: int, width: int, crop_mode: str, side_range_px, place: float = 0.5) -> np.ndarray:
+def fixed_box(
+    height: int, width: int, crop_mode: str, side_range_px: tuple[float, float], place: float = 0.5
+) -> np.ndarray:
     """A square in the middle of the short side and at ``place`` (0 to 1) of the long one, of the upright one if they are equal.
 
     ``crop`` takes the smallest training side, ``short_side`` the whole short side.
@@ -124,40 +130,41 @@ def _even_side(share: float, height: int, width: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSampler:
-    """Sample i of epoch e, for i in 0..len-1. Checked on construction; picklable.
+    """Sample i of epoch e, for i in 0..len-1 (paper section 4.1). Checked on construction; picklable.
 
-    Attributes:
-        videos: objects with ``num_frames``, ``width``, ``height`` and ``label``, such as ``Manifest.videos``.
-        num_frames: F, the clip window; the paper's 64.
-        stride_frames: step between frames of the window.
-        keep_every: K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels
-            are drawn over all F.
-        clips_per_video: V, spread uniformly over time when not training; 1 in training.
-        crops_per_video: 1 in the centre, or 3 spread over the long side, each a sample of its own; 1 in training.
-        training: random order, window, crop and flip; otherwise all fixed and centred.
-        augment: draws operations per clip, or None.
-        flip: mirror half of the training clips.
-        crop_mode: ``crop`` or ``short_side``, see :func:`random_box`.
-        side_range_px: crop side drawn from, for a short side of 240 pixels.
-        short: ``slow_down`` or ``pad``, see :func:`window_indices`.
-        seed: of everything.
+    Raises:
+        InputError: a setting is out of range, or they contradict each other; or there are no videos.
     """
 
     videos: Sequence = field(repr=False)
+    """Objects with ``num_frames``, ``width``, ``height`` and ``label``, such as ``Manifest.videos``."""
     num_frames: int = 64
+    """F, the clip window; the paper's 64."""
     stride_frames: int = 1
+    """Step between frames of the window."""
     keep_every: int = 1
+    """K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels are drawn over all F."""
     clips_per_video: int = 1
+    """V, spread uniformly over time when not training; 1 in training."""
     crops_per_video: int = 1
+    """1 in the centre, or 3 spread over the long side, each a sample of its own; 1 in training."""
     training: bool = True
+    """Random order, window, crop and flip; otherwise all fixed and centred."""
     augment: Augmentation | None = None
+    """Draws operations per clip, or None."""
     flip: bool = True
+    """Mirror half of the training clips."""
     crop_mode: str = "crop"
+    """``crop`` cuts a square out of the frame, its side drawn from ``side_range_px``; ``short_side`` scales the frame so that its short
+    side is as long as drawn, and cuts the lower end out of it."""
     side_range_px: tuple[float, float] = (160.0, 200.0)
+    """Drawn from, uniformly, in pixels of a frame with a short side of 240; in proportion for others."""
     short: str = "slow_down"
+    """Videos shorter than the window: ``slow_down`` shows each frame 2, 4, ... times, ``pad`` repeats the last one."""
     seed: int = 0
+    """Of everything."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_known("crop mode", self.crop_mode, CROP_MODES)
         check_known("way to fill short videos", self.short, SHORT_VIDEOS)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
@@ -196,6 +203,9 @@ class ClipSampler:
         """The plan of one sample; pure, cheap, the same in every process.
 
         ``video`` shows another video than the sample's own, in place of one that cannot be read.
+
+        Raises:
+            InputError: an epoch has no such sample.
         """
         if not 0 <= sample < len(self):
             raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
@@ -204,12 +214,12 @@ class ClipSampler:
             return self._fixed_plan(epoch, sample, index)
         # Separate streams: switching the augmentation on leaves frames and crops as they were.
         clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
-        video = self.videos[index]
-        first = clip_rng.integers(count_starts(video.num_frames, *self._window))
-        indices = window_indices(video.num_frames, *self._window[:2], first, self.short)
-        box = random_box(clip_rng, video.height, video.width, self.crop_mode, self.side_range_px)
+        shown = self.videos[index]
+        first = int(clip_rng.integers(count_starts(shown.num_frames, *self._window)))
+        indices = window_indices(shown.num_frames, *self._window[:2], first, self.short)
+        box = random_box(clip_rng, shown.height, shown.width, self.crop_mode, self.side_range_px)
         flip = bool(clip_rng.integers(2)) and self.flip
-        drawn = ()
+        drawn: tuple[np.ndarray, ...] = ()
         if self.augment is not None:
             op_ids, levels_NF, signs = self.augment.sample(augment_rng, self.num_frames)
             drawn = (op_ids, np.ascontiguousarray(levels_NF[:, :: self.keep_every]), signs)

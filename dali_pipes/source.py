@@ -5,6 +5,7 @@ A :class:`ClipSource` is picklable, because DALI calls it in worker processes; i
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,11 +71,11 @@ class ClipSource:
     decode: bool
     on_bad_video: str = "error"
 
-    def __call__(self, sample_info) -> tuple[np.ndarray, ...]:
+    def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
         plan, pixels, bad = self._read(epoch, sample)
         used = real and not (bad and not self.schedule.sampler.training)
-        arrays = {
+        arrays: dict[str, Any] = {
             "pixels": pixels,
             "frame_indices": plan.frame_indices,
             "box": plan.box_yxyx.astype(np.float32),
@@ -96,7 +97,8 @@ class ClipSource:
 
     def _read(self, epoch: int, sample: int) -> tuple[ClipPlan, np.ndarray, dict[int, str]]:
         """The plan carried out, its pixels, and {video: why not} for those that could not be read."""
-        sampler, bad = self.schedule.sampler, {}
+        sampler = self.schedule.sampler
+        bad: dict[int, str] = {}
         plan = sampler.plan(epoch, sample)
         try:
             return plan, self._pixels(plan), bad

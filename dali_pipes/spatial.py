@@ -3,12 +3,13 @@
 from nvidia.dali import fn, types
 
 from .decode import ANTIALIAS_ABOVE
+from .hints import Node
 
 MEAN = STD = 128.0
 """Pixel normalisation (x - 128) / 128 (paper section 4.1)."""
 
 
-def crop_resize(video, box_yxyx, flip, side_px: int):
+def crop_resize(video: Node, box_yxyx: Node, flip: Node, side_px: int) -> Node:
     """DALI graph function: cut a box out of every frame, scale it to side_px x side_px, linear, and mirror it where flip is 1.
 
     For videos that DALI decodes; the CPU's workers do the same while they convert colours, which is cheaper.
@@ -29,6 +30,6 @@ def crop_resize(video, box_yxyx, flip, side_px: int):
     return scaled
 
 
-def normalise(video):
+def normalise(video: Node) -> Node:
     """DALI graph function: (F, H, W, 3) uint8 -> float32, (x - 128) / 128."""
     return fn.brightness(video, brightness=1.0 / STD, brightness_shift=-MEAN / STD, dtype=types.FLOAT)

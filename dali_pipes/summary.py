@@ -1,6 +1,7 @@
 """``python -m dali_pipes.manifest``: scan a dataset and say what its videos have in common, and what stands out."""
 
 import argparse
+import io
 import os
 import sys
 from collections import Counter
@@ -123,7 +124,8 @@ def one_line(path: str) -> str:
 def print_any_name() -> None:
     """Names that are no valid text are printed with escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_limits(workers: int, time_limit_s: float) -> None:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from nvidia import dali
 from nvidia.dali.plugin.pytorch import feed_ndarray
+from torch.utils.dlpack import from_dlpack
 
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
@@ -52,6 +54,13 @@ class ClipBatch:
     def __len__(self) -> int:
         return len(self.labels_B)
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClipBatch":
+        """The batch with its clips and labels on another device; ``videos_B`` stays on the CPU."""
+        clips_BCTHW, labels_B = (
+            tensor.to(device, non_blocking=non_blocking) for tensor in (self.clips_BCTHW, self.labels_B)
+        )
+        return ClipBatch(clips_BCTHW, labels_B, self.videos_B)
+
 
 class VideoLoader:
     """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video over all processes.
@@ -62,19 +71,24 @@ class VideoLoader:
     Args:
         manifest: the videos, see ``scan_videos``.
         batch_size: videos per batch of this process, at most.
-        side_px: side of the square clips.
+        side_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
             i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
-        start_epoch, start_step: where to begin, to resume.
+        start_epoch, start_step: where to begin, to resume; see :meth:`state_dict`.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
             of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
             only a file that is missing or changed its size is noticed.
         max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed. ``augment`` is a :class:`RandAugmentT`.
+
+    Attributes:
+        manifest, clip_sampler, device, decoder: what it was made with; ``device`` and ``decoder`` as they were chosen.
+        epoch, step: of the next batch.
+        bad_videos: index into the manifest's videos -> why it could not be read, so far.
 
     Raises:
         InputError: an argument is wrong, or shared memory is too small for the batches.
@@ -96,7 +110,7 @@ class VideoLoader:
         start_step: int = 0,
         on_bad_video: str = "error",
         max_bad_percent: float = 1.0,
-        **sampling,
+        **sampling: Any,
     ):
         for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
             if value < least:
@@ -106,14 +120,16 @@ class VideoLoader:
         self.bad_videos: dict[int, str] = {}
         """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
-        self.sampler = ClipSampler(videos=manifest.videos, **sampling)
+        # not called sampler, which Lightning takes for that of a torch DataLoader
+        self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} does not exist among {world_size} processes")
         self.device = _torch_device(device)
         self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
-        self._pipeline = self._watch = None
+        self._pipeline: Any = None  # DALI's, while it runs
+        self._watch: Watch | None = None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
@@ -151,6 +167,18 @@ class VideoLoader:
         self.close()
         self.epoch, self.step = epoch + step // len(self), step % len(self)
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and step of the next batch, for a checkpoint; batches that are prepared already do not count."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """:meth:`seek` to where :meth:`state_dict` was taken, by a loader with the same videos and settings.
+
+        Raises:
+            InputError: the epoch has no such batch.
+        """
+        self.seek(state["epoch"], state["step"])
+
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
@@ -158,9 +186,9 @@ class VideoLoader:
         self._pipeline = self._watch = None
 
     def _schedule(self) -> Schedule:
-        return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
+        return Schedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
-    def _build(self):
+    def _build(self) -> Any:
         decode = self.decoder == "cpu"
         parallel = self.workers > 0
         if parallel:
@@ -171,7 +199,7 @@ class VideoLoader:
             device="gpu" if on_gpu else "cpu",
             decoder="pyav" if decode else "mixed",
             side_px=self.side_px,
-            augment=self.sampler.augment,
+            augment=self.clip_sampler.augment,
             parallel=parallel,
             prefetch_batches=PREFETCH_BATCHES,
             batch_size=self.batch_size,
@@ -191,7 +219,7 @@ class VideoLoader:
     def shared_memory_bytes(self) -> int:
         """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
         if self.decoder == "cpu":
-            frames = self.sampler.kept_frames * self.sampler.clips_per_video
+            frames = self.clip_sampler.kept_frames * self.clip_sampler.clips_per_video
             per_video = frames * self.side_px**2 * 3
         else:
             per_video = max(video.size_bytes for video in self.manifest.videos)
@@ -209,13 +237,13 @@ class VideoLoader:
         clips_BFHWC = clips_BFHWC[:count] if used[:count].all() else clips_BFHWC[used.to(clips_BFHWC.device)]
         videos_B = videos_B[used]
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
-        views = self.sampler.clips_per_video
+        views = self.clip_sampler.clips_per_video
         if views > 1:
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
 
-    def _run(self):
+    def _run(self) -> tuple:
         """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
         watch = self._watch
         try:
@@ -232,11 +260,11 @@ class VideoLoader:
             self.close()
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
 
-    def _being_read(self) -> list:
+    def _being_read(self) -> list[VideoInfo]:
         """The videos of the next batches: those that workers may have been reading."""
         schedule = self._schedule()
         positions = range((PREFETCH_BATCHES + 1) * self.batch_size)
-        return [self.manifest.videos[self.sampler.video_of(*schedule.at(position)[:2])] for position in positions]
+        return [self.manifest.videos[self.clip_sampler.video_of(*schedule.at(position)[:2])] for position in positions]
 
     def _note_bad(self, bad: dict[int, str]) -> None:
         fresh = {video: reason for video, reason in bad.items() if video not in self.bad_videos}
@@ -244,7 +272,7 @@ class VideoLoader:
         count, total = len(self.bad_videos), len(self.manifest)
         for reason in fresh.values():
             _log.warning(
-                "%s; %s", reason, "another of its class is shown" if self.sampler.training else "it is left out"
+                "%s; %s", reason, "another of its class is shown" if self.clip_sampler.training else "it is left out"
             )
         if fresh and 100 * count > self.max_bad_percent * total:
             self.close()
@@ -253,11 +281,11 @@ class VideoLoader:
                 f"allows; the last: {list(self.bad_videos.values())[-1]}"
             )
 
-    def _to_torch(self, clips) -> torch.Tensor:
+    def _to_torch(self, clips: Any) -> torch.Tensor:
         """DALI's own memory where it is handed over for good, on the CPU since DALI 2; else a copy."""
         dense = clips.as_tensor()
         if self.device.type == "cpu" and DALI_VERSION >= (2, 0):
-            return torch.from_dlpack(dense)
+            return from_dlpack(dense)
         if self.device.type == "cuda":
             out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
             feed_ndarray(dense, out, cuda_stream=torch.cuda.current_stream(self.device))

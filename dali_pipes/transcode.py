@@ -9,15 +9,17 @@ import csv
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from .datasets import TRANSCODED, walk_videos
 from .errors import InputError, VideoError
@@ -52,7 +54,7 @@ class Settings:
     crf: int = 18
     """x264's constant quality, 0 to 51; lower is better and larger."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, low, high in (
             ("short_side_px", 16, 8192),
             ("fps", 0, 1000),
@@ -80,15 +82,15 @@ def transcode_video(
     rate = Fraction(settings.fps).limit_denominator(1001) or own_rate
     timed = "variable rate" in info.odd
     with open_video(source, time_limit_s) as reader:
-        tick = reader.stream.time_base
 
-        def seconds_and_frames():
-            start, last = None, None
+        def seconds_and_frames() -> Iterator[tuple[Fraction, av.VideoFrame]]:
+            start: int | None = None
+            last: Fraction | None = None
             for index, frame in reader.frames():
                 seconds = index / own_rate
                 if timed and frame.pts is not None:
                     start = frame.pts if start is None else start
-                    seconds = (frame.pts - start) * tick
+                    seconds = (frame.pts - start) * reader.tick_s
                 if last is not None and seconds - last > LONGEST_STILL_S:
                     raise VideoError(
                         f"{source}: has {float(seconds - last):.0f} s between frames {index - 1} and {index}"
@@ -115,7 +117,10 @@ def transcode_video(
     return reader.count, written
 
 
-def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, object]], rate: Fraction) -> Iterator[object]:
+Frame = TypeVar("Frame")
+
+
+def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, Frame]], rate: Fraction) -> Iterator[Frame]:
     """The frame nearest in time for every tick of a constant rate: some are shown again, others left out.
 
     Args:
@@ -124,10 +129,11 @@ def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, object]], rate: F
 
     Example: frames at 0, 0.1 and 0.4 s at 10 per second are shown as 0 1 1 1 2.
     """
-    pending, ticks = None, 0
+    pending: Frame | None = None
+    ticks = 0
     for seconds, frame in seconds_and_frames:
         tick = round(seconds * rate)
-        while ticks < tick:
+        while ticks < tick and pending is not None:
             yield pending
             ticks += 1
         pending = frame
@@ -171,7 +177,7 @@ class _Converter:
         return np.concatenate(parts).reshape(self.shown_hw[0] * 3 // 2, self.shown_hw[1])
 
 
-def _add_stream(container, convert: _Converter, rate: Fraction, settings: Settings):
+def _add_stream(container: OutputContainer, convert: _Converter, rate: Fraction, settings: Settings) -> av.VideoStream:
     options = {
         "crf": str(settings.crf),
         "preset": "fast",
@@ -201,7 +207,7 @@ class Outcome:
 
 def transcode_folder(
     source: str | os.PathLike, out: str | os.PathLike, settings: Settings, *, workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S, progress=None,
+    time_limit_s: float = TIME_LIMIT_S, progress: Callable[..., Iterable] | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Copy every video below a folder to the same place below another, as ``.mp4``.
 
@@ -242,12 +248,12 @@ def transcode_folder(
     return rows
 
 
-def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> tuple | str:
+def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> tuple[Any, ...] | str:
     """In a process of its own: the fields of an :class:`Outcome` after the paths, or why it is refused."""
     try:
         stat = os.stat(source)
     except OSError as error:
-        return error.strerror
+        return str(error.strerror)
     mark = f"{MARK} of {stat.st_size} bytes of {stat.st_mtime_ns}, {settings}"
     if os.path.lexists(target):
         found = _comment(target)
@@ -275,8 +281,10 @@ def _comment(path: str) -> str:
 
 
 def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
-    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-    with replacing(path, make_folders=True) as draft, open(draft, "w", **options) as file:
+    with (
+        replacing(path, make_folders=True) as draft,
+        open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, [item.name for item in fields(Outcome)])
         writer.writeheader()
         writer.writerows(map(asdict, outcomes))

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.buffer import Buffer
+from av.container import InputContainer
 
 from .errors import VideoError
 
@@ -29,6 +31,10 @@ LOOK_AHEAD_PACKETS = 32
 """Packets to read before the order of frames is known; codecs reorder 16 at most."""
 
 
+Box = tuple[int, int, int, int]
+"""y0, x0, y1, x1 in pixels, ends excluded."""
+
+
 class Orientation(NamedTuple):
     """How stored frames become what is shown: transposed first, then flipped."""
 
@@ -40,7 +46,7 @@ class Orientation(NamedTuple):
         """The shown size of a stored one; its own inverse."""
         return (width, height) if self.transpose else (height, width)
 
-    def stored_box(self, box_yxyx, shown_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    def stored_box(self, box_yxyx: Box, shown_hw: tuple[int, int]) -> Box:
         """The stored pixels of a box of shown ones."""
         (y0, x0, y1, x1), (height, width) = (int(edge) for edge in box_yxyx), shown_hw
         if self.flip_y:
@@ -80,7 +86,8 @@ def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return UPRIGHT
-    (a, b, _), (c, d, _), _ = np.frombuffer(matrix, np.int32).reshape(3, 3).tolist()
+    assert isinstance(matrix, Buffer), type(matrix)
+    (a, b, _), (c, d, _), _ = np.frombuffer(memoryview(matrix), np.int32).reshape(3, 3).tolist()
     # what is stored at (x, y) is shown at (a x + c y, b x + d y)
     if a and d and not b and not c:
         return Orientation(False, d < 0, a < 0)
@@ -113,11 +120,14 @@ class OutOfStep(Exception):
 class VideoReader:
     """The first video stream of an open file. One pass: packets or frames, once."""
 
-    def __init__(self, path: str, container, time_limit_s: float):
+    def __init__(self, path: str, container: InputContainer, time_limit_s: float):
         self.path, self.container, self.time_limit_s = path, container, time_limit_s
         self.deadline = time.monotonic() + time_limit_s
         self.stream = container.streams.video[0]
         self.stream.thread_count = 1
+        if self.stream.time_base is None:
+            raise VideoError(f"{path}: its times have no unit")
+        self.tick_s = self.stream.time_base
         self.codec = self.stream.codec_context.name
         self.count = 0
         """Frames decoded so far."""
@@ -159,9 +169,10 @@ class VideoReader:
         Raises:
             OutOfStep: a frame came that is not the one that the packets said.
         """
-        waiting, times = [], []
+        waiting: list[av.Packet] = []
+        times: list[int] = []
 
-        def timed():
+        def timed() -> Iterator[av.Packet]:
             for packet in self.packets():
                 if packet.size:
                     if packet.pts is None or packet.is_discard:
@@ -177,17 +188,24 @@ class VideoReader:
             if len(times) > first + LOOK_AHEAD_PACKETS:
                 break
         start, index = 0, 0
+        start_time: int | None = None
         for place, packet in enumerate(waiting[1:], 1):
-            if self._begins_anew(packet) and (rank := bisect_left(times, packet.pts)) <= first:
-                start, index = place, rank
-        start_time = waiting[start].pts if start else None
+            if packet.pts is None or not self._begins_anew(packet):
+                continue
+            if (rank := bisect_left(times, packet.pts)) <= first:
+                start, index, start_time = place, rank, packet.pts
+
+        def is_before(pts: int | None) -> bool:
+            return start_time is not None and pts is not None and pts < start_time
+
         # The first packet may hold headers, and marks of the encoder that change how all frames are decoded.
         for packet in chain(waiting[:1] * bool(start), waiting[start:], packets):
-            left_out = start and packet.size and packet.pts < start_time and packet is not waiting[0]
-            if left_out:  # decoded after the key frame, shown before it
+            if (
+                packet.size and is_before(packet.pts) and packet is not waiting[0]
+            ):  # decoded after the key frame, shown before it
                 continue
             for frame in self.decode(packet):
-                if start and frame.pts is not None and frame.pts < start_time:
+                if is_before(frame.pts):
                     continue
                 if index >= len(times) or frame.pts != times[index]:
                     raise OutOfStep

@@ -7,9 +7,12 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
 
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
@@ -42,18 +45,23 @@ class EndsWithParent:
     as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output open.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Callable[[Any], tuple]):
         self.source = source
 
-    def __call__(self, sample_info):
+    def __call__(self, sample_info: Any) -> tuple:
         return self.source(sample_info)
 
-    def __setstate__(self, state):  # unpickled: this is a worker
+    def __setstate__(self, state: dict[str, Any]) -> None:  # unpickled: this is a worker
         self.__dict__.update(state)
         parent = multiprocessing.parent_process()
         if parent is not None:
-            threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+            threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
             threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
+
+
+def _outlive(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _obey(parent: int) -> None:
@@ -70,13 +78,15 @@ class Watch:
     for that lock, or breaks off, and the workers that it should have ended keep this process from exiting.
     """
 
-    def __init__(self, pool):
+    def __init__(self, pool: Any):
         """``pool``: DALI's, with ``_processes`` (``pid``, ``exitcode``, ``kill()``) and ``_observer``."""
         self.processes, self._pool = (
             list(pool._processes),
             weakref.ref(pool),
         )  # its shared memory goes when it is closed
-        self.waiting, self.closed, self.interrupted, self._cause = False, False, False, None
+        self.waiting, self.closed, self.interrupted = False, False, False
+        self._cause: str | None = None
+        self._main_thread = threading.main_thread().ident or 0
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
@@ -87,7 +97,7 @@ class Watch:
             return
         others = signal.getsignal(signal.SIGINT)
 
-        def handle(number, frame):
+        def handle(number: int, frame: FrameType | None) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             if callable(others):
@@ -115,7 +125,7 @@ class Watch:
         self.end_workers()
         if self.waiting and not self.closed:
             self.interrupted = True
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.pthread_kill(self._main_thread, signal.SIGINT)
 
     def cause(self) -> str | None:
         """The signal that ended a worker, or None if all live or were ended by DALI."""

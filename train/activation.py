@@ -8,7 +8,9 @@ map is Grad-CAM (Selvaraju et al., ICCV 2017) of the captum library.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,9 +70,9 @@ def class_maps(network: Network, clips_BCTHW: torch.Tensor, classes_BP: torch.Te
     module = network.backbone.get_submodule(model.features[layer])
     if not is_exact(network.name):
         return _grad_cam(network, module, clips_BCTHW, classes_BP)
-    found = []
+    found: list[torch.Tensor] = []
 
-    def cut(module, inputs, output):
+    def cut(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
         found.append(output.detach().float().requires_grad_())  # what lies before needs no gradient
         return found[0].to(output.dtype)
 
@@ -79,7 +81,7 @@ def class_maps(network: Network, clips_BCTHW: torch.Tensor, classes_BP: torch.Te
         with torch.enable_grad():
             logits_BK = network(clips_BCTHW).float()
             pairs = [
-                _map_of(logits_BK, chosen_B, *found, model.layout) for chosen_B in classes_BP.to(clips_BCTHW.device).T
+                _map_of(logits_BK, chosen_B, found[0], model.layout) for chosen_B in classes_BP.to(clips_BCTHW.device).T
             ]
     finally:
         handle.remove()
@@ -87,7 +89,9 @@ def class_maps(network: Network, clips_BCTHW: torch.Tensor, classes_BP: torch.Te
     return ClassMaps(torch.stack(maps, dim=1), weights[0], logits_BK.detach())
 
 
-def _map_of(logits_BK, chosen_B, features, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _map_of(
+    logits_BK: torch.Tensor, chosen_B: torch.Tensor, features: torch.Tensor, layout: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, T, H, W) both: the map, and how much its places count."""
     total = logits_BK.gather(1, chosen_B[:, None]).sum()  # clips do not depend on each other
     (gradient,) = torch.autograd.grad(total, features, retain_graph=True)
@@ -98,11 +102,11 @@ def _map_of(logits_BK, chosen_B, features, layout: str) -> tuple[torch.Tensor, t
     return map_BTHW / weights_BTHW.clamp_min(torch.finfo().tiny), weights_BTHW
 
 
-def _grad_cam(network: Network, tokens: nn.Module, clips_BCTHW, classes_BP) -> ClassMaps:
+def _grad_cam(network: Network, tokens: nn.Module, clips_BCTHW: torch.Tensor, classes_BP: torch.Tensor) -> ClassMaps:
     from captum.attr import LayerGradCam  # slow to import
 
     grid = nn.Identity()
-    handle = tokens.register_forward_hook(_through(grid, network.backbone.pos_encoding.temporal_size))
+    handle = tokens.register_forward_hook(_through(grid, network.backbone.get_submodule("pos_encoding").temporal_size))
     try:
         cam = LayerGradCam(network, grid)
         with torch.enable_grad():
@@ -117,10 +121,10 @@ def _grad_cam(network: Network, tokens: nn.Module, clips_BCTHW, classes_BP) -> C
     return ClassMaps(maps_BPTHW, torch.ones_like(maps_BPTHW[:, 0]), logits_BK)
 
 
-def _through(grid: nn.Module, num_times: int):
+def _through(grid: nn.Module, num_times: Any) -> Callable[[nn.Module, tuple, torch.Tensor], torch.Tensor]:
     """A hook that hands tokens (B, 1 + T H W, C) through ``grid`` as (B, C, T, H, W), without the class token."""
 
-    def hook(module, inputs, tokens):
+    def hook(module: nn.Module, inputs: tuple, tokens: torch.Tensor) -> torch.Tensor:
         patches_BCN = tokens[:, 1:].transpose(1, 2)
         side = math.isqrt(patches_BCN.shape[2] // num_times)
         seen_BCTHW = grid(patches_BCN.unflatten(2, (num_times, side, side)))

@@ -142,7 +142,9 @@ def _taken_for(network: Network, clip: Clip) -> int:
     return network.eval()(clip.clip_CTHW[None])[0].argmax().item()
 
 
-def _see(network, clip_CTHW, wanted: list[int], classes, layer) -> tuple[list[str], list[float], torch.Tensor]:
+def _see(
+    network: Network, clip_CTHW: torch.Tensor, wanted: list[int], classes: Sequence[str], layer: str
+) -> tuple[list[str], list[float], torch.Tensor]:
     maps = check_numbers(class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer), network)
     probabilities_K = maps.logits_BK[0].softmax(dim=0)
     return [classes[k] for k in wanted], probabilities_K[wanted].tolist(), maps.maps_BPTHW[0].cpu()
@@ -155,7 +157,8 @@ def rows_of(seen: Seen) -> list[Row]:
     shown_FHWC = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame in frames_FHWC])
     low, high = seen.maps_PTHW.min(), seen.maps_PTHW.max()
     lowest, highest = seen.over_time_PT.min(), seen.over_time_PT.max()
-    captions, curves = [f"frame {frame}" for frame in range(count)], [(line, None) for line in seen.titles]
+    captions = [f"frame {frame}" for frame in range(count)]
+    curves: list[tuple[str, np.ndarray | None]] = [(line, None) for line in seen.titles]
     if seen.of_A_F is not None:
         captions = [f"frame {frame}: A {share:.2f}" for frame, share in enumerate(seen.of_A_F)]
         curves.append(("share of A", seen.of_A_F))
@@ -233,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(options) -> Path:
+def run(options: argparse.Namespace) -> Path:
     """Carry out a parsed command line; returns the folder.
 
     Raises:

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ OTHER_FILES = (
 RUN_FILES = (*OTHER_FILES, LAST, PREVIOUS, *BEST_FILES)
 
 
-def save_checkpoint(path: Path, keep_as: Path | None = None, **state) -> None:
+def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> None:
     """Write ``state`` to ``path``; the file that was there stays until the new one is complete, then as ``keep_as``."""
     with replacing(path) as draft:
         with open(draft, "wb") as file:
@@ -78,7 +79,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def saved_config(state: dict, path) -> Config:
+def saved_config(state: dict, path: str | os.PathLike) -> Config:
     """The settings in a checkpoint.
 
     Raises:
@@ -118,7 +119,7 @@ def video_names(manifest: Manifest) -> list[str]:
     ]
 
 
-def check_same_videos(saved: list[str], manifest: Manifest, path, what: str) -> None:
+def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathLike, what: str) -> None:
     """Raise :class:`InputError` that names a difference between a checkpoint's videos and these."""
     now = video_names(manifest)
     if saved == now:

@@ -5,6 +5,7 @@ import os
 import typing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 from dali_pipes.errors import InputError
 
@@ -37,7 +38,7 @@ class Job:
     )
     predict: bool = option(False, "with --eval-only or --ensemble: write each video's most probable classes")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen = [name for name in ("resume", "eval_only", "ensemble") if getattr(self, name)]
         if len(chosen) > 1:
             raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
@@ -86,7 +87,7 @@ def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
     )
 
 
-def resumed_config(given: dict, saved: Config, path) -> Config:
+def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
     """The settings of a checkpoint's run; what is given may only differ where the result does not depend on it.
 
     Raises:
@@ -134,15 +135,16 @@ def _made(base: Config, given: dict) -> Config:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="run.py", description="Train networks on video through a DALI graph.", allow_abbrev=False)
     for item in (*fields(Job), *fields(Config)):
-        shown = {"": "none", None: "the operation's own", (): "none"}.get(item.default, item.default)
-        options = {"default": argparse.SUPPRESS, "help": f"{item.metadata['help']} (default: {shown})"}
+        unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
+        shown = unset.get(item.default, item.default)
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{item.metadata['help']} (default: {shown})"}
         kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None and of list[float]
         if item.type is bool:
             options["action"] = argparse.BooleanOptionalAction

@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError, check_known
@@ -26,7 +28,7 @@ PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
 
 
-def option(default, help: str, choices=None, at_least=None):
+def option(default: Any, help: str, choices: Iterable | None = None, at_least: float | None = None) -> Any:
     return field(default=default, metadata={"help": help, "choices": choices, "at_least": at_least})
 
 
@@ -118,7 +120,7 @@ class Config:
     tensorboard: bool = option(True, "write scalars, settings and sample clips for TensorBoard")
     max_steps: int = option(0, "stop after this many steps, for a short try; 0 is no limit", at_least=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in fields(self):
             value, at_least, choices = getattr(self, item.name), item.metadata["at_least"], item.metadata["choices"]
             if choices:
@@ -144,7 +146,7 @@ class Config:
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
 
-    def _check_split(self):
+    def _check_split(self) -> None:
         if self.dataset not in DATASETS:
             if self.dataset == UNLABELLED_DATA and self.val_data:
                 raise InputError(f"--val-data {self.val_data} is of no use with --dataset {self.dataset}")
@@ -160,7 +162,7 @@ class Config:
         if self.split:
             check_known(f"--split of {self.dataset}", self.split, DATASETS[self.dataset].splits)
 
-    def _check_levels(self):
+    def _check_levels(self) -> None:
         if not self.randaug_scale > 0:
             raise InputError(f"--randaug-scale is {self.randaug_scale:g}, it must be above 0")
         if not 0 <= self.randaug_m <= self.randaug_scale:
@@ -168,7 +170,7 @@ class Config:
                 f"--randaug-m is {self.randaug_m:g}, it must lie between 0 and --randaug-scale, {self.randaug_scale:g}"
             )
 
-    def _check_mix(self):
+    def _check_mix(self) -> None:
         if self.mix == "none":
             for name in ("mix_alpha", "mix_prob", "mix_draw", "mix_labels"):
                 if getattr(self, name) != getattr(Config, name):

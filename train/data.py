@@ -1,11 +1,12 @@
 """From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.datasets import DATASETS, find_splits, find_unlabelled
+from dali_pipes.datasets import DATASETS, Listed, find_splits, find_unlabelled
 from dali_pipes.errors import InputError
 from dali_pipes.magnitude import MAX_LEVEL
 from dali_pipes.manifest import default_cache
@@ -24,6 +25,7 @@ NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data)
 
 SHOWN_REFUSALS = 20
 MAKE_FOLDER = {"demo": demo_folder, "perturbed": perturbed_folder}
+Items = Sequence[tuple[str, str | None]]
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
@@ -41,7 +43,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     train = scan(train_items, classes)
     _check_every_class(train, train_items)
     val = train if val_items is train_items else scan(val_items, classes)
-    files = {path for path, _ in train_items + val_items}
+    files = {path for path, _ in (*train_items, *val_items)}
     notes += _refusals(train.refused | val.refused, len(files), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
     if damaged:
@@ -57,6 +59,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
     """
     notes = []
+    items: Items
     if config.dataset == UNLABELLED_DATA:
         items = find_unlabelled(config.data)
     elif config.dataset in DATASETS:
@@ -73,7 +76,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         items = _find_val(config)
         if not config.val_data and not find_splits(_source(config)):
             notes = [f"{config.data} has no videos set apart for validation: evaluating on all."]
-        unknown = sorted({label for _, label in items} - set(classes))
+        unknown = sorted({label for _, label in items if label is not None} - set(classes))
         if unknown:
             raise InputError(
                 f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
@@ -95,7 +98,7 @@ def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[s
     return notes
 
 
-def _check_every_class(train: Manifest, items) -> None:
+def _check_every_class(train: Manifest, items: Items) -> None:
     seen = {train.classes[video.label] for video in train.videos}
     for name in train.classes:
         if name not in seen:
@@ -104,7 +107,7 @@ def _check_every_class(train: Manifest, items) -> None:
             raise InputError(f"the class {name!r} has no training video that can be read{reason}")
 
 
-def _find(config: Config):
+def _find(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     """(path, class) of the training and of the validation videos, the classes in order, and notes."""
     if config.dataset in DATASETS:
         return _find_official(config)
@@ -137,12 +140,12 @@ def _source(config: Config) -> Path:
     return source
 
 
-def _read_official(config: Config):
+def _read_official(config: Config) -> Listed:
     dataset = DATASETS[config.dataset]
     return dataset.read(config.data, config.split or dataset.splits[0])
 
 
-def _find_official(config: Config):
+def _find_official(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     listed = _read_official(config)
     train, val = listed.parts["train"], listed.parts["val"]
     if config.split == "train+val":
@@ -150,7 +153,7 @@ def _find_official(config: Config):
     return train, val, listed.classes, []
 
 
-def scan(items, classes: list[str]) -> Manifest:
+def scan(items: Items, classes: list[str]) -> Manifest:
     """The videos, checked, and remembered in the user's cache; ``items`` are (path, class or None)."""
     progress = partial(progress_bar, title="checking videos", unit="file")
     return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)

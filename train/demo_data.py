@@ -25,21 +25,21 @@ VIDEOS_PER_CLASS = {"train": 20, "val": 8}
 FRAMES = (80, 200)
 
 
-def _wave(time, rng, low, high):
+def _wave(time: np.ndarray, rng: np.random.Generator, low: float, high: float) -> np.ndarray:
     return rng.uniform(low, high) * np.sin(2 * np.pi * (time / rng.uniform(12, 18) + rng.random()))
 
 
-def _drift(time, rng, either_way=False):
+def _drift(time: np.ndarray, rng: np.random.Generator, either_way: bool = False) -> np.ndarray:
     return time * rng.uniform(4, 7) * (rng.choice([-1, 1]) if either_way else 1)
 
 
-def _zoom(time, rng):
+def _zoom(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A saw tooth in 0..1."""
     return (time / rng.uniform(24, 36) + rng.random()) % 1
 
 
 # class -> which of x, y (pixels), turn (degrees), zoom (0..1, log scale) its motion sets, over time in frames
-MOTIONS = {
+MOTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], dict[str, np.ndarray]]] = {
     "down": lambda time, rng: {"y": _drift(time, rng)},
     "grow": lambda time, rng: {"zoom": _zoom(time, rng)},
     "nod": lambda time, rng: {"y": _wave(time, rng, 16, 26)},
@@ -51,7 +51,7 @@ MOTIONS = {
 }
 
 
-def _texture(rng, height, width) -> np.ndarray:
+def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Smooth random colours with some grain, (H, W, 3) uint8."""
     coarse = rng.integers(0, 256, (rng.integers(3, 7), rng.integers(3, 7), 3), dtype=np.uint8)
     fine = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
@@ -59,7 +59,7 @@ def _texture(rng, height, width) -> np.ndarray:
     return cv2.addWeighted(smooth, 0.75, cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR), 0.25, 0)
 
 
-def _shape_layer(rng) -> tuple[np.ndarray, np.ndarray]:
+def _shape_layer(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Colours and mask of a few random polygons and ellipses on a seamless tile, 3 x 3 of it: faster than wrapping."""
     mask = np.zeros((TILE, TILE), np.uint8)
     for _ in range(rng.integers(9, 13)):
@@ -117,8 +117,11 @@ def make_frames(
             still_view = cv2.warpAffine(
                 background, camera.view_T23[t], (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REFLECT
             )
-        warp = {"dsize": (WIDTH, HEIGHT), "flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP}
-        frame = cv2.copyTo(cv2.warpAffine(colours, matrix, **warp), cv2.warpAffine(mask, matrix, **warp), still_view)
+        shown, held = (
+            cv2.warpAffine(layer, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+            for layer in (colours, mask)
+        )
+        frame = cv2.copyTo(shown, held, still_view)
         yield camera.expose(frame, t) if camera else frame
 
 
@@ -130,7 +133,7 @@ def _seen_through(layer_23: np.ndarray, view_23: np.ndarray, pivot: np.ndarray) 
     return matrix
 
 
-def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> None:
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: int = FPS, bit_rate: int = 600_000) -> None:
     """Write RGB frames as an MPEG-4 AVI, as UCF-101's are, atomically."""
     with replacing(path) as draft, av.open(str(draft), "w", format="avi") as container:
         stream = container.add_stream("mpeg4", rate=fps)
@@ -138,7 +141,7 @@ def write_video(path: Path, frames, fps: int = FPS, bit_rate: int = 600_000) -> 
         stream.bit_rate, stream.codec_context.time_base = bit_rate, Fraction(1, fps)
         stream.thread_count = 1
         for frame in frames:
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode(None))
 

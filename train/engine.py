@@ -7,16 +7,19 @@ optimizer's state is how far the run is.
 import math
 import signal
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dali_pipes import VideoLoader
+from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.errors import InputError
 
 from .checkpoint import BEST, LAST, PREVIOUS, save_checkpoint, video_names
@@ -40,7 +43,7 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps)))
 
 
-def make_mix(config: Config, num_classes: int):
+def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; changes nothing if ``--mix`` is none."""
     if config.mix == "none":
         return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
@@ -90,7 +93,7 @@ class Training:
     """Metrics of the epochs done."""
     bad_paths: set[str] = field(default_factory=set)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         config, device = self.config, self.train_loader.device
         prepare(self.model, config, device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, weight_decay=config.weight_decay,
@@ -195,7 +198,7 @@ class Training:
             self.logbook.flush()
 
 
-def train_step(training: Training, batch, step: int) -> torch.Tensor:
+def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     """One step of the optimizer. ``step`` counts over all epochs.
 
     Returns:
@@ -222,10 +225,11 @@ def train_step(training: Training, batch, step: int) -> torch.Tensor:
     numbers = torch.zeros(3, dtype=torch.float64, device=clips_BCTHW.device)
     clips, targets = (tensor.chunk(config.accumulate) for tensor in (clips_BCTHW, targets_BK))
     for part, (clips_part, targets_part) in enumerate(zip(clips, targets, strict=True), 1):
-        waits = part < len(clips) and processes.world_size > 1
-        with training.parallel.no_sync() if waits else nullcontext():
+        network = training.parallel
+        waits = part < len(clips)
+        with network.no_sync() if waits and isinstance(network, DistributedDataParallel) else nullcontext():
             with autocast(config, loader.device):
-                logits = training.parallel(clips_part)
+                logits = network(clips_part)
             loss = cross_entropy(logits.float(), targets_part, reduction="sum", label_smoothing=config.label_smoothing)
             training.scaler.scale(loss * scale).backward()
         if len(batch):
@@ -237,7 +241,9 @@ def train_step(training: Training, batch, step: int) -> torch.Tensor:
     return numbers
 
 
-def _settle(training: Training, numbers: torch.Tensor, videos_B, stop: StopRequest, step: int) -> tuple[int, bool]:
+def _settle(
+    training: Training, numbers: torch.Tensor, videos_B: torch.Tensor, stop: StopRequest, step: int
+) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
     own = numbers.tolist()  # waits for the step on a GPU; by then the next one is on its way
@@ -257,7 +263,7 @@ def _settle(training: Training, numbers: torch.Tensor, videos_B, stop: StopReque
     return (stop.number or signal.SIGTERM) if stopped else 0, bool(due)
 
 
-def _not_finite(training: Training, own_loss: float, videos_B, step: int) -> InputError:
+def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, step: int) -> InputError:
     where = f"the loss became {own_loss} in epoch {training.epoch + 1}, step {step - training.epoch * len(training.train_loader) + 1}"
     if math.isfinite(own_loss):
         return InputError("another process's loss is not a number; it names the videos")
@@ -351,8 +357,12 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
             {f"epoch/{name}": value for name, value in row.items() if name != "epoch"},
         )
         # the last checkpoint last: after a kill in between, the epoch is done again
-        if is_best:
-            best = {"model": training.evaluated.state_dict(), "config": asdict(config), "classes": training.classes}
+        if is_best and scores is not None:
+            best: dict[str, Any] = {
+                "model": training.evaluated.state_dict(),
+                "config": asdict(config),
+                "classes": training.classes,
+            }
             save_checkpoint(out / BEST, **best, epoch=training.epoch, metrics=training.rows)
             write_classes(out, scores, training.val_loader.manifest)
         write_csv(out / "metrics.csv", training.rows)

@@ -1,6 +1,7 @@
 """Accuracy over whole videos, predictions, and ensembles of checkpoints (paper sections 4.1 and 4.5)."""
 
 import csv
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +37,9 @@ EVALUATION_FOLDER, ENSEMBLE_FOLDER = "evaluation", "ensemble"
 
 
 @torch.no_grad()
-def evaluate(model, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest) -> torch.Tensor:
+def evaluate(
+    model: torch.nn.Module, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest
+) -> torch.Tensor:
     """(V, K) softmax scores averaged over the clips of each video (paper section 4.1), whatever the processes; see
     :meth:`train.metrics.VideoScores.means_VK`.
 
@@ -140,7 +143,8 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
     Raises:
         InputError: a checkpoint or setting is wrong, or the checkpoints' classes differ.
     """
-    configs, classes = [], None
+    configs: list[Config] = []
+    classes: list[str] = []
     for path in paths:
         state = load_checkpoint(path)
         configs.append(config_of(state, path))
@@ -162,7 +166,7 @@ def _scores_of(
         loader.close()
 
 
-def middle_clip_config(given: dict, state: dict, path) -> Config:
+def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Config:
     """A checkpoint's settings to look at the middle clip of each video, and into the network.
 
     Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced by another.
@@ -186,7 +190,7 @@ def _averaged(state: dict) -> dict:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _print_accuracy(name, scores_VK: torch.Tensor, manifest: Manifest, views: str = "") -> None:
+def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, views: str = "") -> None:
     labels_V = labels_of(manifest)
     count = int(known_videos(scores_VK, labels_V).sum())
     if not count:
@@ -199,7 +203,7 @@ def _print_accuracy(name, scores_VK: torch.Tensor, manifest: Manifest, views: st
 
 
 def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: str, job: Job) -> None:
-    written = []
+    written: list[str] = []
     if known_videos(scores_VK, labels_of(manifest)).any():
         if job.ensemble:
             _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)

@@ -31,7 +31,7 @@ from .data import load_for_evaluation, make_eval_loader
 from .evaluation import check_all, load_network, middle_clip_config
 from .mix_params import MixParams
 from .mixing import apply_mix
-from .models import MODELS
+from .models import MODELS, Network
 from .processes import Processes
 from .progress import Bar
 
@@ -45,7 +45,7 @@ class Localisation:
     recognised_N: np.ndarray
     """bool: whether both pure clips were taken for their classes."""
 
-    def mean(self, chosen_N=slice(None)) -> tuple[float, float]:
+    def mean(self, chosen_N: np.ndarray | slice = slice(None)) -> tuple[float, float]:
         """The mean in percent and its standard error, as if the pairs had no videos in common; NaN where there are too few."""
         scores = 100 * self.scores_N[chosen_N]
         error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else np.nan
@@ -58,16 +58,17 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
     Raises:
         InputError: the videos are all of one class.
     """
-    rng, labels_V = np.random.default_rng(seed), np.asarray(labels_V)
-    known = np.flatnonzero(labels_V >= 0)
-    of_class = np.unique(labels_V[known], return_counts=True)[1]
+    rng, label_V = np.random.default_rng(seed), np.asarray(labels_V)
+    known = np.flatnonzero(label_V >= 0)
+    of_class = np.unique(label_V[known], return_counts=True)[1]
     if len(of_class) < 2:
         raise InputError(f"the {len(known)} videos with a label are of {len(of_class)} class, pairs need two")
     total = (len(known) ** 2 - int((of_class**2).sum())) // 2
     if total <= 4 * count:  # so few that drawing would meet the same ones again and again
-        pairs = [(a, b) for i, a in enumerate(known) for b in known[i + 1 :] if labels_V[a] != labels_V[b]]
-        return [tuple(map(int, pairs[place])) for place in rng.permutation(total)[:count]]
-    drawn = {}
+        numbers = known.tolist()
+        pairs = [(a, b) for i, a in enumerate(numbers) for b in numbers[i + 1 :] if labels_V[a] != labels_V[b]]
+        return [pairs[place] for place in rng.permutation(total)[:count]]
+    drawn: dict[tuple[int, int], None] = {}
     while len(drawn) < count:
         a, b = sorted(rng.choice(known, 2).tolist())
         if labels_V[a] != labels_V[b]:
@@ -77,10 +78,10 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
 
 def cut_together(clips_BCTHW: torch.Tensor) -> torch.Tensor:
     """Two clips of T frames, A and B -> (A's first and B's second half, B's first and A's second half)."""
-    size_THW = tuple(clips_BCTHW.shape[2:])
-    half = [size_THW[0] // 2, 0, 0]
-    params = MixParams(batch_size=2, size_THW=size_THW, partners_B=np.array([1, 0]), start_P3=np.array([half]),
-                       stop_P3=np.array([size_THW]), inside_P2=np.zeros((1, 2)), outside_P=np.ones(1))  # fmt: skip
+    frames, height, width = clips_BCTHW.shape[2:]
+    half = [frames // 2, 0, 0]
+    params = MixParams(batch_size=2, size_THW=(frames, height, width), partners_B=np.array([1, 0]), start_P3=np.array([half]),
+                       stop_P3=np.array([[frames, height, width]]), inside_P2=np.zeros((1, 2)), outside_P=np.ones(1))  # fmt: skip
     return apply_mix(clips_BCTHW, params)
 
 
@@ -96,7 +97,9 @@ def separation(differences_T: np.ndarray, is_A_T: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def score_pair(network, clips_BCTHW: torch.Tensor, labels: tuple[int, int], layer: str = "") -> tuple[float, bool]:
+def score_pair(
+    network: Network, clips_BCTHW: torch.Tensor, labels: Sequence[int], layer: str = ""
+) -> tuple[float, bool]:
     """The score of two clips in both orders, and whether both are recognised when they are pure.
 
     Raises:
@@ -116,7 +119,9 @@ def score_pair(network, clips_BCTHW: torch.Tensor, labels: tuple[int, int], laye
     return (separation(first, in_first_half) + separation(second, ~in_first_half)) / 2, recognised
 
 
-def localise(state: dict, config: Config, manifest: Manifest, pairs, layer: str = "") -> Localisation:
+def localise(
+    state: dict, config: Config, manifest: Manifest, pairs: Sequence[tuple[int, int]], layer: str = ""
+) -> Localisation:
     """Score a checkpoint on pairs of videos of the manifest.
 
     Raises:
@@ -127,7 +132,7 @@ def localise(state: dict, config: Config, manifest: Manifest, pairs, layer: str 
     network, found = load_network(state, config, loader.device), []
     try:
         for batch in Bar(loader, "localising", len(loader)):
-            found.append(score_pair(network, batch.clips_BCTHW, tuple(batch.labels_B.tolist()), layer))
+            found.append(score_pair(network, batch.clips_BCTHW, batch.labels_B.tolist(), layer))
     finally:
         loader.close()
     scores, recognised = zip(*found, strict=True)
@@ -199,7 +204,7 @@ def _shown(mean: float, error: float) -> str:
     return f"{mean:.1f} %" if np.isnan(error) else f"{mean:.1f} +- {error:.1f} %"
 
 
-def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pairs) -> None:
+def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pairs: Sequence[tuple[int, int]]) -> None:
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["checkpoint", "video_a", "video_b", "score", "recognised"])

@@ -34,8 +34,9 @@ class Logbook:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """A number each, by names such as train/loss."""
-        for name, value in values.items() if self._writer else ():
-            self._writer.add_scalar(name, value, step)
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
 
     def text(self, name: str, value: str) -> None:
         if self._writer:
@@ -69,7 +70,9 @@ def sample_sheet(clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: S
     return sheet(rows, shown)
 
 
-def write_samples(out: Path, logbook: Logbook, clips_BCTHW, targets_BK, classes) -> None:
+def write_samples(
+    out: Path, logbook: Logbook, clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: Sequence[str]
+) -> None:
     """The picture of :func:`sample_sheet` as ``samples.png`` and for TensorBoard."""
     image = sample_sheet(clips_BCTHW, targets_BK, classes)
     write_picture(out / "samples.png", image)

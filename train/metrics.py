@@ -145,7 +145,7 @@ def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -
     for row, column in confusion_KK.nonzero().tolist() if count <= 30 else ():
         colour = "white" if shares_KK[row, column] > 0.6 else "black"
         axes.text(
-            column, row, int(confusion_KK[row, column]), ha="center", va="center", color=colour, fontsize=size - 1
+            column, row, str(int(confusion_KK[row, column])), ha="center", va="center", color=colour, fontsize=size - 1
         )
     with replacing(path) as draft:
         figure.savefig(draft, dpi=110, format="png", bbox_inches="tight")

@@ -10,14 +10,18 @@ nothing on average; deleted regions have the paper's size wherever they lie (the
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dali_pipes.errors import InputError, check_known
 
 AXES = "THW"
+Size = tuple[int, int, int]
+FrameWeights = Iterable[Any]
+"""Numbers, such as a list, an array or a tensor of them."""
 DELETED = {"T": 1 / 4, "H": 1 / 2, "W": 1 / 2}  # of a clip: 16 frames of 64, 80 x 80 pixels of 160 x 160
 LARGEST_ALPHA = 1e6  # lambda is 0.5 to three digits
 REGION_ALPHA = 2.0  # CutMixUp's lambda_2, the region's share, is drawn from Beta(2, 2)
@@ -31,7 +35,7 @@ class MixParams:
     """
 
     batch_size: int
-    size_THW: tuple[int, int, int]
+    size_THW: Size
     partners_B: np.ndarray | None
     """(B,) int64, a permutation: clip b is mixed with clip ``partners_B[b]``. None: with nothing, its pixels are deleted."""
     start_P3: np.ndarray
@@ -43,7 +47,7 @@ class MixParams:
     outside_P: np.ndarray
     """(P,) float64: the weight of A outside the box, 0 or 1."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("partners_B", "start_P3", "stop_P3", "inside_P2", "outside_P"):
             if getattr(self, name) is None:
                 continue
@@ -80,25 +84,24 @@ class MixParams:
         area_PT = self.in_box(0) * area_P[:, None]
         return self.outside_P[:, None] * (1 - area_PT) + self.inside_PT * area_PT
 
-    def label_weights_P(self, frame_weights_T=None) -> np.ndarray:
+    def label_weights_P(self, frame_weights_T: FrameWeights | None = None) -> np.ndarray:
         """(P,) float64: the weight of A's label; B's is the rest.
 
         Args:
             frame_weights_T: how much each frame counts, for a network that does not look at all of them alike (such as
                 :func:`train.slowfast.frame_weights`); scaled to a sum of 1. All count the same by default.
         """
-        if frame_weights_T is not None:
-            frame_weights_T = check_frame_weights(frame_weights_T)
-            if len(frame_weights_T) != self.size_THW[0]:
-                raise InputError(
-                    f"frame_weights_T holds {len(frame_weights_T)} numbers, the clips have {self.size_THW[0]} frames"
-                )
+        weights_T = None if frame_weights_T is None else check_frame_weights(frame_weights_T)
+        if weights_T is not None and len(weights_T) != self.size_THW[0]:
+            raise InputError(
+                f"frame_weights_T holds {len(weights_T)} numbers, the clips have {self.size_THW[0]} frames"
+            )
         if self.partners_B is None:
             return np.ones(len(self.outside_P))
-        return self.shares_PT.mean(axis=1) if frame_weights_T is None else self.shares_PT @ frame_weights_T
+        return self.shares_PT.mean(axis=1) if weights_T is None else self.shares_PT @ weights_T
 
 
-def check_frame_weights(frame_weights_T) -> np.ndarray:
+def check_frame_weights(frame_weights_T: FrameWeights) -> np.ndarray:
     """(T,) float64, scaled to a sum of 1.
 
     Raises:
@@ -114,9 +117,10 @@ def check_frame_weights(frame_weights_T) -> np.ndarray:
 
 
 # An operation draws, for P clips: start_P3, stop_P3, inside_P2 and outside_P, out of lambda, A's share.
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _delete(lam_P, axes: str, size_THW, rng: np.random.Generator):
+def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """A box of fixed size, all places alike; nothing of A is left in it. Of one frame none is deleted, of two one."""
     lengths = [math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
                for axis, size in zip(AXES, size_THW, strict=True)]  # fmt: skip
@@ -125,17 +129,17 @@ def _delete(lam_P, axes: str, size_THW, rng: np.random.Generator):
     return start_P3, start_P3 + lengths_P3, np.zeros((len(lam_P), 2)), np.ones(len(lam_P))
 
 
-def _cut(lam_P, axes: str, size_THW, rng: np.random.Generator):
+def _cut(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """A box of 1 - lambda of the clip, or what the border leaves of it, comes from B."""
     return *_box(1 - lam_P, axes, size_THW, rng), np.zeros((len(lam_P), 2)), np.ones(len(lam_P))
 
 
-def _blend(lam_P, axes: str, size_THW, rng: np.random.Generator):
+def _blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """lambda A + (1 - lambda) B everywhere."""
     return *_everything(lam_P, size_THW), np.stack([lam_P, lam_P], axis=1), np.zeros(len(lam_P))
 
 
-def _fade(lam_P, axes: str, size_THW, rng: np.random.Generator):
+def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """Eq. 2: lambda_t goes from lambda - gamma to lambda + gamma or back, gamma up to the nearer of 0 and 1."""
     gamma_P = rng.random(len(lam_P)) * np.minimum(lam_P, 1 - lam_P)
     gamma_P = np.where(rng.random(len(lam_P)) < 0.5, gamma_P, -gamma_P)
@@ -143,13 +147,13 @@ def _fade(lam_P, axes: str, size_THW, rng: np.random.Generator):
     return *_everything(lam_P, size_THW), inside_P2, np.zeros(len(lam_P))
 
 
-def _cut_blend(lam_P, axes: str, size_THW, rng: np.random.Generator):
+def _cut_blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """Eq. 1: the clips are blended in a box, around it is A if it has the smaller part of the blend, else B."""
     share_P = rng.beta(REGION_ALPHA, REGION_ALPHA, len(lam_P))
     return *_box(share_P, axes, size_THW, rng), np.stack([lam_P, lam_P], axis=1), (lam_P < 0.5).astype(float)
 
 
-def _box(share_P, axes: str, size_THW, rng: np.random.Generator):
+def _box(share_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Boxes of a share of the clip, equally scaled on the cut axes, with a centre anywhere in the clip, clipped at its border."""
     size_3 = np.array(size_THW)
     half_P3 = (share_P ** (1 / len(axes)))[:, None] * size_3 / 2
@@ -160,11 +164,11 @@ def _box(share_P, axes: str, size_THW, rng: np.random.Generator):
     return start_P3, stop_P3
 
 
-def _everything(lam_P, size_THW):
+def _everything(lam_P: np.ndarray, size_THW: Size) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((len(lam_P), 3), np.int64), np.broadcast_to(np.array(size_THW), (len(lam_P), 3))
 
 
-def _round(positions):
+def _round(positions: np.ndarray) -> np.ndarray:
     return np.floor(positions + 0.5).astype(np.int64)
 
 
@@ -172,7 +176,7 @@ def _round(positions):
 class Mix:
     """One operation."""
 
-    draw: Callable
+    draw: Callable[[np.ndarray, str, Size, np.random.Generator], Drawn]
     axes: str
     """Along which the share of A changes, of T, H and W."""
     alpha: float | None
@@ -199,6 +203,8 @@ MIXES = {
     "framecutmixup": Mix(_cut_blend, "T", 1.0, 1.0),
     "cubecutmixup": Mix(_cut_blend, "THW", 1.0, 1.0),
 }
+"""Name -> operation (paper section 3.2, Table 1): along which of the axes T, H, W it cuts, its ``alpha`` and its ``prob``, which hold
+unless :func:`build_mix` is told otherwise. docs/mixing.md describes each."""
 
 
 def parse_names(names: str) -> list[str]:
@@ -216,7 +222,7 @@ def parse_names(names: str) -> list[str]:
 def draw_mix(
     name: str,
     batch_size: int,
-    size_THW: tuple[int, int, int],
+    size_THW: Size,
     *,
     rng: np.random.Generator,
     alpha: float | None = None,
@@ -249,7 +255,7 @@ def draw_mix(
     shrink_P3 = np.where(applied_P[:, None], 1, [0, 1, 1])  # to no frames, where nothing is mixed
     return MixParams(
         batch_size=batch_size,
-        size_THW=tuple(size_THW),
+        size_THW=size_THW,
         partners_B=None if mix.deletes else partners_B,
         start_P3=start_P3 * shrink_P3,
         stop_P3=stop_P3 * shrink_P3,

@@ -12,7 +12,7 @@ import torch
 
 from dali_pipes.errors import InputError
 
-from .mix_params import MIXES, MixParams, check_frame_weights, check_numbers, draw_mix, parse_names
+from .mix_params import MIXES, FrameWeights, MixParams, check_frame_weights, check_numbers, draw_mix, parse_names
 
 __all__ = ["MIXES", "MixParams", "apply_mix", "build_mix", "draw_mix", "mix_targets", "one_hot"]
 
@@ -39,9 +39,11 @@ def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool =
     return apply(clips_BCTHW, params, overwrite)
 
 
-def _apply_shared(clips_BCTHW, params: MixParams, overwrite: bool):
+def _apply_shared(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool) -> torch.Tensor:
     """One box for all clips, known on the host: only its pixels are touched, or all but its pixels are B's."""
-    box = (..., *(slice(*ends) for ends in zip(params.start_P3[0].tolist(), params.stop_P3[0].tolist(), strict=True)))
+    ends = zip(params.start_P3[0].tolist(), params.stop_P3[0].tolist(), strict=True)
+    frames, rows, columns = (slice(*pair) for pair in ends)
+    box = (..., frames, rows, columns)
     if params.partners_B is None:
         mixed_BCTHW = clips_BCTHW if overwrite else clips_BCTHW.clone()
         mixed_BCTHW[box] = 0
@@ -54,13 +56,13 @@ def _apply_shared(clips_BCTHW, params: MixParams, overwrite: bool):
         mixed_BCTHW = clips_BCTHW if overwrite else clips_BCTHW.clone()
         receivers_B = _to_device(np.argsort(params.partners_B), clips_BCTHW)
         mixed_BCTHW[box].index_copy_(0, receivers_B, a_in_box)  # B's pixels, without gathering them first
-    inside_T = params.inside_PT[0, box[1]]
+    inside_T = params.inside_PT[0, frames]
     if inside_T.any():
         mixed_BCTHW[box].lerp_(a_in_box, _to_device(inside_T, clips_BCTHW, clips_BCTHW.dtype)[:, None, None])
     return mixed_BCTHW
 
 
-def _apply_per_sample(clips_BCTHW, params: MixParams, overwrite: bool):
+def _apply_per_sample(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool) -> torch.Tensor:
     """A's weight is outside + change x held: change (B, 1, T, 1, 1) is of time alone, held (B, 1, 1, H, W) of the place."""
     held_BT, held_BH, held_BW = (params.in_box(axis) for axis in range(3))
     change_BT = held_BT * (params.inside_PT - params.outside_P[:, None])
@@ -93,15 +95,16 @@ def _to_device(numbers: np.ndarray, beside: torch.Tensor, dtype: torch.dtype | N
     return torch.tensor(numbers, dtype=dtype).to(beside.device, non_blocking=True)
 
 
-def _check_clips(clips_BCTHW) -> None:
+def _check_clips(clips_BCTHW: torch.Tensor) -> None:
     if clips_BCTHW.ndim != 5 or not clips_BCTHW.is_floating_point():
         shape = tuple(clips_BCTHW.shape)
         raise InputError(f"clips are {clips_BCTHW.dtype} of shape {shape}, mixing needs floats (B, C, T, H, W)")
 
 
 def mix_targets(
-    labels_B: torch.Tensor, params: MixParams, num_classes: int, *, frame_weights_T=None, dtype=torch.float32
-) -> torch.Tensor:
+    labels_B: torch.Tensor, params: MixParams, num_classes: int, *, frame_weights_T: FrameWeights | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:  # fmt: skip
     """(B, K) target probabilities of the mixed clips, on the labels' device; each row sums to 1.
 
     Args:
@@ -126,7 +129,7 @@ def mix_targets(
     return targets_BK * ours_P1 + targets_BK[_to_device(params.partners_B, labels_B)] * theirs_P1
 
 
-def one_hot(labels_B: torch.Tensor, num_classes: int, dtype=torch.float32) -> torch.Tensor:
+def one_hot(labels_B: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """(B, K) targets of clips that are not mixed."""
     if labels_B.device.type == "cpu" and len(labels_B):
         lowest, highest = int(labels_B.min()), int(labels_B.max())
@@ -145,7 +148,7 @@ def build_mix(
     prob: float | None = None,
     *,
     per_sample: bool = False,
-    frame_weights_T=None,
+    frame_weights_T: FrameWeights | None = None,
     overwrite: bool = False,
 ) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """A function ``mix(clips_BCTHW, labels_B, generator=...) -> (clips_BCTHW, targets_BK)``.
@@ -158,21 +161,30 @@ def build_mix(
     Args:
         name: one of ``MIXES``, or several with commas: one of them is drawn for each batch.
         num_classes: K.
-        alpha, prob, per_sample: see :func:`draw_mix`.
-        frame_weights_T: see :meth:`MixParams.label_weights_P`.
-        overwrite: see :func:`apply_mix`.
+        alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
+        prob: chance that anything is changed, for a batch or for each clip; by default the operation's own.
+        per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.
+        frame_weights_T: how much each of the T frames counts in a label, for a network that does not look at all of them alike
+            (such as :func:`train.slowfast.frame_weights`); scaled to a sum of 1. All count the same by default.
+        overwrite: the given clips may be changed, which takes less memory, and are of no use afterwards.
+
+    Returns:
+        The function. It takes clips (B, C, T, H, W) of any float dtype on any device, int64 labels (B,), and a
+        ``torch.Generator`` on the CPU or a numpy generator, all chance of the batch. It gives clips of the same shape, dtype
+        and device, in which deleted pixels are 0, and targets (B, K), at least float32, whose rows sum to 1.
 
     Raises:
-        InputError: unknown name, or a number out of its range.
+        InputError: unknown name, or a number out of its range; the function raises it for clips or labels of other kinds.
     """
     names = parse_names(name)
     check_numbers(alpha, prob)
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}, it must be at least 1")
-    if frame_weights_T is not None:
-        frame_weights_T = check_frame_weights(frame_weights_T)
+    weights_T = None if frame_weights_T is None else check_frame_weights(frame_weights_T)
 
-    def mix(clips_BCTHW, labels_B, *, generator):
+    def mix(
+        clips_BCTHW: torch.Tensor, labels_B: torch.Tensor, *, generator: torch.Generator | np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         _check_clips(clips_BCTHW)
         if labels_B.shape != clips_BCTHW.shape[:1] or labels_B.dtype != torch.int64:
             raise InputError(
@@ -180,16 +192,17 @@ def build_mix(
             )
         rng = _numpy_generator(generator)
         chosen = names[rng.integers(len(names))]
-        params = draw_mix(chosen, len(labels_B), tuple(clips_BCTHW.shape[2:]), rng=rng, alpha=alpha, prob=prob,
+        frames, height, width = clips_BCTHW.shape[2:]
+        params = draw_mix(chosen, len(labels_B), (frames, height, width), rng=rng, alpha=alpha, prob=prob,
                           per_sample=per_sample)  # fmt: skip
         dtype = torch.promote_types(clips_BCTHW.dtype, torch.float32)
-        targets_BK = mix_targets(labels_B, params, num_classes, frame_weights_T=frame_weights_T, dtype=dtype)
+        targets_BK = mix_targets(labels_B, params, num_classes, frame_weights_T=weights_T, dtype=dtype)
         return apply_mix(clips_BCTHW, params, overwrite=overwrite), targets_BK
 
     return mix
 
 
-def _numpy_generator(generator) -> np.random.Generator:
+def _numpy_generator(generator: object) -> np.random.Generator:
     if isinstance(generator, np.random.Generator):
         return generator
     if isinstance(generator, torch.Generator) and generator.device.type == "cpu":

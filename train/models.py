@@ -5,8 +5,9 @@ Every network stands behind the same small step, :class:`Network`, that turns th
 weights were trained on: it changes nothing until published weights are loaded (:mod:`train.pretrained`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,12 +42,12 @@ class Model:
     """Of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
 
 
-def _slowfast50(num_classes, kept_frames, side, dropout, lateral):
+def _slowfast50(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
     return slowfast50(num_classes, fast_stride=1, dropout=dropout, lateral=lateral)
 
 
-def _torchvision(name: str, change=None):
-    def build(num_classes, kept_frames, side, dropout, lateral):
+def _torchvision(name: str, change: Callable[[Any, int, int, float], None] | None = None) -> Callable[..., nn.Module]:
+    def build(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
         from torchvision.models import video  # slow to import
 
         model = getattr(video, name)(weights=None, num_classes=num_classes)
@@ -56,21 +57,20 @@ def _torchvision(name: str, change=None):
     return build
 
 
-def _add_dropout(model, kept_frames, side, dropout):
+def _add_dropout(model: Any, kept_frames: int, side: int, dropout: float) -> None:
     # before the classifier without a name of its own, so that torchvision's weights fit
     model.avgpool = nn.Sequential(model.avgpool, nn.Dropout(dropout))
 
 
-def _fit_s3d(model, kept_frames, side, dropout):
+def _fit_s3d(model: Any, kept_frames: int, side: int, dropout: float) -> None:
     """Its pooling of 2 x 7 x 7 is that of clips of at least 14 frames of 224 x 224: for smaller ones, what there is."""
     size_THW = (kept_frames // 8, side // 32, side // 32)
-    model.avgpool = nn.AvgPool3d(
-        [min(size) for size in zip(model.avgpool.kernel_size, size_THW, strict=True)], stride=1
-    )
+    frames, height, width = (min(size) for size in zip(model.avgpool.kernel_size, size_THW, strict=True))
+    model.avgpool = nn.AvgPool3d((frames, height, width), stride=1)
     model.classifier[0].p = dropout
 
 
-def _fit_mvit(model, kept_frames, side, dropout):
+def _fit_mvit(model: Any, kept_frames: int, side: int, dropout: float) -> None:
     """The numbers of patches. The position tables keep their published size, the forward pass interpolates them."""
     step_THW = model.conv_proj.stride
     model.pos_encoding.temporal_size = kept_frames // step_THW[0]
@@ -78,10 +78,16 @@ def _fit_mvit(model, kept_frames, side, dropout):
     model.head[0].p = dropout
 
 
-_KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_GREY = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
-_RESNET = {"keep_every": 4, "window": 4, "classifier": "fc", "features": {"last": "layer4"}, **_KINETICS}
+_KINETICS: dict[str, Any] = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
+_IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_GREY: dict[str, Any] = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+_RESNET: dict[str, Any] = {
+    "keep_every": 4,
+    "window": 4,
+    "classifier": "fc",
+    "features": {"last": "layer4"},
+    **_KINETICS,
+}
 _BOTH_PATHS = {"slow": "slow.4", "fast": "fast.4"}
 
 MODELS: dict[str, Model] = {
@@ -137,22 +143,24 @@ class Network(nn.Module):
     def __init__(self, name: str, backbone: nn.Module):
         super().__init__()
         self.name, self.backbone = name, backbone
+        self.input_scale: torch.Tensor
+        self.input_shift: torch.Tensor
         self.register_buffer("input_scale", torch.ones(3, 1, 1, 1))
         self.register_buffer("input_shift", torch.zeros(3, 1, 1, 1))
 
     def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
         return self.backbone(torch.addcmul(self.input_shift, clips_BCTHW, self.input_scale))
 
-    def expect(self, mean, std) -> None:
+    def expect(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """From now on the backbone sees (pixel / 255 - mean) / std; the loader's clips are (pixel - 128) / 128.
 
         Args:
             mean, std: of red, green and blue, from 0 to 1. A mean of 0.45 and deviation of 0.225 turn the loader's -1
                 (black) into -2 and its 0 (grey 128) into 0.231.
         """
-        mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1, 1) for values in (mean, std))
-        self.input_scale.copy_(STD / 255 / std)
-        self.input_shift.copy_((MEAN / 255 - mean) / std)
+        centre, spread = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1, 1) for values in (mean, std))
+        self.input_scale.copy_(STD / 255 / spread)
+        self.input_shift.copy_((MEAN / 255 - centre) / spread)
 
 
 def build_model(

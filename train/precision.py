@@ -43,7 +43,7 @@ def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> Non
         model.compile()
 
 
-def autocast(config: Config, device: torch.device):
+def autocast(config: Config, device: torch.device) -> contextlib.AbstractContextManager:
     """Context in which the network computes in the chosen precision."""
     if config.precision not in DTYPES:
         return contextlib.nullcontext()

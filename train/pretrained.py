@@ -8,7 +8,9 @@ never as programs.
 
 import pickle
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,8 @@ from dali_pipes.errors import InputError
 
 from .models import MODELS, Network
 from .slowfast import BLOCKS, LATERAL_KERNEL
+
+Weights = dict[str, torch.Tensor]
 
 SLOWFAST_LAYERS = (
     # here, PySlowFast, PyTorchVideo; path 0 is slow, stages count from 0 (the stem) here and from 1 in PySlowFast
@@ -116,7 +120,7 @@ def load_pretrained(model: Network, path: str | Path, classes: list[str] | None 
     return f"Started from {path} ({source}): {len(taken)} weights; {kept}; {seen}."
 
 
-def _read(path: str | Path):
+def _read(path: str | Path) -> Any:
     try:
         with open(path, "rb") as file:
             start = file.read(len(OLD_TORCH))
@@ -145,7 +149,7 @@ def _read(path: str | Path):
         raise InputError(f"{path}: is damaged or cut short ({reason}); copy or download it again") from None
 
 
-def _weights(content, path) -> tuple[dict[str, torch.Tensor], dict | None]:
+def _weights(content: object, path: str | Path) -> tuple[dict[str, torch.Tensor], dict | None]:
     """The weights by name, and the whole content if it is a checkpoint of this project."""
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, it must hold the weights of a network by name")
@@ -171,13 +175,13 @@ def _without_prefix(weights: dict, prefix: str) -> dict:
     return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 
-def _check_model(name: str, config: dict, path) -> None:
+def _check_model(name: str, config: dict, path: str | Path) -> None:
     trained = config.get("model", "slowfast50")  # runs from before there was a choice do not say
     if trained != name:
         raise InputError(f"{path}: holds the weights of {trained}, not of {name}; use --model {trained}")
 
 
-def _recognise(model: Network, weights, path) -> tuple[str, dict[str, torch.Tensor], dict[str, str]]:
+def _recognise(model: Network, weights: Weights, path: str | Path) -> tuple[str, Weights, dict[str, str]]:
     """Whose names the weights have; the weights by this project's names; what its layers are called in the file."""
     for naming in NAMINGS if model.name == "slowfast50" else ():
         names = slowfast_names(naming)
@@ -204,7 +208,7 @@ def _rename(name: str, layers: dict[str, str]) -> str:
     return f"{layers[layer]}.{kind}" if layer in layers else name
 
 
-def _check_laterals(model: Network, weights, path) -> None:
+def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
     kernels = {value.shape[2] for name, value in weights.items() if name.startswith("laterals.") and value.ndim == 5}
     if kernels - {LATERAL_KERNEL}:
         raise InputError(
@@ -220,7 +224,9 @@ def _check_laterals(model: Network, weights, path) -> None:
         )
 
 
-def _check_complete(weights, target, left_new, called, path) -> None:
+def _check_complete(
+    weights: Weights, target: Weights, left_new: list[str], called: dict[str, str], path: str | Path
+) -> None:
     """Every weight is used, each of the network's filled, all of one shape; but for ``left_new``, the classifier."""
     needed = [name for name in target if name not in left_new and not name.endswith("num_batches_tracked")]
     missing = [_rename(name, called) for name in needed if name not in weights]
@@ -236,10 +242,10 @@ def _check_complete(weights, target, left_new, called, path) -> None:
         raise InputError(f"{path}: does not hold the weights of this network: {found}")
 
 
-def _some(names) -> str:
-    names = [str(name) for name in names]
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
     return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
-def _numbers(values) -> str:
+def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in dict.fromkeys(values))

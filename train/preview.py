@@ -28,10 +28,13 @@ def pictures_of(clip_CTHW: torch.Tensor) -> np.ndarray:
     return pixels_THWC.round().clamp(0, 255).byte().cpu().numpy()
 
 
-def mixed_row(clip_a_FHWC: np.ndarray, clip_b_FHWC: np.ndarray, name: str, rng, alpha: float | None) -> Row:
+def mixed_row(
+    clip_a_FHWC: np.ndarray, clip_b_FHWC: np.ndarray, name: str, rng: np.random.Generator, alpha: float | None
+) -> Row:
     """Clip A mixed with B, uint8 (F, H, W, 3) both, as training does it."""
     clips_BCTHW = torch.from_numpy(np.stack([clip_a_FHWC, clip_b_FHWC])).movedim(-1, 1).sub(MEAN).div(STD)
-    params = draw_mix(name, 2, tuple(clips_BCTHW.shape[2:]), rng=rng, alpha=alpha, prob=1.0)
+    frames, height, width = clips_BCTHW.shape[2:]
+    params = draw_mix(name, 2, (frames, height, width), rng=rng, alpha=alpha, prob=1.0)
     if params.partners_B is not None:
         params = replace(params, partners_B=np.array([1, 0]))
     mixed_FHWC = pictures_of(apply_mix(clips_BCTHW, params)[0])
@@ -55,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(options) -> None:
+def run(options: argparse.Namespace) -> None:
     """Carry out a parsed command line."""
     preview.check_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
     names = parse_names(options.mix)

@@ -109,20 +109,21 @@ def table_of_runs(runs: Sequence[Run]) -> list[list[dict]]:
     return [list(cells) for cells in zip(*columns, strict=True)]
 
 
-LEARNING = (  # caption, (metric, dashed), options of the chart
+Chart = tuple[str, Sequence[tuple[str, bool]], dict[str, bool]]
+LEARNING: Sequence[Chart] = (  # caption, (metric, dashed), options of the chart
     ("loss", (("train_loss", True), ("val_loss", False)), {}),
     ("top-1 accuracy, %", (("train_top1", True), ("val_top1", False)), {"percent": True}),
     ("top-5 accuracy, %", (("val_top5", False),), {"percent": True}),
     ("learning rate at the end of the epoch", (("lr", False),), {"from_zero": True}),
 )
-SPEED = (
+SPEED: Sequence[Chart] = (
     ("clips per second", (("clips_per_s", False),), {"from_zero": True}),
     ("share of the time spent waiting for data, %", (("data_wait_fraction", False),), {"from_zero": True}),
 )
 SCALES = {"data_wait_fraction": 100}
 
 
-def charts(runs: Sequence[Run], what) -> list[dict]:
+def charts(runs: Sequence[Run], what: Sequence[Chart]) -> list[dict]:
     """``caption`` and ``svg`` of each chart."""
     found = []
     for caption, metrics, options in what:
@@ -148,7 +149,8 @@ def settings_table(runs: Sequence[Run]) -> tuple[list[dict], list[dict]]:
     known = {item.name: item for item in fields(Config)}
     names = list(dict.fromkeys([*known, *(name for run in runs for name in run.settings)]))
     lacking = object()
-    differing, equal = [], []
+    differing: list[dict] = []
+    equal: list[dict] = []
     for name in names:
         values = [run.settings.get(name, lacking) for run in runs]
         if all(value is lacking for value in values):
@@ -189,9 +191,9 @@ def confusion_of(evaluation: Evaluation, name: str) -> dict:
     return {"rows": rows, "pairs": pairs, "svg": "" if numbered else heat_map(name, table_KK)}
 
 
-def worst_of(run: Run, strips: int) -> list[dict]:
+def worst_of(run: Run, evaluation: Evaluation, strips: int) -> list[dict]:
     """The worst classes, with the surest mistakes of each: a ``picture`` of the video, or the ``problem`` with it."""
-    evaluation, found = run.evaluation, []
+    found = []
     known = {video.path: video for video in run.val.videos} if run.val else {}
     worst = evaluation.worst_classes()[:WORST_CLASSES]
     for index in progress_bar(worst, title=f"mistakes of {run.name}", unit="class", leave=False):
@@ -206,7 +208,7 @@ def worst_of(run: Run, strips: int) -> list[dict]:
     return found
 
 
-def _try(make: Callable[..., Picture], *arguments) -> tuple[Picture | None, str]:
+def _try(make: Callable[..., Picture], *arguments: object) -> tuple[Picture | None, str]:
     try:
         return make(*arguments), ""
     except InputError as error:
@@ -221,7 +223,7 @@ def section_of(run: Run, number: int, strips: int) -> dict:
                "samples": picture, "no_samples": problem, "confusion": None, "worst": [], "unlabelled": 0}  # fmt: skip
     if run.evaluation:
         section["confusion"] = confusion_of(run.evaluation, f"confusion-{number + 1}")
-        section["worst"] = worst_of(run, strips)
+        section["worst"] = worst_of(run, run.evaluation, strips)
         section["unlabelled"] = sum(video.label < 0 for video in run.evaluation.videos)
     return section
 
@@ -242,7 +244,7 @@ def page(runs: Sequence[Run]) -> str:
     )  # fmt: skip
 
 
-def _printable(value):
+def _printable(value: object) -> str:
     """Bytes of a file name that are not UTF-8, and control characters, become a question mark in a diamond."""
     if isinstance(value, Markup):
         return value  # the template's own, and charts

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -139,7 +140,10 @@ def _read_run(folder: Path, name: str) -> Run:
     return Run(folder, name, settings, rows, starts, train, val, None if why else _read_evaluation(folder), why)
 
 
-def _read_json(path: Path, kind: type, missing):
+Json = TypeVar("Json", dict, list)
+
+
+def _read_json(path: Path, kind: type[Json], missing: Json) -> Json:
     if not path.exists():
         return missing
     try:
@@ -171,8 +175,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         try:
             if None in row.values():
                 raise ValueError("it has fewer cells than the first line")
-            values = {name: float(row[name]) for name in COLUMNS if row.get(name)}
-            int(row["epoch"])
+            values = {name: float(cell) for name in COLUMNS if (cell := row.get(name))}
+            int(row["epoch"] or "")
         except ValueError as error:
             raise InputError(f"{path}, line {number}: is cut off or damaged ({error})") from error
         found.append({name: value for name, value in values.items() if math.isfinite(value)})
@@ -183,7 +187,7 @@ def _read_manifest(path: Path) -> Manifest | None:
     return Manifest.load(path) if path.exists() else None
 
 
-def _why_no_evaluation(folder: Path, rows) -> str:
+def _why_no_evaluation(folder: Path, rows: Sequence[dict]) -> str:
     """A sentence, or nothing if there is one."""
     missing = [name for name in (PREDICTIONS, CLASS_ACCURACY) if not (folder / name).exists()]
     if not missing:
@@ -199,7 +203,7 @@ def _why_no_evaluation(folder: Path, rows) -> str:
 
 def _read_evaluation(folder: Path) -> Evaluation:
     path = folder / CLASS_ACCURACY
-    classes = [row["class"] for _, row in _read_csv(path, ["class"])]
+    classes = [row["class"] or "" for _, row in _read_csv(path, ["class"])]
     index_of = {name: index for index, name in enumerate(classes)}
     path, videos = folder / PREDICTIONS, []
     for number, row in _read_csv(path, ["path", "label", "class_1", "probability_1"]):
@@ -211,17 +215,17 @@ def _read_evaluation(folder: Path) -> Evaluation:
         if unknown is not None:
             raise InputError(f"{path}, line {number}: has the class {unknown!r}, which {CLASS_ACCURACY} does not list")
         try:
-            probability = float(row["probability_1"])
+            probability = float(row["probability_1"] or "")
             if not 0 <= probability <= 1:
                 raise ValueError(f"its probability is {probability}")
         except ValueError as error:
             raise InputError(f"{path}, line {number}: is damaged ({error})") from error
         label = index_of[row["label"]] if row["label"] else UNLABELLED
-        videos.append(Prediction(row["path"], label, index_of[row["class_1"]], probability))
+        videos.append(Prediction(row["path"] or "", label, index_of[row["class_1"]], probability))
     return Evaluation(classes, videos)
 
 
-def _start(entry, folder: Path) -> Start:
+def _start(entry: Any, folder: Path) -> Start:
     """Tolerates what is not there."""
     try:
         git, packages, command = entry.get("git") or {}, entry.get("packages") or {}, entry.get("command") or []

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,7 @@ HEAT = "#2f7fc1"
 _INK, _GRID = "#010203", "#030201"  # stand for the page's colours, which differ by day and night
 _SIZE_IN = 4.6, 2.7
 _MARKED_POINTS = 15
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.size": 9,
@@ -60,7 +61,7 @@ def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bo
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         axes = figure.subplots()
         for line in lines:
-            style = {"color": line.colour, "linestyle": "--" if line.dashed else "-", "linewidth": 1.6}
+            style: dict[str, Any] = {"color": line.colour, "linestyle": "--" if line.dashed else "-", "linewidth": 1.6}
             marker = line.marker if len(line.points) <= _MARKED_POINTS else None
             inside = "none" if line.dashed else line.colour
             if line.points:

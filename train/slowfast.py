@@ -7,6 +7,8 @@ The published Kinetics-400 weights (SlowFast 4x16 R50) belong to a network whose
 batch norm and ReLU; the SlowFast paper's are plain, and so are the default ones here.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -18,11 +20,13 @@ BLOCKS = (3, 4, 6, 3)  # residual blocks of stages 2 to 5: a ResNet-50
 EXPANSION = 4
 LATERAL_KERNEL = 5
 LATERALS = ("plain", "norm_relu")
+Sizes = tuple[int, int, int]
 
 
-def _conv(in_channels: int, out_channels: int, kernel_THW, stride_THW=(1, 1, 1)) -> nn.Conv3d:
-    padding = tuple(size // 2 for size in kernel_THW)
-    return nn.Conv3d(in_channels, out_channels, kernel_THW, stride_THW, padding, bias=False)
+def _conv(in_channels: int, out_channels: int, kernel_THW: Sizes, stride_THW: Sizes = (1, 1, 1)) -> nn.Conv3d:
+    frames, height, width = kernel_THW
+    padding_THW = (frames // 2, height // 2, width // 2)
+    return nn.Conv3d(in_channels, out_channels, kernel_THW, stride_THW, padding_THW, bias=False)
 
 
 class Bottleneck(nn.Module):
@@ -34,13 +38,13 @@ class Bottleneck(nn.Module):
         self.conv_a, self.norm_a = _conv(in_channels, width, (kernel_T, 1, 1)), nn.BatchNorm3d(width)
         self.conv_b, self.norm_b = _conv(width, width, (1, 3, 3), (1, stride, stride)), nn.BatchNorm3d(width)
         self.conv_c, self.norm_c = _conv(width, out_channels, (1, 1, 1)), nn.BatchNorm3d(out_channels)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             projection = _conv(in_channels, out_channels, (1, 1, 1), (1, stride, stride))
             self.shortcut = nn.Sequential(projection, nn.BatchNorm3d(out_channels))
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.norm_a(self.conv_a(x)))
         y = self.relu(self.norm_b(self.conv_b(y)))
         return self.relu(self.norm_c(self.conv_c(y)) + self.shortcut(x))
@@ -55,7 +59,7 @@ def _stem(width: int, kernel_T: int) -> nn.Sequential:
     )
 
 
-def _pathway(stem_width: int, stem_kernel_T: int, kernels_T, lateral: bool) -> nn.ModuleList:
+def _pathway(stem_width: int, stem_kernel_T: int, kernels_T: Sequence[int], lateral: bool) -> nn.ModuleList:
     """Stem and stages 2 to 5; ``lateral`` leaves room for the fast path's channels at the entry of each stage."""
     stages = nn.ModuleList([_stem(stem_width, stem_kernel_T)])
     channels = stem_width
@@ -139,7 +143,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain") -> SlowFast:
-    """SlowFast-50 of the paper: alpha 8, beta 1/8, 4 + 32 frames for clips of 64.
+    """SlowFast-50 of the paper (section 4.1): alpha 8, beta 1/8, 4 + 32 frames for clips of 64. Random weights.
 
     Args:
         num_classes: size of the output.
@@ -148,6 +152,10 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, 
         dropout: before the classifier.
         lateral: ``"plain"``, or ``"norm_relu"`` for the network of the published weights. Both start from the same
             random numbers.
+
+    Returns:
+        A module: float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``, and the
+        loader's pixels, (pixel - 128) / 128, are what it expects.
 
     Raises:
         InputError: unknown ``lateral``.

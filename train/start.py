@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
 
@@ -27,7 +28,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     """
     path = find_checkpoint(job.resume, given.get("out", Config.out)) if job.resume else None
     state = load_resumable(path) if path else None
-    if state:
+    if path and state:
         config = resumed_config(given, saved_config(state, path), path)
         lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
     else:
@@ -42,7 +43,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         remove_drafts(out)
     with processes.first_of_machine_first():
         train_videos, val_videos, notes = load_manifests(config)
-    if state:
+    if path and state:
         for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
             check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
@@ -57,9 +58,9 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
                         dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
-    goes_on_here = state and path.parent.resolve() == out.resolve()
+    goes_on_here = path is not None and path.parent.resolve() == out.resolve()
     earlier = set_aside(out) if processes.is_first and not goes_on_here else None
-    if state and not goes_on_here and processes.is_first:
+    if path and not goes_on_here and processes.is_first:
         copy_best(path.parent, out)
     notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
     logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
@@ -77,7 +78,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     return training
 
 
-def _steps_done(state: dict | None, loader) -> int:
+def _steps_done(state: dict | None, loader: VideoLoader) -> int:
     return state["epoch"] * len(loader) + state["step"] if state else 0
 
 

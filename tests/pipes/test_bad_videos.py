@@ -94,7 +94,7 @@ def test_skip_without_another_of_the_class(breaking, tmp_path):
 
 def test_files_for_dalis_decoder_are_checked_by_their_size(breaking):
     loader = VideoLoader(breaking, **OPTIONS)
-    source = ClipSource(Schedule(loader.sampler, 5), 32, decode=False, on_bad_video="error")
+    source = ClipSource(Schedule(loader.clip_sampler, 5), 32, decode=False, on_bad_video="error")
     with pytest.raises(VideoError, match="1.avi: has 17 bytes, it had [0-9]+ when it was scanned"):
         for sample in range(5):
             source(type("SampleInfo", (), {"idx_in_epoch": sample}))

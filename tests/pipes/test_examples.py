@@ -1,7 +1,10 @@
 """The files in examples/ run as their first lines say."""
 
+import re
+import runpy
 import subprocess
 import sys
+from ast import literal_eval
 from pathlib import Path
 
 import cv2
@@ -13,8 +16,8 @@ from tests.videos import natural_clip, write_video
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def run(example, folder):
-    command = [sys.executable, str(EXAMPLES / example), str(folder)]
+def run(example, folder, *arguments):
+    command = [sys.executable, str(EXAMPLES / example), str(folder), *arguments]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout.splitlines()
@@ -36,3 +39,53 @@ def test_own_operation(class_folders):
     lines = run("own_operation.py", class_folders)
     assert [line.rsplit(") ", 1)[0] for line in lines] == ["(2, 3, 32, 112, 112", "(3, 3, 32, 112, 112"]
     assert "left" in lines[0] + lines[1] and "right" in lines[0] + lines[1]
+
+
+@pytest.fixture
+def train_and_val(tmp_path, class_folders):
+    """5 videos to train on, and the same to validate on."""
+    for part in ("train", "val"):
+        (tmp_path / part).symlink_to(class_folders)
+    return tmp_path
+
+
+def test_own_training(train_and_val):
+    pytest.importorskip("torch")
+    (first,) = run("own_training.py", train_and_val, "1")
+    (second,) = run("own_training.py", train_and_val, "2")  # goes on where the first stopped
+    assert re.fullmatch(r"epoch 1: loss \d\.\d{3}, accuracy \d+ %", first), first
+    assert re.fullmatch(r"epoch 2: loss \d\.\d{3}, accuracy \d+ %", second), second
+
+
+def test_own_lightning_deals_each_video_once_to_two_processes(train_and_val):
+    pytest.importorskip("lightning")
+    metrics = literal_eval(run("own_lightning.py", train_and_val, "2")[-1])
+    assert metrics["train_videos"] == 5 and 0 < metrics["train_loss"] < 10 and 0 <= metrics["val_accuracy"] <= 1
+
+
+def test_own_lightning_resumes_in_the_middle_of_an_epoch(train_and_val):
+    """3 steps make an epoch; a checkpoint after the 4th step goes on with the 5th, which has the same videos and loss."""
+    lightning = pytest.importorskip("lightning")
+    example = runpy.run_path(str(EXAMPLES / "own_lightning.py"))
+
+    class Note(lightning.Callback):
+        def __init__(self):
+            self.steps = []
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            self.steps.append((trainer.current_epoch, batch_idx, batch.videos_B.tolist(), outputs["loss"].item()))
+            if trainer.global_step == 4:
+                trainer.save_checkpoint(train_and_val / "fourth.ckpt")
+
+    def fit(checkpoint=None):
+        note = Note()
+        lightning.seed_everything(1)
+        trainer = lightning.Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False,
+                                    enable_checkpointing=False, enable_model_summary=False, callbacks=[note])  # fmt: skip
+        videos = example["Videos"](train_and_val, batch_size=2, workers=0)
+        trainer.fit(example["Classifier"](2), videos, ckpt_path=checkpoint)
+        return note.steps
+
+    whole = fit()
+    assert [step[:2] for step in whole] == [(epoch, step) for epoch in range(2) for step in range(3)]
+    assert fit(train_and_val / "fourth.ckpt") == whole[4:]

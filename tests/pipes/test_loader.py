@@ -47,7 +47,7 @@ def test_frames_are_the_planned_ones(manifest):
     clips = one_epoch(manifest, workers=0, batch_size=3)
     loader = VideoLoader(manifest, **OPTIONS)
     for sample in range(len(manifest)):
-        plan = loader.sampler.plan(0, sample)
+        plan = loader.clip_sampler.plan(0, sample)
         expected = np.array([rgb_of(index) for index in plan.frame_indices])
         ours = clips[plan.video] * 128 + 128
         assert clips[plan.video].shape == (3, 16, 32, 32)
@@ -75,11 +75,33 @@ def test_epochs_differ_and_repeat_with_the_seed(manifest):
     assert [video for batch in resumed for video in batch.videos_B.tolist()] == orders[3]
 
 
+def test_the_state_in_a_checkpoint_is_the_next_batch(manifest):
+    loader = VideoLoader(manifest, workers=0, batch_size=2, start_epoch=3, **OPTIONS)
+    batches = iter(loader)
+    next(batches)
+    state = loader.state_dict()
+    assert state == {"epoch": 3, "step": 1}
+    rest = [video for batch in batches for video in batch.videos_B.tolist()]
+    assert loader.state_dict() == {"epoch": 4, "step": 0}
+    resumed = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
+    resumed.load_state_dict(state)
+    assert [video for batch in resumed for video in batch.videos_B.tolist()] == rest
+    with pytest.raises(InputError, match="an epoch has 3 batches"):
+        resumed.load_state_dict({"epoch": 0, "step": 4})
+
+
+def test_a_batch_moves_to_another_device(manifest):
+    batch = next(iter(VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)))
+    moved = batch.to("meta")
+    assert moved.clips_BCTHW.device.type == moved.labels_B.device.type == "meta"
+    assert moved.videos_B is batch.videos_B and moved.clips_BCTHW.shape == batch.clips_BCTHW.shape
+
+
 def test_leaving_an_epoch_early_starts_the_next_one(manifest):
     loader = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
     next(iter(loader))
     order = [video for batch in loader for video in batch.videos_B.tolist()]
-    assert order == [loader.sampler.plan(1, sample).video for sample in range(5)]
+    assert order == [loader.clip_sampler.plan(1, sample).video for sample in range(5)]
     assert loader.epoch == 2
 
 
@@ -90,7 +112,7 @@ def test_evaluation_clips_stand_next_to_each_other(manifest):
     for batch in loader:
         assert len(batch) == len(batch.clips_BCTHW) == len(batch.videos_B) and batch.clips_BCTHW.shape[2] == 8
         for clip, video, view in zip(batch.clips_BCTHW, batch.videos_B.tolist(), [0, 1, 2] * 2, strict=False):
-            indices = loader.sampler.plan(0, video).frame_indices.reshape(3, 8)[view]
+            indices = loader.clip_sampler.plan(0, video).frame_indices.reshape(3, 8)[view]
             expected = np.array([rgb_of(index) for index in indices])
             assert np.abs((clip * 128 + 128).mean(dim=(0, 2, 3)).numpy() - expected).max() < 1.1
         videos += batch.videos_B.tolist()

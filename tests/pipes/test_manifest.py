@@ -1,5 +1,6 @@
 """Scanning: exact counts, bad files named, caching, saving; and finding videos on disk."""
 
+import io
 import os
 import subprocess
 import sys
@@ -117,6 +118,13 @@ def test_awkward_names(tmp_path, name, monkeypatch):
     assert manifest.videos[0].num_frames == 4
     manifest.save("manifest.csv")
     assert Manifest.load("manifest.csv") == manifest
+
+
+def test_where_output_is_no_terminals_text_names_are_printed_all_the_same(class_folders, monkeypatch):
+    """A notebook's output cannot be told what to do with names that are no valid text."""
+    printed = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", printed)
+    assert main([str(class_folders)]) == 0 and "left" in printed.getvalue()
 
 
 def test_csv(tmp_path, class_folders):

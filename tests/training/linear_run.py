@@ -56,7 +56,7 @@ def main(data: str, out: str, epochs: int, stop_after: int) -> None:
             if stop_after == 0 and processes.rank == processes.world_size - 1:
                 stop.number = signal.SIGTERM  # one of them is asked to end: all must
 
-        loader.sampler.__dict__["plan"] = _noting(loader.sampler, processes)
+        loader.clip_sampler.__dict__["plan"] = _noting(loader.clip_sampler, processes)
         training.model.register_forward_pre_hook(
             lambda module, inputs: note(module, inputs) if module.training else None
         )
