@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from dali_pipes.files import cache_folder, replacing
+from dali_pipes.files import cache_folder, make_folder, replacing
 from dali_pipes.progress import progress_bar
 
 VERSION = 1  # raise it when the videos change
@@ -118,8 +118,7 @@ def demo_folder(workers: int = 2) -> Path:
     jobs = []
     for split, count in VIDEOS_PER_CLASS.items():
         for label, motion in enumerate(MOTIONS):
-            folder = root / split / motion
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = make_folder(root / split / motion)
             for number in range(count):
                 path = folder / f"{motion}_{number:02}.avi"
                 if not path.exists():
