@@ -286,10 +286,7 @@ def why_no_gpu() -> str:
     try:
         torch.cuda.init()
         reason = "it sees none"
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # the driver is missing or too old, or PyTorch is built without CUDA
+    except (RuntimeError, AssertionError) as error:  # no driver, one that is too old, PyTorch without CUDA
         reason = str(error).split(". ")[0].strip()
     return f"{reason} (Docker gives one with --gpus all)"
 
