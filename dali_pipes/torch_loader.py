@@ -304,9 +304,19 @@ def _torch_device(device: str) -> torch.device:
     chosen = torch.device(device)
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
-            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use, there is none; choose cpu")
+            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu")
         chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
     return chosen
+
+
+def why_no_gpu() -> str:
+    """Why PyTorch can use none, and what Docker needs."""
+    try:
+        torch.cuda.init()
+        reason = "it sees none"
+    except (RuntimeError, AssertionError) as error:  # no driver, one that is too old, PyTorch without CUDA
+        reason = str(error).split(". ")[0].strip()
+    return f"{reason} (Docker gives one with --gpus all)"
 
 
 def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> str:
@@ -316,18 +326,24 @@ def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> st
         InputError: the GPU was asked for and cannot decode; says why.
     """
     check_known("decoder", decoder, DECODERS)
-    obstacle = None
-    if device.type != "cuda":
-        obstacle = f"device is {device.type}"
-    elif DALI_VERSION < (1, 48):
-        obstacle = f"it needs DALI 1.48 or newer, this is {dali.__version__}"
-    elif not _loads("libnvcuvid.so.1"):
-        obstacle = "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
-    else:
-        obstacle = next(filter(None, map(_obstacle, manifest.videos)), None)
+    obstacle = obstacle_to_gpu_decoding(device, manifest)
     if decoder == "gpu" and obstacle:
         raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
     return "cpu" if decoder == "cpu" or obstacle else "gpu"
+
+
+def obstacle_to_gpu_decoding(device: torch.device, manifest: Manifest) -> str | None:
+    """Why the GPU cannot decode these videos, if it cannot."""
+    if device.type != "cuda":
+        return f"device is {device.type}"
+    if DALI_VERSION < (1, 48):
+        return f"it needs DALI 1.48 or newer, this is {dali.__version__}"
+    if not _loads("libnvcuvid.so.1"):
+        return (
+            "the driver's video decoding library libnvcuvid.so.1 cannot be loaded "
+            "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
+        )
+    return next(filter(None, map(_obstacle, manifest.videos)), None)
 
 
 def _obstacle(video: VideoInfo) -> str | None:

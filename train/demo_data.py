@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from dali_pipes.files import cache_folder, replacing
+from dali_pipes.files import cache_folder, make_folder, replacing
 from dali_pipes.progress import progress_bar
 
 VERSION = 1  # raise it when the videos change
@@ -162,7 +162,7 @@ def make_missing(scenes: Iterable[Scene], workers: int, title: str) -> None:
     if not jobs:
         return
     for folder in {scene.path.parent for scene in jobs}:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def make(scene: Scene) -> None:
         write_video(scene.path, make_frames(scene.motion, np.random.default_rng(scene.seed), scene.film))

@@ -1,6 +1,8 @@
 """How the network computes: precision, memory layout, compilation. What is best on a GPU is switched on by default."""
 
 import contextlib
+import os
+import shutil
 
 import torch
 
@@ -40,6 +42,10 @@ def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> Non
             if parameter.ndim == 5:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
     if config.compile:
+        if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+            raise InputError(
+                "--compile needs a C compiler such as gcc, here is none (nor in the project's Docker image)"
+            )
         model.compile()
 
 

@@ -7,6 +7,7 @@ import torch
 from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
+from dali_pipes.torch_loader import obstacle_to_gpu_decoding, why_no_gpu
 
 from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
@@ -48,6 +49,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
             check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
     device = train_loader.device
+    notes += _not_on_the_gpu(config, train_loader)
     moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
     precision = "auto" if moved else config.precision
     config = replace(
@@ -76,6 +78,15 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         logbook.text("environment", str(environment))
         print("\n".join([*lines, *notes, _summary(training)]), flush=True)
     return training
+
+
+def _not_on_the_gpu(config: Config, loader: VideoLoader) -> list[str]:
+    """What ``auto`` left to the CPU, and why."""
+    if config.device == "auto" and loader.device.type == "cpu":
+        return [f"Training on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
+    if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
+        return [f"Decoding on the CPU, as the GPU cannot: {obstacle_to_gpu_decoding(loader.device, loader.manifest)}."]
+    return []
 
 
 def _steps_done(state: dict | None, loader: VideoLoader) -> int:

@@ -255,6 +255,15 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         choose_decoder("gpu", cuda, manifest)
 
 
+def test_a_driver_that_cannot_decode(manifest, monkeypatch):
+    monkeypatch.setattr(torch_loader, "_loads", lambda library: False)
+    monkeypatch.setattr(torch_loader, "DALI_VERSION", (2, 4))
+    with pytest.raises(
+        InputError, match="libnvcuvid.so.1 cannot be loaded .in Docker, NVIDIA_DRIVER_CAPABILITIES must"
+    ):
+        choose_decoder("gpu", torch.device("cuda", 0), manifest)
+
+
 def test_torch_is_imported_by_the_loader_alone():
     import subprocess
     import sys

@@ -3,22 +3,27 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from dali_pipes import torch_loader
 from tests.videos import dark_and_bright
+from train.config import Config
+from train.start import _not_on_the_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
 
 
-def run(*arguments, expect=0, cwd=ROOT):
+def run(*arguments, expect=0, cwd=ROOT, environment=None):
     command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300)
+    result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=os.environ | (environment or {}))
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
     assert result.returncode == expect, result.stderr[-3000:]
     assert "\r" not in result.stderr  # no bar is redrawn where that is not seen
@@ -89,6 +94,39 @@ def test_training_with_mixes(split_videos, tmp_path):
 def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
     result = run("--aug", aug, "--data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path)
     assert "evaluating on the training videos" in result.stdout and len(metrics(tmp_path)) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
+    tiny = [option for option in TINY if option not in ("--device", "cpu")]
+    options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
+    assert re.search(
+        r"Training on the CPU, as PyTorch can use no GPU: \w.+\(Docker .* --gpus all\)\.", run(*options).stdout
+    )
+    message = r"error: device 'cuda' needs an NVIDIA GPU that PyTorch can use: \w.+--gpus all\); choose cpu\n"
+    assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
+
+
+def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
+    """The choice alone: nothing here needs a GPU."""
+    monkeypatch.setattr(torch_loader, "DALI_VERSION", (1, 34))
+    loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=None)
+    (note,) = _not_on_the_gpu(Config(), loader)
+    assert note.startswith("Decoding on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is")
+    assert not _not_on_the_gpu(Config(decoder="cpu"), loader)
+
+
+def test_folders_of_another_user_are_named(tmp_path):
+    """A file in the way stands for missing rights: the superuser has them all."""
+    (tmp_path / "cache").touch()
+    result = run("--out", tmp_path / "out", expect=2, environment={"DALI_PIPES_CACHE": str(tmp_path / "cache")})
+    assert f"error: {tmp_path}/cache/demo-1/train/down: cannot be made a folder (Not a directory)" in result.stderr
+
+
+def test_compiling_without_a_compiler(split_videos, tmp_path):
+    options = ["--data", split_videos, *TINY, "--max-steps", 1, "--out", tmp_path, "--compile"]
+    result = run(*options, expect=2, environment={"PATH": "/nowhere", "CC": ""})
+    assert "error: --compile needs a C compiler such as gcc, here is none" in result.stderr
 
 
 def test_csv_with_its_own_validation_data(split_videos, tmp_path):
