@@ -194,6 +194,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
 
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path / "cache"))
     for what, (arguments, sentence) in bad_inputs(tmp_path).items():
         # once as a program, for its exit code
         call = partial(run, cwd=tmp_path) if what == "missing folder" else run_here
@@ -201,6 +202,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and sentence in errors[0], (what, result.stderr)
         assert "Traceback" not in result.stderr, what
+    assert not list(tmp_path.glob("cache/demo-*"))  # nobody waits for demo videos to hear that there is no GPU
 
 
 def test_run_py_is_short_and_light():
