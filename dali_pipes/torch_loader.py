@@ -124,7 +124,7 @@ class VideoLoader:
         self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} does not exist among {world_size} processes")
-        self.device = _torch_device(device)
+        self.device = choose_device(device)
         self.decoder = choose_decoder(decoder, self.device, manifest)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
@@ -296,7 +296,12 @@ class VideoLoader:
         return out
 
 
-def _torch_device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means.
+
+    Raises:
+        InputError: it is unknown or not there.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):

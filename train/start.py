@@ -7,7 +7,7 @@ import torch
 from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
-from dali_pipes.torch_loader import obstacle_to_gpu_decoding, why_no_gpu
+from dali_pipes.torch_loader import choose_device, obstacle_to_gpu_decoding, why_no_gpu
 
 from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
@@ -39,6 +39,10 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         raise InputError(
             f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
         )
+    device = choose_device(processes.device(config.device))  # what can be wrong here is said before videos are checked
+    processes.share(config.batch_size)
+    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
+    precision = choose_precision("auto" if moved else config.precision, device)
     out = make_folder(config.out)
     if processes.is_first:
         remove_drafts(out)
@@ -48,13 +52,8 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
             check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
-    device = train_loader.device
     notes += _not_on_the_gpu(config, train_loader)
-    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
-    precision = "auto" if moved else config.precision
-    config = replace(
-        config, device=str(device), decoder=train_loader.decoder, precision=choose_precision(precision, device)
-    )
+    config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
                         dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -15,13 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.test_run import ROOT, TINY, metrics, run
+from tests.training.test_run import NARROW, ROOT, TINY, metrics, run, run_here
 from tests.videos import dark_and_bright
 
-# everything that draws or remembers: augmentation, mixing, dropout, the running average, warm-up; a network with small checkpoints
+# everything that draws or remembers: augmentation, mixing, dropout, the running average, warm-up
 OPTIONS = [
     *TINY,
-    *"--model mc3_18 --epochs 3 --checkpoint-minutes 0 --dropout 0.5 --mix cutmix --ema 0.9 --no-tensorboard".split(),
+    *"--epochs 3 --checkpoint-minutes 0 --dropout 0.5 --mix cutmix --ema 0.9 --no-tensorboard".split(),
 ]
 EXACT = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr")
 
@@ -36,14 +37,14 @@ def videos(tmp_path_factory) -> Path:
 def whole(videos, tmp_path_factory) -> Path:
     """The folder of a run that nothing interrupted."""
     out = tmp_path_factory.mktemp("whole")
-    run("--data", videos, *OPTIONS, "--out", out)
+    run_here("--data", videos, *OPTIONS, "--workers", 0, "--out", out)
     return out
 
 
-def start(*arguments, command=(sys.executable, str(ROOT / "train" / "run.py"))) -> subprocess.Popen:
+def start(*arguments, command=(sys.executable, *NARROW)) -> subprocess.Popen:
     command = [*command, *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
@@ -77,15 +78,23 @@ def all_ended(process: subprocess.Popen) -> bool:
     return False
 
 
-def shared_memory() -> set[str]:
-    return set(os.listdir("/dev/shm"))
+def left_in_shared_memory() -> set[str]:
+    """Files that no process uses: those who made them ended and left them."""
+    files = set()
+    for path in Path("/dev/shm").iterdir():
+        with suppress(OSError):  # just taken away
+            files |= {path.name} if path.stat().st_uid == os.getuid() else set()
+    for path in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            files -= set(re.findall(r"/dev/shm/(\S+)", path.read_text()))
+    return files
 
 
-def nothing_new(before: set[str]) -> bool:
-    """In shared memory, in a moment in which no other program uses it."""
+def nothing_left(before: set[str]) -> bool:
+    """In shared memory; a file may be about to be used, or to be taken away."""
     end = time.monotonic() + 20
-    while (left := shared_memory() - before) and time.monotonic() < end:
-        time.sleep(0.05)
+    while (left := left_in_shared_memory() - before) and time.monotonic() < end:
+        time.sleep(0.2)
     return not left
 
 
@@ -101,7 +110,7 @@ def same_result(a: Path, b: Path) -> None:
 
 def test_a_killed_run_goes_on_bit_by_bit(videos, whole, tmp_path):
     """SIGKILL within the first epoch, SIGTERM and SIGKILL later; other numbers of workers."""
-    before = shared_memory()
+    before = left_in_shared_memory()
     for number, checkpoints in ((signal.SIGKILL, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 1)):
         workers = 2 if number == signal.SIGTERM else 1
         process = start("--data", videos, *OPTIONS, "--workers", workers, "--out", tmp_path, "--resume", "auto")
@@ -110,21 +119,21 @@ def test_a_killed_run_goes_on_bit_by_bit(videos, whole, tmp_path):
         output = process.communicate(timeout=60)[0]
         assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), output[-2000:]
         assert all_ended(process)
-    assert nothing_new(before)
-    result = run("--resume", "--data", videos, *OPTIONS, "--workers", 0, "--out", tmp_path)
+    assert nothing_left(before)
+    result = run("--resume", "--data", videos, *OPTIONS, "--workers", 0, "--out", tmp_path, program=NARROW)
     assert f"Resuming {tmp_path / 'last.pt'}: " in result.stdout
     same_result(whole, tmp_path)
     starts = json.loads((tmp_path / "environment.json").read_text())
     assert len(starts) == 4 and "--resume" in starts[-1]["command"]
-    again = run("--resume", "--out", tmp_path)  # settings are the checkpoint's; nothing is left to do
+    again = run_here("--resume", "--out", tmp_path)  # settings are the checkpoint's; nothing is left to do
     assert "3 epochs and 0 steps are done" in again.stdout and "best validation" in again.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_ends_cleanly(videos, tmp_path, number):
     """As a terminal's Ctrl-C and Slurm's cancel do: the signal reaches the decoding processes too."""
-    before = shared_memory()
-    options = [*OPTIONS, "--checkpoint-minutes", 1000, "--epochs", 50, "--workers", 2]
+    before = left_in_shared_memory()
+    options = [*OPTIONS, "--checkpoint-minutes", 1000, "--epochs", 500, "--workers", 2]
     process = start("--data", videos, *options, "--out", tmp_path)
     wait_for_checkpoints(process, tmp_path, 1)  # the first epoch's
     time.sleep(1.0)
@@ -132,7 +141,7 @@ def test_a_stopped_run_ends_cleanly(videos, tmp_path, number):
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + number and f"stopped by {number.name}" in output
     assert "Traceback" not in output, output[-3000:]
-    assert all_ended(process) and nothing_new(before)
+    assert all_ended(process) and nothing_left(before)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     rows = len(metrics(tmp_path))
     assert state["epoch"] == rows == len(state["metrics"]) and (tmp_path / "previous.pt").exists()
@@ -140,23 +149,12 @@ def test_a_stopped_run_ends_cleanly(videos, tmp_path, number):
 
 def test_stopped_while_evaluating(videos, tmp_path):
     """The epoch's training is not lost, and its evaluation is made up for."""
-    options = [
-        "--data",
-        videos,
-        *OPTIONS,
-        "--checkpoint-minutes",
-        1000,
-        "--epochs",
-        1,
-        "--eval-clips",
-        60,
-        "--out",
-        tmp_path,
-    ]
-    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, options)]
+    long = "--checkpoint-minutes 1000 --epochs 1 --eval-clips 200".split()
+    options = ["--data", videos, *OPTIONS, *long, "--out", tmp_path]
+    command = [sys.executable, *NARROW, *map(str, options)]
     terminal, side = pty.openpty()  # only there are short evaluations seen to begin
     process = subprocess.Popen(
-        command, stdout=side, stderr=side, env=os.environ | {"TERM": "xterm"}, start_new_session=True
+        command, cwd=ROOT, stdout=side, stderr=side, env=os.environ | {"TERM": "xterm"}, start_new_session=True
     )
     os.close(side)
     end, output = time.monotonic() + 120, b""
@@ -169,7 +167,7 @@ def test_stopped_while_evaluating(videos, tmp_path):
     assert process.returncode == 143
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 3) and state["metrics"] == []
-    run("--resume", "--out", tmp_path)
+    run_here("--resume", "--workers", 0, "--out", tmp_path)
     (row,) = metrics(tmp_path)
     assert float(row["train_loss"]) > 0 and row["val_top1"] != ""
 
@@ -180,7 +178,7 @@ def copy(whole, tmp_path) -> Path:
 
 
 def refused(*arguments) -> str:
-    result = run(*arguments, expect=2)
+    result = run_here(*arguments, expect=2)
     (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     return error
 
@@ -222,7 +220,7 @@ def test_the_previous_checkpoint_is_as_good(whole, copy):
     """A kill between the two renamings leaves no last.pt; and a damaged one can be named by hand."""
     (copy / "last.pt").unlink()
     (copy / "metrics.csv").unlink()
-    result = run("--resume", "auto", "--out", copy)
+    result = run_here("--resume", "auto", "--workers", 0, "--out", copy)
     assert f"Resuming {copy / 'previous.pt'}: 2 epochs and 2 steps are done" in result.stdout
     same_result(whole, copy)
 
@@ -232,15 +230,19 @@ def test_a_run_may_go_on_elsewhere(whole, copy, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "last.pt").write_text("somebody else's")
-    result = run("--resume", copy / "previous.pt", "--out", other)
+    result = run_here("--resume", copy / "previous.pt", "--workers", 0, "--out", other)
     assert f"Moved the earlier run in {other} to {other / 'earlier-1'}." in result.stdout
     assert (other / "earlier-1" / "last.pt").read_text() == "somebody else's"
     same_result(whole, other)
     (copy / "last.pt").unlink()
-    run("--resume", copy / "previous.pt")  # without --out it goes on where the checkpoint is, not where that was made
+    run_here(
+        "--resume", copy / "previous.pt"
+    )  # without --out it goes on where the checkpoint is, not where that was made
     same_result(whole, copy)
 
 
 def test_auto_starts_anew_where_there_is_nothing(videos, tmp_path):
-    result = run("--data", videos, *OPTIONS, "--max-steps", 1, "--out", tmp_path, "--resume", "auto")
+    result = run_here(
+        "--data", videos, *OPTIONS, "--workers", 0, "--max-steps", 1, "--out", tmp_path, "--resume", "auto"
+    )
     assert "Resuming" not in result.stdout and len(metrics(tmp_path)) == 1

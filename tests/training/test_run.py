@@ -1,11 +1,15 @@
 """The whole app from the command line, on tiny videos."""
 
 import csv
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,18 +17,35 @@ import pytest
 import torch
 
 from dali_pipes import torch_loader
+from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.config import Config
+from train.run import main
 from train.start import _not_on_the_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")
 TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
+HERE = [*TINY, *"--workers 0 --no-tensorboard".split()]
 
 
-def run(*arguments, expect=0, cwd=ROOT, environment=None):
-    command = [sys.executable, str(ROOT / "train" / "run.py"), *map(str, arguments)]
+def run(*arguments, expect=0, cwd=ROOT, environment=None, program=RUN_PY):
+    """The app as a program of its own: seconds go into its start. ``NARROW`` is the one with a small network."""
+    command = [sys.executable, *program, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=os.environ | (environment or {}))
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
+    return checked(result, expect)
+
+
+def run_here(*arguments, expect=0):
+    """The app with a small network in this process, which has its imports done; most tests need no more."""
+    out, err = io.StringIO(), io.StringIO()
+    with narrow_network(), redirect_stdout(out), redirect_stderr(err):
+        code = main([str(word) for word in arguments])
+    return checked(subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue()), expect)
+
+
+def checked(result, expect):
     assert result.returncode == expect, result.stderr[-3000:]
     assert "\r" not in result.stderr  # no bar is redrawn where that is not seen
     return result
@@ -61,27 +82,29 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
 
 def test_an_earlier_run_is_kept(split_videos, tmp_path):
     for seed in (1, 2, 3):
-        run("--data", split_videos, *TINY, "--seed", seed, "--max-steps", 1, "--out", tmp_path)
+        run_here("--data", split_videos, *HERE, "--aug", "none", "--seed", seed, "--max-steps", 1, "--out", tmp_path)
     configs = [tmp_path / folder / "config.json" for folder in ("earlier-1", "earlier-2", ".")]
     assert [json.loads(path.read_text())["seed"] for path in configs] == [1, 2, 3]
     assert json.loads(configs[2].read_text())["device"] == "cpu"  # resolved, not auto
-    run("--data", tmp_path / "missing", "--out", tmp_path, expect=2)
+    run_here("--data", tmp_path / "missing", "--out", tmp_path, expect=2)
     assert (tmp_path / "last.pt").exists() and not (tmp_path / "earlier-3").exists()
 
 
 def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
+    """Also in another process, where sets of names are in another order."""
     losses = []
-    for name, options in (("a", ["--workers", 2]), ("b", ["--workers", 0]), ("c", ["--seed", 1])):
-        run("--data", split_videos, *TINY, "--epochs", 1, "--out", tmp_path / name, *options)
+    for name, options in (("a", ["--workers", 2]), ("b", []), ("c", ["--seed", 1])):
+        arguments = ["--data", split_videos, *HERE, "--epochs", 1, "--out", tmp_path / name, *options]
+        run(*arguments, program=NARROW) if name == "a" else run_here(*arguments)
         losses.append([row[key] for row in metrics(tmp_path / name) for key in ("train_loss", "val_loss")])
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_training_with_mixes(split_videos, tmp_path):
-    options = ["--data", split_videos, *TINY, "--aug", "none", "--mix", "framecutmixup,cubecutmix", "--mix-prob", 0.5]
+    options = ["--data", split_videos, *HERE, "--aug", "none", "--mix", "framecutmixup,cubecutmix", "--mix-prob", 0.5]
     losses = []
     for name in "ab":
-        result = run(*options, "--epochs", 6, "--eval-every", 6, "--out", tmp_path / name)
+        result = run_here(*options, "--epochs", 6, "--eval-every", 6, "--out", tmp_path / name)
         rows = metrics(tmp_path / name)
         losses.append([row["train_loss"] for row in rows])
         assert "mix framecutmixup,cubecutmix" in result.stdout
@@ -92,7 +115,7 @@ def test_training_with_mixes(split_videos, tmp_path):
 
 @pytest.mark.parametrize("aug", ["none", "randaug"])
 def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
-    result = run("--aug", aug, "--data", split_videos / "val", *TINY, "--max-steps", 1, "--out", tmp_path)
+    result = run_here("--aug", aug, "--data", split_videos / "val", *HERE, "--max-steps", 1, "--out", tmp_path)
     assert "evaluating on the training videos" in result.stdout and len(metrics(tmp_path)) == 1
 
 
@@ -132,17 +155,8 @@ def test_compiling_without_a_compiler(split_videos, tmp_path):
 def test_csv_with_its_own_validation_data(split_videos, tmp_path):
     lines = [f"{path},{path.parent.name}" for path in (split_videos / "train").rglob("*.avi")]
     (tmp_path / "train.csv").write_text("\n".join(["path,label", *lines]))
-    run(
-        "--data",
-        tmp_path / "train.csv",
-        "--val-data",
-        split_videos / "val",
-        *TINY,
-        "--max-steps",
-        1,
-        "--out",
-        tmp_path / "o",
-    )
+    data = ["--data", tmp_path / "train.csv", "--val-data", split_videos / "val"]
+    run_here(*data, *HERE, "--aug", "none", "--max-steps", 1, "--out", tmp_path / "o")
     assert len(metrics(tmp_path / "o")) == 1
 
 
@@ -159,27 +173,37 @@ def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
     lines["train"].append("video_train_missing.avi 1")
     for name, listed in (("train", lines["train"]), ("validation", lines["val"]), ("test", []), ("classInd", ["1 dark", "2 bright"])):  # fmt: skip
         (lists / f"mod-ucf101-{name}.txt").write_text("\n".join(listed))
-    options = ["--data", tmp_path, "--dataset", "vipriors", *TINY, "--max-steps", 1, "--out", tmp_path / "o"]
-    result = run(*options)
+    options = [
+        "--data",
+        tmp_path,
+        "--dataset",
+        "vipriors",
+        *HERE,
+        "--aug",
+        "none",
+        "--max-steps",
+        1,
+        "--out",
+        tmp_path / "o",
+    ]
+    result = run_here(*options)
     assert "8 training and 4 validation videos of 2 classes" in result.stdout
     assert "Left out 1 of 13 files" in result.stdout and "video_train_missing.avi: No such file" in result.stdout
     assert torch.load(tmp_path / "o" / "last.pt", weights_only=True)["classes"] == ["dark", "bright"]
-    both = run(*options, "--split", "train+val")
+    both = run_here(*options, "--split", "train+val")
     assert "12 training and 4 validation" in both.stdout and "validation videos are trained on too" in both.stdout
     (lists / "mod-ucf101-classInd.txt").write_text("1 dark\n2 bright\n3 grey")
     with open(lists / "mod-ucf101-train.txt", "a") as file:
         file.write("\nvideo_train_grey.avi 3")
     message = "the class 'grey' has no training video that can be read; the first listed is"
-    assert message in run(*options, expect=2).stderr
+    assert message in run_here(*options, expect=2).stderr
 
 
 def test_bad_videos_are_named_and_left_out(split_videos, tmp_path):
-    import shutil
-
     shutil.copytree(split_videos / "val", tmp_path / "data")
     (tmp_path / "data" / "dark" / "empty.avi").touch()
     (tmp_path / "data" / "dark" / "text.avi").write_text("hello")
-    result = run("--data", tmp_path / "data", *TINY, "--max-steps", 1, "--out", tmp_path / "o")
+    result = run_here("--data", tmp_path / "data", *HERE, "--aug", "none", "--max-steps", 1, "--out", tmp_path / "o")
     assert "Left out 2 of 6 files" in result.stdout
     assert "empty.avi: is empty (0 bytes)" in result.stdout and "text.avi: cannot be read as video" in result.stdout
 
@@ -206,12 +230,17 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
     }  # fmt: skip
 
 
-def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path / "cache"))
     for what, (arguments, sentence) in bad_inputs(tmp_path).items():
-        result = run(*arguments, expect=2, cwd=tmp_path)
+        # once as a program, for its exit code
+        call = partial(run, cwd=tmp_path) if what == "missing folder" else run_here
+        result = call(*arguments, expect=2)
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and sentence in errors[0], (what, result.stderr)
         assert "Traceback" not in result.stderr, what
+    assert not list(tmp_path.glob("cache/demo-*"))  # nobody waits for demo videos to hear that there is no GPU
 
 
 def test_run_py_is_short_and_light():
