@@ -74,7 +74,15 @@ def test_every_option_in_the_readme_exists():
         known |= {name for action in parser._actions for name in action.option_strings}
     text = README + "".join(
         (ROOT / "docs" / page).read_text()
-        for page in ("mixing.md", "datasets.md", "training.md", "models.md", "activation_maps.md", "reports.md", "experiments.md")
+        for page in (
+            "mixing.md",
+            "datasets.md",
+            "training.md",
+            "models.md",
+            "activation_maps.md",
+            "reports.md",
+            "experiments.md",
+        )
     )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known
 

@@ -37,7 +37,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     if config.dataset == UNLABELLED_DATA or config.split == "test":
         what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
         raise InputError(f"{what} has no labels to train on: it is for --eval-only CHECKPOINT --predict")
-    train_items, val_items, classes, notes = _find(config)
+    train_items, val_items, classes, notes = list_videos(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
     train = scan(train_items, classes)
@@ -107,7 +107,7 @@ def _check_every_class(train: Manifest, items: Items) -> None:
             raise InputError(f"the class {name!r} has no training video that can be read{reason}")
 
 
-def _find(config: Config) -> tuple[Items, Items, list[str], list[str]]:
+def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     """(path, class) of the training and of the validation videos, the classes in order, and notes."""
     if config.dataset in DATASETS:
         return _find_official(config)

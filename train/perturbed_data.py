@@ -6,7 +6,8 @@ validation video has one perturbation of ``PERTURBATIONS`` from its first frame 
 ``val/up/up_03_roll.avi``. The same scenes without perturbation are in ``clean_val``, under the same names: what is lost
 between them is lost to the perturbation. The scenes are not those of the demo.
 
-The perturbations are no operations of RandAugment: they swing, jump and flash, while those change steadily over a clip.
+Seen through a clip of 32 frames, pan, exposure, and mostly roll and fade resemble operations of RandAugment whose level
+changes steadily, as RandAugment-T's do (translate, brightness, rotate, contrast); shake and flash do not, they jump.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def _view_T23(turn_T: np.ndarray, x_T: np.ndarray, y_T: np.ndarray) -> np.ndarra
     return np.stack(views) + np.stack([x_T, y_T], axis=1)[:, :, None] * np.array([0, 0, 1.0])
 
 
-def _moving(turn_T, x_T, y_T) -> Camera:
+def _moving(turn_T: np.ndarray, x_T: np.ndarray, y_T: np.ndarray) -> Camera:
     return Camera(_view_T23(turn_T, x_T, y_T), lambda frame, t: frame)
 
 
@@ -58,27 +59,27 @@ def _swing(rng: np.random.Generator, frames: int, low: float, high: float, perio
     return rng.uniform(low, high) * np.sin(2 * np.pi * cycles)
 
 
-def _shake(rng, frames):
+def _shake(rng: np.random.Generator, frames: int) -> Camera:
     return _moving(_jitter(rng, frames, 1.0), _jitter(rng, frames, 5.0), _jitter(rng, frames, 5.0))
 
 
-def _pan(rng, frames):
+def _pan(rng: np.random.Generator, frames: int) -> Camera:
     """In any direction, at 1 to 3 pixels per frame, slower than the motions."""
     angle, path = rng.uniform(0, 2 * np.pi), np.arange(frames) * rng.uniform(1, 3)
     return _moving(np.zeros(frames), path * np.cos(angle), path * np.sin(angle))
 
 
-def _roll(rng, frames):
+def _roll(rng: np.random.Generator, frames: int) -> Camera:
     return _moving(_swing(rng, frames, 8, 16, (40, 80)), np.zeros(frames), np.zeros(frames))
 
 
-def _exposure(rng, frames):
+def _exposure(rng: np.random.Generator, frames: int) -> Camera:
     """Drifts by a factor of 3 to 6 over the video, either way."""
     stops = np.log(rng.uniform(3, 6)) * np.linspace(-0.6, 0.4, frames)
     return _lit(np.exp(stops[:: rng.choice([-1, 1])]), np.ones(frames))
 
 
-def _flash(rng, frames):
+def _flash(rng: np.random.Generator, frames: int) -> Camera:
     """A burst of 1 to 3 frames of double to fourfold light about every 12 frames, as in a stadium."""
     gain = np.ones(frames)
     for start in np.flatnonzero(rng.random(frames) < 1 / 12):
@@ -86,7 +87,7 @@ def _flash(rng, frames):
     return _lit(gain, np.ones(frames))
 
 
-def _fade(rng, frames):
+def _fade(rng: np.random.Generator, frames: int) -> Camera:
     """Contrast falls to 10 to 30 % and comes back, once in 40 to 80 frames."""
     lowest = rng.uniform(0.1, 0.3)
     return _lit(np.ones(frames), lowest + (1 - lowest) * (0.5 + 0.5 * _swing(rng, frames, 1, 1, (40, 80))))

@@ -5,8 +5,8 @@ The accuracy is that of a run's last epoch. The best epoch's is in the CSV only:
 
 import csv
 import statistics
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dali_pipes.errors import InputError
@@ -19,6 +19,8 @@ from .report_data import read_metrics
 from .table_jobs import DONE, FAILED, Job, evaluation, not_the_recipe, saved_settings, state_of, training
 
 TOP = 5
+COMPARED = {"dataset", "split", "model"}
+"""Settings without which a difference to the paper's figure says nothing."""
 COLUMNS = ("table row title recipe seeds top1_mean top1_sd top5_mean top5_sd best_epoch_top1_mean paper_top1 paper_top5 "
            "difference_top1 difference_top5 note").split()  # fmt: skip
 
@@ -40,6 +42,8 @@ class Figures:
     of_seed: dict[int, Accuracy]
     recipe: str
     notes: tuple[str, ...] = ()
+    comparable: bool = True
+    """With the paper: the same videos and network."""
 
     def mean(self, name: str) -> float | None:
         values = [getattr(accuracy, name) for accuracy in self.of_seed.values()]
@@ -52,28 +56,40 @@ class Figures:
 
 
 def seeds_in(folder: Path) -> list[int]:
-    """Those that a recipe was started with."""
-    names = (path.name.removeprefix("seed-") for path in folder.glob("seed-*") if path.is_dir())
+    """Those that were started."""
+    names = {path.name.removeprefix("seed-").removesuffix(".json") for path in folder.glob("seed-*")}
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _trained(recipe: str, out: Path) -> Figures:
-    """Of every seed that is done."""
-    found, notes = {}, []
+    """Of every seed that is done; of those that were trained otherwise than most, only a note."""
+    groups: dict[str, dict[int, Accuracy]] = {}
+    notes, comparable = [], {}
     for seed in seeds_in(out / recipe):
         job = training(recipe, seed, {}, out)
-        rows = read_metrics(job.folder / "metrics.csv")
-        config = saved_settings(job.folder)
         state, reason = state_of(Job(job.name, job.folder, {}, ()))
+        config, rows = saved_settings(job.folder), read_metrics(job.folder / "metrics.csv")
+        evaluated = [row for row in rows if {"val_top1", "val_top5"} <= set(row)]
         if state == FAILED:
             notes.append(f"seed {seed} failed: {reason}")
-        elif not config or not rows or rows[-1]["epoch"] < config.epochs:
+        elif not config or not evaluated or rows[-1] is not evaluated[-1] or rows[-1]["epoch"] < config.epochs:
             epochs = f"{int(rows[-1]['epoch']) if rows else 0} of {config.epochs} epochs" if config else "not started"
             notes.append(f"seed {seed} is not done: {epochs}")
         else:
-            best = max(row["val_top1"] for row in rows if "val_top1" in row)
-            found[seed] = Accuracy(rows[-1]["val_top1"], rows[-1]["val_top5"], best)
-    return Figures(found, recipe, tuple(notes))
+            otherwise = not_the_recipe(job, recipe)
+            how = ", ".join(f"{flag(name)} {ours}" for name, (ours, _) in otherwise.items()) or "the recipe's settings"
+            best = max(row["val_top1"] for row in evaluated)
+            groups.setdefault(how, {})[seed] = Accuracy(rows[-1]["val_top1"], rows[-1]["val_top5"], best)
+            comparable[how] = not COMPARED & set(otherwise)
+    if not groups:
+        return Figures({}, recipe, tuple(notes))
+    chosen = max(groups, key=lambda how: len(groups[how]))
+    notes += [
+        f"seed {', '.join(map(str, seeds))} left out: trained with {how}, the others with {chosen}"
+        for how, seeds in groups.items()
+        if how != chosen
+    ]
+    return Figures(groups[chosen], recipe, tuple(notes), comparable[chosen])
 
 
 def _only(row: Row, out: Path) -> Figures:
@@ -83,12 +99,13 @@ def _only(row: Row, out: Path) -> Figures:
     trained = [figures for figures in known if figures.of_seed]
     if len(trained) < 2:
         return trained[0] if trained else own
-    most = max(len(figures.of_seed) for figures in trained)  # one lucky seed is no grid point
-    best = max(
-        (figures for figures in trained if len(figures.of_seed) == most), key=lambda figures: figures.mean("top1")
-    )
-    note = f"the best of {len(trained)} points of the grid: {best.recipe.rpartition('/')[2]}"
-    return Figures(best.of_seed, best.recipe, (*best.notes, note))
+    most = max(len(figures.of_seed) for figures in trained)
+    compared = [figures for figures in trained if len(figures.of_seed) == most]  # one lucky seed is no grid point
+    best = max(compared, key=lambda figures: figures.mean("top1") or 0.0)
+    note = f"the best of {len(compared)} points of the grid: {best.recipe.rpartition('/')[2]}"
+    if len(compared) < len(trained):
+        note += f"; {len(trained) - len(compared)} with fewer seeds are left out"
+    return replace(best, notes=(*best.notes, note))
 
 
 def _mean(row: Row, out: Path) -> Figures:
@@ -100,24 +117,35 @@ def _mean(row: Row, out: Path) -> Figures:
         seed: Accuracy(*(statistics.mean(getattr(part.of_seed[seed], name) for part in parts) for name in names))
         for seed in common
     }
-    return Figures(found, " ".join(row.recipes))
+    notes = [f"{part.recipe}: {note}" for part in parts for note in part.notes]
+    notes += [f"{part.recipe}: not trained" for part in parts if not part.of_seed and not part.notes]
+    if not any(part.of_seed for part in parts):
+        notes = [note for note in notes if not note.endswith("not trained")]
+    notes += [
+        f"{part.recipe}: seed {seed} is left out, not all others have it"
+        for part in parts
+        for seed in sorted(set(part.of_seed) - set(common))
+    ]
+    return Figures(found, " ".join(row.recipes), tuple(notes), all(part.comparable for part in parts))
 
 
 def _evaluated(row: Row, out: Path) -> Figures:
     """Of predictions; where the videos' classes are not known, only that there are predictions."""
     found, notes = {}, []
-    folder = evaluation(row, 0, {}, out).folder.parent
-    for seed in seeds_in(folder):
+    comparable = all(_trained(recipe, out).comparable for recipe in row.recipes)
+    for seed in seeds_in(evaluation(row, 0, {}, out).folder.parent):
         job = evaluation(row, seed, {}, out)
         state, reason = state_of(job)
         if state == FAILED:
             notes.append(f"seed {seed} failed: {reason}")
-        elif state == DONE and (job.folder / PREDICTIONS).exists():
+        elif state != DONE:
+            notes.append(f"seed {seed} is not done, or older than its networks")
+        elif (job.folder / PREDICTIONS).exists():
             top1, top5 = accuracy_of(job.folder / PREDICTIONS)
             found[seed] = Accuracy(top1, top5, top1)
-        elif state == DONE:
+        else:
             notes.append(f"seed {seed}: no labels, predictions in {job.folder.relative_to(out)}")
-    return Figures(found, " ".join(row.recipes), tuple(notes))
+    return Figures(found, " ".join(row.recipes), tuple(notes), comparable)
 
 
 def accuracy_of(predictions: Path) -> tuple[float, float]:
@@ -159,28 +187,31 @@ def departures(rows: Iterable[Row], out: Path) -> list[str]:
     ]
 
 
-def write_report(table: str, rows: list[Row], out: Path) -> str:
-    """Writes ``TABLE.md`` and ``TABLE.csv`` into ``out``; returns the Markdown.
+def write_report(table: str, names: Collection[str], out: Path) -> str:
+    """Writes ``TABLE.md`` and ``TABLE.csv`` with all rows into ``out``; returns the Markdown of the named ones.
 
     Raises:
         InputError: a file cannot be read or written.
     """
+    rows = TABLES[table].rows
     known = [(row, figures_of(row, out)) for row in rows]
-    text = _markdown(table, known, departures(rows, out))
     with replacing(out / f"{table}.md") as draft:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(_markdown(table, known, departures(rows, out)), encoding="utf-8")
     with replacing(out / f"{table}.csv") as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(_csv_row(table, row, figures) for row, figures in known)
-    return text
+    shown = [(row, figures) for row, figures in known if row.name in names]
+    return _markdown(table, shown, departures([row for row, _ in shown], out))
 
 
-def _difference(ours: float | None, paper: float | None) -> float | None:
-    return None if ours is None or paper is None else ours - paper
+def _differences(row: Row, figures: Figures) -> list[float | None]:
+    """Of top-1 and top-5 to the paper's."""
+    pairs = zip((figures.mean("top1"), figures.mean("top5")), row.paper, strict=True)
+    return [None if ours is None or paper is None or not figures.comparable else ours - paper for ours, paper in pairs]
 
 
-def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, object]:
+def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, str]:
     means = {name: figures.mean(name) for name in ("top1", "top5", "best_top1")}
     numbers = {
         "top1_mean": means["top1"],
@@ -190,8 +221,8 @@ def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, object]:
         "best_epoch_top1_mean": means["best_top1"],
         "paper_top1": row.paper[0],
         "paper_top5": row.paper[1],
-        "difference_top1": _difference(means["top1"], row.paper[0]),
-        "difference_top5": _difference(means["top5"], row.paper[1]),
+        "difference_top1": _differences(row, figures)[0],
+        "difference_top5": _differences(row, figures)[1],
     }
     texts = {
         "table": table,
@@ -214,12 +245,14 @@ def _markdown(table: str, known: list[tuple[Row, Figures]], differences: list[st
         cells = [row.title, *ours, str(len(figures.of_seed))]
         if has_paper:
             cells += [_shown(value) for value in row.paper]
-            cells.append(_shown(_difference(figures.mean("top1"), row.paper[0]), sign="+"))
+            cells.append(_shown(_differences(row, figures)[0], sign="+"))
         lines.append(_line(cells))
         notes += [f"- {row.title}: {note}" for note in figures.notes]
     lines += ["", "Accuracy of the last epoch on the validation videos; +- is the standard deviation over the seeds."]
     if differences:
         lines += ["", f"Trained otherwise than the recipe says: {'; '.join(differences)}."]
+    if has_paper and not all(figures.comparable for _, figures in known):
+        lines += ["", "No difference is given where other videos or another network were used than in the paper."]
     return "\n".join([*lines, *([""] + notes if notes else []), ""])
 
 

@@ -12,8 +12,13 @@ from dali_pipes.files import make_folder
 from dali_pipes.summary import print_any_name
 
 from .command_line import parse
-from .config import GENERATED_DATA, Config, flag
+from .config import Config, flag
+from .data import list_videos
 from .recipes import METHODS, RECIPES, TABLES, Row, Settings
+from .stop import StopRequest
+from .table_jobs import Job, as_arguments, jobs_of, settings_of
+from .table_report import write_report
+from .table_runner import Runner, gpus, shared_workers
 
 OUT = "runs/tables"
 OF_RECIPES = sorted(
@@ -58,15 +63,19 @@ def given_settings(arguments: list[str]) -> Settings:
     return given
 
 
-def _list(options, given: Settings) -> None:
+def _nothing_given(given: Settings, command: str) -> None:
+    if given:
+        raise InputError(f"{', '.join(map(flag, given))}: of no use in {command}")
+
+
+def _list(options: argparse.Namespace, given: Settings) -> None:
+    _nothing_given(given, "list")
     for name, table in TABLES.items():
         print(f"{name:10} {len(table.rows):3} rows  {table.title}")
-    print(f"\n{len(RECIPES)} recipes in all; python -m train.tables show TABLE tells a table's rows")
+    print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE tells a table's rows")
 
 
-def _show(options, given: Settings) -> None:
-    from .table_jobs import as_arguments, settings_of
-
+def _show(options: argparse.Namespace, given: Settings) -> None:
     for table, rows in rows_of(options.tables, options.rows).items():
         print(TABLES[table].title)
         for row in rows:
@@ -85,11 +94,7 @@ def _show(options, given: Settings) -> None:
                 print(f"  or the best of its {len(row.rivals)} points of the grid, if they are trained")
 
 
-def _run(options, given: Settings) -> int:
-    from .data import MAKE_FOLDER
-    from .stop import StopRequest
-    from .table_jobs import Runner, gpus, jobs_of, shared_workers
-
+def _run(options: argparse.Namespace, given: Settings) -> int:
     if options.seeds < 1:
         raise InputError(f"--seeds is {options.seeds}, it must be at least 1")
     slots = options.jobs or max(1, len(gpus()))
@@ -99,11 +104,8 @@ def _run(options, given: Settings) -> int:
     if slots > 1:
         given = {"workers": shared_workers(slots)} | given
     jobs = jobs_of(rows, range(options.seeds), given, Path(options.out).resolve())
-    _check(jobs, given)
+    _check(jobs)
     make_folder(options.out)
-    for name in GENERATED_DATA:  # once, not in each job
-        if any(job.settings.get("data") == name for job in jobs):
-            MAKE_FOLDER[name](max(1, Config.workers))
     print(f"{len(jobs)} jobs, {slots} at once, in {options.out}", flush=True)
     runner = Runner(jobs, slots, options.retry, say=lambda line: print(line, flush=True))
     with StopRequest() as stop:
@@ -111,32 +113,39 @@ def _run(options, given: Settings) -> int:
     if stop.number:
         print("stopped; the same command goes on from here")
         return 128 + stop.number
-    print(f"{len(jobs) - len(runner.failed)} of {len(jobs)} done; python -m train.tables report shows the figures")
+    print(f"{len(jobs) - len(runner.not_done)} of {len(jobs)} done; python -m train.tables report shows the figures")
     for job in jobs:
-        if job.folder in runner.failed:
-            print(f"not done: {job.name}: {runner.failed[job.folder]}")
-    return 1 if runner.failed else 0
+        if job.folder in runner.not_done:
+            print(f"not done: {job.name}: {runner.not_done[job.folder]}")
+    return 1 if runner.not_done else 0
 
 
-def _check(jobs, given: Settings) -> None:
-    """Raises InputError where the first training could not start, before anything is written."""
+def _check(jobs: Sequence[Job]) -> None:
+    """Finds the videos of all jobs, and makes those that are made here, before the first job starts.
+
+    Raises:
+        InputError: a setting is wrong, or videos are missing.
+    """
+    seen = set()
     for job in jobs:
-        if job.settings:
-            if "data" not in job.settings:
-                raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
-            Config(**job.settings)
+        if not job.settings:
+            continue
+        if "data" not in job.settings:
+            raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
+        config = Config(**job.settings)
+        source = config.data, config.dataset, config.split
+        if source not in seen:
+            list_videos(config)
+        seen.add(source)
 
 
-def _report(options, given: Settings) -> None:
-    from .table_report import write_report
-
-    if given:
-        raise InputError(f"{', '.join(map(flag, given))}: of no use in a report")
+def _report(options: argparse.Namespace, given: Settings) -> None:
+    _nothing_given(given, "report")
     out = Path(options.out)
     if not out.is_dir():
         raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
     for table, rows in rows_of(options.tables, options.rows).items():
-        print(write_report(table, rows, out.resolve()))
+        print(write_report(table, [row.name for row in rows], out.resolve()))
 
 
 COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
@@ -176,10 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_any_name()
     options, rest = _parser().parse_known_args(arguments)
     try:
+        if options.command != "list":
+            rows_of(options.tables, options.rows)
         return COMMANDS[options.command](options, given_settings(rest)) or 0
     except (InputError, OSError) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
