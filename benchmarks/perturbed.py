@@ -156,8 +156,8 @@ def page(out: Path, machine: str) -> str:
             *(f"{100 * (clean[recipe].mean() - perturbed[recipe].mean()):.1f}" for recipe in ROWS),
         ),
         "",
-        f"Of {len(names)} videos one seed's accuracy is known to about +-7 points, of the {len(names) // len(PERTURBATIONS)} of one kind to "
-        "+-17: single kinds show little. Differences in points, of each seed on the same videos, with Student's 95 % interval of their "
+        f"With {len(names)} videos one seed's accuracy is known to about +-{98 / len(names) ** 0.5:.0f} points, with the "
+        f"{len(names) // len(PERTURBATIONS)} of one kind to +-{98 / (len(names) / len(PERTURBATIONS)) ** 0.5:.0f}: single kinds show little. Differences in points, of each seed on the same videos, with Student's 95 % interval of their "
         f"mean over {len(seeds)} seeds (not corrected for there being several comparisons):",
         "",
         line("comparison", "difference", "95 %", "seed by seed"),
@@ -177,9 +177,11 @@ def main() -> int:
     options = parser.parse_args()
     try:
         text = page(Path(options.runs), options.machine)
-        verdict = options.out.read_text().partition("\n## ")[2] if options.out.exists() else ""
-        with replacing(options.out) as draft:  # what was written below by hand stays
-            draft.write_text(text + (f"\n## {verdict}" if verdict else ""))
+        before, heading, words = options.out.read_text().partition("\n## ") if options.out.exists() else ("", "", "")
+        if words and before != text:
+            print(f"perturbed: {options.out}: other figures, so the words below them are left out", file=sys.stderr)
+        with replacing(options.out) as draft:
+            draft.write_text(text + (heading + words if before == text else ""))
     except InputError as error:
         print(f"perturbed: {error}", file=sys.stderr)
         return 2
