@@ -315,13 +315,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def why_no_gpu() -> str:
-    """Why PyTorch can use none, and what Docker needs."""
+    """Why PyTorch can use none: no driver, as in Docker by default, one that is too old, PyTorch without CUDA."""
     try:
         torch.cuda.init()
-        reason = "it sees none"
-    except (RuntimeError, AssertionError) as error:  # no driver, one that is too old, PyTorch without CUDA
+        return "it sees none"
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).split(". ")[0].strip()
-    return f"{reason} (Docker gives one with --gpus all)"
+    return reason + " (start Docker with --gpus all)" * ("no NVIDIA driver" in reason)
 
 
 def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> str:

@@ -2,7 +2,7 @@
 # Builds the image and runs what docker/README.md promises, without a Docker engine: buildah follows the Dockerfile, on a
 # Debian of debootstrap's in place of the base image; chroot in namespaces of its own takes the place of docker run.
 #   bash docker/check.sh [cuda110|cuda120|cuda130]
-# Needs root, buildah, debootstrap, and 20 GB in $TMPDIR; everything there is deleted at the end. Takes about 15 minutes.
+# Needs root, buildah, debootstrap, and 20 GB in $TMPDIR; everything there is deleted at the end. Takes a quarter of an hour or more.
 # Two variables help where that is too much, or an index cannot be reached:
 #   STAND_IN="torch==... nvidia-dali-...": what is installed instead of docker/VARIANT.txt
 #   BASE_TAR=FILE: the base image's files, made by debootstrap before
@@ -74,7 +74,7 @@ run() {
         root=$1 shm=$2 as=$3 folder=$4; shift 4
         mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
         mount -t tmpfs -o "size=$shm,mode=1777" tmpfs "$root/dev/shm" || exit 125
-        exec chroot --userspec="$as" "$root" env -i --chdir="$folder" "$@"
+        exec chroot --userspec="$as" "$root" env -i --chdir="$folder" ${OMP_NUM_THREADS:+"OMP_NUM_THREADS=$OMP_NUM_THREADS"} "$@"
     ' - "$root" "$shm" "$as" "$folder" "${environment[@]}" "${entrypoint[@]}" "$@"
 }
 
@@ -111,13 +111,13 @@ expect 0 'empty' "nothing of this machine's settings" run 8g "$user" bash -c '! 
 echo "== what docker/README.md says"
 expect 0 '--max-steps' "without a command: help" run 8g "$user"
 expect 0 'best validation top-1' "three steps on the demo videos" run 8g "$user" "${train[@]}" --max-steps 3
-also '^Training on the CPU, as PyTorch can use no GPU: .*--gpus all' "no --gpus: says why it trains on the CPU"
+also '^Training on the CPU, as PyTorch can use no GPU: (.*--gpus all|Torch not compiled with CUDA)' "no --gpus: says why it trains on the CPU"
 mv "$root/cache/demo-1" "$root/data" && rm -rf "${root:?}"/app/runs/* "${root:?}"/cache/*
 tiny=(--data /data/demo-1 --frames 16 --crop 48 --batch-size 4 --eval-clips 1)
 expect 0 'best validation top-1' "videos in /data, a user that the image does not know" run 8g 12345:12345 "${train[@]}" "${tiny[@]}" --max-steps 3
 expect 2 '^error: /dev/shm has .* --shm-size=8g' "Docker's 64 MB of shared memory" \
     run 64m "$user" "${train[@]}" --data /data/demo-1 --out /tmp/out
-expect 2 "^error: device 'cuda' needs an NVIDIA GPU.*--gpus all" "no --gpus" run 8g "$user" "${train[@]}" "${tiny[@]}" --device cuda --out /tmp/out
+expect 2 "^error: device 'cuda' needs an NVIDIA GPU.*(--gpus all|not compiled with CUDA)" "no --gpus" run 8g "$user" "${train[@]}" "${tiny[@]}" --device cuda --out /tmp/out
 expect 2 "^error: decoder 'gpu' cannot be used: device is cpu" "no --gpus, --decoder gpu" \
     run 8g "$user" "${train[@]}" "${tiny[@]}" --decoder gpu --out /tmp/out
 expect 2 '^error: .*/root/mine.*Permission denied' "results where this user may not write" run 8g "$user" "${train[@]}" "${tiny[@]}" --out /root/mine

@@ -123,11 +123,22 @@ def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
 def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     tiny = [option for option in TINY if option not in ("--device", "cpu")]
     options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
-    assert re.search(
-        r"Training on the CPU, as PyTorch can use no GPU: \w.+\(Docker .* --gpus all\)\.", run(*options).stdout
-    )
-    message = r"error: device 'cuda' needs an NVIDIA GPU that PyTorch can use: \w.+--gpus all\); choose cpu\n"
+    assert re.search(r"Training on the CPU, as PyTorch can use no GPU: \w.+\.\n", run(*options).stdout)
+    message = r"error: device 'cuda' needs an NVIDIA GPU that PyTorch can use: \w.+; choose cpu\n"
     assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
+
+
+@pytest.mark.parametrize("error, said", [
+    (RuntimeError("Found no NVIDIA driver on your system. Please check"), "Found no NVIDIA driver on your system (start Docker with --gpus all)"),
+    (RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update"), "The NVIDIA driver on your system is too old (found version 11040)"),
+    (AssertionError("Torch not compiled with CUDA enabled"), "Torch not compiled with CUDA enabled"),
+])  # fmt: skip
+def test_the_reason_is_one_sentence(error, said, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "init", fail)
+    assert torch_loader.why_no_gpu() == said
 
 
 def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
