@@ -1,6 +1,6 @@
 """SlowFast-50 with an eighth of its channels in the place of the real one: for tests to which only its speed matters.
 
-It has 1/56 of the weights: most time of a short run goes into making and saving those. The program of a test's
+It has 1/63 of the weights: most time of a short run goes into making and saving those. The program of a test's
 own processes is ``python -m tests.training.narrow OPTIONS``: ``train/run.py`` with that network.
 """
 

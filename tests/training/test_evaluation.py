@@ -14,6 +14,7 @@ import torch
 from matplotlib.image import imread
 
 from dali_pipes import Manifest, VideoLoader, scan_videos
+from tests.training.narrow import narrow_network
 from tests.training.test_run import metrics
 from tests.videos import write_lossless, write_video
 from train.evaluation import average, write_predictions, write_submission
@@ -21,7 +22,7 @@ from train.models import build_model
 from train.run import main
 
 CLASSES = ["bright", "dark", "striped"]
-NETWORK = "--model mc3_18 --frames 8 --crop 40 --batch-size 4 --eval-clips 2 --lr 1e-3".split()
+NETWORK = "--frames 16 --crop 40 --batch-size 4 --eval-clips 2 --lr 5e-3".split()
 HERE = "--device cpu --workers 0".split()  # decoding processes would import pytest's main module again
 
 
@@ -42,11 +43,12 @@ def write_pattern(path: Path, label: str, length: int, size_hw, seed: int, **opt
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several would mostly wait for each other with clips this small."""
+def small_and_alone():
+    """A small network; and one thread, as several would mostly wait for each other with clips this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with narrow_network():
+        yield
     torch.set_num_threads(before)
 
 
@@ -67,10 +69,8 @@ def networks(split_videos, tmp_path_factory) -> Path:
     """a/ and b/: two short trainings with different seeds, the second with averaged weights."""
     root = tmp_path_factory.mktemp("networks")
     options = ["--data", split_videos, *NETWORK, *HERE, "--aug", "none", "--max-steps", 2, "--no-tensorboard"]
-    with pytest.MonkeyPatch.context() as patch:  # the fixture that does so for each test comes later
-        patch.setenv("DALI_PIPES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        for name, own in (("a", []), ("b", ["--seed", 1, "--ema", 0.5])):
-            assert main([str(word) for word in (*options, *own, "--out", root / name)]) == 0
+    for name, own in (("a", []), ("b", ["--seed", 1, "--ema", 0.5])):
+        assert main([str(word) for word in (*options, *own, "--out", root / name)]) == 0
     return root
 
 
@@ -155,11 +155,11 @@ def test_eval_only_says_what_the_training_said_and_writes_beside_the_checkpoint(
 
 def scores_by_hand(checkpoint: Path, videos: Path, clips: int, crops: int) -> torch.Tensor:
     state = torch.load(checkpoint, weights_only=True)
-    model = build_model("mc3_18", len(CLASSES), frames=8, side=40).eval()
+    model = build_model("slowfast50", len(CLASSES), frames=16, side=40).eval()
     model.load_state_dict(state["model"])
     items = sorted((str(path), path.parent.name) for path in videos.rglob("*.avi"))
     manifest = scan_videos(items, classes=CLASSES, workers=1)
-    loader = VideoLoader(manifest, batch_size=1, side_px=40, device="cpu", workers=0, num_frames=8, keep_every=4,
+    loader = VideoLoader(manifest, batch_size=1, side_px=40, device="cpu", workers=0, num_frames=16, keep_every=2,
                          clips_per_video=clips, crops_per_video=crops, training=False)  # fmt: skip
     views = {video: [] for video in range(len(items))}
     with torch.no_grad():

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dali_pipes import InputError
+from tests.training.linear_run import main as linear_run
 from tests.training.test_resume import all_ended, start, wait_for_checkpoints
-from tests.training.test_run import ROOT, TINY, metrics, run
+from tests.training.test_run import NARROW, ROOT, TINY, metrics, run_here
 from tests.videos import dark_and_bright
 from train.processes import Processes
 
@@ -23,7 +24,7 @@ def videos(tmp_path_factory) -> Path:
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-TORCHRUN_2 = [*TORCHRUN, "--nproc-per-node=2", str(ROOT / "train" / "run.py")]
+TORCHRUN_2 = [*TORCHRUN, "--nproc-per-node=2", *NARROW]
 
 
 def torchrun(processes: int, *arguments, expect=0) -> subprocess.CompletedProcess:
@@ -37,6 +38,12 @@ def linear(processes: int, videos: Path, out: Path, stop_after: int = 0) -> str:
     return torchrun(processes, "-m", "tests.training.linear_run", videos, out, 3, stop_after).stdout
 
 
+def linear_alone(videos: Path, out: Path) -> None:
+    threads = torch.get_num_threads()
+    linear_run(str(videos), str(out), 3, 0)
+    torch.set_num_threads(threads)
+
+
 def samples(output: str) -> set[tuple[int, int]]:
     found = re.findall(r"sample (\d+) (\d+) of process \d+", output)
     return {(int(epoch), int(sample)) for epoch, sample in found}
@@ -45,7 +52,7 @@ def samples(output: str) -> set[tuple[int, int]]:
 @pytest.fixture(scope="module")
 def alone(videos, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "out"
-    linear(1, videos, out)
+    linear_alone(videos, out)
     return out
 
 
@@ -73,41 +80,29 @@ def test_resuming_with_another_number_of_processes(videos, alone, tmp_path):
     output = linear(2, videos, out, stop_after=8)
     places = re.findall(r"stopped (\d) (\d)", output)
     assert len(places) == 2 and len(set(places)) == 1 and places[0][1] != "0"
-    linear(1, videos, out)
+    linear_alone(videos, out)
     same(alone, out)
 
 
 def test_the_whole_app_with_two_processes(videos, tmp_path):
     """Its evaluation is what a single process finds for the same weights, each video counted once."""
     options = ["--data", videos, *TINY, "--epochs", 1, "--eval-clips", 1, "--no-tensorboard", "--out", tmp_path / "out"]
-    result = torchrun(2, "train/run.py", *options)
+    result = torchrun(2, *NARROW, *options)
     assert result.stdout.count("training on cpu in fp32 with 1 more processes") == 1
     assert result.stdout.count("best validation top-1") == 1
     (row,) = metrics(tmp_path / "out")
-    alone = run("--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
+    alone = run_here("--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
     found = re.search(r"top-1 ([\d.]+) %.*loss ([\d.]+); 5 videos", alone.stdout)
     assert float(found[1]) == pytest.approx(float(row["val_top1"]), abs=0.01)
     assert float(found[2]) == pytest.approx(float(row["val_loss"]), abs=1e-4)
-    both = torchrun(2, "train/run.py", "--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
+    both = torchrun(2, *NARROW, "--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
     assert found[0] in both.stdout
 
 
 def test_torchrun_that_is_asked_to_end(videos, tmp_path):
     """It passes SIGTERM on to the groups of its processes, so that their decoding processes get it too."""
-    options = [
-        "--data",
-        videos,
-        *TINY,
-        "--model",
-        "mc3_18",
-        "--epochs",
-        50,
-        "--eval-clips",
-        1,
-        "--no-tensorboard",
-        "--checkpoint-minutes",
-        1000,
-    ]
+    lasting = "--epochs 500 --eval-clips 1 --no-tensorboard --checkpoint-minutes 1000".split()
+    options = ["--data", videos, *TINY, *lasting]
     process = start(*options, "--out", tmp_path, command=TORCHRUN_2)
     wait_for_checkpoints(process, tmp_path, 1)
     process.send_signal(signal.SIGTERM)
@@ -116,7 +111,7 @@ def test_torchrun_that_is_asked_to_end(videos, tmp_path):
     assert all_ended(process)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["epoch"] == len(metrics(tmp_path)) and (tmp_path / "previous.pt").exists()
-    result = run("--resume", "--out", tmp_path, "--max-steps", 3, expect=2)
+    result = run_here("--resume", "--out", tmp_path, "--max-steps", 3, expect=2)
     assert "was trained with --max-steps 0, not 3" in result.stderr
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from dali_pipes import scan_videos
 from tests.training.report_pages import NAMES, START, Page, assert_stands_alone, many_classes, plant
-from tests.training.test_evaluation import HERE, NETWORK, one_thread, split_videos  # noqa: F401
+from tests.training.test_evaluation import HERE, NETWORK, small_and_alone, split_videos  # noqa: F401
 from tests.videos import grey_of, rgb_of, write_lossless, write_video
 from train import report, report_data
 from train.checkpoint import set_aside
@@ -366,10 +366,8 @@ def trained(split_videos, tmp_path_factory) -> Path:  # noqa: F811
     """A run of the app, stopped after an epoch and resumed."""
     out = tmp_path_factory.mktemp("trained") / "latest"
     options = ["--data", split_videos, *NETWORK, *HERE, "--no-tensorboard", "--out", out]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DALI_PIPES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        for own in (["--epochs", 3, "--eval-every", 2], ["--resume"]):
-            assert train([str(word) for word in (*options, *own)]) == 0
+    for own in (["--epochs", 3, "--eval-every", 2], ["--resume"]):
+        assert train([str(word) for word in (*options, *own)]) == 0
     return out
 
 
