@@ -21,7 +21,7 @@ FRAMES, SIDE_PX = 16, 64
 
 
 class Videos(lightning.LightningDataModule):
-    def __init__(self, folder, batch_size, workers=2):
+    def __init__(self, folder, batch_size, workers=1):
         super().__init__()
         self.folder, self.batch_size, self.workers = Path(folder), batch_size, workers
 
