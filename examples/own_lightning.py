@@ -13,6 +13,7 @@ from pathlib import Path
 import lightning
 import torch
 from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from dali_pipes import RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.manifest import default_cache
@@ -21,7 +22,7 @@ FRAMES, SIDE_PX = 16, 64
 
 
 class Videos(lightning.LightningDataModule):
-    def __init__(self, folder, batch_size, workers=2):
+    def __init__(self, folder, batch_size, workers=1):
         super().__init__()
         self.folder, self.batch_size, self.workers = Path(folder), batch_size, workers
 
@@ -63,6 +64,7 @@ class Classifier(lightning.LightningModule):
         layers = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
             layers += [nn.Conv3d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm3d(outputs), nn.ReLU()]
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.network = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
     def training_step(self, batch, batch_idx):
@@ -72,8 +74,10 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch, batch_idx):
-        right = self.network(batch.clips_BCTHW).argmax(dim=1) == batch.labels_B
-        self.log("val_accuracy", right.float().mean(), sync_dist=True, batch_size=len(batch))
+        self.accuracy.update(
+            self.network(batch.clips_BCTHW), batch.labels_B
+        )  # counts over all processes, exact for uneven shares
+        self.log("val_accuracy", self.accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=1e-3)

@@ -40,8 +40,9 @@ def main(folder, epochs=2):
     train = scan_videos(find_videos(Path(folder, "train")))
     val = scan_videos(find_videos(Path(folder, "val")), classes=train.classes)
     policy = RandAugmentT(n=2, m=10, schedule="temporal+", translate_max_px=100 * SIDE_PX / 160)
-    train_loader = VideoLoader(train, batch_size=4, num_frames=FRAMES, side_px=SIDE_PX, augment=policy)
-    val_loader = VideoLoader(val, batch_size=2, num_frames=FRAMES, side_px=SIDE_PX, training=False, clips_per_video=2)
+    common = {"num_frames": FRAMES, "side_px": SIDE_PX, "workers": 1}
+    train_loader = VideoLoader(train, batch_size=4, augment=policy, **common)
+    val_loader = VideoLoader(val, batch_size=2, training=False, clips_per_video=2, **common)
     torch.manual_seed(0)
     network = make_network(len(train.classes)).to(train_loader.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)

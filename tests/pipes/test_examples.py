@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def run(example, folder, *arguments):
     command = [sys.executable, str(EXAMPLES / example), str(folder), *arguments]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout.splitlines()
 
@@ -60,7 +60,8 @@ def test_own_training(train_and_val):
 def test_own_lightning_deals_each_video_once_to_two_processes(train_and_val):
     pytest.importorskip("lightning")
     metrics = literal_eval(run("own_lightning.py", train_and_val, "2")[-1])
-    assert metrics["train_videos"] == 5 and 0 < metrics["train_loss"] < 10 and 0 <= metrics["val_accuracy"] <= 1
+    assert metrics["train_videos"] == 5 and 0 < metrics["train_loss"] < 10
+    assert metrics["val_accuracy"] in (0, 0.2, 0.4, 0.6, 0.8, 1)  # of 5 videos, 3 on one process and 2 on the other
 
 
 def test_own_lightning_resumes_in_the_middle_of_an_epoch(train_and_val):
