@@ -123,7 +123,7 @@ def test_augmentation_equals_augment_clip(manifest):
     policy = RandAugmentT(n=2, translate_max_px=20)
     plain = one_epoch(manifest, workers=0, batch_size=5, flip=False)
     augmented = one_epoch(manifest, workers=0, batch_size=5, flip=False, augment=policy)
-    sampler = VideoLoader(manifest, augment=policy, flip=False, **OPTIONS).sampler
+    sampler = VideoLoader(manifest, augment=policy, flip=False, **OPTIONS).clip_sampler
     for sample in range(5):
         plan = sampler.plan(0, sample)
         frames = (plain[plan.video] * 128 + 128).round().byte().permute(1, 2, 3, 0).numpy()
@@ -181,7 +181,7 @@ def test_crop_and_flip_are_the_planned_ones(tmp_path):
     paths = [write_video(tmp_path / "a" / f"{i}.avi", [planes] * 16, (height, width)) for i in range(20)]
     manifest = scan_videos([(str(path), "a") for path in paths])
     clips = one_epoch(manifest, workers=0, batch_size=20)
-    sampler = VideoLoader(manifest, **OPTIONS).sampler
+    sampler = VideoLoader(manifest, **OPTIONS).clip_sampler
     flips = set()
     for sample in range(20):
         plan = sampler.plan(0, sample)
