@@ -12,7 +12,7 @@ from .spatial import crop_resize, normalise
 from .workers import EndsWithParent
 
 _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOAT, "flip": types.INT32,
-          "shown": types.INT64, "bad": types.UINT8, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
+          "shown": types.INT64, "bad": types.UINT8, "number": types.INT32, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
 
 
 def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict:
@@ -35,7 +35,8 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
     Args:
         inputs: nodes by name, from :func:`clip_inputs`.
         device: ``cpu`` or ``gpu``, where the nodes are.
-        decoder: ``pyav`` (the workers have decoded, cropped, resized and mirrored), or the device of DALI's decoder, ``mixed`` or ``cpu``.
+        decoder: ``pyav`` (the workers have decoded, cropped, resized and mirrored), ``stream`` (DALI's reader has decoded a
+            sequence that holds the frames), or the device of DALI's decoder, ``mixed`` or ``cpu``.
         side_px: crop side of the output.
         augment: the policy whose draws are among the inputs, or None.
 
@@ -43,7 +44,10 @@ def clip_graph(inputs: dict, *, device: str, decoder: str, side_px: int, augment
         (F, side_px, side_px, 3) float32 clips; the loader only looks at them as (3, F, side_px, side_px).
     """
     video = inputs["pixels"]
-    if decoder != "pyav":
+    if decoder == "stream":
+        video = crop_resize(video, inputs["box"], inputs["flip"], side_px)
+        video = fn.sequence_rearrange(video, new_order=inputs["frame_indices"])
+    elif decoder != "pyav":
         video = crop_resize(
             dali_decode(video, inputs["frame_indices"], device=decoder), inputs["box"], inputs["flip"], side_px
         )

@@ -4,9 +4,11 @@ import ctypes
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +20,8 @@ from .manifest import Manifest
 from .pipelines import clip_pipeline
 from .probe import VideoInfo
 from .sampling import ClipSampler
-from .source import NOT_USED, ON_BAD_VIDEO, ClipSource, Schedule
+from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
+from .stream import ClipList, obstacle_of, stream_pipeline, takes_frame_ranges
 from .workers import Watch, check_shared_memory, death_error, workers_without_signals
 
 DECODERS = ("auto", "cpu", "gpu")
@@ -65,13 +68,16 @@ class VideoLoader:
         side_px: side of the square clips.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
+        reader: ``clips`` decodes each clip by itself; ``stream``, for long files, leaves opening and seeking to DALI's video
+            reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch, or of several short
+            ones, when that begins.
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
             i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
         start_epoch, start_step: where to begin, to resume.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
-            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
-            only a file that is missing or changed its size is noticed.
+            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI decodes, only a
+            file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
         max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
             crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
@@ -89,6 +95,7 @@ class VideoLoader:
         side_px: int = 160,
         device: str = "auto",
         decoder: str = "auto",
+        reader: str = "clips",
         workers: int = 2,
         rank: int = 0,
         world_size: int = 1,
@@ -110,10 +117,13 @@ class VideoLoader:
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} does not exist among {world_size} processes")
         self.device = _torch_device(device)
-        self.decoder = choose_decoder(decoder, self.device, manifest)
+        check_known("reader", reader, READERS)
+        self.reader = reader
+        self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
+        self.decoder = choose_decoder(decoder, self.device, manifest, reader)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
-        self._pipeline = self._watch = None
+        self._pipeline = self._watch = self._clip_list = None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
@@ -132,6 +142,8 @@ class VideoLoader:
             self.step += 1
             if self.step == steps:
                 self.epoch, self.step = self.epoch + 1, 0
+                if self._clip_list is not None and self._clip_list.is_used_up:
+                    self.close()
                 yield batch
                 return
             yield batch
@@ -155,41 +167,52 @@ class VideoLoader:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
             self._watch.close()
-        self._pipeline = self._watch = None
+        self._pipeline = self._watch = self._clip_list = None
 
     def _schedule(self) -> Schedule:
         return Schedule(self.sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def _build(self):
         decode = self.decoder == "cpu"
-        parallel = self.workers > 0
+        parallel = self.workers > 0 and self.reader == "clips"
         if parallel:
             check_shared_memory(self.shared_memory_bytes())
         on_gpu = self.device.type == "cuda"
-        pipeline = clip_pipeline(
-            ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
-            device="gpu" if on_gpu else "cpu",
-            decoder="pyav" if decode else "mixed",
-            side_px=self.side_px,
-            augment=self.sampler.augment,
-            parallel=parallel,
-            prefetch_batches=PREFETCH_BATCHES,
-            batch_size=self.batch_size,
-            num_threads=max(1, self.workers),
-            device_id=self.device.index if on_gpu else None,
-            prefetch_queue_depth=PREFETCH_BATCHES,
-            py_num_workers=max(1, self.workers),
-            py_start_method="spawn",
-            seed=0,
-        )
-        with workers_without_signals():
-            pipeline.build()
+        graph = {"device": "gpu" if on_gpu else "cpu", "side_px": self.side_px, "augment": self.sampler.augment}
+        common = {
+            "batch_size": self.batch_size,
+            "num_threads": max(1, self.workers),
+            "device_id": self.device.index if on_gpu else None,
+            "prefetch_queue_depth": PREFETCH_BATCHES,
+            "seed": 0,
+        }
+        if self.reader == "stream":
+            self._clip_list = clips = ClipList(self._schedule(), self.on_bad_video, Path(self._folder.name))
+            pipeline = stream_pipeline(clips, **graph, **common | {"batch_size": clips.batch_size})
+        else:
+            pipeline = clip_pipeline(
+                ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
+                decoder="pyav" if decode else "mixed",
+                parallel=parallel,
+                prefetch_batches=PREFETCH_BATCHES,
+                py_num_workers=max(1, self.workers),
+                py_start_method="spawn",
+                **graph,
+                **common,
+            )
+        try:
+            with workers_without_signals():
+                pipeline.build()
+        except RuntimeError as error:
+            raise (self._clip_list.explain(error, self.workers) if self._clip_list else error) from None
         if parallel:
             self._watch = Watch(pipeline._py_pool.pool)
         return pipeline
 
     def shared_memory_bytes(self) -> int:
         """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
+        if self.reader == "stream":
+            return 0
         if self.decoder == "cpu":
             frames = self.sampler.kept_frames * self.sampler.clips_per_video
             per_video = frames * self.side_px**2 * 3
@@ -210,7 +233,7 @@ class VideoLoader:
         videos_B = videos_B[used]
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
         views = self.sampler.clips_per_video
-        if views > 1:
+        if views > 1 and self.reader == "clips":
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
@@ -220,7 +243,10 @@ class VideoLoader:
         watch = self._watch
         try:
             with watch.interruptible() if watch is not None else nullcontext():
-                return self._pipeline.run()
+                clips, shown, bad, *numbers = self._pipeline.run()
+            if numbers:
+                self._clip_list.check_order(*map(_on_cpu, numbers))
+            return clips, shown, bad
         except KeyboardInterrupt:
             cause = watch.cause() if watch is not None and watch.interrupted else None
             self.close()
@@ -229,7 +255,10 @@ class VideoLoader:
             raise death_error(cause, self._being_read(), self.workers) from None
         except Exception as error:  # DALI raises plain ones
             cause = watch.cause() if watch is not None else None
+            clip_list = self._clip_list
             self.close()
+            if clip_list is not None:
+                raise clip_list.explain(error, self.workers) from None
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
 
     def _being_read(self) -> list:
@@ -281,13 +310,19 @@ def _torch_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> str:
-    """``cpu`` or ``gpu``; ``auto`` is the GPU where hardware decoding is at hand.
+def choose_decoder(decoder: str, device: torch.device, manifest: Manifest, reader: str = "clips") -> str:
+    """``cpu`` or ``gpu``; ``auto`` is the GPU where hardware decoding is at hand. The reader ``stream`` decodes on ``device``.
 
     Raises:
-        InputError: the GPU was asked for and cannot decode; says why.
+        InputError: the GPU was asked for and cannot decode, or ``stream`` cannot read the videos; says why.
     """
     check_known("decoder", decoder, DECODERS)
+    if reader == "stream":
+        chosen = "gpu" if device.type == "cuda" else "cpu"
+        obstacle = _stream_obstacle(decoder, chosen, manifest)
+        if obstacle:
+            raise InputError(f"reader 'stream' cannot be used: {obstacle}; choose the reader clips")
+        return chosen
     obstacle = None
     if device.type != "cuda":
         obstacle = f"device is {device.type}"
@@ -302,11 +337,27 @@ def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> st
     return "cpu" if decoder == "cpu" or obstacle else "gpu"
 
 
+def _stream_obstacle(decoder: str, chosen: str, manifest: Manifest) -> str | None:
+    if decoder not in ("auto", chosen):
+        return f"it decodes where the clips are needed, on the {chosen}, not as decoder {decoder!r} says"
+    if chosen == "cpu" and not takes_frame_ranges():
+        return f"DALI {dali.__version__} reads videos on a GPU alone"
+    if chosen == "gpu" and not _loads("libnvcuvid.so.1"):
+        return "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
+    return next(
+        filter(None, (_obstacle(video) or obstacle_of(video, chosen == "gpu") for video in manifest.videos)), None
+    )
+
+
 def _obstacle(video: VideoInfo) -> str | None:
     if video.codec not in DALI_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode"
     note = next((note for note in video.odd.split("; ") if note.startswith(CPU_ONLY)), None)
     return note and f"{video.path} is odd ({note})"
+
+
+def _on_cpu(numbers) -> np.ndarray:
+    return np.array((numbers.as_cpu() if hasattr(numbers, "as_cpu") else numbers).as_array()).reshape(-1)
 
 
 def _loads(library: str) -> bool:
