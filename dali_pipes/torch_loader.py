@@ -119,11 +119,12 @@ class VideoLoader:
         self.device = _torch_device(device)
         check_known("reader", reader, READERS)
         self.reader = reader
-        self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
         self.decoder = choose_decoder(decoder, self.device, manifest, reader)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self._pipeline = self._watch = self._clip_list = None
+        # named after the pipeline, so that it is still there when that ends together with the loader
+        self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 

@@ -89,10 +89,11 @@ def test_the_list_names_file_number_and_frames(manifest, tmp_path):
             np.testing.assert_array_equal(indices, plan.frame_indices.reshape(2, 16)[number % 2])
         assert os.path.samefile(name, video.path) and int(label) == number
         assert (int(first), int(end)) == (indices[0], indices[-1] + 1)
-    again = ClipList(
-        Schedule(sampler, 3), "error", tmp_path
-    )  # links stay: DALI remembers what it found in a file by its name
-    assert [line.split()[0] for line in again.path.read_text().splitlines()] == [line[0] for line in lines]
+    names = {name for name, *_ in lines}
+    again = ClipList(Schedule(sampler, 3), "error", tmp_path)
+    assert {
+        line.split()[0] for line in again.path.read_text().splitlines()
+    } == names  # DALI knows a file again by its name
 
 
 @on_cpu
