@@ -26,7 +26,7 @@ from dali_pipes import (
 )
 from dali_pipes.decode import decode_frames
 from dali_pipes.stream import takes_frame_ranges
-from dali_pipes.torch_loader import DALI_VERSION
+from dali_pipes.torch_loader import DALI_VERSION, _obstacle
 from tests.dali_decoding import decode_with_dali
 from tests.training.planted import guessing_checkpoint, shaken
 from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
@@ -105,12 +105,20 @@ def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, pla
 
 
 def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
-    for path in sorted((shared_clips / "actions").rglob("*.avi")):
-        length = scan_videos([(str(path), 0)]).videos[0].num_frames
-        plan = [0, 1, length // 3, length - 2, length - 1]
-        gpu, cpu = decode_with_dali(str(path), plan, "mixed"), decode_frames(str(path), plan)
+    videos = clips_for_the_gpu(shared_clips)
+    for video in videos:
+        plan = [0, 1, video.num_frames // 3, video.num_frames - 2, video.num_frames - 1]
+        gpu, cpu = decode_with_dali(video.path, plan, "mixed"), decode_frames(video.path, plan)
         difference = np.abs(gpu.astype(int) - cpu.astype(int)).mean(axis=(1, 2, 3))
-        assert difference.max() < 3, (path, difference)
+        assert difference.max() < 3, (video.path, difference)
+
+
+def clips_for_the_gpu(folder):
+    """Those that the loader does not leave to the CPU, such as old DivX files with packed B-frames."""
+    videos = scan_videos([(str(path), path.parent.name) for path in sorted((folder / "actions").rglob("*.avi"))]).videos
+    found = [video for video in videos if _obstacle(video) is None]
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "gpu"])
