@@ -3,22 +3,28 @@
     python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--json FILE]
 
 Each row runs in a process of its own, repeats are interleaved, and the table gives clips per second (median and spread),
-CPU seconds per clip and the peak memory of all its processes. ``--device cuda`` times the GPU graph instead.
+CPU seconds per clip and the peak memory of all its processes. ``--device cuda`` times the GPU graph instead. Rows named
+``long...`` read files of ``LONG_S`` seconds, made of those videos.
 """
 
 import argparse
 import json
 import os
 import platform
+import queue
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 FRAMES, SIDE_PX, N, M = 64, 160, 2, 10.0
+LONG_S, LONG_FPS, LONG_FILES, LONG_HW = 180, 25, 2, (240, 320)
 
 
 def _manifest(options):
@@ -26,7 +32,9 @@ def _manifest(options):
     from dali_pipes.manifest import default_cache
 
     items = find_videos(options.data)
-    return scan_videos(items, cache=default_cache(items))
+    manifest = scan_videos(items, cache=default_cache(items))
+    # of few videos again and again, so that batches are full
+    return replace(manifest, videos=manifest.videos * -(-8 * options.batch_size // len(manifest)))
 
 
 def _loader(options, **loader_options):
@@ -58,6 +66,64 @@ def ours_needed_frames(options):
     from dali_pipes import RandAugmentT
 
     return _ours(options, augment=RandAugmentT(n=N, m=M), keep_every=2, decoder=options.decoder)
+
+
+def ours_stream(options):
+    """The other reader: DALI opens the files and seeks."""
+    from dali_pipes import RandAugmentT
+
+    return _ours(options, augment=RandAugmentT(n=N, m=M), reader="stream")
+
+
+def ours_two_pipelines(options):
+    return _several(ours, options, 2)
+
+
+def ours_four_pipelines(options):
+    return _several(ours, options, 4)
+
+
+def _several(row, options, count):
+    """Pipelines in threads of their own: one alone keeps few of a GPU's decoders busy."""
+    options = argparse.Namespace(**vars(options) | {"workers": max(1, options.workers // count)})
+    loaders = [row(options) for _ in range(count)]
+    for loader in loaders:
+        yield next(loader)  # the pipelines are built one after the other
+    ready = queue.Queue(maxsize=count)
+
+    def feed(loader):
+        for clips in loader:
+            ready.put(clips)
+
+    for loader in loaders:
+        threading.Thread(target=feed, args=(loader,), daemon=True).start()
+    while True:
+        yield ready.get(timeout=60)
+
+
+def make_long_videos(manifest, folder: Path) -> None:
+    """Files of ``LONG_S`` seconds in H.264 with a key frame every two, of the frames of ``manifest``'s videos again and again."""
+    import av
+
+    for number in range(LONG_FILES):
+        path = folder / "long" / f"{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wanted = LONG_S * LONG_FPS
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", rate=LONG_FPS, options={"preset": "ultrafast"})
+            (stream.height, stream.width), stream.pix_fmt = LONG_HW, "yuv420p"
+            stream.codec_context.gop_size = 2 * LONG_FPS
+            for video in cycle(manifest.videos[number:] + manifest.videos[:number]):
+                with av.open(video.path, metadata_errors="replace") as container:
+                    for frame in container.decode(video=0):
+                        if not wanted:
+                            break
+                        planes = frame.reformat(LONG_HW[1], LONG_HW[0], "yuv420p").to_ndarray()
+                        out.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+                        wanted -= 1
+                if not wanted:
+                    break
+            out.mux(stream.encode(None))
 
 
 def _pipeline(options, finish, crop=True):
@@ -185,7 +251,9 @@ def torchvision(options):
 
 
 ROWS = {row.__name__: row for row in (ours, straightforward, torchvision, dali_auto_aug, ours_no_aug, decode_only,
-                                      ours_needed_frames)}  # fmt: skip
+                                      ours_needed_frames, ours_two_pipelines, ours_stream)}  # fmt: skip
+ASKED_FOR = ("ours_two_pipelines", "ours_stream")
+"""On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there."""
 GPU_ROWS = {  # name -> row and decoder
     "ours_gpu_decoding": (ours, "gpu"),
     "ours_cpu_decoding": (ours, "cpu"),
@@ -194,6 +262,12 @@ GPU_ROWS = {  # name -> row and decoder
     "ours_no_aug_cpu_decoding": (ours_no_aug, "cpu"),
     "decode_only_gpu": (decode_only, "gpu"),
     "decode_only_cpu": (decode_only, "cpu"),
+    "ours_stream": (ours_stream, "gpu"),
+    "long_gpu_decoding": (ours, "gpu"),
+    "long_cpu_decoding": (ours, "cpu"),
+    "long_stream": (ours_stream, "gpu"),
+    "ours_two_pipelines_gpu_decoding": (ours_two_pipelines, "gpu"),
+    "ours_four_pipelines_gpu_decoding": (ours_four_pipelines, "gpu"),
 }
 
 
@@ -292,6 +366,8 @@ def parse():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--epochs", type=int, default=20, help="watch the memory of ours for so many; 0 leaves it out")
+    parser.add_argument("--row-limit-s", type=float, default=600, help="for one measurement of one row")
+    parser.add_argument("--limit-s", type=float, default=36_000, help="after this no further measurement is begun")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count()))
     parser.add_argument("--json", help="write the results here")
@@ -304,29 +380,35 @@ def main():
     if options.measure:
         print("RESULT " + json.dumps(_measure(options.measure, options)), flush=True)
         os._exit(0)  # leave the workers to the parent's clean-up: nothing of them is needed any more
-    names = options.rows.split(",") if options.rows else list(GPU_ROWS if options.device == "cuda" else ROWS)
-    unknown = set(names) - set(GPU_ROWS if options.device == "cuda" else ROWS)
+    known = GPU_ROWS if options.device == "cuda" else ROWS
+    default = [name for name in known if options.device == "cuda" or name not in ASKED_FOR]
+    names = options.rows.split(",") if options.rows else default
+    unknown = set(names) - set(known)
     if unknown:
-        sys.exit(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}")
+        sys.exit(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     if not options.data:
         from train.demo_data import demo_folder
 
         options.data = str(demo_folder() / "train")
     print(machine(), f"batches of {options.batch_size}, {options.workers} workers, N = {N}, M = {M:g}")
-    results = {name: [] for name in names}
-    for _ in range(options.repeats):
-        for name in names:
-            result = _in_a_process(name, options)
-            if result is None:
+    results, end = {name: [] for name in names}, time.monotonic() + options.limit_s
+    with tempfile.TemporaryDirectory(prefix="bench_loader_") as long_folder:
+        if any(name.startswith("long") for name in names):
+            make_long_videos(_manifest(options), Path(long_folder))
+        for repeat, name in ((repeat, name) for repeat in range(options.repeats) for name in names):
+            if time.monotonic() > end:
+                print(f"  no time left for repeat {repeat + 1} of {name}", file=sys.stderr, flush=True)
                 continue
-            results[name].append(result)
-            print(f"  {name}: {results[name][-1]['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
+            result = _in_a_process(name, options, long_folder if name.startswith("long") else options.data)
+            if result is not None:
+                results[name].append(result)
+                print(f"  {name}: {result['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
     table = [{"name": name, **_summary(runs)} for name, runs in results.items() if runs]
-    print(f"{'row':28} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
+    print(f"{'row':34} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
     for row in table:
-        print(f"{row['name']:28} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
+        print(f"{row['name']:34} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
               f"{1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f}")  # fmt: skip
-    memory = _in_a_process(MEMORY, options) if options.epochs and "ours" in names else []
+    memory = _in_a_process(MEMORY, options, options.data) if options.epochs and "ours" in names else []
     if memory:
         shown = ", ".join(f"{memory[epoch]:.0f} after {epoch + 1}" for epoch in sorted({0, 1, 4, 9, len(memory) - 1})
                           if epoch < len(memory))  # fmt: skip
@@ -344,13 +426,16 @@ def _measure(name, options):
     return measure(row, options)
 
 
-def _in_a_process(name, options):
+def _in_a_process(name, options, data):
     """The result of one measurement, None if it failed."""
-    passed = ("data", "device", "seconds", "epochs", "batch_size", "workers")
-    command = [sys.executable, __file__, "--measure", name]
-    for option in passed:
+    command = [sys.executable, __file__, "--measure", name, "--data", data]
+    for option in ("device", "seconds", "epochs", "batch_size", "workers"):
         command += ["--" + option.replace("_", "-"), str(getattr(options, option))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=options.row_limit_s)
+    except subprocess.TimeoutExpired:
+        print(f"{name}: stopped after {options.row_limit_s:g} s")
+        return None
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
         print(f"{name}: failed\n{done.stderr[-1500:]}")

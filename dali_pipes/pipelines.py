@@ -8,15 +8,15 @@ from nvidia.dali import fn, pipeline_def, types
 from .decode import dali_decode
 from .hints import Node
 from .randaugment import RandAugmentT, apply_ops
-from .source import ClipSource
+from .source import ClipArrays, ClipSource
 from .spatial import crop_resize, normalise
 from .workers import EndsWithParent
 
 _TYPES = {"pixels": types.UINT8, "frame_indices": types.INT32, "box": types.FLOAT, "flip": types.INT32,
-          "shown": types.INT64, "bad": types.UINT8, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
+          "shown": types.INT64, "bad": types.UINT8, "number": types.INT32, "op_ids": types.INT32, "levels": types.FLOAT, "signs": types.FLOAT}  # fmt: skip
 
 
-def clip_inputs(source: ClipSource, *, parallel: bool, prefetch_batches: int) -> dict[str, Node]:
+def clip_inputs(source: ClipArrays, *, parallel: bool, prefetch_batches: int) -> dict[str, Node]:
     """The source's arrays as DALI nodes on the CPU, by name."""
     nodes = fn.external_source(
         EndsWithParent(source) if parallel else source,
@@ -38,7 +38,8 @@ def clip_graph(
     Args:
         inputs: nodes by name, from :func:`clip_inputs`.
         device: ``cpu`` or ``gpu``, where the nodes are.
-        decoder: ``pyav`` (the workers have decoded, cropped, resized and mirrored), or the device of DALI's decoder, ``mixed`` or ``cpu``.
+        decoder: ``pyav`` (the workers have decoded, cropped, resized and mirrored), ``stream`` (DALI's reader has decoded a
+            sequence that holds the frames), or the device of DALI's decoder, ``mixed`` or ``cpu``.
         side_px: crop side of the output.
         augment: the policy whose draws are among the inputs, or None.
 
@@ -46,7 +47,10 @@ def clip_graph(
         (F, side_px, side_px, 3) float32 clips; the loader only looks at them as (3, F, side_px, side_px).
     """
     video = inputs["pixels"]
-    if decoder != "pyav":
+    if decoder == "stream":
+        video = crop_resize(video, inputs["box"], inputs["flip"], side_px)
+        video = fn.sequence_rearrange(video, new_order=inputs["frame_indices"])
+    elif decoder != "pyav":
         video = crop_resize(
             dali_decode(video, inputs["frame_indices"], device=decoder), inputs["box"], inputs["flip"], side_px
         )

@@ -223,7 +223,8 @@ class ClipSampler:
         if self.augment is not None:
             op_ids, levels_NF, signs = self.augment.sample(augment_rng, self.num_frames)
             drawn = (op_ids, np.ascontiguousarray(levels_NF[:, :: self.keep_every]), signs)
-        return ClipPlan(epoch, sample, index, indices[:: self.keep_every], box, flip, *drawn)
+        kept = np.ascontiguousarray(indices[:: self.keep_every])  # DALI takes no strides
+        return ClipPlan(epoch, sample, index, kept, box, flip, *drawn)
 
     @property
     def _window(self) -> tuple[int, int, str]:

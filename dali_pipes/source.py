@@ -4,13 +4,16 @@ A :class:`ClipSource` is picklable, because DALI calls it in worker processes; i
 """
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from .decode import decode_frames
 from .errors import VideoError
+from .probe import VideoInfo
 from .sampling import ClipPlan, ClipSampler
 
 
@@ -52,6 +55,19 @@ class Schedule:
 
 
 ON_BAD_VIDEO = ("error", "skip")
+READERS = ("clips", "stream")
+
+
+class ClipArrays(Protocol):
+    """What a graph's inputs come from: a :class:`ClipSource`, or the list of the reader ``stream``."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    @property
+    def decode(self) -> bool: ...
+
+    def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -72,20 +88,10 @@ class ClipSource:
     on_bad_video: str = "error"
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
+        sampler = self.schedule.sampler
         epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
-        plan, pixels, bad = self._read(epoch, sample)
-        used = real and not (bad and not self.schedule.sampler.training)
-        arrays: dict[str, Any] = {
-            "pixels": pixels,
-            "frame_indices": plan.frame_indices,
-            "box": plan.box_yxyx.astype(np.float32),
-            "flip": np.array(plan.flip, np.int32),
-            "shown": np.array(plan.video if used else NOT_USED, np.int64),
-            "bad": np.frombuffer(json.dumps(bad).encode(), np.uint8),
-            "op_ids": plan.op_ids,
-            "levels": plan.levels_NK,
-            "signs": plan.signs,
-        }
+        plan, pixels, bad = carry_out(sampler, epoch, sample, self._pixels, self.on_bad_video)
+        arrays: dict[str, Any] = {"pixels": pixels, **plan_arrays(plan, real and (sampler.training or not bad), bad)}
         return tuple(arrays[name] for name in self.names)
 
     @property
@@ -95,40 +101,68 @@ class ClipSource:
         augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
         return ["pixels", *place, "shown", "bad", *augment]
 
-    def _read(self, epoch: int, sample: int) -> tuple[ClipPlan, np.ndarray, dict[int, str]]:
-        """The plan carried out, its pixels, and {video: why not} for those that could not be read."""
-        sampler = self.schedule.sampler
-        bad: dict[int, str] = {}
-        plan = sampler.plan(epoch, sample)
-        try:
-            return plan, self._pixels(plan), bad
-        except VideoError as error:
-            if self.on_bad_video == "error":
-                raise VideoError(
-                    str(error).replace("\n", "\\n")
-                ) from error  # one line, to be found in DALI's traceback
-            bad[plan.video] = str(error)
-        for video in sampler.replacements(epoch, sample):
-            plan = sampler.plan(epoch, sample, video)
-            try:
-                return plan, self._pixels(plan), bad
-            except VideoError as error:
-                bad[video] = str(error)
-        first = next(iter(bad.values()))
-        raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos of its class can be read in its place")
-
     def _pixels(self, plan: ClipPlan) -> np.ndarray:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
             return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
                                  (video.height, video.width), plan.flip, video.exact_times and video.is_current())  # fmt: skip
+        check_size(video)
         try:
-            encoded = np.fromfile(video.path, np.uint8)
+            return np.fromfile(video.path, np.uint8)
         except OSError as error:
             raise VideoError(f"{video.path}: {error.strerror}") from error
-        if len(encoded) != video.size_bytes:
-            raise VideoError(f"{video.path}: has {len(encoded)} bytes, it had {video.size_bytes} when it was scanned")
-        return encoded
+
+
+Pixels = TypeVar("Pixels")
+
+
+def carry_out(
+    sampler: ClipSampler, epoch: int, sample: int, read: Callable[[ClipPlan], Pixels], on_bad_video: str
+) -> tuple[ClipPlan, Pixels, dict[int, str]]:
+    """The plan of a sample, what ``read`` makes of it, and {video: why not} for those that could not be read.
+
+    ``skip`` takes another video of the same class in place of one for which ``read`` raises :class:`VideoError`.
+    """
+    plan = sampler.plan(epoch, sample)
+    bad: dict[int, str] = {}
+    try:
+        return plan, read(plan), bad
+    except VideoError as error:
+        if on_bad_video == "error":
+            raise VideoError(str(error).replace("\n", "\\n")) from error  # one line, to be found in DALI's traceback
+        bad[plan.video] = str(error)
+    for video in sampler.replacements(epoch, sample):
+        plan = sampler.plan(epoch, sample, video)
+        try:
+            return plan, read(plan), bad
+        except VideoError as error:
+            bad[video] = str(error)
+    first = next(iter(bad.values()))
+    raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos of its class can be read in its place")
+
+
+def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:
+    """What the graph and the loader need of a sample beside its pixels; ``used`` is False where it only fills the batch."""
+    return {
+        "frame_indices": plan.frame_indices,
+        "box": plan.box_yxyx.astype(np.float32),
+        "flip": np.array(plan.flip, np.int32),
+        "shown": np.array(plan.video if used else NOT_USED, np.int64),
+        "bad": np.frombuffer(json.dumps(bad).encode(), np.uint8),
+        "op_ids": plan.op_ids,
+        "levels": plan.levels_NK,
+        "signs": plan.signs,
+    }
+
+
+def check_size(video: VideoInfo) -> None:
+    """Raise :class:`VideoError` if the file is not there or has another size than when it was scanned."""
+    try:
+        size_bytes = os.stat(video.path).st_size
+    except OSError as error:
+        raise VideoError(f"{video.path}: {error.strerror}") from error
+    if size_bytes != video.size_bytes:
+        raise VideoError(f"{video.path}: has {size_bytes} bytes, it had {video.size_bytes} when it was scanned")
 
 
 NOT_USED = -1

@@ -1,43 +1,32 @@
 """From the DALI pipeline to PyTorch: batches of clips on the training device. The only file that imports torch."""
 
-import ctypes
 import json
 import logging
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nvidia import dali
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
+from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
 from .pipelines import clip_pipeline
 from .probe import VideoInfo
 from .sampling import ClipSampler
-from .source import NOT_USED, ON_BAD_VIDEO, ClipSource, Schedule
+from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
+from .stream import ClipList, stream_pipeline
 from .workers import Watch, check_shared_memory, death_error, workers_without_signals
 
-DECODERS = ("auto", "cpu", "gpu")
 PREFETCH_BATCHES = 2
 _log = logging.getLogger("dali_pipes")
-DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
-CPU_ONLY = (
-    "rotated",
-    "mirrored",
-    "more than 8 bits",
-    "not 4:2:0",
-    "packed B-frames",
-    "frames unlike packets",
-    "hidden packets",
-)
-"""Kinds of odd videos that DALI may show in another way than they are, or count differently."""
-DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
 
 
 @dataclass(frozen=True)
@@ -74,13 +63,16 @@ class VideoLoader:
         side_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
+        reader: ``clips`` decodes each clip by itself; ``stream``, for long files, leaves opening and seeking to DALI's video
+            reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch, or of several short
+            ones, when that begins.
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
             i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
         start_epoch, start_step: where to begin, to resume; see :meth:`state_dict`.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
-            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where the GPU decodes,
-            only a file that is missing or changed its size is noticed.
+            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI decodes, only a
+            file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
         max_bad_percent: of the videos, so many may be bad.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
             crops_per_video, augment, flip, crop_mode, side_range_px, short, seed. ``augment`` is a :class:`RandAugmentT`.
@@ -103,6 +95,7 @@ class VideoLoader:
         side_px: int = 160,
         device: str = "auto",
         decoder: str = "auto",
+        reader: str = "clips",
         workers: int = 2,
         rank: int = 0,
         world_size: int = 1,
@@ -125,11 +118,16 @@ class VideoLoader:
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} does not exist among {world_size} processes")
         self.device = choose_device(device)
-        self.decoder = choose_decoder(decoder, self.device, manifest)
+        check_known("reader", reader, READERS)
+        self.reader = reader
+        self.decoder = choose_decoder(decoder, self.device.type, manifest, reader)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self._pipeline: Any = None  # DALI's, while it runs
         self._watch: Watch | None = None
+        self._clip_list: ClipList | None = None
+        # named after the pipeline, so that it is still there when that ends together with the loader
+        self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
@@ -148,6 +146,8 @@ class VideoLoader:
             self.step += 1
             if self.step == steps:
                 self.epoch, self.step = self.epoch + 1, 0
+                if self._clip_list is not None and self._clip_list.is_used_up:
+                    self.close()
                 yield batch
                 return
             yield batch
@@ -183,41 +183,56 @@ class VideoLoader:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
             self._watch.close()
-        self._pipeline = self._watch = None
+        self._pipeline = self._watch = self._clip_list = None
 
     def _schedule(self) -> Schedule:
         return Schedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def _build(self) -> Any:
         decode = self.decoder == "cpu"
-        parallel = self.workers > 0
+        parallel = self.workers > 0 and self.reader == "clips"
         if parallel:
             check_shared_memory(self.shared_memory_bytes())
         on_gpu = self.device.type == "cuda"
-        pipeline = clip_pipeline(
-            ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
-            device="gpu" if on_gpu else "cpu",
-            decoder="pyav" if decode else "mixed",
-            side_px=self.side_px,
-            augment=self.clip_sampler.augment,
-            parallel=parallel,
-            prefetch_batches=PREFETCH_BATCHES,
-            batch_size=self.batch_size,
-            num_threads=max(1, self.workers),
-            device_id=self.device.index if on_gpu else None,
-            prefetch_queue_depth=PREFETCH_BATCHES,
-            py_num_workers=max(1, self.workers),
-            py_start_method="spawn",
-            seed=0,
-        )
-        with workers_without_signals():
-            pipeline.build()
+        graph: dict[str, Any] = {
+            "device": "gpu" if on_gpu else "cpu",
+            "side_px": self.side_px,
+            "augment": self.clip_sampler.augment,
+        }
+        common: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "num_threads": max(1, self.workers),
+            "device_id": self.device.index if on_gpu else None,
+            "prefetch_queue_depth": PREFETCH_BATCHES,
+            "seed": 0,
+        }
+        if self._folder is not None:
+            self._clip_list = clips = ClipList(self._schedule(), self.on_bad_video, Path(self._folder.name))
+            pipeline = stream_pipeline(clips, **graph, **common | {"batch_size": clips.batch_size})
+        else:
+            pipeline = clip_pipeline(
+                ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
+                decoder="pyav" if decode else "mixed",
+                parallel=parallel,
+                prefetch_batches=PREFETCH_BATCHES,
+                py_num_workers=max(1, self.workers),
+                py_start_method="spawn",
+                **graph,
+                **common,
+            )
+        try:
+            with workers_without_signals():
+                pipeline.build()
+        except RuntimeError as error:
+            raise (self._clip_list.explain(error, self.workers) if self._clip_list else error) from None
         if parallel:
             self._watch = Watch(pipeline._py_pool.pool)
         return pipeline
 
     def shared_memory_bytes(self) -> int:
         """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
+        if self.reader == "stream":
+            return 0
         if self.decoder == "cpu":
             frames = self.clip_sampler.kept_frames * self.clip_sampler.clips_per_video
             per_video = frames * self.side_px**2 * 3
@@ -238,7 +253,7 @@ class VideoLoader:
         videos_B = videos_B[used]
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
         views = self.clip_sampler.clips_per_video
-        if views > 1:
+        if views > 1 and self.reader == "clips":
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
@@ -248,7 +263,10 @@ class VideoLoader:
         watch = self._watch
         try:
             with watch.interruptible() if watch is not None else nullcontext():
-                return self._pipeline.run()
+                clips, shown, bad, *numbers = self._pipeline.run()
+            if self._clip_list is not None:
+                self._clip_list.check_order(*map(_on_cpu, numbers))
+            return clips, shown, bad
         except KeyboardInterrupt:
             cause = watch.cause() if watch is not None and watch.interrupted else None
             self.close()
@@ -257,7 +275,10 @@ class VideoLoader:
             raise death_error(cause, self._being_read(), self.workers) from None
         except Exception as error:  # DALI raises plain ones
             cause = watch.cause() if watch is not None else None
+            clip_list = self._clip_list
             self.close()
+            if clip_list is not None:
+                raise clip_list.explain(error, self.workers) from None
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
 
     def _being_read(self) -> list[VideoInfo]:
@@ -324,46 +345,8 @@ def why_no_gpu() -> str:
     return reason + " (start Docker with --gpus all)" * ("no NVIDIA driver" in reason)
 
 
-def choose_decoder(decoder: str, device: torch.device, manifest: Manifest) -> str:
-    """``cpu`` or ``gpu``; ``auto`` is the GPU where hardware decoding is at hand.
-
-    Raises:
-        InputError: the GPU was asked for and cannot decode; says why.
-    """
-    check_known("decoder", decoder, DECODERS)
-    obstacle = obstacle_to_gpu_decoding(device, manifest)
-    if decoder == "gpu" and obstacle:
-        raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
-    return "cpu" if decoder == "cpu" or obstacle else "gpu"
-
-
-def obstacle_to_gpu_decoding(device: torch.device, manifest: Manifest) -> str | None:
-    """Why the GPU cannot decode these videos, if it cannot."""
-    if device.type != "cuda":
-        return f"device is {device.type}"
-    if DALI_VERSION < (1, 48):
-        return f"it needs DALI 1.48 or newer, this is {dali.__version__}"
-    if not _loads("libnvcuvid.so.1"):
-        return (
-            "the driver's video decoding library libnvcuvid.so.1 cannot be loaded "
-            "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
-        )
-    return next(filter(None, map(_obstacle, manifest.videos)), None)
-
-
-def _obstacle(video: VideoInfo) -> str | None:
-    if video.codec not in DALI_CODECS:
-        return f"{video.path} is {video.codec}, which DALI does not decode"
-    note = next((note for note in video.odd.split("; ") if note.startswith(CPU_ONLY)), None)
-    return note and f"{video.path} is odd ({note})"
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
+def _on_cpu(numbers: Any) -> np.ndarray:
+    return np.array((numbers.as_cpu() if hasattr(numbers, "as_cpu") else numbers).as_array()).reshape(-1)
 
 
 def _as_video_error(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED_CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
+SHARED_CLIPS = Path(os.environ.get("DALI_PIPES_CLIPS") or Path(__file__).resolve().parents[2] / "shared" / "clips")
 
 
 def pytest_runtest_setup(item):
@@ -54,7 +54,7 @@ def own_cache(tmp_path_factory):
 @pytest.fixture
 def shared_clips() -> Path:
     if not SHARED_CLIPS.is_dir():
-        pytest.skip("the shared real clips are not here")
+        pytest.skip(f"there are no real clips in {SHARED_CLIPS}; DALI_PIPES_CLIPS names another folder")
     return SHARED_CLIPS
 
 

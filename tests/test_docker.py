@@ -127,7 +127,10 @@ def test_it_runs_as_a_user_and_sees_the_video_decoder():
 
 
 def test_the_messages_that_the_page_quotes_are_the_programs():
-    sources = [(ROOT / path).read_text() for path in ("dali_pipes/torch_loader.py", "dali_pipes/workers.py")]
+    sources = [
+        (ROOT / path).read_text()
+        for path in ("dali_pipes/torch_loader.py", "dali_pipes/decoders.py", "dali_pipes/workers.py")
+    ]
     sources += [(ROOT / path).read_text() for path in ("dali_pipes/files.py", "dali_pipes/datasets.py")]
     for quoted in re.findall(r'"([^"$]+)"', re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
         part = max(re.split(r"/dev/shm|\d+|\(.*\)|\.\.\.", quoted), key=len).strip()

@@ -13,12 +13,12 @@ from .config import GENERATED_DATA, UNLABELLED_DATA, Config, flag, option, paper
 
 RESUME_AUTO = "auto"
 MAY_CHANGE = (
-    "data val_data device decoder workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent out "
+    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent out "
     "checkpoint_minutes tensorboard"
 ).split()
 """What may differ when a run is resumed: where and how it is computed, not what."""
 OF_EVALUATION = (
-    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder workers precision tf32 channels_last compile "
+    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 channels_last compile "
     "on_bad_video max_bad_percent out"
 ).split()
 """What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
@@ -112,7 +112,9 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     useless = [flag(name) for name in given if name not in OF_EVALUATION]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
-    names = "device decoder workers precision mix mix_alpha mix_prob mix_draw mix_labels"  # nothing is mixed here
+    names = (
+        "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels"  # nothing is mixed here
+    )
     if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
         names += " dataset split val_data"
     if given.get("dataset") == UNLABELLED_DATA and "data" not in given:

@@ -13,7 +13,7 @@ from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES
 from dali_pipes.ops import INTERPOLATIONS, RANGE_TABLES
 from dali_pipes.sampling import CROP_MODES, CROPS_PER_VIDEO, SHORT_VIDEOS
-from dali_pipes.source import ON_BAD_VIDEO
+from dali_pipes.source import ON_BAD_VIDEO, READERS
 
 from .mix_params import MIXES, check_alpha_is_used, check_numbers, parse_names
 from .models import MODELS, check_clips
@@ -100,6 +100,11 @@ class Config:
     workers: int = option(min(8, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
+    reader: str = option(
+        "clips",
+        "clips: each is decoded by itself; stream: DALI seeks in the files, for long ones, see docs/videos.md",
+        choices=READERS,
+    )
     precision: str = option(
         "auto", "of the network's arithmetic; auto: bf16 or fp16 on a GPU, else fp32", choices=PRECISIONS
     )

@@ -187,6 +187,7 @@ def _shared(config: Config, processes: Processes) -> dict:
         "side_px": config.crop,
         "device": processes.device(config.device),
         "decoder": config.decoder,
+        "reader": config.reader,
         "workers": config.workers,
         "num_frames": config.frames,
         "stride_frames": config.stride,

@@ -5,9 +5,10 @@ from dataclasses import replace
 import torch
 
 from dali_pipes import VideoLoader
+from dali_pipes.decoders import obstacle_to_gpu_decoding
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
-from dali_pipes.torch_loader import choose_device, obstacle_to_gpu_decoding, why_no_gpu
+from dali_pipes.torch_loader import choose_device, why_no_gpu
 
 from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
@@ -84,7 +85,9 @@ def _not_on_the_gpu(config: Config, loader: VideoLoader) -> list[str]:
     if config.device == "auto" and loader.device.type == "cpu":
         return [f"Training on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
     if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-        return [f"Decoding on the CPU, as the GPU cannot: {obstacle_to_gpu_decoding(loader.device, loader.manifest)}."]
+        return [
+            f"Decoding on the CPU, as the GPU cannot: {obstacle_to_gpu_decoding(loader.device.type, loader.manifest)}."
+        ]
     return []
 
 

@@ -12,8 +12,21 @@ import pytest
 import torch
 from nvidia.dali import fn, pipeline_def
 
-from dali_pipes import OPS, PAPER_OPS, InputError, RandAugmentT, augment_clip, find_videos, rand_augment_t, scan_videos
+from dali_pipes import (
+    OPS,
+    PAPER_OPS,
+    InputError,
+    RandAugmentT,
+    VideoError,
+    VideoLoader,
+    augment_clip,
+    find_videos,
+    rand_augment_t,
+    scan_videos,
+)
 from dali_pipes.decode import decode_frames
+from dali_pipes.decoders import DALI_VERSION, _obstacle
+from dali_pipes.stream import takes_frame_ranges
 from tests.dali_decoding import decode_with_dali
 from tests.training.planted import guessing_checkpoint, shaken
 from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
@@ -92,18 +105,24 @@ def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, pla
 
 
 def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
-    for path in sorted((shared_clips / "actions").rglob("*.avi")):
-        length = scan_videos([(str(path), 0)]).videos[0].num_frames
-        plan = [0, 1, length // 3, length - 2, length - 1]
-        gpu, cpu = decode_with_dali(str(path), plan, "mixed"), decode_frames(str(path), plan)
+    videos = clips_for_the_gpu(shared_clips)
+    for video in videos:
+        plan = [0, 1, video.num_frames // 3, video.num_frames - 2, video.num_frames - 1]
+        gpu, cpu = decode_with_dali(video.path, plan, "mixed"), decode_frames(video.path, plan)
         difference = np.abs(gpu.astype(int) - cpu.astype(int)).mean(axis=(1, 2, 3))
-        assert difference.max() < 3, (path, difference)
+        assert difference.max() < 3, (video.path, difference)
+
+
+def clips_for_the_gpu(folder):
+    """Those that the loader does not leave to the CPU, such as old DivX files with packed B-frames."""
+    videos = scan_videos([(str(path), path.parent.name) for path in sorted((folder / "actions").rglob("*.avi"))]).videos
+    found = [video for video in videos if _obstacle(video) is None]
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "gpu"])
 def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
-    from dali_pipes import VideoLoader
-
     for number in range(5):
         planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(40 + number, 192, 256, number)]
         write_video(tmp_path / "a" / f"{number}.mp4", planes, (192, 256), codec="libx264", qp=4)
@@ -118,6 +137,65 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
             assert gpu.clips_BCTHW.is_cuda and gpu.labels_B.is_cuda and cpu.videos_B.equal(gpu.videos_B)
             difference = (cpu.clips_BCTHW - gpu.clips_BCTHW.cpu()).abs() * 128
             assert difference.mean() < (1 if decoder == "cpu" else 5)
+
+
+@pytest.mark.parametrize("codec, container, options", FILES.values(), ids=FILES)
+def test_both_readers_show_the_planned_frames(tmp_path, codec, container, options):
+    if not takes_frame_ranges() and container == "ts":
+        pytest.skip("this DALI's video reader finds frames by their times, files that start late are refused")
+    for number, length in enumerate((40, 9, 64, 33)):
+        path = tmp_path / "a" / f"number {number}.{container}"
+        write_lossless(path, length, (192, 256), codec=codec, gop=30, **options)
+    manifest = scan_videos(find_videos(tmp_path))
+    evaluation = {"training": False, "clips_per_video": 3}
+    for sampling in ({"keep_every": 2}, {"stride_frames": 3, "short": "pad"}, evaluation):
+        common = {"batch_size": 3, "num_frames": 16, "side_px": 112, "device": "cuda", "seed": 3, **sampling}
+        decoder = "gpu" if DALI_VERSION >= (1, 48) else "cpu"
+        clips, stream = (
+            VideoLoader(manifest, decoder=decoder, **common),
+            VideoLoader(manifest, reader="stream", **common),
+        )
+        views, seen = stream.sampler.clips_per_video, {}
+        for epoch in range(2):
+            for ours, theirs in zip(clips, stream, strict=True):
+                assert theirs.clips_BCTHW.is_cuda and ours.videos_B.equal(theirs.videos_B)
+                assert ours.clips_BCTHW.stride() == theirs.clips_BCTHW.stride()
+                assert (ours.clips_BCTHW - theirs.clips_BCTHW).abs().mean() * 128 < (1 if decoder == "gpu" else 2)
+                for place, video in enumerate(theirs.videos_B.tolist()):
+                    seen.setdefault((epoch, video), []).append(theirs.clips_BCTHW[place].mean(dim=(0, 2, 3)).cpu())
+        plans = [stream.sampler.plan(epoch, sample) for epoch in range(2) for sample in range(4)]
+        assert len(seen) == len(plans)
+        for plan in plans:
+            shown = torch.stack(seen[plan.epoch, plan.video]) * 128 + 128
+            expected = torch.tensor([rgb_of(index) for index in plan.frame_indices]).view(views, -1)
+            assert (shown - expected).abs().max() < 1.7  # neighbours differ by 3.5
+
+
+@pytest.mark.parametrize("augment", [None, RandAugmentT(translate_max_px=50)])
+def test_stream_gives_the_clips_of_the_cpu_loader(tmp_path, augment):
+    for number in range(5):
+        planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(40 + number, 192, 256, number)]
+        write_video(tmp_path / "a" / f"{number}.mp4", planes, (192, 256), codec="libx264", qp=4)
+    manifest = scan_videos(find_videos(tmp_path))
+    options = {"batch_size": 4, "num_frames": 32, "augment": augment, "seed": 2}
+    loaders = (
+        VideoLoader(manifest, device="cpu", **options),
+        VideoLoader(manifest, device="cuda", reader="stream", **options),
+    )
+    for cpu, gpu in zip(*loaders, strict=True):
+        assert cpu.videos_B.equal(gpu.videos_B)
+        difference = (cpu.clips_BCTHW - gpu.clips_BCTHW.cpu()).abs() * 128
+        assert difference.mean() < (5 if augment else 3)
+
+
+def test_stream_names_a_file_that_breaks(tmp_path):
+    for number in range(4):
+        write_lossless(tmp_path / "a" / f"{number}.mp4", 60, (192, 256), codec="libx264", gop=15)
+    manifest = scan_videos(find_videos(tmp_path))
+    broken = tmp_path / "a" / "2.mp4"
+    broken.write_bytes(bytes(broken.stat().st_size))
+    with pytest.raises(VideoError, match="2.mp4"):
+        list(VideoLoader(manifest, batch_size=2, num_frames=16, side_px=64, device="cuda", reader="stream"))
 
 
 @pytest.mark.parametrize("decoder, precision", [("cpu", "fp32"), ("gpu", "bf16"), ("cpu", "fp16")])

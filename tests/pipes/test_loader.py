@@ -13,12 +13,13 @@ from dali_pipes import (
     RandAugmentT,
     VideoLoader,
     augment_clip,
+    decoders,
     find_videos,
     scan_videos,
     torch_loader,
 )
+from dali_pipes.decoders import choose_decoder
 from dali_pipes.ops import OPS
-from dali_pipes.torch_loader import choose_decoder
 from tests import odd_videos as odd
 from tests.videos import rgb_of
 
@@ -242,10 +243,10 @@ def test_wrong_options(manifest, options, message):
 
 def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(torch_loader, "_loads", lambda library: True)
-    monkeypatch.setattr(torch_loader, "DALI_VERSION", (2, 4))
+    monkeypatch.setattr(decoders, "_loads", lambda library: True)
+    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
     plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
-    late, cuda = odd.h264(tmp_path / "late.ts"), torch.device("cuda", 0)
+    late, cuda = odd.h264(tmp_path / "late.ts"), "cuda"
     for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
         manifest = scan_videos([(str(path), "a") for path in paths])
         assert choose_decoder("auto", cuda, manifest) == expected and choose_decoder("cpu", cuda, manifest) == "cpu"
@@ -256,12 +257,12 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
 
 
 def test_a_driver_that_cannot_decode(manifest, monkeypatch):
-    monkeypatch.setattr(torch_loader, "_loads", lambda library: False)
-    monkeypatch.setattr(torch_loader, "DALI_VERSION", (2, 4))
+    monkeypatch.setattr(decoders, "_loads", lambda library: False)
+    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
     with pytest.raises(
         InputError, match="libnvcuvid.so.1 cannot be loaded .in Docker, NVIDIA_DRIVER_CAPABILITIES must"
     ):
-        choose_decoder("gpu", torch.device("cuda", 0), manifest)
+        choose_decoder("gpu", "cuda", manifest)
 
 
 def test_torch_is_imported_by_the_loader_alone():

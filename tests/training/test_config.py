@@ -141,6 +141,8 @@ def test_a_resumed_run_keeps_its_settings():
     saved = replace(small(), data="videos", lr=0.5, device="cuda:3", decoder="gpu", precision="bf16", out="there")
     config = resumed_config({"workers": 3, "data": "moved"}, saved, "last.pt")
     assert config == replace(saved, data="moved", workers=3, device="auto", decoder="auto", out=".")
+    assert resumed_config({"reader": "stream"}, saved, "last.pt").reader == "stream"
+    assert evaluation_config({}, replace(saved, reader="stream")).reader == "clips"
     assert resumed_config({"lr": 0.5}, saved, "last.pt").lr == 0.5
     with pytest.raises(
         InputError, match="last.pt: was trained with --lr 0.5, not 0.1, --aug randaug_t, not none; leave"

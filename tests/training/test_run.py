@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dali_pipes import torch_loader
+from dali_pipes import decoders, torch_loader
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.config import Config
@@ -143,7 +143,7 @@ def test_the_reason_is_one_sentence(error, said, monkeypatch):
 
 def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(torch_loader, "DALI_VERSION", (1, 34))
+    monkeypatch.setattr(decoders, "DALI_VERSION", (1, 34))
     loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=None)
     (note,) = _not_on_the_gpu(Config(), loader)
     assert note.startswith("Decoding on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is")
