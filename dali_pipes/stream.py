@@ -47,7 +47,7 @@ class Sequences:
     length: int
     stride: int
     places_SK: np.ndarray
-    """(S, K) int32, which frames of its sequence a clip shows; past the video's end there are only repeats."""
+    """(S, K) int32, which frames of its sequence a clip shows; those past its end are the reader's repeats and never shown."""
 
 
 def sequences_of(frame_indices_SK: np.ndarray) -> Sequences:

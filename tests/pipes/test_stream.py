@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT, VideoError, VideoLoader, scan_videos
-from dali_pipes.pipelines import clip_pipeline
+from dali_pipes.pipelines import clip_graph, clip_pipeline
 from dali_pipes.source import ClipSource, Schedule
-from dali_pipes.stream import MOST_FRAMES, ClipList, obstacle_of, sequences_of, takes_frame_ranges
+from dali_pipes.stream import MOST_FRAMES, ClipList, obstacle_of, sequences_of, stream_pipeline, takes_frame_ranges
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
 on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos on a GPU alone")
@@ -265,6 +265,24 @@ def test_the_older_reader_refuses_what_it_finds_by_time(monkeypatch, manifest):
     monkeypatch.setattr("dali_pipes.decoders.takes_frame_ranges", lambda: False)
     with pytest.raises(InputError, match="reads videos on a GPU alone"):
         VideoLoader(manifest, reader="stream", **OPTIONS)
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_the_gpu_graph_can_be_defined(monkeypatch, manifest, tmp_path, newer):
+    """All that can be seen without a GPU: both of DALI's readers know the arguments that they are given."""
+    if newer and not takes_frame_ranges():
+        pytest.skip("this DALI has the older reader alone")
+    monkeypatch.setattr("dali_pipes.stream.takes_frame_ranges", lambda: newer)
+    clips = ClipList(Schedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), "error", tmp_path)
+    places = []
+
+    def recorded(inputs, **options):
+        places.extend(node.device for node in (inputs["pixels"], clip_graph(inputs, **options)))
+        return inputs["pixels"]
+
+    monkeypatch.setattr("dali_pipes.stream.clip_graph", recorded)
+    stream_pipeline(clips, device="gpu", side_px=32, augment=None, batch_size=2, num_threads=1, device_id=0)
+    assert places == ["gpu", "gpu"]
 
 
 @on_cpu
