@@ -22,6 +22,10 @@ CPU_ONLY = (
 )
 """Kinds of odd videos that DALI may show in another way than they are, or count differently."""
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
+NO_LIBRARY = (
+    "the driver's video decoding library libnvcuvid.so.1 cannot be loaded "
+    "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
+)
 
 
 def choose_decoder(decoder: str, device_type: str, manifest: Manifest, reader: str = "clips") -> str:
@@ -50,10 +54,7 @@ def obstacle_to_gpu_decoding(device_type: str, manifest: Manifest) -> str | None
     if DALI_VERSION < (1, 48):
         return f"it needs DALI 1.48 or newer, this is {dali.__version__}"
     if not _loads("libnvcuvid.so.1"):
-        return (
-            "the driver's video decoding library libnvcuvid.so.1 cannot be loaded "
-            "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
-        )
+        return NO_LIBRARY
     return next(filter(None, map(_obstacle, manifest.videos)), None)
 
 
@@ -63,7 +64,7 @@ def _stream_obstacle(decoder: str, chosen: str, manifest: Manifest) -> str | Non
     if chosen == "cpu" and not takes_frame_ranges():
         return f"DALI {dali.__version__} reads videos on a GPU alone"
     if chosen == "gpu" and not _loads("libnvcuvid.so.1"):
-        return "the driver's video decoding library libnvcuvid.so.1 cannot be loaded"
+        return NO_LIBRARY
     return next(
         filter(None, (_obstacle(video) or obstacle_of(video, chosen == "gpu") for video in manifest.videos)), None
     )

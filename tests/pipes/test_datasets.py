@@ -8,7 +8,7 @@ import pytest
 from dali_pipes import DATASETS, InputError
 from dali_pipes.datasets import read_hmdb51, read_ucf101, read_vipriors
 from train.config import Config
-from train.data import _find as find_items
+from train.data import list_videos as find_items
 
 
 def write(path: Path, text: str = "") -> None:
