@@ -14,7 +14,7 @@ DOCKER = ROOT / "docker"
 README = (DOCKER / "README.md").read_text()
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
-EXTRAS = {name: lines for name, lines in CONFIG["options.extras_require"].items() if name != "test"}
+EXTRAS = {name: lines for name, lines in CONFIG["options.extras_require"].items() if name.startswith("cuda")}
 
 
 def instructions() -> list[tuple[str, str]]:

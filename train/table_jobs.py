@@ -139,13 +139,10 @@ def _check_same_training(job: Job, saved: Config) -> None:
     if ours != saved.data and {ours, saved.data} & set(GENERATED_DATA):
         raise InputError(f"{job.folder}: was trained on --data {saved.data}, not {ours}; choose another --out")
     if ours not in GENERATED_DATA:  # whose preset depends on the machine
-        planned = Config(**job.settings)
-        differing = [name for name in MATTERS if getattr(saved, name) != getattr(planned, name)]
+        differing = _differences(saved, Config(**job.settings))
         if differing:
-            theirs = ", ".join(
-                f"{flag(name)} {getattr(saved, name)}, not {getattr(planned, name)}" for name in differing
-            )
-            raise InputError(f"{job.folder}: was trained with {theirs}; give the same options, or choose another --out")
+            how = ", ".join(f"{flag(name)} {theirs}, not {ours}" for name, (theirs, ours) in differing.items())
+            raise InputError(f"{job.folder}: was trained with {how}; give the same options, or choose another --out")
     resumed_config(job.settings, saved, job.folder)
 
 
@@ -179,8 +176,14 @@ def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
     saved = saved_settings(job.folder)
     settings: Settings = {"data": "of the recipe"} | RECIPES[recipe]
     planned = Config(**settings)
-    found = {name: (getattr(saved, name), getattr(planned, name)) for name in MATTERS} if saved else {}
-    return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
+    return _differences(saved, planned) if saved else {}
+
+
+def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
+    """Settings that a result depends on and that differ; without augmentation its numbers are of no account."""
+    names = [name for name in MATTERS if saved.aug != "none" or not name.startswith(("randaug_", "schedule"))]
+    pairs = {name: (getattr(saved, name), getattr(planned, name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 MATTERS = [item.name for item in fields(Config) if item.name not in (*MAY_CHANGE, "seed", "eval_every", "max_steps")]

@@ -1,11 +1,10 @@
-"""The paper's tables: the catalogue is the paper's, and trainings are started, stopped, continued, retried and reported."""
+"""``python -m train.tables``: what a user may ask for; trainings are started, stopped, continued and reported."""
 
 import csv
 import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -13,73 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_run import NARROW, ROOT, metrics
-from train import demo_data, recipes, table_jobs, table_runner
-from train.command_line import parse
-from train.config import Config
+from tests.training.test_run import NARROW, metrics
+from tests.training.test_table_report import report
+from train import demo_data, recipes, table_jobs
 from train.demo_data import MOTIONS, Scene, make_missing
-from train.metrics import write_csv
 from train.recipes import RECIPES, TABLES, Row
-from train.stop import StopRequest
-from train.table_jobs import Job, as_arguments, jobs_of
-from train.table_report import figures_of
-from train.table_runner import Runner, last_line
+from train.table_jobs import Job, jobs_of
 from train.tables import main
 
 TINY = ("--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
         "--no-tensorboard --checkpoint-minutes 0").split()  # fmt: skip
-
-
-# the catalogue
-
-
-def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same():
-    for recipe, settings in RECIPES.items():
-        given, _ = parse(list(as_arguments({"data": "x"} | settings)))
-        assert given == {"data": "x"} | settings, recipe
-        Config(**given)
-
-
-def test_every_row_has_its_own_name_and_known_recipes():
-    for table in TABLES.values():
-        names = [row.name for row in table.rows]
-        assert len(set(names)) == len(names)
-        for row in table.rows:
-            assert {*row.recipes, *row.rivals} <= set(RECIPES) and (len(row.recipes) == 1) == (row.combine == "only")
-
-
-def test_hmdb51s_averages_are_those_of_its_splits():
-    """Also a check of every figure of Table 6 against a slip of the pen."""
-    rows = {row.name: row for row in TABLES["table6"].rows}
-    averages = [row for row in rows.values() if row.combine == "mean"]
-    assert len(averages) == 14 and len(rows) == 4 * 14
-    for row in averages:
-        for figure in (0, 1):
-            of_splits = [rows[f"{row.name}_{split}"].paper[figure] for split in (1, 2, 3)]
-            assert statistics.mean(of_splits) == pytest.approx(row.paper[figure], abs=0.0101), row.name
-
-
-def test_the_papers_best_rows():
-    """Section 4: what the text says about the tables."""
-
-    def best(table):
-        rows = [row for row in TABLES[table].rows if row.paper[0] is not None and not row.test]
-        return max(rows, key=lambda row: row.paper[0]).name
-
-    assert [best(f"table{number}") for number in (2, 3, 4, 5, 7)] == [
-        "temporal+", "baseline", "framecutmix", "framecutmixup", "randaug_t+framecutmixup"]  # fmt: skip
-    assert {TABLES[f"table{number}"].rows[0].paper for number in (2, 3, 4, 5, 7)} == {(49.37, 73.62)}
-    assert RECIPES["vipriors/framecutmix"]["mix_alpha"] == 5 and RECIPES["vipriors/framecutmix2"]["mix_alpha"] == 2
-    assert [RECIPES[f"hmdb51_{split}/mixup"]["split"] for split in (1, 2, 3)] == ["1", "2", "3"]
-    assert len(TABLES["grid"].rows) == 4 * 3 * 3
-
-
-def test_recipes_are_the_papers_settings_but_for_how_often_they_are_evaluated():
-    assert {name for name, value in RECIPES["vipriors/baseline"].items() if getattr(Config, name) != value} == {
-        "dataset", "split", "aug", "eval_every"}  # fmt: skip
-
-
-# what a user may ask for
 
 
 @pytest.mark.parametrize(
@@ -142,151 +84,6 @@ def test_rows_share_trainings():
     assert [job.settings["seed"] for job in jobs[:18]] == [0] * 18  # a first figure of every row comes first
 
 
-# the runner, on programs that are no trainings
-
-
-def stub(tmp_path, name: str, script: str, needs=()) -> Job:
-    """Leaves a checkpoint, unless it ends before."""
-    folder = tmp_path / name / "seed-0"
-
-    class Stub(Job):
-        command = ["bash", "-c", f"{script} && mkdir -p {folder} && touch {folder}/last.pt"]
-
-    return Stub(name, folder, {}, (), tuple(needs))
-
-
-def run_all(jobs, slots=2, retry=False):
-    said = []
-    runner = Runner(jobs, slots, retry, said.append)
-    with StopRequest() as stop:
-        runner.run(stop)
-    return runner, said
-
-
-def test_what_someone_else_stopped_is_no_failure(tmp_path):
-    job = stub(tmp_path, "job", "test -e again || { touch again; kill $$; }".replace("again", str(tmp_path / "again")))
-    runner, _ = run_all([job])
-    assert "was stopped by someone else" in runner.not_done[job.folder]
-    runner, _ = run_all([job])
-    assert not runner.not_done
-
-
-def test_failures_are_told_and_retried_on_demand_only(tmp_path):
-    broken = tmp_path / "broken"
-    broken.touch()
-    jobs = [
-        stub(tmp_path, "good", "echo all is well"),
-        stub(tmp_path, "bad", f"echo error: no such luck; test ! -e {broken}"),
-        stub(tmp_path, "shot", "kill -9 $$"),
-    ]
-    jobs.append(stub(tmp_path, "last", "true", needs=[jobs[1]]))
-    runner, said = run_all(jobs)
-    reasons = {folder.parent.name: reason for folder, reason in runner.not_done.items()}
-    assert set(reasons) == {"bad", "shot", "last"}
-    assert reasons["bad"].startswith("exit code 1") and reasons["bad"].endswith("error: no such luck")
-    assert reasons["shot"].startswith("killed by signal 9 (out of memory?)")
-    assert reasons["last"] == "needs bad, which is not done"
-    assert any("good: done in" in line and line.endswith("all is well") for line in said)
-
-    broken.unlink()
-    runner, said = run_all(jobs)
-    assert set(runner.not_done) == {job.folder for job in jobs[1:]} and "good: was done before" in " ".join(said)
-    assert "failed before, try again with --retry: exit code 1" in runner.not_done[jobs[1].folder]
-    runner, said = run_all(jobs, retry=True)
-    assert set(runner.not_done) == {jobs[2].folder} and sum("done in" in line for line in said) == 2
-
-
-def test_a_folder_that_cannot_be_made_takes_no_other_job_with_it(tmp_path):
-    (tmp_path / "blocked").touch()
-    locked = tmp_path / "unwritable" / "seed-0.json"
-    jobs = [
-        stub(tmp_path, "blocked", "true"),
-        stub(tmp_path, "good", "sleep 1"),
-        stub(tmp_path, "unwritable", f"mkdir {locked}"),
-    ]
-    runner, said = run_all(jobs, slots=3)
-    assert {folder.parent.name for folder in runner.not_done} == {"blocked", "unwritable"}
-    assert "cannot be made a folder" in runner.not_done[jobs[0].folder]
-    assert "cannot be written" in runner.not_done[jobs[2].folder] and "good: done in" in " ".join(said)
-
-
-def test_a_removed_folder_is_trained_again(tmp_path):
-    job = stub(tmp_path, "job", "true")
-    run_all([job])
-    (job.folder / "last.pt").unlink()
-    _, said = run_all([job])
-    assert "done in" in said[-1]
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", "{", "null"])
-def test_a_damaged_file_is_named(tmp_path, content):
-    job = stub(tmp_path, "job", "true")
-    run_all([job])
-    job.end.write_text(content)
-    runner, _ = run_all([job])
-    assert f"{job.end}: is cut off or damaged" in runner.not_done[job.folder]
-
-
-def test_so_many_at_once_and_each_after_what_it_needs(tmp_path):
-    log = tmp_path / "log"
-    script = "echo start >> {0}; sleep 0.7; echo end >> {0}"
-    jobs = [stub(tmp_path, str(number), script.format(log)) for number in range(5)]
-    jobs.insert(0, stub(tmp_path, "after", f"echo after >> {log}", needs=jobs[:2]))
-    runner, _ = run_all(jobs, slots=3)
-    assert not runner.not_done
-    depth = deepest = 0
-    lines = log.read_text().split()
-    for line in lines:
-        depth += {"start": 1, "end": -1, "after": 0}[line]
-        deepest = max(deepest, depth)
-    assert deepest == 3 and lines.index("after") > [i for i, line in enumerate(lines) if line == "end"][1]
-
-
-def test_a_job_of_another_process_is_left_to_it(tmp_path):
-    job = stub(tmp_path, "job", "sleep 60")
-    first = Runner([job], 1, False, lambda line: None)
-    first._start_what_can_be()
-    try:
-        runner, _ = run_all([job])
-        assert runner.not_done[job.folder] == "is at work in another process, to which it is left"
-    finally:
-        first.running[0].process.kill()
-        first.running[0].process.wait()
-        first.running[0].log.close()
-
-
-def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
-    training = stub(tmp_path, "training", "true")
-    evaluation = stub(tmp_path, "evaluation", "true", needs=[training])
-    run_all([training, evaluation])
-    assert table_jobs.state_of(evaluation)[0] == "done"
-    os.utime(training.end, (time.time() + 5, time.time() + 5))
-    assert table_jobs.state_of(evaluation) == ("", "")
-
-
-def test_each_job_gets_a_gpu_of_its_own_or_its_share_of_the_cores(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(table_runner.os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(table_runner.torch.cuda, "device_count", lambda: 0)
-    assert table_runner.environment_of(1, 3)["OMP_NUM_THREADS"] == "2"
-    assert "OMP_NUM_THREADS" not in table_runner.environment_of(0, 1)
-    monkeypatch.setattr(table_runner.torch.cuda, "device_count", lambda: 2)
-    seen = [table_runner.environment_of(slot, 4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)]
-    assert seen == ["0", "1", "0", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert table_runner.environment_of(1, 2)["CUDA_VISIBLE_DEVICES"] == "7"
-
-
-def test_the_last_line_is_what_a_terminal_would_show(tmp_path):
-    log = tmp_path / "log"
-    log.write_bytes(b"x" * 9000 + b"\nepoch 1\rbar 50 %\rbar 99 %\n\n")
-    assert last_line(log) == "bar 99 %" and last_line(tmp_path / "none") == ""
-
-
-# the whole, on a few of the demo's videos
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     """Of three motions two training videos and one to validate, short."""
@@ -304,12 +101,6 @@ def demo(tmp_path_factory) -> Path:
             title="making videos",
         )
     return root
-
-
-def report(table: str, out: Path, *rows: str) -> tuple[str, dict[str, dict]]:
-    assert main(["report", table, "--out", str(out), *(["--rows", *rows] if rows else [])]) == 0
-    with open(out / f"{table}.csv") as file:
-        return (out / f"{table}.md").read_text(), {row["row"]: row for row in csv.DictReader(file)}
 
 
 def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_path, capsys, monkeypatch):
@@ -384,105 +175,3 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     right = statistics.mean(row["label"] == row["class_1"] for row in predicted)
     assert float(rows["pair"]["top1_mean"]) == pytest.approx(100 * right, abs=1e-3) and len(predicted) == 3
     assert float(rows["pair"]["top5_mean"]) == 100  # of three classes
-
-
-# reports of runs made up
-
-
-def made_up(out: Path, recipe: str, seed: int, top1: float, epochs: int = 150, done: bool = True, **settings) -> None:
-    folder = out / recipe / f"seed-{seed}"
-    folder.mkdir(parents=True)
-    Config(**{"data": "x"} | RECIPES[recipe] | {"epochs": epochs, "seed": seed} | settings).save(folder / "config.json")
-    last = epochs if done else epochs - 1
-    rows = [
-        {"epoch": last - 1, "val_top1": top1 + 5, "val_top5": 90},
-        {"epoch": last, "val_top1": top1, "val_top5": 80},
-    ]
-    write_csv(folder / "metrics.csv", rows if done else rows[:1])
-
-
-def figures(table: str, name: str, out: Path):
-    return figures_of(next(row for row in TABLES[table].rows if row.name == name), out)
-
-
-def test_a_mean_over_seeds_the_spread_and_the_difference(tmp_path):
-    for seed, top1 in enumerate((48.0, 50.0, 55.0)):
-        made_up(tmp_path, "vipriors/baseline", seed, top1)
-    text, rows = report("table3", tmp_path)
-    assert "| Baseline | 51.00 +- 3.61 | 80.00 +- 0.00 | 3 | 49.37 | 73.62 | +1.63 |" in text
-    assert rows["baseline"]["best_epoch_top1_mean"] == "56.0000" and rows["baseline"]["difference_top5"] == "6.3800"
-    assert "Trained otherwise" not in text
-
-
-def test_seeds_that_were_trained_otherwise_are_not_averaged(tmp_path):
-    for seed, epochs in enumerate((150, 150, 150, 2)):
-        made_up(tmp_path, "vipriors/baseline", seed, 50.0 if epochs == 150 else 10.0, epochs)
-    found = figures("table2", "baseline", tmp_path)
-    assert found.mean("top1") == 50 and list(found.of_seed) == [0, 1, 2]
-    assert found.notes == ("seed 3 left out: trained with --epochs 2, the others with the recipe's settings",)
-
-
-def test_the_grids_best_is_of_the_points_with_most_seeds(tmp_path):
-    for seed in range(3):
-        made_up(tmp_path, "vipriors/temporal+_n2_m5", seed, 60.0)
-        made_up(tmp_path, "vipriors/temporal+_n1_m3", seed, 62.0)
-    made_up(tmp_path, "vipriors/temporal+_n3_m3", 0, 99.0)
-    found = figures("table2", "temporal+", tmp_path)
-    assert found.mean("top1") == 62
-    assert found.notes == ("the best of 2 points of the grid: temporal+_n1_m3; 1 with fewer seeds are left out",)
-
-
-def test_what_lacks_of_an_average_is_said(tmp_path):
-    for split in (1, 2):
-        for seed in range(split):
-            made_up(tmp_path, f"hmdb51_{split}/mixup", seed, 40.0 + split)
-    found = figures("table6", "mixup", tmp_path)
-    assert not found.of_seed and "hmdb51_3/mixup: not trained" in found.notes
-    made_up(tmp_path, "hmdb51_3/mixup", 0, 46.0)
-    found = figures("table6", "mixup", tmp_path)
-    assert found.mean("top1") == pytest.approx((41 + 42 + 46) / 3) and list(found.of_seed) == [0]
-    assert found.notes == ("hmdb51_2/mixup: seed 1 is left out, not all others have it",)
-
-
-def test_what_is_not_done_or_failed_is_said(tmp_path):
-    made_up(tmp_path, "vipriors/baseline", 0, 50.0, done=False)
-    (tmp_path / "vipriors" / "baseline" / "seed-1.json").write_text('{"state": "failed", "reason": "no luck"}')
-    found = figures("table2", "baseline", tmp_path)
-    assert found.notes == ("seed 0 is not done: 148 of 150 epochs", "seed 1 failed: no luck") and not found.of_seed
-
-
-def test_predictions_of_unlabelled_videos_are_reported_without_a_figure(tmp_path):
-    row = next(row for row in TABLES["table7"].rows if row.name == "test_baseline")
-    job = table_jobs.evaluation(row, 0, {}, tmp_path)
-    assert job.arguments[:2] == ("--eval-only", str(job.needs[0].folder / "last.pt"))
-    assert "--predict" in job.arguments and job.arguments[job.arguments.index("--split") + 1] == "test"
-    job.folder.mkdir(parents=True)
-    (job.folder / "submission.txt").touch()
-    (job.folder / "predictions.csv").touch()
-    job.end.write_text(json.dumps({"state": "done", "reason": ""}))
-    found = figures_of(row, tmp_path)
-    assert not found.of_seed and "predictions in vipriors_train+val/test_baseline/seed-0" in found.notes[0]
-
-
-def test_a_killed_program_leaves_no_job_behind(tmp_path):
-    """They are asked to end, so that trainings write their checkpoints."""
-    script = "trap 'echo asked to end; exit' TERM; echo at work; while true; do sleep 0.1; done"
-    program = (
-        "from pathlib import Path\n"
-        "from train.table_jobs import Job\nfrom train.table_runner import Runner\nfrom train.stop import StopRequest\n"
-        f"class Stub(Job): command = ['bash', '-c', {script!r}]\n"
-        f"job = Stub('job', Path({str(tmp_path)!r}) / 'seed-0', {{}}, ())\n"
-        "with StopRequest() as stop: Runner([job], 1, False).run(stop)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
-    log, end = tmp_path / "seed-0.log", time.monotonic() + 600
-
-    def wait_for(line: str) -> None:
-        while not (log.exists() and line in log.read_text().splitlines()):
-            assert time.monotonic() < end, f"no line {line!r}"
-            time.sleep(0.05)
-
-    wait_for("at work")
-    process.kill()
-    process.communicate()
-    wait_for("asked to end")
