@@ -161,7 +161,7 @@ def make_missing(scenes: Iterable[Scene], workers: int, title: str) -> None:
     jobs = [scene for scene in scenes if not scene.path.exists()]
     if not jobs:
         return
-    for folder in {scene.path.parent for scene in jobs}:
+    for folder in dict.fromkeys(scene.path.parent for scene in jobs):
         make_folder(folder)
 
     def make(scene: Scene) -> None:
