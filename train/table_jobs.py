@@ -141,7 +141,7 @@ def _check_same_training(job: Job, saved: Config) -> None:
     if ours not in GENERATED_DATA:  # whose preset depends on the machine
         differing = _differences(saved, Config(**job.settings))
         if differing:
-            how = ", ".join(f"{flag(name)} {theirs}, not {ours}" for name, (theirs, ours) in differing.items())
+            how = ", ".join(as_words(name, *pair) for name, pair in differing.items())
             raise InputError(f"{job.folder}: was trained with {how}; give the same options, or choose another --out")
     resumed_config(job.settings, saved, job.folder)
 
@@ -177,6 +177,12 @@ def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
     settings: Settings = {"data": "of the recipe"} | RECIPES[recipe]
     planned = Config(**settings)
     return _differences(saved, planned) if saved else {}
+
+
+def as_words(name: str, found: object, expected: object) -> str:
+    """``--epochs 2, not 150``."""
+    found, expected = ("none" if value in ("", None) else value for value in (found, expected))
+    return f"{flag(name)} {found}, not {expected}"
 
 
 def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:

@@ -16,7 +16,7 @@ from .checkpoint import PREDICTIONS
 from .config import flag
 from .recipes import RECIPES, TABLES, Row
 from .report_data import read_metrics
-from .table_jobs import DONE, FAILED, Job, evaluation, not_the_recipe, saved_settings, state_of, training
+from .table_jobs import DONE, FAILED, Job, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
 
 TOP = 5
 COMPARED = {"dataset", "split", "model"}
@@ -175,8 +175,8 @@ def departures(rows: Iterable[Row], out: Path) -> list[str]:
     recipes = dict.fromkeys(recipe for row in rows for recipe in (*row.recipes, *row.rivals))
     for recipe in recipes:
         for seed in seeds_in(out / recipe):
-            for name, (ours, theirs) in not_the_recipe(training(recipe, seed, {}, out), recipe).items():
-                found.setdefault(f"{flag(name)} {ours}, not {theirs}", set()).add(recipe)
+            for name, pair in not_the_recipe(training(recipe, seed, {}, out), recipe).items():
+                found.setdefault(as_words(name, *pair), set()).add(recipe)
             saved = saved_settings(out / recipe / f"seed-{seed}")
             if saved and "dataset" in RECIPES[recipe] and saved.dataset != RECIPES[recipe]["dataset"]:
                 found.setdefault(f"--data {saved.data}", set()).add(recipe)
