@@ -70,6 +70,7 @@ class Runner:
             for at_work in self.running:  # after a second Ctrl-C
                 at_work.process.kill()
                 at_work.process.wait()
+                at_work.log.close()
 
     def _ask_to_end(self) -> None:
         for at_work in self.running:
