@@ -1,6 +1,6 @@
 """Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
 
-First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 10 minutes each.
+First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 15 minutes each.
 Then ``python benchmarks/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half a
 minute each the first time, and compares the rows.
 """
@@ -45,7 +45,7 @@ def evaluate_clean(folder: Path) -> Path:
         subprocess.run(
             [sys.executable, "-m", "train.run", "--eval-only", str(folder / "last.pt"), *options], check=True
         )
-    return out / "val_predictions.csv"
+    return found
 
 
 def read_right(path: Path) -> dict[str, bool]:
@@ -63,9 +63,9 @@ def read_all(out: Path) -> tuple[list[str], list[int], dict[str, np.ndarray], di
         InputError: a training is missing or not finished.
     """
     seeds = sorted(set.intersection(*(set(seeds_in(out / recipe)) for recipe in ROWS)))
-    if len(seeds) < 2:
+    if len(seeds) not in T_95:
         raise InputError(
-            f"{out}: {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained, it takes 2 or more"
+            f"{out}: {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained, it takes 2 to {max(T_95)}"
         )
     perturbed, clean, names = {}, {}, None
     for recipe in ROWS:

@@ -16,7 +16,7 @@ from .checkpoint import PREDICTIONS
 from .config import flag
 from .recipes import RECIPES, TABLES, Row
 from .report_data import read_metrics
-from .table_jobs import DONE, FAILED, Job, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
+from .table_jobs import DONE, FAILED, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
 
 TOP = 5
 COMPARED = {"dataset", "split", "model"}
@@ -67,7 +67,7 @@ def _trained(recipe: str, out: Path) -> Figures:
     notes, comparable = [], {}
     for seed in seeds_in(out / recipe):
         job = training(recipe, seed, {}, out)
-        state, reason = state_of(Job(job.name, job.folder, {}, ()))
+        state, reason = state_of(replace(job, settings={}))  # whatever the settings
         config, rows = saved_settings(job.folder), read_metrics(job.folder / "metrics.csv")
         evaluated = [row for row in rows if {"val_top1", "val_top5"} <= set(row)]
         if state == FAILED:
@@ -118,9 +118,8 @@ def _mean(row: Row, out: Path) -> Figures:
         for seed in common
     }
     notes = [f"{part.recipe}: {note}" for part in parts for note in part.notes]
-    notes += [f"{part.recipe}: not trained" for part in parts if not part.of_seed and not part.notes]
-    if not any(part.of_seed for part in parts):
-        notes = [note for note in notes if not note.endswith("not trained")]
+    if any(part.of_seed for part in parts):
+        notes += [f"{part.recipe}: not trained" for part in parts if not part.of_seed and not part.notes]
     notes += [
         f"{part.recipe}: seed {seed} is left out, not all others have it"
         for part in parts
