@@ -31,6 +31,15 @@ def pytest_runtest_setup(item):
         pytest.skip("no CUDA device")
 
 
+LEFT = []
+"""Processes that outlived the tests of one of pytest-xdist's workers, as the main process hears of them."""
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_testnodedown(node):
+    LEFT.extend(getattr(node, "workeroutput", {}).get("left", []))
+
+
 def pytest_sessionfinish(session):
     """A process that outlives the tests would keep pytest from exiting: it is a failure, not a hang."""
     gc.collect()
@@ -38,8 +47,12 @@ def pytest_sessionfinish(session):
     while (left := multiprocessing.active_children()) and time.monotonic() < end:
         time.sleep(0.2)
     for process in left:
-        print(f"\nstill running after the tests: {process.name} (pid {process.pid})")
+        LEFT.append(f"{process.name} (pid {process.pid})")
         process.kill()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = LEFT
+    elif LEFT:
+        print(f"\nstill running after the tests: {', '.join(LEFT)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

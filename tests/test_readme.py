@@ -24,10 +24,10 @@ def test_the_example_runs_as_printed(tmp_path, class_folders):
 
 def test_ci_runs_the_readmes_test_command():
     commands = re.findall(r'^pip install -e "\.\[.+?\]" && .+$', README, flags=re.MULTILINE)
-    assert len(commands) == 2 and commands[1].endswith("&& pytest")
+    assert len(commands) == 2 and commands[1].endswith("&& pytest -n 2 --dist worksteal")
     # what .ci/run greps for
-    assert [line for line in README.splitlines() if re.search(r"^pip install .* && pytest$", line)] == commands[1:]
-    assert "grep -m 1 -E '^pip install .* && pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
+    assert [line for line in README.splitlines() if re.search(r"^pip install .* && pytest", line)] == commands[1:]
+    assert "grep -m 1 -E '^pip install .* && pytest' README.md" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_without_dali_the_import_names_the_extras():
@@ -67,7 +67,7 @@ def test_every_option_in_the_readme_exists():
     from train.command_line import _parser as run_parser
 
     known = {"--shm-size", "--gpus", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
-    known |= {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
+    known |= {"--dist", "--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
     table_parsers = tables._parser()._subparsers._group_actions[0].choices.values()
     others = (mix_preview._parser(), cam._parser(), localisation._parser(), report._parser(), *table_parsers)
     for parser in (preview._parser(), run_parser(), *others):
