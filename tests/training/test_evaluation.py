@@ -3,134 +3,28 @@
 import csv
 import json
 import os
-import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
-from dali_pipes import Manifest, VideoLoader, scan_videos
-from tests.training.narrow import narrow_network
+from dali_pipes import Manifest, scan_videos
+from tests.training.evaluated import (
+    CLASSES,
+    NETWORK,
+    assert_same_accuracy,
+    predictions,
+    scores_by_hand,
+    scores_of,
+    with_changes,
+)
 from tests.training.test_run import metrics
-from tests.videos import write_lossless, write_video
+from tests.videos import write_lossless
 from train.evaluation import average, write_predictions, write_submission
-from train.models import build_model
-from train.run import main
 
-CLASSES = ["bright", "dark", "striped"]
-NETWORK = "--frames 16 --crop 40 --batch-size 4 --eval-clips 2 --lr 5e-3".split()
-HERE = "--device cpu --workers 0".split()  # decoding processes would import pytest's main module again
-
-
-def write_pattern(path: Path, label: str, length: int, size_hw, seed: int, **options) -> Path:
-    """Every frame and every part of it differs, so that clips and crops do."""
-    height, width = size_hw
-    y, x = np.mgrid[:height, :width]
-    rng = np.random.default_rng(seed)
-    base = {"bright": 150, "dark": 30, "striped": 90}[label] + x + (60 * (x // 6 % 2) if label == "striped" else 0)
-
-    def frames():
-        for index in range(length):
-            planes = np.full((height * 3 // 2, width), 128, np.uint8)
-            planes[:height] = np.clip(base + 3 * index - y / 2 + rng.normal(0, 12, size_hw), 16, 235)
-            yield planes
-
-    return write_video(path, frames(), size_hw, **options)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_and_alone():
-    """A small network; and one thread, as several would mostly wait for each other with clips this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with narrow_network():
-        yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def split_videos(tmp_path_factory) -> Path:
-    """Two videos of each of three classes to train on, and two to validate."""
-    root = tmp_path_factory.mktemp("split")
-    for split in ("train", "val"):
-        for label in CLASSES:
-            for number, size in enumerate([(48, 80), (72, 48)]):
-                seed = len(list(root.rglob("*.avi")))
-                write_pattern(root / split / label / f"{number}.avi", label, 8 + 2 * seed, size, seed)
-    return root
-
-
-@pytest.fixture(scope="module")
-def networks(split_videos, tmp_path_factory) -> Path:
-    """a/ and b/: two short trainings with different seeds, the second with averaged weights."""
-    root = tmp_path_factory.mktemp("networks")
-    options = ["--data", split_videos, *NETWORK, *HERE, "--aug", "none", "--max-steps", 2, "--no-tensorboard"]
-    for name, own in (("a", []), ("b", ["--seed", 1, "--ema", 0.5])):
-        assert main([str(word) for word in (*options, *own, "--out", root / name)]) == 0
-    return root
-
-
-class Said(NamedTuple):
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line that says what was wrong."""
-        errors = [line for line in re.split("[\r\n]", self.err) if line.startswith("error: ")]
-        assert len(errors) == 1 and "Traceback" not in self.err, self.err
-        return errors[0]
-
-    def accuracy(self, name) -> dict[str, float]:
-        """The numbers that stand after the name of a checkpoint, or of an ensemble."""
-        line = next(line for line in self.out.splitlines() if line.startswith(f"{name}: top-1"))
-        words = {"top1": "top-1", "top5": "top-5", "by_class": "mean of the classes", "loss": "loss"}
-        return {key: float(re.search(rf"{word} ([\d.]+)", line)[1]) for key, word in words.items()}
-
-
-@pytest.fixture
-def app(capsys):
-    """Call the app as from the command line."""
-
-    def call(*arguments, expect=0) -> Said:
-        capsys.readouterr()
-        code = main([str(word) for word in (*arguments, *HERE)])
-        said = Said(*capsys.readouterr())
-        assert code == expect, said.err
-        return said
-
-    return call
-
-
-def predictions(folder: Path) -> list[dict]:
-    with open(folder / "predictions.csv", newline="", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
-
-
-def scores_of(folder: Path, classes=CLASSES) -> torch.Tensor:
-    """(V, K), of a predictions.csv that has all classes."""
-    rows = []
-    for line in predictions(folder):
-        found = {line[f"class_{n}"]: float(line[f"probability_{n}"]) for n in range(1, len(classes) + 1)}
-        rows.append([found[name] for name in classes])
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def with_changes(checkpoint: Path, path: Path, **changes) -> Path:
-    """A copy of a checkpoint with other values, as small as best.pt."""
-    state = torch.load(checkpoint, weights_only=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({name: state[name] for name in ("model", "config", "classes")} | changes, path)
-    return path
-
-
-def assert_same_accuracy(said: dict[str, float], row: dict[str, str]) -> None:
-    for name, digits in (("top1", 2), ("top5", 2), ("loss", 4)):
-        assert said[name] == pytest.approx(float(row[f"val_{name}"]), abs=0.51 * 10**-digits), name
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def test_eval_only_says_what_the_training_said_and_writes_beside_the_checkpoint(app, networks):
@@ -151,24 +45,6 @@ def test_eval_only_says_what_the_training_said_and_writes_beside_the_checkpoint(
     # the training wrote the same tables of its best epoch, which is the only one
     for name in written:
         assert (out / name).read_bytes() == (networks / "a" / name).read_bytes()
-
-
-def scores_by_hand(checkpoint: Path, videos: Path, clips: int, crops: int) -> torch.Tensor:
-    state = torch.load(checkpoint, weights_only=True)
-    model = build_model("slowfast50", len(CLASSES), frames=16, side=40).eval()
-    model.load_state_dict(state["model"])
-    items = sorted((str(path), path.parent.name) for path in videos.rglob("*.avi"))
-    manifest = scan_videos(items, classes=CLASSES, workers=1)
-    loader = VideoLoader(manifest, batch_size=1, side_px=40, device="cpu", workers=0, num_frames=16, keep_every=2,
-                         clips_per_video=clips, crops_per_video=crops, training=False)  # fmt: skip
-    views = {video: [] for video in range(len(items))}
-    with torch.no_grad():
-        for batch in loader:
-            for clip_CTHW, video in zip(batch.clips_BCTHW, batch.videos_B.tolist(), strict=True):
-                views[video].append(model(clip_CTHW[None])[0].double().softmax(0))
-    loader.close()
-    assert all(len(scores) == clips * crops for scores in views.values())
-    return torch.stack([torch.stack(scores).mean(0) for scores in views.values()])
 
 
 def test_three_clips_of_three_crops_are_averaged(app, networks, split_videos, tmp_path):
@@ -269,95 +145,6 @@ def test_data_with_fewer_classes_keeps_the_checkpoints_numbers(app, networks, sp
         assert [(row["videos"], row["accuracy"] == "") for row in csv.DictReader(file)] == [("0", True)] * 2 + [
             ("2", False)
         ]
-
-
-IN_LIST_ORDER = ["striped", "bright", "dark"]
-"""The classes of the challenge's list; no alphabetical order."""
-
-
-@pytest.fixture
-def challenge(networks, split_videos, tmp_path) -> tuple[Path, Path]:
-    """The layout of VIPriors, with a missing test video and one that was transcoded; and a network for its classes."""
-    lists, videos = tmp_path / "mod-ucf101" / "annotations", tmp_path / "mod-ucf101" / "videos"
-    lists.mkdir(parents=True)
-    videos.mkdir()
-    lines = {"train": [], "validation": []}
-    for path in sorted(split_videos.rglob("*.avi")):
-        part = "train" if path.parts[-3] == "train" else "validation"
-        name = f"v_{part}_{len(lines[part])}.avi"
-        (videos / name).symlink_to(path)
-        lines[part].append(f"{name} {IN_LIST_ORDER.index(path.parent.name) + 1}")
-    for name, label in (("v_t_9.avi", "bright"), ("v_t_2.avi", "dark"), ("v_t_5.mp4", "striped")):
-        codec = "mpeg4" if name.endswith(".mp4") else "ffv1"
-        write_pattern(videos / name, label, 20, (48, 80), 99, codec=codec)
-    (lists / "mod-ucf101-classInd.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(IN_LIST_ORDER, 1)))
-    (lists / "mod-ucf101-train.txt").write_text("\n".join(lines["train"]))
-    (lists / "mod-ucf101-validation.txt").write_text("\n".join(lines["validation"]))
-    (lists / "mod-ucf101-test.txt").write_text("v_t_9.avi\nv_t_7.avi\nv_t_5.avi\nv_t_2.avi\n")
-    network = with_changes(networks / "a" / "last.pt", tmp_path / "net" / "last.pt", classes=IN_LIST_ORDER)
-    return tmp_path, network
-
-
-def test_a_submission_to_the_challenge(app, challenge):
-    root, network = challenge
-    options = ["--eval-only", network, "--data", root, "--dataset", "vipriors", "--split", "test"]
-    said = app(*options, "--predict")
-    out = network.parent / "evaluation"
-    assert "Left out 1 of 4 files" in said.out and "v_t_7.avi: No such file" in said.out
-    assert f"wrote predictions.csv, submission.txt to {out}" in said.out and "top-1" not in said.out
-    rows = predictions(out)
-    assert [Path(row["path"]).name for row in rows] == ["v_t_9.avi", "v_t_5.mp4", "v_t_2.avi"]
-    lines = [line.split(" ") for line in (out / "submission.txt").read_text().splitlines()]
-    assert [line[0] for line in lines] == ["v_t_9.avi", "v_t_5.avi", "v_t_2.avi"]
-    for line, row in zip(lines, rows, strict=True):
-        assert sorted(line[1:]) == ["1", "2", "3"]
-        assert [IN_LIST_ORDER[int(number) - 1] for number in line[1:]] == [row[f"class_{n}"] for n in (1, 2, 3)]
-    assert app(*options, expect=2).error == f"error: {root}: has no labels to compare with, add --predict"
-    training = [*NETWORK, *options[2:], "--out", root / "trained"]
-    assert "--split test has no labels to train on" in app(*training, expect=2).error
-
-
-def test_the_challenges_validation_list_is_compared_by_the_names_of_its_classes(app, challenge, split_videos):
-    root, network = challenge
-    said = app("--eval-only", network, "--data", root, "--dataset", "vipriors")
-    expected = scores_by_hand(network, split_videos / "val", 2, 1)  # of two videos each of bright, dark, striped
-    labels = torch.tensor([IN_LIST_ORDER.index(name) for name in CLASSES for _ in range(2)])
-    right = expected.argmax(1) == labels
-    accuracy = said.accuracy(network)
-    assert accuracy["top1"] == pytest.approx(100 * float(right.double().mean()), abs=0.006)
-    assert accuracy["loss"] == pytest.approx(float(-expected.gather(1, labels[:, None]).log().mean()), abs=1e-4)
-
-
-@pytest.mark.parametrize("classes", [CLASSES, ["archery", "bowling", "surfing"]])
-def test_no_submission_with_the_numbers_of_other_classes(app, challenge, networks, classes):
-    """The numbers are those of the challenge's list: a network whose classes stand in another order, or are others,
-    must be refused or have its numbers translated."""
-    root, _ = challenge
-    network = with_changes(networks / "a" / "last.pt", root / "other" / "last.pt", classes=classes)
-    options = ["--data", root, "--dataset", "vipriors", "--split", "test", "--predict", *HERE]
-    if main([str(word) for word in ("--eval-only", network, *options)]) == 2:
-        return
-    out = network.parent / "evaluation"
-    lines = [line.split(" ") for line in (out / "submission.txt").read_text().splitlines()]
-    for line, row in zip(lines, predictions(out), strict=True):
-        assert [IN_LIST_ORDER[int(number) - 1] for number in line[1:]] == [row[f"class_{n}"] for n in (1, 2, 3)]
-
-
-def test_a_test_video_that_broke_since_it_was_checked_has_no_scores(app, challenge):
-    root, network = challenge
-    options = ["--eval-only", network, "--data", root, "--dataset", "vipriors", "--split", "test", "--predict"]
-    app(*options)
-    path = root / "mod-ucf101" / "videos" / "v_t_2.avi"
-    stat = path.stat()
-    path.write_bytes(bytes(stat.st_size))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert "v_t_2.avi: cannot be read as video" in app(*options, expect=2).error
-    said = app(*options, "--on-bad-video", "skip", "--max-bad-percent", 50)
-    assert f"1 videos could no longer be read and have no scores, such as {path}" in said.out
-    out = network.parent / "evaluation"
-    assert [line.split()[0] for line in (out / "submission.txt").read_text().splitlines()] == ["v_t_9.avi", "v_t_5.avi"]
-    broken = predictions(out)[2]
-    assert Path(broken["path"]).name == "v_t_2.avi" and not broken["class_1"] and not broken["probability_1"]
 
 
 def test_an_ensemble_averages_softmax_scores(app, networks, tmp_path):

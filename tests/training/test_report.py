@@ -1,12 +1,9 @@
-"""The report on runs: what its reader relies on, in planted folders and in those of the app itself."""
+"""The report on runs: what its reader relies on, in planted folders."""
 
 import base64
-import csv
 import json
 import os
 import re
-import shlex
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,27 +12,10 @@ import numpy as np
 import pytest
 
 from dali_pipes import scan_videos
-from tests.training.report_pages import NAMES, START, Page, assert_stands_alone, many_classes, plant
-from tests.training.test_evaluation import HERE, NETWORK, small_and_alone, split_videos  # noqa: F401
+from tests.training.report_pages import NAMES, START, assert_stands_alone, many_classes, plant
 from tests.videos import grey_of, rgb_of, write_lossless, write_video
 from train import report, report_data
-from train.checkpoint import set_aside
 from train.config import Config, small
-from train.run import main as train
-
-
-@pytest.fixture
-def reported(tmp_path, capsys):
-    """Make a report as from the command line, and read it."""
-
-    def call(*runs) -> Page:
-        out = tmp_path / "out of the way" / "page.html"
-        out.parent.mkdir(exist_ok=True)
-        assert report.main([*map(str, runs), "-o", str(out)]) == 0, capsys.readouterr().err
-        assert capsys.readouterr().out == f"{out}\n" and os.listdir(out.parent) == [out.name]
-        return Page(out)
-
-    return call
 
 
 def test_the_table_of_runs_has_the_numbers_of_each_and_the_best_of_each_column(reported, tmp_path):
@@ -359,49 +339,6 @@ def test_folders_that_are_no_runs_and_places_that_cannot_be_written(tmp_path, ca
         assert said.err.startswith(f"report: {tmp_path}") and said.err.endswith(f"{sentence}\n"), said.err
         assert said.err.count("\n") == 1 and not said.out
     assert not list(tmp_path.rglob("*.html")) and not list(tmp_path.rglob(".*"))
-
-
-@pytest.fixture(scope="module")
-def trained(split_videos, tmp_path_factory) -> Path:  # noqa: F811
-    """A run of the app, stopped after an epoch and resumed."""
-    out = tmp_path_factory.mktemp("trained") / "latest"
-    options = ["--data", split_videos, *NETWORK, *HERE, "--no-tensorboard", "--out", out]
-    for own in (["--epochs", 3, "--eval-every", 2], ["--resume"]):
-        assert train([str(word) for word in (*options, *own)]) == 0
-    return out
-
-
-def test_a_real_run_from_the_app(trained, capsys):
-    assert report.main([str(trained)]) == 0
-    path = trained / "report.html"
-    assert capsys.readouterr().out == f"{path}\n" and path.stat().st_size < 400_000
-    page = Page(path)
-    assert_stands_alone(page)
-    rows = report_data.read_metrics(trained / "metrics.csv")
-    best = max((row for row in rows if "val_top1" in row), key=lambda row: row["val_top1"])
-    texts = [text for text, _ in page.table("run")[1]]
-    assert texts[1:4] == [f"{best['epoch']:.0f}", f"{best['val_top1']:.1f} %", f"{best['val_top5']:.1f} %"]
-    assert texts[4] == texts[2] and texts[6:8] == ["3", "3"]  # each class has as many videos
-    with open(trained / "val_classes.csv") as file:
-        expected = [(row["class"], row["videos"], row["correct"]) for row in csv.DictReader(file)]
-    matrix = page.table("")[1:]
-    found = [(row[0][0], row[-2][0], row[1 + index][0] or "0") for index, row in enumerate(matrix)]
-    assert found == expected
-    wrong = sum(int(videos) - int(right) for _, videos, right in expected)
-    assert len(page.strips()) == wrong > 0 and "No picture" not in page.text
-    assert "6 training and 6 validation videos of 3 classes." in page.text and "In progress" not in page.text
-    assert "Start 2 of 2" in page.text and "sample clips of training" in page.html
-    aside = set_aside(shutil.copytree(trained, trained.parent / "copy"))
-    assert {"report.html", "val_predictions.csv"} <= set(os.listdir(aside))
-
-
-def test_the_command_for_earlier_versions_makes_what_is_missing(trained, tmp_path, reported):
-    run = shutil.copytree(trained, tmp_path / "run")
-    (run / "val_predictions.csv").unlink()
-    (command,) = re.findall(r"To write it: python train/run.py ([^<]*)", reported(run).html)
-    assert train([*shlex.split(command), *HERE]) == 0
-    for name in ("val_predictions.csv", "val_classes.csv"):
-        assert (run / name).read_bytes() == (trained / name).read_bytes()
 
 
 def test_every_setting_has_a_help_text(reported, tmp_path):
