@@ -1,0 +1,258 @@
+"""The contestants of bench_loader.py: endless generators of the number of clips in each batch.
+
+Packages are imported where they are used, so that the processes of one contestant do not load those of another.
+"""
+
+import argparse
+import queue
+import threading
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+
+FRAMES, SIDE_PX, N, M = 64, 160, 2, 10.0
+LONG_S, LONG_FPS, LONG_FILES, LONG_HW = 180, 25, 2, (240, 320)
+
+
+def manifest_of(options):
+    from dali_pipes import find_videos, scan_videos
+    from dali_pipes.manifest import default_cache
+
+    items = find_videos(options.data)
+    manifest = scan_videos(items, cache=default_cache(items))
+    # of few videos again and again, so that batches are full
+    return replace(manifest, videos=manifest.videos * -(-8 * options.batch_size // len(manifest)))
+
+
+def loader_of(options, **loader_options):
+    from dali_pipes import VideoLoader
+
+    return VideoLoader(manifest_of(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
+                       workers=options.workers, device=options.device, **loader_options)  # fmt: skip
+
+
+def _ours(options, **loader_options):
+    loader = loader_of(options, **loader_options)
+    while True:
+        for batch in loader:
+            yield len(batch)
+
+
+def ours(options):
+    from dali_pipes import RandAugmentT
+
+    return _ours(options, augment=RandAugmentT(n=N, m=M), decoder=options.decoder)
+
+
+def ours_no_aug(options):
+    return _ours(options, decoder=options.decoder)
+
+
+def ours_needed_frames(options):
+    """Only every second frame, which is all that SlowFast looks at."""
+    from dali_pipes import RandAugmentT
+
+    return _ours(options, augment=RandAugmentT(n=N, m=M), keep_every=2, decoder=options.decoder)
+
+
+def ours_stream(options):
+    """The other reader: DALI opens the files and seeks."""
+    from dali_pipes import RandAugmentT
+
+    return _ours(options, augment=RandAugmentT(n=N, m=M), reader="stream")
+
+
+def ours_two_pipelines(options):
+    return _several(ours, options, 2)
+
+
+def ours_four_pipelines(options):
+    return _several(ours, options, 4)
+
+
+def _several(row, options, count):
+    """Pipelines in threads of their own: one alone keeps few of a GPU's decoders busy."""
+    options = argparse.Namespace(**vars(options) | {"workers": max(1, options.workers // count)})
+    loaders = [row(options) for _ in range(count)]
+    for loader in loaders:
+        yield next(loader)  # the pipelines are built one after the other
+    ready = queue.Queue(maxsize=count)
+
+    def feed(loader):
+        for clips in loader:
+            ready.put(clips)
+
+    for loader in loaders:
+        threading.Thread(target=feed, args=(loader,), daemon=True).start()
+    while True:
+        yield ready.get(timeout=60)
+
+
+def make_long_videos(manifest, folder: Path) -> None:
+    """Files of ``LONG_S`` seconds in H.264 with a key frame every two, of the frames of ``manifest``'s videos again and again."""
+    import av
+
+    for number in range(LONG_FILES):
+        path = folder / "long" / f"{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wanted = LONG_S * LONG_FPS
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", rate=LONG_FPS, options={"preset": "ultrafast"})
+            (stream.height, stream.width), stream.pix_fmt = LONG_HW, "yuv420p"
+            stream.codec_context.gop_size = 2 * LONG_FPS
+            for video in cycle(manifest.videos[number:] + manifest.videos[:number]):
+                with av.open(video.path, metadata_errors="replace") as container:
+                    for frame in container.decode(video=0):
+                        if not wanted:
+                            break
+                        planes = frame.reformat(LONG_HW[1], LONG_HW[0], "yuv420p").to_ndarray()
+                        out.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+                        wanted -= 1
+                if not wanted:
+                    break
+            out.mux(stream.encode(None))
+
+
+def _pipeline(options, finish, crop=True):
+    """A pipeline of our source whose graph after decoding, cropping and resizing is ``finish(video, inputs)``."""
+    from nvidia.dali import pipeline_def
+
+    from dali_pipes import ClipSampler
+    from dali_pipes.decode import dali_decode
+    from dali_pipes.pipelines import clip_inputs
+    from dali_pipes.source import ClipSource, Schedule
+    from dali_pipes.spatial import crop_resize
+
+    on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
+    sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=FRAMES)
+    source = ClipSource(Schedule(sampler, options.batch_size), SIDE_PX, decode=not by_dali)
+
+    @pipeline_def(enable_conditionals=True, batch_size=options.batch_size, num_threads=options.workers,
+                  device_id=0 if on_gpu else None, py_num_workers=options.workers, py_start_method="spawn")  # fmt: skip
+    def pipeline():
+        inputs = clip_inputs(source, parallel=True, prefetch_batches=2)
+        video = inputs["pixels"]
+        if by_dali:
+            video = dali_decode(video, inputs["frame_indices"], device="mixed")
+            if crop:
+                video = crop_resize(video, inputs["box"], inputs["flip"], SIDE_PX)
+        return finish(video.gpu() if on_gpu else video, inputs)
+
+    built = pipeline()
+    built.build()
+    while True:
+        built.run()
+        yield options.batch_size
+
+
+def decode_only(options):
+    return _pipeline(options, lambda video, inputs: video, crop=False)
+
+
+def dali_auto_aug(options):
+    """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
+    from nvidia.dali.auto_aug import rand_augment
+
+    from dali_pipes.spatial import normalise
+
+    def finish(video, inputs):
+        video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)
+        return normalise(video)
+
+    return _pipeline(options, finish)
+
+
+class StraightforwardClips:
+    """A dataset as researchers write it: OpenCV reads and seeks, PIL augments frame by frame."""
+
+    def __init__(self, manifest, torchvision_transforms):
+        self.videos, self.torchvision_transforms = manifest.videos, torchvision_transforms
+
+    def __len__(self):
+        return 10**6
+
+    def __getitem__(self, index):
+        import cv2
+        import numpy as np
+        import torch
+
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng(index)
+        video = self.videos[index % len(self.videos)]
+        capture = cv2.VideoCapture(video.path)
+        capture.set(cv2.CAP_PROP_POS_FRAMES, int(rng.integers(max(1, video.num_frames - FRAMES + 1))))
+        frames = []
+        while len(frames) < FRAMES:
+            good, frame = capture.read()
+            if not good:
+                break
+            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        frames += [frames[-1]] * (FRAMES - len(frames))
+        side = min(int(rng.integers(160, 201)), video.height, video.width)
+        y, x = rng.integers(video.height - side + 1), rng.integers(video.width - side + 1)
+        cropped = [frame[y : y + side, x : x + side] for frame in frames]
+        if self.torchvision_transforms:
+            from torchvision.transforms import v2
+
+            clip = torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2)
+            clip = v2.functional.resize(clip, [SIDE_PX, SIDE_PX], antialias=True)
+            clip = v2.RandAugment(num_ops=N, magnitude=int(M))(clip)
+            return (clip.permute(1, 0, 2, 3).float() - 128) / 128
+        images = [cv2.resize(frame, (SIDE_PX, SIDE_PX)) for frame in cropped]
+        images = _augment_with_pil(images, rng)
+        clip = torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2)
+        return (clip.float() - 128) / 128
+
+
+def _augment_with_pil(images, rng):
+    import numpy as np
+    from PIL import Image
+
+    from dali_pipes.magnitude import schedule_levels
+    from dali_pipes.ops import OPS
+    from tests.reference import pil_ops
+
+    images = [Image.fromarray(image) for image in images]
+    for name in rng.choice(list(OPS), N):
+        levels, sign = schedule_levels("temporal+", M, FRAMES, rng), rng.choice([-1, 1])
+        images = [pil_ops.apply(name, image, pil_ops.value_of(name, float(level), sign, "paper"))
+                  for image, level in zip(images, levels, strict=True)]  # fmt: skip
+    return [np.asarray(image) for image in images]
+
+
+def _data_loader(options, torchvision_transforms):
+    from torch.utils.data import DataLoader
+
+    clips = StraightforwardClips(manifest_of(options), torchvision_transforms)
+    for batch in DataLoader(clips, batch_size=options.batch_size, num_workers=options.workers, prefetch_factor=2):
+        yield len(batch)
+
+
+def straightforward(options):
+    return _data_loader(options, torchvision_transforms=False)
+
+
+def torchvision(options):
+    """torchvision v2's RandAugment, constant over time, on decoded tensors."""
+    return _data_loader(options, torchvision_transforms=True)
+
+
+ROWS = {row.__name__: row for row in (ours, straightforward, torchvision, dali_auto_aug, ours_no_aug, decode_only,
+                                      ours_needed_frames, ours_two_pipelines, ours_stream)}  # fmt: skip
+ASKED_FOR = ("ours_two_pipelines", "ours_stream")
+"""On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there."""
+GPU_ROWS = {  # name -> row and decoder
+    "ours_gpu_decoding": (ours, "gpu"),
+    "ours_cpu_decoding": (ours, "cpu"),
+    "dali_auto_aug_gpu_decoding": (dali_auto_aug, "gpu"),
+    "ours_no_aug_gpu_decoding": (ours_no_aug, "gpu"),
+    "ours_no_aug_cpu_decoding": (ours_no_aug, "cpu"),
+    "decode_only_gpu": (decode_only, "gpu"),
+    "decode_only_cpu": (decode_only, "cpu"),
+    "ours_stream": (ours_stream, "gpu"),
+    "long_gpu_decoding": (ours, "gpu"),
+    "long_cpu_decoding": (ours, "cpu"),
+    "long_stream": (ours_stream, "gpu"),
+    "ours_two_pipelines_gpu_decoding": (ours_two_pipelines, "gpu"),
+    "ours_four_pipelines_gpu_decoding": (ours_four_pipelines, "gpu"),
+}
