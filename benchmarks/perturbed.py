@@ -6,22 +6,21 @@ minute each the first time, and compares the rows.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from dali_pipes.errors import InputError
 from dali_pipes.files import read_csv, replacing
 from train.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
 from train.recipes import TABLES
-from train.report_data import read_runs
+from train.report_data import Run, read_runs
 from train.table_report import seeds_in
 
 TITLES = {"shake": "camera shake", "pan": "camera pan", "roll": "camera roll", "exposure": "exposure drift",
@@ -56,8 +55,20 @@ def read_right(path: Path) -> dict[str, bool]:
     }
 
 
-def read_all(out: Path) -> tuple[list[str], list[int], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Videos, seeds, and of each recipe (S, V) bool: right on the perturbed videos, and on the clean ones.
+class Trained(NamedTuple):
+    """What was trained, by the name of the recipe."""
+
+    videos: list[str]
+    seeds: list[int]
+    runs: dict[str, list[Run]]
+    perturbed_SV: dict[str, np.ndarray]
+    """(S, V) bool: right on the perturbed videos."""
+    clean_SV: dict[str, np.ndarray]
+    """On the same scenes, not perturbed."""
+
+
+def read_all(out: Path) -> Trained:
+    """All seeds with which every recipe was trained.
 
     Raises:
         InputError: a training is missing or not finished.
@@ -67,12 +78,12 @@ def read_all(out: Path) -> tuple[list[str], list[int], dict[str, np.ndarray], di
         raise InputError(
             f"{out}: {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained, it takes 2 to {max(T_95)}"
         )
-    perturbed, clean, names = {}, {}, None
+    perturbed, clean, runs, names = {}, {}, {}, None
     for recipe in ROWS:
         tables = []
-        for seed in seeds:
-            folder = out / recipe / f"seed-{seed}"
-            (run,) = read_runs([str(folder)])
+        runs[recipe] = read_runs([str(out / recipe / f"seed-{seed}") for seed in seeds])
+        for run in runs[recipe]:
+            folder = run.folder
             if len(run.rows) < run.settings["epochs"]:
                 raise InputError(f"{folder}: is not done, {len(run.rows)} of {run.settings['epochs']} epochs")
             if sum("val_top1" in row for row in run.rows) != 1:
@@ -84,7 +95,7 @@ def read_all(out: Path) -> tuple[list[str], list[int], dict[str, np.ndarray], di
         perturbed[recipe], clean[recipe] = (
             np.array([[table[part][name] for name in names] for table in tables]) for part in (0, 1)
         )
-    return names, seeds, perturbed, clean
+    return Trained(names, seeds, runs, perturbed, clean)
 
 
 def percent(right_SV: np.ndarray) -> str:
@@ -111,14 +122,10 @@ def comparison(better: np.ndarray, worse: np.ndarray) -> list[str]:
 
 
 def page(out: Path, machine: str) -> str:
-    names, seeds, perturbed, clean = read_all(out)
+    names, seeds, runs, perturbed, clean = read_all(out)
     kinds = np.array([perturbation_of(name) for name in names])
-    first = json.loads((out / NONE / f"seed-{seeds[0]}" / "environment.json").read_text())[-1]
-    settings = json.loads((out / TEMPORAL / f"seed-{seeds[0]}" / "config.json").read_text())
-    minutes = sum(
-        sum(row["epoch_s"] for row in run.rows)
-        for run in read_runs([str(out / recipe / f"seed-{seed}") for recipe in ROWS for seed in seeds])
-    ) / 60  # fmt: skip
+    start, settings = runs[NONE][0].starts[-1], runs[TEMPORAL][0].settings
+    minutes = sum(row["epoch_s"] for of_recipe in runs.values() for run in of_recipe for row in run.rows) / 60
     pairs: list[tuple[str, str, str]] = [
         ("RandAugment-T against RandAugment", TEMPORAL, SPATIAL),
         ("RandAugment-T against none", TEMPORAL, NONE),
@@ -139,7 +146,7 @@ def page(out: Path, machine: str) -> str:
         "python benchmarks/perturbed.py",
         "```",
         "",
-        f"{machine}; Python {first['python']}, torch {torch.__version__}, commit {str((first.get('git') or {}).get('commit'))[:10]}. "
+        f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, commit {start.facts['commit']}. "
         f"{len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
         "",
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one perturbation that changes over "
