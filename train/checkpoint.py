@@ -143,13 +143,22 @@ def copy_best(folder: Path, out: Path) -> None:
 
 
 def set_aside(out: Path) -> Path | None:
-    """Move what an earlier run left in ``out`` into ``out/earlier-N``; returns that folder, or None if there was nothing."""
+    """Move what an earlier run left in ``out`` into ``out/earlier-N``; returns that folder, or None if there was nothing.
+
+    Raises:
+        InputError: they cannot be moved, such as those of another user.
+    """
     found = [out / name for name in RUN_FILES if (out / name).exists()]
     if not found:
         return None
     number = next(n for n in range(1, 10**6) if not (out / f"earlier-{n}").exists())
     target = out / f"earlier-{number}"
-    target.mkdir()
-    for path in found:
-        path.rename(target / path.name)
+    try:
+        target.mkdir()
+        for path in found:
+            path.rename(target / path.name)
+    except OSError as error:
+        raise InputError(
+            f"{out}: the earlier run there cannot be moved aside ({error.strerror}); choose another --out"
+        ) from error
     return target

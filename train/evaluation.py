@@ -12,6 +12,7 @@ import torch
 from dali_pipes import Manifest, VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.torch_loader import choose_device
 
 from .checkpoint import CLASS_ACCURACY, CLASS_FILES, CONFUSION, PREDICTIONS, load_checkpoint, saved_config
 from .command_line import Job, evaluation_config
@@ -148,6 +149,9 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
     for path in paths:
         state = load_checkpoint(path)
         configs.append(config_of(state, path))
+        choose_precision(
+            configs[-1].precision, choose_device(configs[-1].device)
+        )  # a wrong one is said before videos are checked
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")

@@ -74,8 +74,9 @@ class Processes:
 
     def agree(self, number: float) -> bool:
         """Whether all processes hold the same number. All must call it."""
-        mean = self.sum(torch.tensor([number, number**2], dtype=torch.float64)) / self.world_size
-        return bool(mean[1] == mean[0] ** 2)
+        numbers = torch.zeros(self.world_size, dtype=torch.float64)
+        numbers[self.rank] = number
+        return bool((self.sum(numbers) == number).all())
 
     @contextmanager
     def first_of_machine_first(self) -> Iterator[None]:

@@ -131,6 +131,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def _read_run(folder: Path, name: str) -> Run:
     if not os.path.isfile(folder / CONFIG):
         what = f"holds no {CONFIG}, which train/run.py writes" if os.path.isdir(folder) else "no such folder"
+        if os.path.isfile(folder):
+            what = "is a file"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
     settings = _read_json(folder / CONFIG, dict, {})
     rows = read_metrics(folder / "metrics.csv")

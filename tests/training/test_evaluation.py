@@ -243,6 +243,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "both": ([*pair, "--eval-only", last], "--eval-only and --ensemble exclude each other"),
         "unknown class": (["--eval-only", last, "--data", folder / "data"],
                           f"{folder}/data: has the class 'walking', which the checkpoint does not know: it knows bright, dark"),
+        "precision": (["--eval-only", last, "--precision", "bf16", "--data", folder / "gone"], "--precision bf16 needs a GPU"),
         "missing data": (["--eval-only", last, "--data", folder / "gone"], "gone: no such folder or file"),
         "few weights": ([*pair, "--ensemble-weights", 1], "--ensemble-weights has 1 numbers, --ensemble has 2 checkpoints"),
         "many weights": ([*pair, "--ensemble-weights", 1, 1, 1], "--ensemble-weights has 3 numbers"),

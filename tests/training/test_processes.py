@@ -126,6 +126,19 @@ def test_processes_that_cannot_be(monkeypatch):
         Processes(1, 2, 1, 2).device("cuda:0")
 
 
+@pytest.mark.parametrize("others, agree", [([7, 7], True), ([7, 8], False), ([6, 8], False)])
+def test_processes_agree(monkeypatch, others, agree):
+    """Also on numbers whose squares no float holds."""
+    for number in (7, 150_000_007):
+        far = [number - 7 + other for other in others]
+
+        def all_reduce(numbers, far=far):  # what the other two processes hand in
+            numbers += torch.tensor([0.0, *far], dtype=torch.float64)
+
+        monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+        assert Processes(rank=0, world_size=3).agree(number) == agree
+
+
 def test_what_is_wrong_is_said(videos):
     options = ["--data", videos, *TINY, "--batch-size", 3]
     result = torchrun(2, "train/run.py", *options, expect=1)

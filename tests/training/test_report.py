@@ -329,6 +329,7 @@ def test_folders_that_are_no_runs_and_places_that_cannot_be_written(tmp_path, ca
     run = plant(tmp_path / "run", {})
     (tmp_path / "empty").mkdir()
     for arguments, sentence in (
+        ([run / "config.json"], "config.json: is not the folder of a run: is a file"),
         ([run, tmp_path / "gone"], "gone: is not the folder of a run: no such folder"),
         ([tmp_path / "empty"], "empty: is not the folder of a run: holds no config.json, which train/run.py writes"),
         ([run, "-o", tmp_path / "no folder" / "x.html"], "x.html: cannot be written (No such file or directory)"),

@@ -1,6 +1,7 @@
 """The whole app from the command line, on tiny videos."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -16,9 +17,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dali_pipes import decoders, torch_loader
+from dali_pipes import InputError, decoders, torch_loader
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
+from train.checkpoint import set_aside
 from train.config import Config
 from train.run import main
 from train.start import _not_on_the_gpu
@@ -88,6 +90,19 @@ def test_an_earlier_run_is_kept(split_videos, tmp_path):
     assert json.loads(configs[2].read_text())["device"] == "cpu"  # resolved, not auto
     run_here("--data", tmp_path / "missing", "--out", tmp_path, expect=2)
     assert (tmp_path / "last.pt").exists() and not (tmp_path / "earlier-3").exists()
+
+
+def test_an_earlier_run_that_cannot_be_moved(tmp_path, monkeypatch):
+    (tmp_path / "last.pt").touch()
+
+    def refuse(path, target):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(
+        InputError, match=rf"^{tmp_path}: the earlier run there cannot be moved .*denied.*another --out"
+    ):
+        set_aside(tmp_path)
 
 
 def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
