@@ -16,6 +16,7 @@ CPU_ONLY = (
     "mirrored",
     "more than 8 bits",
     "not 4:2:0",
+    "not BT.601",
     "packed B-frames",
     "frames unlike packets",
     "hidden packets",
@@ -74,7 +75,7 @@ def _obstacle(video: VideoInfo) -> str | None:
     if video.codec not in DALI_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode"
     note = next((note for note in video.odd.split("; ") if note.startswith(CPU_ONLY)), None)
-    return note and f"{video.path} is odd ({note})"
+    return note and f"{video.path} is odd ({note}), python -m dali_pipes.transcode makes a copy that is not"
 
 
 def _loads(library: str) -> bool:

@@ -21,6 +21,8 @@ from .isolate import map_isolated
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
+PROBE_VERSION = b"2"
+"""Changes when more is noted of a video than before, so that earlier caches are not used."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
 
@@ -177,7 +179,7 @@ def default_cache(items: Iterable[tuple[str, object]]) -> Path:
     """Where the probes of these files are kept: a CSV in the user's cache folder, named after their common folder."""
     folders = {os.path.dirname(os.path.abspath(path)) for path, _ in items}
     folder = os.path.commonpath(folders) if folders else ""
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
+    digest = hashlib.sha256(os.fsencode(folder) + PROBE_VERSION).hexdigest()[:10]
     return cache_folder() / "manifests" / f"{os.path.basename(folder)[:40] or 'root'}-{digest}.csv"
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from .errors import VideoError
 from .video_file import (
     LOOK_AHEAD_PACKETS,
+    MATRIX_NAMES,
     TIME_LIMIT_S,
     UPRIGHT,
     VideoReader,
     check_colours,
     open_video,
     orientation_of,
+    swscale_matrix,
 )
 
 Complaints = list[tuple[int, str, str]]
@@ -74,6 +76,7 @@ ODD_KINDS = {
     "packed B-frames": "two frames in one packet, as old DivX files have",
     "more than 8 bits": "bits are dropped when decoding",
     "not 4:2:0": "another chroma sampling, grey or RGB",
+    "not BT.601": "another colour matrix, as most HD video has; heeded when decoding",
     "odd size": "an odd width or height",
     "interlaced": "two fields in each frame; shown as they are",
     "header": "it speaks of another number of frames, or of a longer time, than there is",
@@ -278,6 +281,8 @@ def _oddities(
         odd.append(f"more than 8 bits: {bits}")
     if not first.format.name.startswith(("yuv420p", "yuvj420p", "nv12")):
         odd.append(f"not 4:2:0: {first.format.name}")
+    if (matrix := swscale_matrix(first)) in MATRIX_NAMES:
+        odd.append(f"not BT.601: {MATRIX_NAMES[matrix]}")
     if first.width % 2 or first.height % 2:
         odd.append(f"odd size: {first.width}x{first.height}")
     if first.interlaced_frame:

@@ -28,17 +28,14 @@ from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
 from .progress import progress_bar
 from .summary import check_limits, one_line, print_any_name
-from .video_file import SWSCALE_BT601, SWSCALE_BT709, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
+from .video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 
 REPORT = "transcode.csv"
 TIME_LIMIT_S = 3600.0
 LONGEST_STILL_S = 60
 """A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
-# AVColorSpace: BT.709 stays, BT.2020 becomes it, all others are BT.601
-_BT709, _BT601 = 1, 6
-_MATRIX = {1: _BT709, 9: _BT709, 10: _BT709}
-_LIMITED_RANGE = 1
+_BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +139,13 @@ def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, Frame]], rate: Fr
 
 
 class _Converter:
-    """Frames scaled, upright, limited-range YUV 4:2:0."""
+    """Frames scaled, upright, limited-range BT.601 YUV 4:2:0: what all decoders show alike."""
 
     def __init__(self, path: str, first: av.VideoFrame, short_side_px: int):
         self.path, self.orientation, self.frame_hw = path, orientation_of(first, path), (first.height, first.width)
         scale = min(1.0, short_side_px / min(self.frame_hw))
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in self.frame_hw)
         self.shown_hw = self.orientation.size_hw(self.height, self.width)
-        self.matrix = _MATRIX.get(int(first.colorspace), _BT601)
         self.reformatter = av.video.reformatter.VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -158,7 +154,7 @@ class _Converter:
             raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
             frame, self.width, self.height, "yuv420p", src_colorspace=swscale_matrix(frame),
-            dst_colorspace=SWSCALE_BT709 if self.matrix == _BT709 else SWSCALE_BT601, interpolation="AREA",
+            dst_colorspace=SWSCALE_BT601, interpolation="AREA",
             src_color_range=int(frame.color_range), dst_color_range=_LIMITED_RANGE,
         )  # fmt: skip
         planes = scaled.to_ndarray()
@@ -187,7 +183,7 @@ def _add_stream(container: OutputContainer, convert: _Converter, rate: Fraction,
     stream.height, stream.width = convert.shown_hw
     stream.pix_fmt, stream.time_base = "yuv420p", 1 / rate
     stream.codec_context.thread_count = 1
-    stream.codec_context.colorspace, stream.codec_context.color_range = convert.matrix, _LIMITED_RANGE
+    stream.codec_context.colorspace, stream.codec_context.color_range = _BT601, _LIMITED_RANGE
     return stream
 
 

@@ -107,9 +107,11 @@ def swscale_matrix(frame: av.VideoFrame) -> int:
     return _SWSCALE_MATRIX.get(int(frame.colorspace), SWSCALE_BT601)
 
 
-SWSCALE_BT709, SWSCALE_BT601 = 1, 5
+SWSCALE_BT601 = 5
+MATRIX_NAMES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
+"""Of the others, by swscale's number."""
 # by AVColorSpace
-_SWSCALE_MATRIX = {1: SWSCALE_BT709, 4: 4, 7: 7, 9: 9, 10: 9}
+_SWSCALE_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
 _UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
 
 

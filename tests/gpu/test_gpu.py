@@ -155,7 +155,7 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
             VideoLoader(manifest, decoder=decoder, **common),
             VideoLoader(manifest, reader="stream", **common),
         )
-        views, seen = stream.sampler.clips_per_video, {}
+        views, seen = stream.clip_sampler.clips_per_video, {}
         for epoch in range(2):
             for ours, theirs in zip(clips, stream, strict=True):
                 assert theirs.clips_BCTHW.is_cuda and ours.videos_B.equal(theirs.videos_B)
@@ -163,7 +163,7 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
                 assert (ours.clips_BCTHW - theirs.clips_BCTHW).abs().mean() * 128 < (1 if decoder == "gpu" else 2)
                 for place, video in enumerate(theirs.videos_B.tolist()):
                     seen.setdefault((epoch, video), []).append(theirs.clips_BCTHW[place].mean(dim=(0, 2, 3)).cpu())
-        plans = [stream.sampler.plan(epoch, sample) for epoch in range(2) for sample in range(4)]
+        plans = [stream.clip_sampler.plan(epoch, sample) for epoch in range(2) for sample in range(4)]
         assert len(seen) == len(plans)
         for plan in plans:
             shown = torch.stack(seen[plan.epoch, plan.video]) * 128 + 128

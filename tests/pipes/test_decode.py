@@ -7,6 +7,7 @@ from nvidia import dali
 
 from dali_pipes import VideoError
 from dali_pipes.decode import decode_frames
+from dali_pipes.decoders import _obstacle
 from dali_pipes.probe import read_video_info
 from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali
@@ -150,6 +151,22 @@ def test_the_gpu_graph_picks_the_same_frames(tmp_path, plan):
     theirs, ours = decode_with_dali(str(path), plan, "cpu"), decode_frames(str(path), plan)
     assert theirs.shape == ours.shape
     assert np.abs(theirs.astype(int) - ours.astype(int)).mean() <= 1  # frames differ by 2 grey levels
+
+
+@pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
+@pytest.mark.parametrize("color_range", [1, 2])
+@pytest.mark.parametrize("colorspace, oddity", [(1, "BT.709"), (2, ""), (5, ""), (6, ""), (9, "BT.2020")])
+def test_dali_decodes_what_has_its_colours(tmp_path, colorspace, oddity, color_range):
+    """DALI knows one matrix: videos of another are for the CPU, all others look alike."""
+    options = {"size_hw": (64, 96), "color_range": color_range, "colorspace": colorspace, "codec": "libvpx-vp9"}
+    path = odd.of_format(tmp_path / "video.webm", "yuv420p", (110, 90, 200), **options)
+    video = read_video_info(str(path))
+    difference = np.abs(decode_with_dali(str(path), [1], "cpu").astype(int) - decode_frames(str(path), [1])).max()
+    assert video.odd == (f"not BT.601: {oddity}" if oddity else "")
+    if oddity:
+        assert difference > 4 and f"not BT.601: {oddity}), python -m dali_pipes.transcode" in _obstacle(video)
+    else:
+        assert difference <= 2 and _obstacle(video) is None
 
 
 def test_real_clips_equal_a_sequential_decode(shared_clips):

@@ -15,6 +15,7 @@ import pytest
 
 from dali_pipes import InputError, VideoError
 from dali_pipes.decode import decode_frames
+from dali_pipes.decoders import _obstacle
 from dali_pipes.probe import read_video_info
 from dali_pipes.transcode import Settings, constant_rate, main, transcode_folder, transcode_video
 from dali_pipes.video_file import open_video
@@ -79,6 +80,7 @@ def test_colours_stay(tmp_path, pix_fmt, color_range, colorspace):
         decode_frames(str(tmp_path / name), [1]).mean(axis=(0, 1, 2)) for name in ("video.mkv", "copy.mp4")
     )
     assert np.abs(before - after).max() < 3.5
+    assert _obstacle(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
 
 
 def test_uneven_times_become_even(tmp_path):
