@@ -113,7 +113,6 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder of class folders; default: the demo's training videos")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--decoder", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--rows", help="comma-separated names; default: all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15)

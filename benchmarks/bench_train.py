@@ -82,15 +82,20 @@ def measure(training: Training, batches, repeats: int, seconds: float) -> tuple[
     device, step, rates, waits = training.train_loader.device, 1, [], []
     for _ in range(WARM_UP_STEPS):
         train_step(training, next(batches), step)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     for _ in range(repeats):
         synchronise(device)
+        numbers = torch.zeros(1)
         start, clips, waited = time.perf_counter(), 0, 0.0
         while time.perf_counter() - start < seconds:
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
-            train_step(training, batch, step).tolist()  # as the loop does, one step later
+            numbers, earlier = train_step(training, batch, step), numbers
+            earlier.tolist()  # as the loop does, one step later, so that the GPU always has work
             clips, step = clips + len(batch), step + 1
+        synchronise(device)
         took = time.perf_counter() - start
         rates.append(clips / took)
         waits.append(100 * waited / took)

@@ -2,7 +2,6 @@
 UCF-101, HMDB-51 and the VIPriors challenge, in the layouts that their archives unpack to. Nothing is downloaded.
 """
 
-import csv
 import os
 import re
 import warnings
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .files import read_csv
 
 VIDEO_EXTENSIONS = tuple(".avi .mp4 .mov .mkv .webm .mpg .mpeg .m4v .wmv .flv .ts .3gp .ogv".split())
 TRANSCODED = ".mp4"
@@ -101,18 +101,9 @@ def _walk_class_folders(root: Path) -> list[tuple[str, str]]:
 def _read_csv(path: Path, needed: tuple[str, ...] = ("path", "label")) -> list[tuple[str, str | None]]:
     if path.suffix.lower() != ".csv":
         raise InputError(f"{path}: is neither a folder nor a .csv file")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            if not set(needed) <= set(columns):
-                what = f"the columns {','.join(needed)}" if len(needed) > 1 else f"the column {needed[0]}"
-                raise InputError(f"{path}: needs {what} in its first line, it has {','.join(columns)}")
-            rows = list(enumerate(reader, start=2))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV file ({error})") from error
+    what = f"the columns {','.join(needed)}" if len(needed) > 1 else f"the column {needed[0]}"
+    rows = read_csv(path, needed, f"needs {what}")
+    columns = [name for name in rows[0][1] if name is not None] if rows else []
     if "class_index" in columns:  # a manifest also has lines for refused files and for classes without videos
         rows = [(number, row) for number, row in rows if row["path"] and not row["refused"]]
     for number, row in rows:

@@ -64,7 +64,10 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            names = reader.fieldnames or ()
+            missing = [name for name in columns if name not in names]
+            if missing and any("\udc80" <= char <= "\udcff" for name in names for char in name):
+                raise InputError(f"{path}: is not UTF-8 text")
             if missing:
                 raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
             return [(reader.line_num, row) for row in reader]

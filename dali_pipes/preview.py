@@ -21,6 +21,7 @@ from .files import replacing
 from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
+from .program import end_of
 from .randaugment import RandAugmentT, augment_clip, check_ops
 from .sampling import count_starts, fixed_box, window_indices
 
@@ -283,13 +284,12 @@ def main(
 ) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     options = parser().parse_args(arguments)
-    try:
+
+    def program() -> None:
         run(options)
-    except InputError as error:
-        print(f"preview: {error}", file=sys.stderr)
-        return 2
-    print(options.out)
-    return 0
+        print(options.out)
+
+    return end_of("preview", program)
 
 
 if __name__ == "__main__":

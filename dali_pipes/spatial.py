@@ -19,6 +19,9 @@ def crop_resize(video: Node, box_yxyx: Node, flip: Node, side_px: int) -> Node:
         box_yxyx: (4,) float32 on the CPU, in the video's pixels.
         flip: 0 or 1, int32 scalar on the CPU.
         side_px: of the result; a box more than ``ANTIALIAS_ABOVE`` times as large is smoothed first.
+
+    Returns:
+        (F, side_px, side_px, 3) uint8.
     """
     y0, x0, y1, x1 = (box_yxyx[edge] for edge in range(4))
     shift = (x1 - x0) * flip  # a region that ends left of its start is mirrored

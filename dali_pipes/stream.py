@@ -43,9 +43,13 @@ class Sequences:
     """What one reader reads for S clips: ``length`` frames each, ``stride`` apart, of which K are shown."""
 
     first_S: np.ndarray
+    """(S,) int, the first frame that is read of each video."""
     end_S: np.ndarray
+    """(S,) int, the frame after the last that is shown."""
     length: int
+    """In frames, as read."""
     stride: int
+    """In frames of the video."""
     places_SK: np.ndarray
     """(S, K) int32, which frames of its sequence a clip shows; those past its end are the reader's repeats and never shown."""
 

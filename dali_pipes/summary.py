@@ -1,9 +1,7 @@
 """``python -m dali_pipes.manifest``: scan a dataset and say what its videos have in common, and what stands out."""
 
 import argparse
-import io
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +10,7 @@ from .datasets import DATASETS, find_splits, find_videos, walk_videos
 from .errors import InputError
 from .manifest import Manifest, default_cache, scan_videos
 from .probe import ODD_KINDS, VideoInfo
+from .program import check_limits, end_of, one_line
 from .progress import progress_bar
 from .video_file import TIME_LIMIT_S
 
@@ -116,50 +115,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def one_line(path: str) -> str:
-    """A name with a newline in it must not look like two."""
-    return path.replace("\n", "\\n")
-
-
-def print_any_name() -> None:
-    """Names that are no valid text are printed with escapes instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
-            stream.reconfigure(errors="backslashreplace")
-
-
-def check_limits(workers: int, time_limit_s: float) -> None:
-    """Raise :class:`InputError` unless both can be used."""
-    if workers < 1 or not 0 < time_limit_s <= 10**6:
-        raise InputError(
-            f"--workers {workers} and --time-limit {time_limit_s:g} must be above 0, the limit at most 1e6"
-        )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
-    print_any_name()
     options = _parser().parse_args(arguments)
-    try:
-        check_limits(options.workers, options.time_limit)
-        if options.out and not options.out.endswith(".csv"):
-            raise InputError(f"{options.out}: -o takes a name that ends in .csv")
-        groups, classes = find_groups(options.source, options.dataset)
-        manifest = Manifest([], classes)
-        for items in groups:
-            items = [(os.path.abspath(path), label) for path, label in items]
-            found = scan_videos(
-                items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
-                time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
-            )  # fmt: skip
-            manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
-        if options.out:
-            manifest.save(options.out)
-        print(summary(manifest) + (f"\nWritten to {options.out}." if options.out else ""))
-    except InputError as error:
-        print(f"manifest: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was read is kept", file=sys.stderr)
-        return 130
+    return end_of("manifest", lambda: run(options), "interrupted; what was read is kept")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out a parsed command line; returns the exit code."""
+    check_limits(options.workers, options.time_limit)
+    if options.out and not options.out.endswith(".csv"):
+        raise InputError(f"{options.out}: -o takes a name that ends in .csv")
+    groups, classes = find_groups(options.source, options.dataset)
+    manifest = Manifest([], classes)
+    for items in groups:
+        items = [(os.path.abspath(path), label) for path, label in items]
+        found = scan_videos(
+            items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
+            time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
+        )  # fmt: skip
+        manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
+    if options.out:
+        manifest.save(options.out)
+    print(summary(manifest) + (f"\nWritten to {options.out}." if options.out else ""))
     return 1 if manifest.refused else 0

@@ -332,6 +332,10 @@ def choose_device(device: str) -> torch.device:
         if not torch.cuda.is_available():
             raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu")
         chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
+        if chosen.index >= torch.cuda.device_count():
+            raise InputError(
+                f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; choose one of them"
+            )
     return chosen
 
 

@@ -26,8 +26,8 @@ from .errors import InputError, VideoError
 from .files import remove_drafts, replacing
 from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
+from .program import check_limits, end_of, one_line
 from .progress import progress_bar
-from .summary import check_limits, one_line, print_any_name
 from .video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 
 REPORT = "transcode.csv"
@@ -35,6 +35,8 @@ TIME_LIMIT_S = 3600.0
 LONGEST_STILL_S = 60
 """A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
+SLOWEST_RATE = 0.01
+"""Of frames per second: rates are fractions of small numbers."""
 _BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
 
 
@@ -60,6 +62,10 @@ class Settings:
         ):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{_flag(name)} is {getattr(self, name):g}, it must lie between {low} and {high}")
+        if 0 < self.fps < SLOWEST_RATE:
+            raise InputError(
+                f"--fps is {self.fps:g}, it must be at least {SLOWEST_RATE}, or 0 to keep each video's own"
+            )
 
 
 def transcode_video(
@@ -314,21 +320,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
-    print_any_name()
     options = vars(_parser().parse_args(arguments))
-    try:
-        check_limits(options["workers"], options["time_limit"])
-        settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
-        outcomes = transcode_folder(
-            options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
-            progress=partial(progress_bar, title="transcoding", unit="file"),
-        )  # fmt: skip
-    except InputError as error:
-        print(f"transcode: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    return end_of("transcode", lambda: run(options), "interrupted; the same command goes on from here")
+
+
+def run(options: dict) -> int:
+    """Carry out a parsed command line; returns the exit code."""
+    check_limits(options["workers"], options["time_limit"])
+    settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
+    outcomes = transcode_folder(
+        options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
+        progress=partial(progress_bar, title="transcoding", unit="file"),
+    )  # fmt: skip
     counts = Counter(outcome.result for outcome in outcomes)
     print(
         f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; see {options['out']}/{REPORT}"

@@ -20,8 +20,8 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.manifest import UNLABELLED
 from dali_pipes.preview import Row, write
+from dali_pipes.program import end_of
 from dali_pipes.progress import progress_bar
-from dali_pipes.summary import print_any_name
 
 from .activation import check_numbers, class_maps, map_frames, stretch
 from .checkpoint import load_checkpoint
@@ -281,14 +281,13 @@ def run(options: argparse.Namespace) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    print_any_name()
-    try:
-        out = run(_parser().parse_args(arguments))
-    except (InputError, OSError) as error:
-        print(f"cam: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {', '.join((SHEET, FILM, CURVES, NUMBERS))} to {out}")
-    return 0
+    options = _parser().parse_args(arguments)
+
+    def program() -> None:
+        out = run(options)
+        print(f"wrote {', '.join((SHEET, FILM, CURVES, NUMBERS))} to {out}")
+
+    return end_of("cam", program)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,14 @@ def copy_best(folder: Path, out: Path) -> None:
                 shutil.copyfile(folder / name, draft)
 
 
+def weights_of(state: dict) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights that count: the averaged ones if it has any, as torch's AveragedModel keeps them."""
+    if not state.get("ema"):
+        return state["model"]
+    prefix = "module."
+    return {name[len(prefix) :]: value for name, value in state["ema"].items() if name.startswith(prefix)}
+
+
 def set_aside(out: Path) -> Path | None:
     """Move what an earlier run left in ``out`` into ``out/earlier-N``; returns that folder, or None if there was nothing.
 

@@ -131,7 +131,8 @@ def _with_defaults(saved: Config, names: str, given: dict) -> Config:
 
 def _made(base: Config, given: dict) -> Config:
     """On a machine with several processes each takes its share of the cores."""
-    machine = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # as in processes.py
+    machine = int(os.environ["LOCAL_WORLD_SIZE"]) if by_torchrun else 1
     workers = max(1, base.workers // machine) if base.workers else 0
     return replace(base, **{"workers": workers} | given)
 

@@ -24,6 +24,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 UNLABELLED_DATA = "unlabelled"
 GENERATED_DATA = ("demo", "perturbed")
 """Data sets that this program makes itself, see demo_data.py and perturbed_data.py."""
+MOST_WORKERS = 8
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
 
@@ -97,7 +98,9 @@ class Config:
     )
     eval_every: int = option(1, "epochs between evaluations; the last epoch always has one", at_least=1)
     seed: int = option(0, "of everything that is drawn", at_least=0)
-    workers: int = option(min(8, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0)
+    workers: int = option(
+        min(MOST_WORKERS, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
     reader: str = option(

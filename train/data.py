@@ -7,11 +7,13 @@ from pathlib import Path
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.datasets import DATASETS, Listed, find_splits, find_unlabelled
+from dali_pipes.decoders import obstacle_to_gpu_decoding
 from dali_pipes.errors import InputError
 from dali_pipes.magnitude import MAX_LEVEL
 from dali_pipes.manifest import default_cache
 from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
+from dali_pipes.torch_loader import why_no_gpu
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
@@ -164,9 +166,13 @@ def make_loaders(
 ) -> tuple[VideoLoader, VideoLoader]:
     """Loaders of this process's training clips, and of its share of the clips to evaluate."""
     share = processes.share(config.batch_size)
-    if share == 1 and config.needs_partners:
-        each = f"{processes.world_size} processes one clip each"
-        raise InputError(f"--batch-size {config.batch_size} leaves {each}, and --mix {config.mix} no other to mix with")
+    steps = -(-len(train) // config.batch_size)
+    if config.needs_partners and len(train) // steps // processes.world_size < 2:
+        who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
+        raise InputError(
+            f"--batch-size {config.batch_size} leaves {who} only one of {len(train)} training videos at times, and "
+            f"--mix {config.mix} no other to mix it with; choose another batch size"
+        )
     train_loader = VideoLoader(train, batch_size=share, augment=_augmentation(config), **_shared(config, processes))
     val_loader = make_eval_loader(config, val, processes)
     # both live at once, in all processes of this machine: said now, not after an epoch
@@ -180,6 +186,18 @@ def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -
     views = {"clips_per_video": config.eval_clips, "crops_per_video": config.eval_crops, "training": False}
     videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
     return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
+
+
+def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[str]:
+    """What ``auto`` left to the CPU, and why; ``loaders`` by what they load, in words."""
+    notes = []
+    for what, loader in loaders.items():
+        if config.device == "auto" and loader.device.type == "cpu":
+            return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
+        if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
+            reason = obstacle_to_gpu_decoding(loader.device.type, loader.manifest)
+            notes.append(f"Decoding {what}on the CPU, as the GPU cannot: {reason}.")
+    return notes
 
 
 def _shared(config: Config, processes: Processes) -> dict:

@@ -36,7 +36,7 @@ from .stop import Stopped, StopRequest
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """Linear warm-up over the first tenth, then a cosine to zero (paper section 4.1). ``step`` counts from 0."""
+    """Linear warm-up over the first ``config.warmup`` (the paper's is a tenth), then a cosine to zero (paper section 4.1). ``step`` counts from 0."""
     warmup_steps = round(config.warmup * total_steps)
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
@@ -97,7 +97,7 @@ class Training:
         config, device = self.config, self.train_loader.device
         prepare(self.model, config, device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, weight_decay=config.weight_decay,
-                                          fused=config.fused_adam and device.type == "cuda")  # fmt: skip
+                                          fused=config.fused_adam and device.type == "cuda" or None)  # fmt: skip
         self.scaler = scaler_for(config)
         self.ema = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
@@ -154,9 +154,10 @@ class Training:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         fused = self.optimizer.param_groups[0]["fused"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        # this run's choice, not the checkpoint's; said before loading, which puts the steps where a fused kernel looks for them
+        groups = [group | {"fused": fused} for group in state["optimizer"]["param_groups"]]
+        self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
         for group in self.optimizer.param_groups:
-            group["fused"] = fused  # this run's choice, not the checkpoint's
             for parameter in group["params"]:
                 moments = self.optimizer.state[parameter]
                 for name in (

@@ -14,10 +14,10 @@ from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.torch_loader import choose_device
 
-from .checkpoint import CLASS_ACCURACY, CLASS_FILES, CONFUSION, PREDICTIONS, load_checkpoint, saved_config
+from .checkpoint import CLASS_ACCURACY, CLASS_FILES, CONFUSION, PREDICTIONS, load_checkpoint, saved_config, weights_of
 from .command_line import Job, evaluation_config
-from .config import Config
-from .data import load_for_evaluation, make_eval_loader
+from .config import Config, flag
+from .data import load_for_evaluation, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
     confusion,
@@ -124,12 +124,14 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
         manifest, notes = load_for_evaluation(configs[0], classes, job.predict)
     folder = ENSEMBLE_FOLDER if job.ensemble else EVALUATION_FOLDER
     out = make_folder(given.get("out") or Path(first).parent / folder)
-    for note in notes if processes.is_first else ():
-        print(note)
-    scores = []
+    scores: list[torch.Tensor] = []
     with StopRequest() as stop:
         for path, config in zip(job.checkpoints, configs, strict=True):
-            scores.append(_scores_of(load_checkpoint(path), config, manifest, processes, stop))
+            loader = make_eval_loader(config, manifest, processes)
+            if processes.is_first and not scores:
+                for note in (*notes, *notes_on_devices(config, {"": loader})):
+                    print(note, flush=True)
+            scores.append(_scores_of(load_checkpoint(path), config, loader, processes, stop))
             if processes.is_first:
                 views = f", {config.eval_clips} x {config.eval_crops} views"
                 _print_accuracy(path, scores[-1], manifest, views)
@@ -142,7 +144,7 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
     """``config_of(state, path)`` of each checkpoint, and their classes; all are looked at before any is evaluated.
 
     Raises:
-        InputError: a checkpoint or setting is wrong, or the checkpoints' classes differ.
+        InputError: a checkpoint or setting is wrong, or the checkpoints' classes or videos differ.
     """
     configs: list[Config] = []
     classes: list[str] = []
@@ -155,13 +157,19 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
+        for name in ("data", "dataset", "split", "val_data"):
+            value, other = (getattr(config, name) or "none" for config in (configs[-1], configs[0]))
+            if value != other:  # else one might be scored on what it was trained on
+                raise InputError(
+                    f"{path}: was validated with {flag(name)} {value}, {paths[0]} with {other}; "
+                    f"give {flag(name)} to score all on the same videos"
+                )
     return configs, classes
 
 
 def _scores_of(
-    state: dict, config: Config, manifest: Manifest, processes: Processes, stop: StopRequest
+    state: dict, config: Config, loader: VideoLoader, processes: Processes, stop: StopRequest
 ) -> torch.Tensor:
-    loader = make_eval_loader(config, manifest, processes)
     config = replace(config, precision=choose_precision(config.precision, loader.device))
     model = load_network(state, config, loader.device)
     try:
@@ -183,15 +191,9 @@ def load_network(state: dict, config: Config, device: torch.device) -> Network:
     """The network of a checkpoint, with its averaged weights if it has any."""
     model = build_model(config.model, len(state["classes"]), frames=config.frames, side=config.crop,
                         dropout=config.dropout, lateral=config.lateral)  # fmt: skip
-    model.load_state_dict(_averaged(state["ema"]) if state.get("ema") else state["model"])
+    model.load_state_dict(weights_of(state))
     prepare(model.to(device), config, device)
     return model
-
-
-def _averaged(state: dict) -> dict:
-    """The network's weights out of the state of torch's AveragedModel."""
-    prefix = "module."
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, views: str = "") -> None:

@@ -22,11 +22,11 @@ import torch
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
-from dali_pipes.summary import print_any_name
+from dali_pipes.program import end_of
 
 from .activation import check_numbers, class_maps, map_frames
 from .checkpoint import load_checkpoint
-from .config import Config, flag
+from .config import Config
 from .data import load_for_evaluation, make_eval_loader
 from .evaluation import check_all, load_network, middle_clip_config
 from .mix_params import MixParams
@@ -170,7 +170,7 @@ def run(given: dict) -> None:
         raise InputError(f"{out}: is a folder, --out must name a .csv file")
     found, classes = check_all(paths, lambda state, path: middle_clip_config({**given, "batch_size": 2}, state, path))
     configs = dict(zip(paths, found, strict=True))
-    _check_comparable(configs, layer)
+    _check_layer(configs, layer)
     manifest, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
     if out:
@@ -186,14 +186,8 @@ def run(given: dict) -> None:
         _write(Path(out), results, manifest, pairs)
 
 
-def _check_comparable(configs: dict[str, Config], layer: str) -> None:
-    first = next(iter(configs))
-    for path, config in configs.items():
-        for name in ("data", "dataset", "split", "val_data"):
-            value, other = getattr(config, name), getattr(configs[first], name)
-            if value != other:  # else one might be scored on what it was trained on
-                raise InputError(f"{path}: was validated with {flag(name)} {value or 'none'}, {first} with {other or 'none'}; "
-                                 f"give {flag(name)} to score all on the same videos")  # fmt: skip
+def _check_layer(configs: dict[str, Config], layer: str) -> None:
+    for config in configs.values():
         if layer:
             check_known("--layer", layer, MODELS[config.model].features)
 
@@ -216,13 +210,8 @@ def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pai
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    print_any_name()
-    try:
-        run(vars(_parser().parse_args(arguments)))
-    except (InputError, OSError) as error:
-        print(f"localisation: {error}", file=sys.stderr)
-        return 2
-    return 0
+    given = vars(_parser().parse_args(arguments))
+    return end_of("localisation", lambda: run(given))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 
 from dali_pipes.errors import InputError
 
+from .checkpoint import weights_of
 from .models import MODELS, Network
 from .slowfast import BLOCKS, LATERAL_KERNEL
 
@@ -166,7 +167,7 @@ def _weights(content: object, path: str | Path) -> tuple[dict[str, torch.Tensor]
     for prefix in ("module.", "model."):  # of networks that were wrapped
         weights = _without_prefix(weights, prefix)
     run = content if place == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
-    return dict(weights), run
+    return dict(weights_of(run) if run else weights), run
 
 
 def _without_prefix(weights: dict, prefix: str) -> dict:

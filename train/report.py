@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
+from dali_pipes.program import end_of
 from dali_pipes.progress import progress_bar
-from dali_pipes.summary import print_any_name
 
 from .config import Config, flag
 from .metrics import mean_class_accuracy
@@ -260,18 +260,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    print_any_name()
     options = _parser().parse_args(arguments)
-    out = Path(options.out or Path(options.runs[0]) / "report.html")
-    try:
-        html = page(read_runs(options.runs))
-        with replacing(out) as draft:
-            draft.write_text(html, encoding="utf-8")
-    except InputError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
+    return end_of("report", lambda: run(options.runs, Path(options.out or Path(options.runs[0]) / "report.html")))
+
+
+def run(folders: Sequence[str], out: Path) -> None:
+    """Write the report and print where it is.
+
+    Raises:
+        InputError: a folder is not that of a run, or ``out`` cannot be written.
+    """
+    html = page(read_runs(folders))
+    with replacing(out) as draft:
+        draft.write_text(html, encoding="utf-8")
     print(out)
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,15 +5,14 @@ from dataclasses import replace
 import torch
 
 from dali_pipes import VideoLoader
-from dali_pipes.decoders import obstacle_to_gpu_decoding
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
-from dali_pipes.torch_loader import choose_device, why_no_gpu
+from dali_pipes.torch_loader import choose_device
 
 from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
 from .command_line import Job, new_config, resumed_config
 from .config import Config
-from .data import load_manifests, make_loaders
+from .data import load_manifests, make_loaders, notes_on_devices
 from .engine import Training
 from .logbook import Logbook, note_start
 from .models import build_model
@@ -41,7 +40,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
             f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
         )
     device = choose_device(processes.device(config.device))  # what can be wrong here is said before videos are checked
-    processes.share(config.batch_size)
+    processes.share(config.batch_size)  # also refuses what cannot be shared
     moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
     precision = choose_precision("auto" if moved else config.precision, device)
     out = make_folder(config.out)
@@ -53,7 +52,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
             check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
-    notes += _not_on_the_gpu(config, train_loader)
+    notes += notes_on_devices(config, {"": train_loader, "the validation videos ": val_loader})
     config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
@@ -80,17 +79,6 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     return training
 
 
-def _not_on_the_gpu(config: Config, loader: VideoLoader) -> list[str]:
-    """What ``auto`` left to the CPU, and why."""
-    if config.device == "auto" and loader.device.type == "cpu":
-        return [f"Training on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
-    if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-        return [
-            f"Decoding on the CPU, as the GPU cannot: {obstacle_to_gpu_decoding(loader.device.type, loader.manifest)}."
-        ]
-    return []
-
-
 def _steps_done(state: dict | None, loader: VideoLoader) -> int:
     return state["epoch"] * len(loader) + state["step"] if state else 0
 
@@ -98,9 +86,10 @@ def _steps_done(state: dict | None, loader: VideoLoader) -> int:
 def _summary(training: Training) -> str:
     config, processes = training.config, training.processes
     train, val = (loader.manifest for loader in (training.train_loader, training.val_loader))
+    unlike = f" (validation on {training.val_loader.decoder})" * (training.val_loader.decoder != config.decoder)
     together = f" with {processes.world_size - 1} more processes" if processes.world_size > 1 else ""
     return (
         f"{len(train)} training and {len(val)} validation videos of {len(train.classes)} classes; {config.model}, "
         f"augmentation {config.aug}, mix {config.mix}; training on {config.device} in {config.precision}{together}, "
-        f"decoding on {config.decoder}; results in {config.out}"
+        f"decoding on {config.decoder}{unlike}; results in {config.out}"
     )

@@ -12,7 +12,7 @@ AT_ONCE_AFTER_S = 2.0
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """The run was asked to end, and has written its checkpoint."""
+    """The run was asked to end; a training has written its checkpoint."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")

@@ -21,6 +21,7 @@ from dali_pipes.files import make_folder, replacing
 from dali_pipes.isolate import PR_SET_PDEATHSIG
 
 from .checkpoint import LAST
+from .config import MOST_WORKERS
 from .stop import StopRequest
 from .table_jobs import DONE, FAILED, Job, state_of
 
@@ -207,4 +208,4 @@ def environment_of(slot: int, slots: int) -> dict[str, str]:
 
 def shared_workers(slots: int) -> int:
     """Decoding processes of each of several jobs at once."""
-    return max(1, (os.cpu_count() or 1) // slots)
+    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // slots))

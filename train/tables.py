@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder
-from dali_pipes.summary import print_any_name
+from dali_pipes.program import end_of
 
 from .command_line import parse
 from .config import Config, flag
@@ -182,18 +182,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
-    print_any_name()
     options, rest = _parser().parse_known_args(arguments)
-    try:
-        if options.command != "list":
-            rows_of(options.tables, options.rows)
-        return COMMANDS[options.command](options, given_settings(rest)) or 0
-    except (InputError, OSError) as error:
-        print(f"tables: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return end_of("tables", lambda: run(options, rest))
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int | None:
+    """Carry out a parsed command line, of which ``rest`` is for train/run.py; returns the exit code."""
+    if options.command != "list":
+        stray = next((name for name in options.tables if name not in TABLES), None)
+        if stray and rest and set(options.tables) & set(TABLES):
+            raise InputError(
+                f"{stray!r} is no table; options of train/run.py such as {rest[0]} come after the tables' names"
+            )
+        rows_of(options.tables, options.rows)
+    return COMMANDS[options.command](options, given_settings(rest))
 
 
 if __name__ == "__main__":

@@ -251,7 +251,8 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         manifest = scan_videos([(str(path), "a") for path in paths])
         assert choose_decoder("auto", cuda, manifest) == expected and choose_decoder("cpu", cuda, manifest) == "cpu"
     with pytest.raises(
-        InputError, match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise.; choose cpu"
+        InputError,
+        match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
         choose_decoder("gpu", cuda, manifest)
 

@@ -135,7 +135,7 @@ def test_csv(tmp_path, class_folders):
     assert sorted(label for _, label in found) == ["jump", "run"]
     assert len(scan_videos(found)) == 2
     csv.write_text("file,class\nx,y\n")
-    with pytest.raises(InputError, match="needs the columns path,label in its first line, it has file,class"):
+    with pytest.raises(InputError, match="needs the columns path,label, its first line has no path, label"):
         find_videos(csv)
     csv.write_text("path,label\na,b.avi,x\n")
     with pytest.raises(InputError, match="line 2: has more than 2 fields"):

@@ -173,6 +173,8 @@ def test_switches_and_lists():
 
 def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert config_of(["--data", "x"], False)[0].workers == paper().workers  # not torchrun's
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert config_of(["--data", "x"], False)[0].workers == max(1, paper().workers // 2)
     assert config_of(["--data", "x", "--workers", "6"], False)[0].workers == 6
 

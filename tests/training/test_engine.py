@@ -143,7 +143,12 @@ def test_resuming_on_another_device_or_in_another_precision(videos, tmp_path):
             moments[name] = moments[name].t().contiguous().t() if moments[name].ndim == 2 else moments[name]
     state["scaler"] = {}
     resumed = make_training(videos, str(tmp_path / "b"), epochs=2)
+    told = []  # fused or not decides where the counters of steps are loaded to
+    resumed.optimizer.register_load_state_dict_pre_hook(
+        lambda _, loaded: told.extend(group["fused"] for group in loaded["param_groups"])
+    )
     resumed.restore(state)
+    assert told == [group["fused"] for group in resumed.optimizer.param_groups]
     weight = resumed.model.layer.weight
     assert resumed.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
     assert not resumed.optimizer.param_groups[0]["fused"]
@@ -179,7 +184,9 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
 
 
 def test_too_few_clips_to_mix(videos, tmp_path):
-    with pytest.raises(InputError, match="--batch-size 4 leaves 4 processes one clip each, and --mix mixup no other"):
+    with pytest.raises(
+        InputError, match="--batch-size 4 leaves one of 4 processes only one of .* and --mix mixup no other to mix"
+    ):
         make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="mixup")
     make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="cutout")
 

@@ -231,6 +231,13 @@ def test_a_run_of_this_program(weights, tmp_path):
     assert "the classifier of 3 classes is new (the file's is of other classes)" in note
     assert not torch.equal(third.backbone.classifier.weight, first.backbone.classifier.weight)
 
+    averaged = {f"module.{key}": value + 1 for key, value in first.state_dict().items()} | {
+        "n_averaged": torch.tensor(1)
+    }
+    save_checkpoint(tmp_path / "ema.pt", **run | {"ema": averaged})
+    load_pretrained(second, tmp_path / "ema.pt", classes=["a", "b", "c"])
+    assert all(torch.equal(value + 1, second.state_dict()[key]) for key, value in first.state_dict().items())
+
     plain = slowfast(classes=3, lateral="plain")
     save_checkpoint(tmp_path / "old.pt", **run | {"model": plain.backbone.state_dict(), "config": {"epochs": 1}})
     fourth = slowfast(classes=3, lateral="plain")

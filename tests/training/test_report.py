@@ -305,7 +305,7 @@ def damaged_files(folder: Path) -> dict[str, tuple[str, bytes]]:
         "environment.json ": ("environment.json: is not what train/run.py writes", b'[{"git": "text"}]'),
         "metrics.csv": ("metrics.csv, line 2: is cut off or damaged", b"epoch,train_loss\n1"),
         "metrics.csv ": ("metrics.csv, line 3: is cut off or damaged", b"epoch,train_loss\n1,2\n2,x\n"),
-        "metrics.csv  ": ("metrics.csv: is cut off or damaged, its first line has no epoch", b"\x89PNG\0\0"),
+        "metrics.csv  ": ("metrics.csv: is not UTF-8 text", b"\x89PNG\0\0"),
         "metrics.csv   ": ("metrics.csv, line 2: is damaged, it has more cells", b"epoch,train_loss\n1,2,3\n"),
         "val.csv": ("val.csv: is not a manifest", b"text"),
         "val_classes.csv": ("val_classes.csv: is cut off or damaged, its first line has no class", b""),

@@ -22,8 +22,8 @@ from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.checkpoint import set_aside
 from train.config import Config
+from train.data import notes_on_devices
 from train.run import main
-from train.start import _not_on_the_gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")
@@ -138,7 +138,7 @@ def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
 def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     tiny = [option for option in TINY if option not in ("--device", "cpu")]
     options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
-    assert re.search(r"Training on the CPU, as PyTorch can use no GPU: \w.+\.\n", run(*options).stdout)
+    assert re.search(r"Running on the CPU, as PyTorch can use no GPU: \w.+\.\n", run(*options).stdout)
     message = r"error: device 'cuda' needs an NVIDIA GPU that PyTorch can use: \w.+; choose cpu\n"
     assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
 
@@ -160,9 +160,13 @@ def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     """The choice alone: nothing here needs a GPU."""
     monkeypatch.setattr(decoders, "DALI_VERSION", (1, 34))
     loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=None)
-    (note,) = _not_on_the_gpu(Config(), loader)
-    assert note.startswith("Decoding on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is")
-    assert not _not_on_the_gpu(Config(decoder="cpu"), loader)
+    whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
+    (note,) = notes_on_devices(Config(), {"": whole, "the validation videos ": loader})
+    assert note.startswith(
+        "Decoding the validation videos on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is"
+    )
+    assert notes_on_devices(Config(), {"": loader})[0].startswith("Decoding on the CPU, as the GPU cannot: it needs")
+    assert not notes_on_devices(Config(decoder="cpu"), {"": loader})
 
 
 def test_folders_of_another_user_are_named(tmp_path):
