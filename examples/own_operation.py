@@ -37,4 +37,6 @@ def main(folder):
 
 
 if __name__ == "__main__":  # the worker processes import this file again
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     main(sys.argv[1])

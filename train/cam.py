@@ -171,7 +171,7 @@ def rows_of(seen: Seen) -> list[Row]:
         mean_F = stretch(map_THW.mean(dim=(1, 2), keepdim=True), count, 1)[:, 0, 0].numpy()
         captions = [f"activation {value:.2f}" for value in mean_F]
         curve_F = (mean_F - lowest) / max(highest - lowest, 1e-12)
-        rows.append(Row(over_FHWC, captions, [(name, None), (f"probability {probability:.2f}", None), ("activation", curve_F)],
+        rows.append(Row(over_FHWC, captions, [(name, None), (f"probability {probability:.2f}", None), (f"activation, {lowest:.2f} to {highest:.2f}", curve_F)],
                         top=1))  # fmt: skip
     return rows
 

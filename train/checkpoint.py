@@ -46,6 +46,14 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
         InputError: there is no such file, it is cut off or damaged, or it is not a checkpoint of this program.
     """
     path = Path(path)
+    if path.is_dir():
+        found = next((name for name in (BEST, LAST) if (path / name).exists()), "")
+        hint = (
+            f"the folder of a run, a checkpoint is {path / found}"
+            if found
+            else f"a folder, a checkpoint is a file such as {BEST}"
+        )
+        raise InputError(f"{path}: is {hint}")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load does not look at the checksums

@@ -78,12 +78,18 @@ def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
         raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
     use_small = given.get("data", Config.data) in GENERATED_DATA and (not has_gpu or given.get("device") == "cpu")
     if not use_small:
-        return _made(paper(), given), "Preset paper: section 4.1."
+        config = _made(paper(), given)
+        return config, _described(config, "Preset paper, section 4.1")
     config = _made(small(), given)
-    return config, (
-        f"Preset small, for data sets made here and no GPU: {config.frames} frames of {config.crop}x{config.crop}, "
-        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, RandAugment N={config.randaug_n} "
-        f"M={config.randaug_m:g}, dropout {config.dropout:g}, {config.eval_clips} test clips; the same {config.model}."
+    return config, _described(config, "Preset small, for data sets made here and no GPU")
+
+
+def _described(config: Config, preset: str) -> str:
+    randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
+    return (
+        f"{preset}, with what was given: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, {randaug}"
+        f"dropout {config.dropout:g}, {config.eval_clips} test clips."
     )
 
 

@@ -126,7 +126,11 @@ class Config:
         10.0, "most minutes between checkpoints within an epoch; each epoch's end has one"
     )
     tensorboard: bool = option(True, "write scalars, settings and sample clips for TensorBoard")
-    max_steps: int = option(0, "stop after this many steps, for a short try; 0 is no limit", at_least=0)
+    max_steps: int = option(
+        0,
+        "train so many steps in all, for a short try, with the whole schedule of the learning rate; 0 is no limit",
+        at_least=0,
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -115,9 +115,19 @@ def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
         return _find_official(config)
     source = _source(config)
     folders = find_splits(source)
-    train = find_videos(folders.get("train", source))
+    root = folders.get("train", source)
+    train = find_videos(root)
     val, notes = (_find_val(config), []) if folders or config.val_data else (train, [NO_VALIDATION])
-    return train, val, sorted({label for _, label in train}), notes
+    if not config.val_data and folders and folders["val"].name == "test":
+        notes.append(f"The validation videos are those of {folders['val']}: best.pt is chosen by them.")
+    classes = {label for _, label in train}
+    if root.is_dir() and (empty := _subfolders(root) - classes):
+        notes.append(f"Folders of {root} without videos, which are no classes: {', '.join(sorted(empty))}.")
+    return train, val, sorted(classes), notes
+
+
+def _subfolders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
 
 def _find_val(config: Config) -> list[tuple[str, str]]:

@@ -68,6 +68,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     training = Training(config, processes, model, train_loader, val_loader, logbook)
     if state:
         training.restore(state)
+        notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
     if processes.is_first:
         config.save(out / "config.json")
         train_videos.save(out / "train.csv")

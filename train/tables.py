@@ -77,7 +77,7 @@ def _list(options: argparse.Namespace, given: Settings) -> None:
 
 def _show(options: argparse.Namespace, given: Settings) -> None:
     for table, rows in rows_of(options.tables, options.rows).items():
-        print(TABLES[table].title)
+        print(TABLES[table].title + "; one command per seed, each with its own --seed and --out")
         for row in rows:
             figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
             print(f"\n{row.name}: {row.title}" + (f"; in the paper {figures}" if figures else ""))
@@ -85,7 +85,10 @@ def _show(options: argparse.Namespace, given: Settings) -> None:
                 print("  the mean of", ", ".join(row.recipes))
                 continue
             for recipe in row.recipes:
-                print(f"  {recipe}: python train/run.py {shlex.join(as_arguments(settings_of(recipe, given)))}")
+                place = [] if "data" in given or settings_of(recipe, given).get("data") else ["--data", "DIR"]
+                print(
+                    f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings_of(recipe, given))])}"
+                )
             if row.combine == "ensemble":
                 print("  and the average of their scores")
             if row.test:

@@ -34,6 +34,13 @@ def test_own_pipeline(tmp_path):
     assert [sorted(line[21:]) for line in lines] == [sorted("[0, 0, 1, 1]")] * 2
 
 
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_without_a_folder_they_say_how_to_call_them(example):
+    result = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1 and f"    python examples/{example.name} FOLDER" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_own_operation(class_folders):
     pytest.importorskip("torch")
     lines = run("own_operation.py", class_folders)

@@ -165,7 +165,7 @@ def test_each_row_shows_its_classs_map_over_the_frames(seen):
     assert all(red(second, 0, place) < 0 for place in (above, below)) and red(second, 3, above) < 0
     assert 0 < red(second, 3, below) != red(first, 0, above)  # half as high: both rows have one scale
     assert first.captions == [f"activation {value:.2f}" for value in (1.0, 0.5, 0.0, 0.0)]
-    assert [title for title, _ in first.curves] == ["bright", "probability 0.90", "activation"]
+    assert [title for title, _ in first.curves] == ["bright", "probability 0.90", "activation, 0.00 to 1.00"]
     assert np.allclose(first.curves[2][1], [1, 0.5, 0, 0]) and np.allclose(second.curves[2][1], [0, 0.25, 0.5, 0.5])
 
 

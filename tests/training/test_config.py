@@ -33,6 +33,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
     config, line = config_of([*arguments, "--epochs", "3"], has_gpu)
     assert config.crop < 160 and config.frames < 64 and config.epochs == 3
     assert line.startswith("Preset small") and "\n" not in line
+    assert f"{config.frames} frames of {config.crop}x{config.crop}, 3 epochs" in line
 
 
 @pytest.mark.parametrize(

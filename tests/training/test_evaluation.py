@@ -231,7 +231,8 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
     pair = ["--ensemble", last, other]
     return {
         "missing file": (["--eval-only", folder / "no.pt"], "no.pt: No such file or directory"),
-        "a folder": (["--eval-only", folder], f"{folder}: Is a directory"),
+        "a folder": (["--eval-only", folder], f"{folder}: is a folder, a checkpoint is a file such as best.pt"),
+        "a run": (["--eval-only", last.parent], f"{last.parent}: is the folder of a run, a checkpoint is {last.parent}/best.pt"),
         "text file": (["--eval-only", folder / "text.pt"], "text.pt: is cut off, damaged or not a checkpoint"),
         "cut off": (["--eval-only", folder / "cut" / "last.pt"], "last.pt: is cut off, damaged or not a checkpoint"),
         "cut off, with another": (["--eval-only", folder / "cut" / "last.pt"], f"there is also {folder}/cut/previous.pt"),

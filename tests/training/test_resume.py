@@ -241,6 +241,7 @@ def test_a_run_may_go_on_elsewhere(whole, copy, tmp_path):
         "--resume", copy / "previous.pt"
     )  # without --out it goes on where the checkpoint is, not where that was made
     same_result(whole, copy)
+    assert "Nothing is left to train." in run_here("--resume", copy / "last.pt").stdout
 
 
 def test_auto_starts_anew_where_there_is_nothing(videos, tmp_path):

@@ -22,7 +22,7 @@ from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.checkpoint import set_aside
 from train.config import Config
-from train.data import notes_on_devices
+from train.data import list_videos, notes_on_devices
 from train.run import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,6 +167,19 @@ def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     )
     assert notes_on_devices(Config(), {"": loader})[0].startswith("Decoding on the CPU, as the GPU cannot: it needs")
     assert not notes_on_devices(Config(decoder="cpu"), {"": loader})
+
+
+def test_what_the_folders_mean_is_said(split_videos, tmp_path):
+    (tmp_path / "data").mkdir()
+    for name, part in (("train", "train"), ("test", "val")):
+        shutil.copytree(split_videos / part, tmp_path / "data" / name)
+    (tmp_path / "data" / "train" / "nothing here").mkdir()
+    train, val, classes, notes = list_videos(Config(data=str(tmp_path / "data")))
+    assert len(train) > 0 and {Path(path).parts[-3] for path, _ in val} == {"test"} and "nothing here" not in classes
+    assert notes == [
+        f"The validation videos are those of {tmp_path}/data/test: best.pt is chosen by them.",
+        f"Folders of {tmp_path}/data/train without videos, which are no classes: nothing here.",
+    ]
 
 
 def test_folders_of_another_user_are_named(tmp_path):

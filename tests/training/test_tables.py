@@ -44,7 +44,10 @@ TINY = ("--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --
         (["report", "table2", "--out", "nowhere"], "nowhere: no such folder"),
         (["report", "table2", "--epochs", "3"], "--epochs: of no use in report"),
         (["list", "--epochs", "3"], "--epochs: of no use in list"),
-        (["run", "--data", "x", "table2"], "unknown table 'x': choose one of table2, table3"),
+        (
+            ["run", "--data", "x", "table2"],
+            "'x' is no table; options of train/run.py such as --data come after the tables' names",
+        ),
         (["run", "table2", "--data", "nowhere", "--dataset", "folder"], "nowhere: no such folder"),
         (["run", "table6", "--data", "nowhere"], "nowhere"),
     ],
