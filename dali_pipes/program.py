@@ -28,6 +28,11 @@ def print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def flag(name: str) -> str:
+    """The option of a setting: ``short_side_px`` -> ``--short-side-px``."""
+    return "--" + name.replace("_", "-")
+
+
 def one_line(path: str) -> str:
     """A name with a newline in it must not look like two."""
     return path.replace("\n", "\\n")

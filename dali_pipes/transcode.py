@@ -26,7 +26,7 @@ from .errors import InputError, VideoError
 from .files import remove_drafts, replacing
 from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
-from .program import check_limits, end_of, one_line
+from .program import check_limits, end_of, flag, one_line
 from .progress import progress_bar
 from .video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 
@@ -61,7 +61,7 @@ class Settings:
             ("crf", 0, 51),
         ):
             if not low <= getattr(self, name) <= high:
-                raise InputError(f"{_flag(name)} is {getattr(self, name):g}, it must lie between {low} and {high}")
+                raise InputError(f"{flag(name)} is {getattr(self, name):g}, it must lie between {low} and {high}")
         if 0 < self.fps < SLOWEST_RATE:
             raise InputError(
                 f"--fps is {self.fps:g}, it must be at least {SLOWEST_RATE}, or 0 to keep each video's own"
@@ -292,10 +292,6 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
         writer.writerows(map(asdict, outcomes))
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.transcode",
@@ -311,7 +307,7 @@ def _parser() -> argparse.ArgumentParser:
         ("crf", "x264's constant quality, 0 to 51; lower is better and larger"),
     ):
         value = getattr(defaults, name)
-        parser.add_argument(_flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
+        parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
                         help="refuse a file that takes longer (default: %(default)g)")  # fmt: skip

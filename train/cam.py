@@ -36,6 +36,7 @@ from .models import MODELS, Network
 from .preview import pictures_of
 from .processes import Processes
 from .progress import Bar
+from .run_files import CAM
 
 SHOWN_PX = 128  # smaller clips are enlarged
 SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
@@ -250,7 +251,7 @@ def run(options: argparse.Namespace) -> Path:
         check_mix_numbers(options.alpha, None, "--")
     elif options.alpha is not None:
         raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
-    out = Path(options.out or Path(options.checkpoint).parent / "cam")
+    out = Path(options.out or Path(options.checkpoint).parent / CAM)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, --out must name a folder")
     state = load_checkpoint(options.checkpoint)

@@ -16,15 +16,7 @@ from dali_pipes.files import replacing
 
 from .command_line import RESUME_AUTO
 from .config import Config
-
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-CLASS_FILES = CLASS_ACCURACY, CONFUSION, PREDICTIONS = "val_classes.csv", "val_confusion.png", "val_predictions.csv"
-BEST_FILES = (BEST, *CLASS_FILES)
-OTHER_FILES = (
-    "config.json environment.json train.csv val.csv metrics.csv curves.png samples.png tensorboard report.html cam "
-    "evaluation ensemble"
-).split()
-RUN_FILES = (*OTHER_FILES, LAST, PREVIOUS, *BEST_FILES)
+from .run_files import BEST, BEST_FILES, LAST, PREVIOUS, RUN_FILES
 
 
 def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dali_pipes.errors import InputError
+from dali_pipes.program import flag
 
-from .config import GENERATED_DATA, UNLABELLED_DATA, Config, flag, option, paper, small
+from .config import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, small
 
 RESUME_AUTO = "auto"
 MAY_CHANGE = (

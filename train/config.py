@@ -12,6 +12,7 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES
 from dali_pipes.ops import INTERPOLATIONS, RANGE_TABLES
+from dali_pipes.program import flag
 from dali_pipes.sampling import CROP_MODES, CROPS_PER_VIDEO, SHORT_VIDEOS
 from dali_pipes.source import ON_BAD_VIDEO, READERS
 
@@ -216,10 +217,6 @@ class Config:
     def save(self, path: Path) -> None:
         with replacing(path) as draft:
             draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def paper() -> Config:

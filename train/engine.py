@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.errors import InputError
 
-from .checkpoint import BEST, LAST, PREVIOUS, save_checkpoint, video_names
+from .checkpoint import save_checkpoint, video_names
 from .config import Config
 from .evaluation import evaluate, labels_of, write_classes
 from .logbook import Logbook, write_samples
@@ -32,6 +32,7 @@ from .models import frame_weights_of
 from .precision import autocast, prepare, scaler_for
 from .processes import Processes
 from .progress import Bar
+from .run_files import BEST, CURVES, LAST, METRICS, PREVIOUS
 from .stop import Stopped, StopRequest
 
 
@@ -366,8 +367,8 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
             }
             save_checkpoint(out / BEST, **best, epoch=training.epoch, metrics=training.rows)
             write_classes(out, scores, training.val_loader.manifest)
-        write_csv(out / "metrics.csv", training.rows)
-        draw_curves(out / "curves.png", training.rows)
+        write_csv(out / METRICS, training.rows)
+        draw_curves(out / CURVES, training.rows)
         training.save()
     return training.rows
 

@@ -12,11 +12,12 @@ import torch
 from dali_pipes import Manifest, VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.program import flag
 from dali_pipes.torch_loader import choose_device
 
-from .checkpoint import CLASS_ACCURACY, CLASS_FILES, CONFUSION, PREDICTIONS, load_checkpoint, saved_config, weights_of
+from .checkpoint import load_checkpoint, saved_config, weights_of
 from .command_line import Job, evaluation_config
-from .config import Config, flag
+from .config import Config
 from .data import load_for_evaluation, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
@@ -31,10 +32,19 @@ from .models import Network, build_model
 from .precision import autocast, choose_precision, prepare
 from .processes import Processes
 from .progress import Bar
+from .run_files import (
+    CLASS_ACCURACY,
+    CLASS_FILES,
+    CONFUSION,
+    ENSEMBLE,
+    EVALUATION,
+    PREDICTIONS,
+    SUBMISSION,
+    VAL_PREDICTIONS,
+)
 from .stop import Stopped, StopRequest
 
 TOP = 5
-EVALUATION_FOLDER, ENSEMBLE_FOLDER = "evaluation", "ensemble"
 
 
 @torch.no_grad()
@@ -76,7 +86,7 @@ def write_classes(out: Path, scores_VK: torch.Tensor, manifest: Manifest) -> Non
     table = confusion(scores_VK, labels_of(manifest))
     write_class_accuracy(out / CLASS_ACCURACY, table, manifest.classes)
     draw_confusion(out / CONFUSION, table, manifest.classes)
-    write_predictions(out / PREDICTIONS, scores_VK, manifest)
+    write_predictions(out / VAL_PREDICTIONS, scores_VK, manifest)
 
 
 def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
@@ -122,7 +132,7 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     )
     with processes.first_of_machine_first():
         manifest, notes = load_for_evaluation(configs[0], classes, job.predict)
-    folder = ENSEMBLE_FOLDER if job.ensemble else EVALUATION_FOLDER
+    folder = ENSEMBLE if job.ensemble else EVALUATION
     out = make_folder(given.get("out") or Path(first).parent / folder)
     scores: list[torch.Tensor] = []
     with StopRequest() as stop:
@@ -216,11 +226,11 @@ def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: 
         write_classes(out, scores_VK, manifest)
         written += CLASS_FILES
     if job.predict:
-        write_predictions(out / "predictions.csv", scores_VK, manifest)
-        written += ["predictions.csv"]
+        write_predictions(out / PREDICTIONS, scores_VK, manifest)
+        written += [PREDICTIONS]
         if dataset == "vipriors":
-            write_submission(out / "submission.txt", scores_VK, manifest)
-            written += ["submission.txt"]
+            write_submission(out / SUBMISSION, scores_VK, manifest)
+            written += [SUBMISSION]
     missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]
     if missing:
         print(f"{len(missing)} videos could no longer be read and have no scores, such as {missing[0]}")

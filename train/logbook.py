@@ -16,6 +16,7 @@ from dali_pipes.files import replacing
 from dali_pipes.preview import Row, sheet, write_picture
 
 from .preview import pictures_of
+from .run_files import SAMPLES, TENSORBOARD
 
 SAMPLE_CLIPS, SAMPLE_FRAMES = 8, 8
 PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python-headless")
@@ -30,7 +31,7 @@ class Logbook:
         if out is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step or None)
+            self._writer = SummaryWriter(str(out / TENSORBOARD), purge_step=first_step or None)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """A number each, by names such as train/loss."""
@@ -75,7 +76,7 @@ def write_samples(
 ) -> None:
     """The picture of :func:`sample_sheet` as ``samples.png`` and for TensorBoard."""
     image = sample_sheet(clips_BCTHW, targets_BK, classes)
-    write_picture(out / "samples.png", image)
+    write_picture(out / SAMPLES, image)
     logbook.picture("samples", image, 0)
 
 

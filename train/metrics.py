@@ -84,12 +84,10 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 def draw_curves(path: Path, rows: list[dict]) -> None:
     """Loss and accuracy over the epochs, as a PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot, which would set a notebook's way of drawing
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for axes, names, title in (
         (left, ("train_loss", "val_loss"), "loss"),
         (right, ("train_top1", "val_top1", "val_top5"), "accuracy, %"),
@@ -103,7 +101,6 @@ def draw_curves(path: Path, rows: list[dict]) -> None:
     right.set_ylim(0, 101)
     with replacing(path) as draft:
         figure.savefig(draft, dpi=110, format="png")
-    plt.close(figure)
 
 
 def write_class_accuracy(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
@@ -126,15 +123,13 @@ def figure_text(name: str) -> str:
 
 def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
     """The confusion matrix as a PNG: rows are classes, columns what they were taken for, in shares of the row."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, which would set a notebook's way of drawing
 
     count = len(classes)
     side = 3.5 + 0.45 * min(count, 12) + 0.16 * max(0, count - 12)
     shares_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(1)
-    figure, axes = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
     image = axes.imshow(shares_KK.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the class's videos")
     size = 9 if count <= 20 else 6
@@ -149,4 +144,3 @@ def draw_confusion(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -
         )
     with replacing(path) as draft:
         figure.savefig(draft, dpi=110, format="png", bbox_inches="tight")
-    plt.close(figure)

@@ -18,14 +18,15 @@ from markupsafe import Markup
 
 from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
-from dali_pipes.program import end_of
+from dali_pipes.program import end_of, flag
 from dali_pipes.progress import progress_bar
 
-from .config import Config, flag
+from .config import Config
 from .metrics import mean_class_accuracy
 from .report_data import Evaluation, Run, read_runs
 from .report_figures import MARKERS, Line, chart, heat_map, look_of
 from .report_pictures import Picture, samples, strip
+from .run_files import REPORT, SAMPLES
 
 STRIPS = 45
 """About so many strips of frames are in a report, of 10 to 20 kB each; of many runs, one of each worst class."""
@@ -218,7 +219,7 @@ def _try(make: Callable[..., Picture], *arguments: object) -> tuple[Picture | No
 def section_of(run: Run, number: int, strips: int) -> dict:
     """What the page says of one run alone."""
     colour, marker = look_of(number)
-    picture, problem = _try(samples, run.folder / "samples.png")
+    picture, problem = _try(samples, run.folder / SAMPLES)
     section = {"run": run, "id": f"run-{number + 1}", "colour": colour, "marker": MARKERS[marker],
                "samples": picture, "no_samples": problem, "confusion": None, "worst": [], "unlabelled": 0}  # fmt: skip
     if run.evaluation:
@@ -261,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    return end_of("report", lambda: run(options.runs, Path(options.out or Path(options.runs[0]) / "report.html")))
+    return end_of("report", lambda: run(options.runs, Path(options.out or Path(options.runs[0]) / REPORT)))
 
 
 def run(folders: Sequence[str], out: Path) -> None:

@@ -16,10 +16,8 @@ from dali_pipes.errors import InputError
 from dali_pipes.files import read_csv
 from dali_pipes.manifest import UNLABELLED
 
-from .checkpoint import BEST, CLASS_ACCURACY, PREDICTIONS
 from .metrics import COLUMNS
-
-CONFIG = "config.json"
+from .run_files import BEST, CLASS_ACCURACY, CONFIG, ENVIRONMENT, METRICS, TRAIN_VIDEOS, VAL_PREDICTIONS, VAL_VIDEOS
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,10 @@ def _read_run(folder: Path, name: str) -> Run:
             what = "is a file"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
     settings = _read_json(folder / CONFIG, dict, {})
-    rows = read_metrics(folder / "metrics.csv")
+    rows = read_metrics(folder / METRICS)
     why = _why_no_evaluation(folder, rows)
-    train, val = (_read_manifest(folder / f"{part}.csv") for part in ("train", "val"))
-    starts = [_start(entry, folder) for entry in _read_json(folder / "environment.json", list, [])]
+    train, val = (_read_manifest(folder / name) for name in (TRAIN_VIDEOS, VAL_VIDEOS))
+    starts = [_start(entry, folder) for entry in _read_json(folder / ENVIRONMENT, list, [])]
     return Run(folder, name, settings, rows, starts, train, val, None if why else _read_evaluation(folder), why)
 
 
@@ -191,7 +189,7 @@ def _read_manifest(path: Path) -> Manifest | None:
 
 def _why_no_evaluation(folder: Path, rows: Sequence[dict]) -> str:
     """A sentence, or nothing if there is one."""
-    missing = [name for name in (PREDICTIONS, CLASS_ACCURACY) if not (folder / name).exists()]
+    missing = [name for name in (VAL_PREDICTIONS, CLASS_ACCURACY) if not (folder / name).exists()]
     if not missing:
         return ""
     what = f"{missing[0]} is missing: "
@@ -207,7 +205,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
     path = folder / CLASS_ACCURACY
     classes = [row["class"] or "" for _, row in _read_csv(path, ["class"])]
     index_of = {name: index for index, name in enumerate(classes)}
-    path, videos = folder / PREDICTIONS, []
+    path, videos = folder / VAL_PREDICTIONS, []
     for number, row in _read_csv(path, ["path", "label", "class_1", "probability_1"]):
         if row["label"] is None or None in row.values() and row["class_1"] is not None:
             raise InputError(f"{path}, line {number}: is cut off or damaged, it has fewer cells than the first line")

@@ -19,6 +19,7 @@ from .models import build_model
 from .precision import choose_precision
 from .pretrained import load_pretrained
 from .processes import Processes
+from .run_files import CONFIG, ENVIRONMENT, TRAIN_VIDEOS, VAL_VIDEOS
 
 
 def begin(given: dict, job: Job, processes: Processes) -> Training:
@@ -70,11 +71,11 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         training.restore(state)
         notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
     if processes.is_first:
-        config.save(out / "config.json")
-        train_videos.save(out / "train.csv")
-        val_videos.save(out / "val.csv")
-        environment = note_start(out / "environment.json", device, processes.world_size)
-        logbook.text("settings", (out / "config.json").read_text())
+        config.save(out / CONFIG)
+        train_videos.save(out / TRAIN_VIDEOS)
+        val_videos.save(out / VAL_VIDEOS)
+        environment = note_start(out / ENVIRONMENT, device, processes.world_size)
+        logbook.text("settings", (out / CONFIG).read_text())
         logbook.text("environment", str(environment))
         print("\n".join([*lines, *notes, _summary(training)]), flush=True)
     return training

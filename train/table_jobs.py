@@ -12,15 +12,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dali_pipes.errors import InputError
+from dali_pipes.program import flag
 
-from .checkpoint import LAST, PREDICTIONS
 from .command_line import MAY_CHANGE, OF_EVALUATION, RESUME_AUTO, resumed_config
-from .config import GENERATED_DATA, Config, flag
+from .config import GENERATED_DATA, Config
 from .recipes import DATA, METHODS, RECIPES, Row, Settings
+from .run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
 
 DONE, FAILED = "done", "failed"
 OF_DATA = ("data", "dataset", "split")
-RESULTS = (LAST, PREDICTIONS, "predictions.csv")
+RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)
 """One of them is there when a job is done."""
 
 
@@ -152,7 +153,7 @@ def saved_settings(folder: Path) -> Config | None:
     Raises:
         InputError: they cannot be read.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.exists():
         return None
     try:

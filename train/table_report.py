@@ -11,11 +11,11 @@ from pathlib import Path
 
 from dali_pipes.errors import InputError
 from dali_pipes.files import read_csv, replacing
+from dali_pipes.program import flag
 
-from .checkpoint import PREDICTIONS
-from .config import flag
 from .recipes import RECIPES, TABLES, Row
 from .report_data import read_metrics
+from .run_files import METRICS, VAL_PREDICTIONS
 from .table_jobs import DONE, FAILED, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
 
 TOP = 5
@@ -68,7 +68,7 @@ def _trained(recipe: str, out: Path) -> Figures:
     for seed in seeds_in(out / recipe):
         job = training(recipe, seed, {}, out)
         state, reason = state_of(replace(job, settings={}))  # whatever the settings
-        config, rows = saved_settings(job.folder), read_metrics(job.folder / "metrics.csv")
+        config, rows = saved_settings(job.folder), read_metrics(job.folder / METRICS)
         evaluated = [row for row in rows if {"val_top1", "val_top5"} <= set(row)]
         if state == FAILED:
             notes.append(f"seed {seed} failed: {reason}")
@@ -139,8 +139,8 @@ def _evaluated(row: Row, out: Path) -> Figures:
             notes.append(f"seed {seed} failed: {reason}")
         elif state != DONE:
             notes.append(f"seed {seed} is not done, or older than its networks")
-        elif (job.folder / PREDICTIONS).exists():
-            top1, top5 = accuracy_of(job.folder / PREDICTIONS)
+        elif (job.folder / VAL_PREDICTIONS).exists():
+            top1, top5 = accuracy_of(job.folder / VAL_PREDICTIONS)
             found[seed] = Accuracy(top1, top5, top1)
         else:
             notes.append(f"seed {seed}: no labels, predictions in {job.folder.relative_to(out)}")

@@ -20,8 +20,8 @@ from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.isolate import PR_SET_PDEATHSIG
 
-from .checkpoint import LAST
 from .config import MOST_WORKERS
+from .run_files import LAST
 from .stop import StopRequest
 from .table_jobs import DONE, FAILED, Job, state_of
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder
-from dali_pipes.program import end_of
+from dali_pipes.program import end_of, flag
 
 from .command_line import parse
-from .config import Config, flag
+from .config import Config
 from .data import list_videos
 from .recipes import METHODS, RECIPES, TABLES, Row, Settings
 from .stop import StopRequest

@@ -1,0 +1,28 @@
+"""The names of the files that a run leaves in its folder."""
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
+TRAIN_VIDEOS, VAL_VIDEOS = "train.csv", "val.csv"
+METRICS, CURVES, SAMPLES, REPORT = "metrics.csv", "curves.png", "samples.png", "report.html"
+CLASS_FILES = CLASS_ACCURACY, CONFUSION, VAL_PREDICTIONS = "val_classes.csv", "val_confusion.png", "val_predictions.csv"
+"""Of the best epoch, or of an evaluation."""
+PREDICTIONS, SUBMISSION = "predictions.csv", "submission.txt"
+"""Of an evaluation with --predict."""
+FOLDERS = CAM, EVALUATION, ENSEMBLE, TENSORBOARD = "cam", "evaluation", "ensemble", "tensorboard"
+
+BEST_FILES = (BEST, *CLASS_FILES)
+RUN_FILES = (
+    LAST,
+    PREVIOUS,
+    *BEST_FILES,
+    CONFIG,
+    ENVIRONMENT,
+    TRAIN_VIDEOS,
+    VAL_VIDEOS,
+    METRICS,
+    CURVES,
+    SAMPLES,
+    REPORT,
+    *FOLDERS,
+)
+"""All that makes way for a new run in the same folder."""
