@@ -201,21 +201,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ops", help="operations, with commas, or all; default: those with a magnitude")
     parser.add_argument("--aug", choices=AUGMENTATIONS, help="show samples of this augmentation instead of operations")
-    parser.add_argument("--samples", type=int, default=6, help="how many, with --aug")
-    parser.add_argument("--n", type=int, default=2, help="operations per sample")
-    parser.add_argument("--level", type=float, help="RandAugment level M, 0 to 30 (default 10)")
-    parser.add_argument("--schedule", choices=SCHEDULES, help="default temporal+, and spatial for --aug randaug")
-    parser.add_argument("--sign", type=int, choices=(1, -1), default=1, help="direction of signed operations")
-    parser.add_argument("--ranges", choices=RANGE_TABLES, default="paper")
-    parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="nearest")
-    parser.add_argument("--frames", type=int, default=64, help="clip window")
-    parser.add_argument("--start", type=int, help="first frame; default: the middle of the video")
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet")
+    parser.add_argument("--samples", type=int, default=6, help="how many, with --aug (default: %(default)s)")
+    parser.add_argument("--n", type=int, default=2, help="operations per sample, with --aug (default: %(default)s)")
+    parser.add_argument("--level", type=float, help="RandAugment level M, 0 to 30 (default: 10)")
     parser.add_argument(
-        "--size", type=int, default=160, help="side of the clip in pixels; translations are in proportion"
+        "--schedule",
+        choices=SCHEDULES,
+        help="how levels change over a clip (default: temporal+, and spatial for --aug randaug)",
     )
-    parser.add_argument("--fps", type=int, default=12, help="of clip.mp4")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sign", type=int, choices=(1, -1), default=1, help="direction of signed operations")
+    parser.add_argument(
+        "--ranges", choices=RANGE_TABLES, default="paper", help="what a level means (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        default="nearest",
+        help="of shearing, moving and turning (default: %(default)s)",
+    )
+    parser.add_argument("--frames", type=int, default=64, help="clip window (default: %(default)s)")
+    parser.add_argument("--start", type=int, help="first frame; default: the middle of the video")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=160,
+        help="side of the clip in pixels; translations are in proportion (default: %(default)s)",
+    )
+    parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from collections.abc import Callable
 
 from .errors import InputError
@@ -11,6 +12,7 @@ def end_of(name: str, program: Callable[[], int | None], interrupted: str = "int
     """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user got wrong or
     cannot be read or written; 130 with the sentence ``interrupted`` after Ctrl-C."""
     print_any_name()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
     try:
         return program() or 0
     except (InputError, OSError) as error:

@@ -228,12 +228,12 @@ def _parser() -> argparse.ArgumentParser:
         "--mix", nargs=2, metavar=("NAME", "VIDEO_B"), help=f"mix with this video by {', '.join(MIXED)}"
     )
     parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: the mix's own")
-    parser.add_argument("--seed", type=int, default=0, help="of the mix")
+    parser.add_argument("--seed", type=int, default=0, help="of the mix (default: %(default)s)")
     parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")
     parser.add_argument("-o", "--out", help="folder; default: cam, beside the checkpoint")
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet")
-    parser.add_argument("--fps", type=int, default=8, help="of the film")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet (default: %(default)s)")
+    parser.add_argument("--fps", type=int, default=8, help="frames per second of the film (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     return parser
 
 

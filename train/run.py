@@ -10,23 +10,21 @@ import time
 def main(arguments: list[str]) -> int:
     """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 when something given was wrong, 128 + a signal's number."""
     try:
-        from dali_pipes.errors import InputError
+        from dali_pipes.program import end_of
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return end_of("error", lambda: stoppable(arguments))
+
+
+def stoppable(arguments: list[str]) -> int:
     from train.stop import Stopped
 
     try:
         run(arguments)
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     return 0
 
 
