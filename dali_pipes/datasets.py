@@ -109,6 +109,8 @@ def _read_csv(path: Path, needed: tuple[str, ...] = ("path", "label")) -> list[t
     for number, row in rows:
         if not all(row[name] for name in needed):
             raise InputError(f"{path}, line {number}: needs a {' and a '.join(needed)}")
+        if any("\udc80" <= char <= "\udcff" for char in row.get("label") or ""):  # a path may be any bytes
+            raise InputError(f"{path}, line {number}: its label is not UTF-8 text")
         if "\0" in row["path"]:
             raise InputError(f"{path}, line {number}: has a NUL byte in its path")
         if None in row:

@@ -1,6 +1,7 @@
 """What the programs share: how they end, and how they print names."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,15 +13,21 @@ def end_of(name: str, program: Callable[[], int | None], interrupted: str = "int
     """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user got wrong or
     cannot be read or written; 130 with the sentence ``interrupted`` after Ctrl-C."""
     print_any_name()
+    formatted = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
     try:
         return program() or 0
+    except BrokenPipeError:  # whoever reads the output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (InputError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = formatted
 
 
 def print_any_name() -> None:

@@ -256,7 +256,7 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
         stat = os.stat(source)
     except OSError as error:
         return str(error.strerror)
-    mark = f"{MARK} of {stat.st_size} bytes of {stat.st_mtime_ns}, {settings}"
+    mark = f"{MARK} {VERSION} of {stat.st_size} bytes of {stat.st_mtime_ns}, {settings}"
     if os.path.lexists(target):
         found = _comment(target)
         if found == mark:
@@ -271,7 +271,7 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
         return str(error).removeprefix(f"{source}: ")
 
 
-MARK = "dali_pipes.transcode"
+MARK, VERSION = "dali_pipes.transcode", 2
 
 
 def _comment(path: str) -> str:

@@ -4,6 +4,8 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,14 +40,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
         InputError: there is no such file, it is cut off or damaged, or it is not a checkpoint of this program.
     """
     path = Path(path)
-    if path.is_dir():
-        found = next((name for name in (BEST, LAST) if (path / name).exists()), "")
-        hint = (
-            f"the folder of a run, a checkpoint is {path / found}"
-            if found
-            else f"a folder, a checkpoint is a file such as {BEST}"
-        )
-        raise InputError(f"{path}: is {hint}")
+    refuse_folder(path, (BEST, LAST, PREVIOUS))
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load does not look at the checksums
@@ -63,12 +58,25 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     return state
 
 
+def refuse_folder(path: Path, names: Sequence[str]) -> None:
+    """Raise :class:`InputError` that says which file is meant, if ``path`` is a folder."""
+    if path.is_dir():
+        found = next((path / name for name in names if (path / name).exists()), None)
+        hint = (
+            f"the folder of a run, a checkpoint is {found}"
+            if found
+            else f"a folder, a checkpoint is a file such as {names[0]}"
+        )
+        raise InputError(f"{path}: is {hint}")
+
+
 def load_resumable(path: str | os.PathLike) -> dict:
     """A checkpoint that a run can be resumed from.
 
     Raises:
         InputError: it cannot be read, or holds the weights alone.
     """
+    refuse_folder(Path(path), (LAST, PREVIOUS))
     state = load_checkpoint(path)
     if "optimizer" not in state:
         raise InputError(f"{path}: holds the weights alone; resume from {LAST}, or start a new run from it with --init")
@@ -166,6 +174,10 @@ def set_aside(out: Path) -> Path | None:
         for path in found:
             path.rename(target / path.name)
     except OSError as error:
+        with suppress(OSError):
+            for path in target.iterdir():
+                path.rename(out / path.name)
+            target.rmdir()
         raise InputError(
             f"{out}: the earlier run there cannot be moved aside ({error.strerror}); choose another --out"
         ) from error

@@ -176,12 +176,12 @@ def make_loaders(
 ) -> tuple[VideoLoader, VideoLoader]:
     """Loaders of this process's training clips, and of its share of the clips to evaluate."""
     share = processes.share(config.batch_size)
-    steps = -(-len(train) // config.batch_size)
+    steps = max(1, -(-len(train) // config.batch_size))
     if config.needs_partners and len(train) // steps // processes.world_size < 2:
         who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
         raise InputError(
             f"--batch-size {config.batch_size} leaves {who} only one of {len(train)} training videos at times, and "
-            f"--mix {config.mix} no other to mix it with; choose another batch size"
+            f"--mix {config.mix} no other to mix it with; it takes larger batches, fewer processes or more videos"
         )
     train_loader = VideoLoader(train, batch_size=share, augment=_augmentation(config), **_shared(config, processes))
     val_loader = make_eval_loader(config, val, processes)
@@ -206,7 +206,7 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
             return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
             reason = obstacle_to_gpu_decoding(loader.device.type, loader.manifest)
-            notes.append(f"Decoding {what}on the CPU, as the GPU cannot: {reason}.")
+            notes.append(f"Decoding {what} on the CPU, as the GPU cannot: {reason}.")
     return notes
 
 

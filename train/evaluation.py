@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from dali_pipes import Manifest, VideoLoader
+from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
-from dali_pipes.program import flag
 from dali_pipes.torch_loader import choose_device
 
 from .checkpoint import load_checkpoint, saved_config, weights_of
 from .command_line import Job, evaluation_config
-from .config import Config
+from .config import GENERATED_DATA, Config
 from .data import load_for_evaluation, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
@@ -137,11 +137,11 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     scores: list[torch.Tensor] = []
     with StopRequest() as stop:
         for path, config in zip(job.checkpoints, configs, strict=True):
-            loader = make_eval_loader(config, manifest, processes)
+            state, loader = load_checkpoint(path), make_eval_loader(config, manifest, processes)
             if processes.is_first and not scores:
-                for note in (*notes, *notes_on_devices(config, {"": loader})):
+                for note in (*notes, *notes_on_devices(config, {"the videos": loader})):
                     print(note, flush=True)
-            scores.append(_scores_of(load_checkpoint(path), config, loader, processes, stop))
+            scores.append(_scores_of(state, config, loader, processes, stop))
             if processes.is_first:
                 views = f", {config.eval_clips} x {config.eval_crops} views"
                 _print_accuracy(path, scores[-1], manifest, views)
@@ -167,14 +167,22 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
-        for name in ("data", "dataset", "split", "val_data"):
-            value, other = (getattr(config, name) or "none" for config in (configs[-1], configs[0]))
-            if value != other:  # else one might be scored on what it was trained on
-                raise InputError(
-                    f"{path}: was validated with {flag(name)} {value}, {paths[0]} with {other}; "
-                    f"give {flag(name)} to score all on the same videos"
-                )
+        ours, theirs = map(_validation_of, (configs[-1], configs[0]))
+        if ours != theirs:  # else one might be scored on what it was trained on
+            raise InputError(
+                f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "
+                f"give all of what names the videos to score both on"
+            )
     return configs, classes
+
+
+def _validation_of(config: Config) -> str:
+    """The options that name a run's validation videos, however they were spelt."""
+    name, given = ("--val-data", config.val_data) if config.val_data else ("--data", config.data)
+    words = [name, given if given in GENERATED_DATA else str(Path(given).resolve())]
+    if config.dataset in DATASETS:
+        words += ["--dataset", config.dataset, "--split", config.split or DATASETS[config.dataset].splits[0]]
+    return " ".join(words)
 
 
 def _scores_of(

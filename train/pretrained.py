@@ -16,8 +16,9 @@ import torch
 
 from dali_pipes.errors import InputError
 
-from .checkpoint import weights_of
+from .checkpoint import refuse_folder, weights_of
 from .models import MODELS, Network
+from .run_files import BEST, LAST, PREVIOUS
 from .slowfast import BLOCKS, LATERAL_KERNEL
 
 Weights = dict[str, torch.Tensor]
@@ -122,6 +123,7 @@ def load_pretrained(model: Network, path: str | Path, classes: list[str] | None 
 
 
 def _read(path: str | Path) -> Any:
+    refuse_folder(Path(path), (BEST, LAST, PREVIOUS))
     try:
         with open(path, "rb") as file:
             start = file.read(len(OLD_TORCH))

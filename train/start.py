@@ -53,7 +53,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
         for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
             check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
-    notes += notes_on_devices(config, {"": train_loader, "the validation videos ": val_loader})
+    notes += notes_on_devices(config, {"the training videos": train_loader, "the validation videos": val_loader})
     config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,

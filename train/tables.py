@@ -195,7 +195,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int | None:
         stray = next((name for name in options.tables if name not in TABLES), None)
         if stray and rest and set(options.tables) & set(TABLES):
             raise InputError(
-                f"{stray!r} is no table; options of train/run.py such as {rest[0]} come after the tables' names"
+                f"unknown table {stray!r}: choose one of {', '.join(TABLES)}; options of train/run.py such as {rest[0]} come after the tables' names"
             )
         rows_of(options.tables, options.rows)
     return COMMANDS[options.command](options, given_settings(rest))

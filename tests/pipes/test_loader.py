@@ -20,6 +20,7 @@ from dali_pipes import (
 )
 from dali_pipes.decoders import choose_decoder
 from dali_pipes.ops import OPS
+from dali_pipes.torch_loader import choose_device
 from tests import odd_videos as odd
 from tests.videos import rgb_of
 
@@ -255,6 +256,14 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
         choose_decoder("gpu", cuda, manifest)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(InputError, match="device 'cuda:7': there are 2 GPUs, counted from 0"):
+        choose_device("cuda:7")
 
 
 def test_a_driver_that_cannot_decode(manifest, monkeypatch):

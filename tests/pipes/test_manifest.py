@@ -140,6 +140,11 @@ def test_csv(tmp_path, class_folders):
     csv.write_text("path,label\na,b.avi,x\n")
     with pytest.raises(InputError, match="line 2: has more than 2 fields"):
         find_videos(csv)
+    csv.write_bytes(b"path,label\nx.avi,caf\xe9\n")
+    with pytest.raises(InputError, match="line 2: its label is not UTF-8 text"):
+        find_videos(csv)
+    csv.write_bytes(b"path,label\ncaf\xe9.avi,a\n")
+    assert find_videos(csv) == [(str(tmp_path / os.fsdecode(b"caf\xe9.avi")), "a")]
     csv.write_text("path,label\nx.avi,\n")
     with pytest.raises(InputError, match="line 2: needs a path and a label"):
         find_videos(csv)

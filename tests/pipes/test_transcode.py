@@ -83,6 +83,11 @@ def test_colours_stay(tmp_path, pix_fmt, color_range, colorspace):
     assert _obstacle(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
 
 
+def test_a_rate_that_is_no_small_fraction_is_refused():
+    with pytest.raises(InputError, match="--fps is 0.0004, it must be at least 0.01, or 0"):
+        Settings(fps=0.0004)
+
+
 def test_uneven_times_become_even(tmp_path):
     """40 ms apart, but for 160 ms between frames 5 and 6: frame 5 is shown four times."""
     path = odd.uneven(tmp_path / "video.mkv")

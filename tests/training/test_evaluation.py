@@ -183,6 +183,17 @@ def test_an_ensemble_of_networks_with_other_classes_is_refused(app, networks, tm
     assert not (tmp_path / "val_classes.csv").exists()
 
 
+def test_an_ensemble_is_scored_on_videos_that_none_was_trained_on(app, networks, split_videos, tmp_path):
+    last, out = networks / "a" / "last.pt", ["--out", tmp_path / "out"]
+    config = torch.load(last, weights_only=True)["config"]
+    same, other = (with_changes(last, tmp_path / f"{name}.pt", config=config | {"data": str(data)})
+                   for name, data in (("same", f"{split_videos}/../{split_videos.name}/"), ("other", tmp_path)))  # fmt: skip
+    app("--ensemble", last, same, *out)
+    error = app("--ensemble", last, other, *out, expect=2).error
+    assert f"other.pt: was validated with --data {tmp_path}, {last} with --data {split_videos}; give all" in error
+    app("--ensemble", last, other, "--data", split_videos / "val", *out)
+
+
 def test_all_checkpoints_of_an_ensemble_are_looked_at_before_the_first_is_evaluated(app, networks, tmp_path):
     said = app("--ensemble", networks / "a" / "last.pt", tmp_path / "gone.pt", "--out", tmp_path, expect=2)
     assert "gone.pt: No such file" in said.error and "top-1" not in said.out

@@ -164,7 +164,7 @@ def folder(tmp_path_factory):
         (["--data", "{}/val/dark"], "val/dark"),
         (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),
         (["{}/other.pt"], "other.pt: its 3 classes are not the 2 of"),
-        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with .*/val; give --data"),
+        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with --data .*/val; give all of what"),
         (["-o", "{}"], "is a folder, --out must name a .csv file"),
         (["{}/nan.pt"], "the scores of this slowfast50 are not numbers"),
     ],

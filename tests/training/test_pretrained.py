@@ -314,7 +314,7 @@ class Foreign:
 def test_files_that_are_no_checkpoints(weights, tmp_path):
     model = build_model("r3d_18", 7, frames=16, side=40)
     assert refusal(model, tmp_path / "missing.pt").endswith("cannot be read: No such file or directory")
-    assert refusal(model, tmp_path).endswith("cannot be read: Is a directory")
+    assert refusal(model, tmp_path).endswith("is a folder, a checkpoint is a file such as best.pt")
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("<html>404</html>")
     for name in ("empty.pt", "text.pt"):

@@ -93,9 +93,14 @@ def test_an_earlier_run_is_kept(split_videos, tmp_path):
 
 
 def test_an_earlier_run_that_cannot_be_moved(tmp_path, monkeypatch):
-    (tmp_path / "last.pt").touch()
+    names = ["last.pt", "previous.pt", "metrics.csv"]
+    for name in names:
+        (tmp_path / name).touch()
+    rename = Path.rename
 
     def refuse(path, target):
+        if path.name == "last.pt" or path.parent != tmp_path:
+            return rename(path, target)
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "rename", refuse)
@@ -103,6 +108,7 @@ def test_an_earlier_run_that_cannot_be_moved(tmp_path, monkeypatch):
         InputError, match=rf"^{tmp_path}: the earlier run there cannot be moved .*denied.*another --out"
     ):
         set_aside(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)  # what was moved is back
 
 
 def test_same_seed_same_losses_whatever_the_workers(split_videos, tmp_path):
@@ -161,12 +167,11 @@ def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     monkeypatch.setattr(decoders, "DALI_VERSION", (1, 34))
     loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=None)
     whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
-    (note,) = notes_on_devices(Config(), {"": whole, "the validation videos ": loader})
+    (note,) = notes_on_devices(Config(), {"the training videos": whole, "the validation videos": loader})
     assert note.startswith(
         "Decoding the validation videos on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is"
     )
-    assert notes_on_devices(Config(), {"": loader})[0].startswith("Decoding on the CPU, as the GPU cannot: it needs")
-    assert not notes_on_devices(Config(decoder="cpu"), {"": loader})
+    assert not notes_on_devices(Config(decoder="cpu"), {"the videos": loader})
 
 
 def test_what_the_folders_mean_is_said(split_videos, tmp_path):

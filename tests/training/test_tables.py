@@ -46,7 +46,7 @@ TINY = ("--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --
         (["list", "--epochs", "3"], "--epochs: of no use in list"),
         (
             ["run", "--data", "x", "table2"],
-            "'x' is no table; options of train/run.py such as --data come after the tables' names",
+            "unknown table 'x': choose one of table2, table3",
         ),
         (["run", "table2", "--data", "nowhere", "--dataset", "folder"], "nowhere: no such folder"),
         (["run", "table6", "--data", "nowhere"], "nowhere"),
