@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
-from .files import read_csv
+from .files import is_text, read_csv
 
 VIDEO_EXTENSIONS = tuple(".avi .mp4 .mov .mkv .webm .mpg .mpeg .m4v .wmv .flv .ts .3gp .ogv".split())
 TRANSCODED = ".mp4"
@@ -109,7 +109,7 @@ def _read_csv(path: Path, needed: tuple[str, ...] = ("path", "label")) -> list[t
     for number, row in rows:
         if not all(row[name] for name in needed):
             raise InputError(f"{path}, line {number}: needs a {' and a '.join(needed)}")
-        if any("\udc80" <= char <= "\udcff" for char in row.get("label") or ""):  # a path may be any bytes
+        if not is_text(row.get("label") or ""):  # a path may be any bytes
             raise InputError(f"{path}, line {number}: its label is not UTF-8 text")
         if "\0" in row["path"]:
             raise InputError(f"{path}, line {number}: has a NUL byte in its path")

@@ -66,7 +66,7 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
             reader = csv.DictReader(file)
             names = reader.fieldnames or ()
             missing = [name for name in columns if name not in names]
-            if missing and any("\udc80" <= char <= "\udcff" for name in names for char in name):
+            if missing and not all(map(is_text, names)):
                 raise InputError(f"{path}: is not UTF-8 text")
             if missing:
                 raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
@@ -75,6 +75,11 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
         raise InputError(f"{path}: {error.strerror}") from error
     except csv.Error as error:
         raise InputError(f"{path}: is not a CSV file ({error})") from error
+
+
+def is_text(read: str) -> bool:
+    """Whether what was read with ``errors="surrogateescape"`` was UTF-8."""
+    return not any("\udc80" <= char <= "\udcff" for char in read)
 
 
 def remove_drafts(folder: Path) -> None:

@@ -160,14 +160,15 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
     classes: list[str] = []
     for path in paths:
         state = load_checkpoint(path)
-        configs.append(config_of(state, path))
+        config = config_of(state, path)
+        configs.append(config)
         choose_precision(
-            configs[-1].precision, choose_device(configs[-1].device)
+            config.precision, choose_device(config.device)
         )  # a wrong one is said before videos are checked
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
-        ours, theirs = map(_validation_of, (configs[-1], configs[0]))
+        ours, theirs = map(_validation_of, (config, configs[0]))
         if ours != theirs:  # else one might be scored on what it was trained on
             raise InputError(
                 f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "

@@ -85,10 +85,9 @@ def _show(options: argparse.Namespace, given: Settings) -> None:
                 print("  the mean of", ", ".join(row.recipes))
                 continue
             for recipe in row.recipes:
-                place = [] if "data" in given or settings_of(recipe, given).get("data") else ["--data", "DIR"]
-                print(
-                    f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings_of(recipe, given))])}"
-                )
+                settings = settings_of(recipe, given)
+                place = [] if "data" in settings else ["--data", "DIR"]
+                print(f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings)])}")
             if row.combine == "ensemble":
                 print("  and the average of their scores")
             if row.test:
