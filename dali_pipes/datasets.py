@@ -1,136 +1,130 @@
-"""From what a user has on disk to (path, class name) pairs: folders of classes, CSV files, and the official lists of
+"""From what a user has on disk to (path, class name) pairs: folders of classes, lists, and the official lists of
 UCF-101, HMDB-51 and the VIPriors challenge, in the layouts that their archives unpack to. Nothing is downloaded.
 """
 
 import os
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
-from .files import is_text, read_csv
+from .video_folders import SPLIT_WORDS, VIDEO_EXTENSIONS, split_entries, split_of, walk_class_folders, walk_videos
+from .video_lists import Segment, read_list
 
-VIDEO_EXTENSIONS = tuple(".avi .mp4 .mov .mkv .webm .mpg .mpeg .m4v .wmv .flv .ts .3gp .ogv".split())
+FOLDER_DATA = "folder"
+"""In the place of a data set's name: the folder holds class folders, whatever else lies there."""
 TRANSCODED = ".mp4"
 IN_CLASS_FOLDERS = ("*/*.avi", f"*/*{TRANSCODED}")
-SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
+
+Item = tuple[str, str | int | None] | tuple[str, str | int | None, Segment]
+"""(path, label), and a third where the list names a segment of the file."""
 
 
-def find_videos(source: str | os.PathLike) -> list[tuple[str, str]]:
-    """(path, class name) of every video in a folder of class folders, or in a CSV with columns ``path,label``.
+@dataclass(frozen=True)
+class Part:
+    """Where the videos of one part of a split are."""
+
+    path: Path
+    """A folder of class folders, or a list."""
+    split: str | None = None
+    """Of the list's rows those with this in their column ``split``; None is all."""
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is named as test videos."""
+        return (self.split or split_of(self.path.stem if self.path.is_file() else self.path.name)) == "test"
+
+    def __str__(self) -> str:
+        return f"{self.path}, split {self.split}" if self.split else str(self.path)
+
+
+def find_videos(source: str | os.PathLike, split: str | None = None, *, class_folders: bool = False) -> list[Item]:
+    """Return (path, class name) of every video in a folder of class folders or in a list; a list may add a segment.
 
     Args:
-        source: a folder ``<class>/.../<video>``, or a .csv whose relative paths start at the CSV's own folder; a saved
-            ``Manifest`` is one.
+        source: a folder ``<class>/.../<video>``, or a list: a CSV with the columns ``path,label`` or lines ``path id``, see
+            docs/datasets.md. A saved ``Manifest`` is one. Relative paths start at the list's own folder.
+        split: ``train``, ``val`` or ``test``, where the source is split, see :func:`find_splits`.
+        class_folders: the topmost folders are the classes, however alike they are inside, and lists beside them are not read.
 
     Returns:
-        Pairs sorted by path.
+        Of a folder sorted by path, of a list its rows in order, each a sample of its own: (path, class name), or
+        (path, class name, Segment).
 
     Raises:
-        InputError: the source is missing or holds no videos.
+        InputError: the source is missing, holds no videos or is split in another way; or it cannot be told which folders are
+            the classes.
+    """
+    parts = find_splits(source, class_folders=class_folders)
+    if parts and split is None:
+        held = " and ".join(f"{name} ({part})" for name, part in parts.items())
+        raise InputError(f"{source}: is split into {held}; name one of them, such as split={next(iter(parts))!r}")
+    if split is not None and split not in parts:
+        held = f"it has {', '.join(parts)}" if parts else "it is not split"
+        raise InputError(f"{source}: has no videos for {split}; {held}")
+    part = parts[split] if split else Part(Path(source))
+    found: list[Item] = (
+        _rows(part) if part.path.is_file() else [*walk_class_folders(part.path, check_levels=not class_folders)]
+    )
+    if not found:
+        raise InputError(f"{part}: holds no videos; expected <class>/<video> with one of {' '.join(VIDEO_EXTENSIONS)}")
+    return found
+
+
+def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> dict[str, Part]:
+    """Return the parts of a source that is split, by name: ``train`` and ``val``, also ``test``; empty if it is not.
+
+    A split is two folders that are named so, in any case and spelling (``train`` and ``val``, ``Training`` and ``Testing``,
+    ``videos_train`` and ``videos_val``); or else two lists that are named so, such as ``train.csv`` and ``val.csv``, unless
+    ``class_folders``; or a list's column ``split``. Where only test videos are set apart, these are ``val``.
+
+    Raises:
+        InputError: the source is missing, or two folders are named as the same part.
     """
     source = Path(source)
     if not source.exists():
-        raise InputError(f"{source}: no such folder or file; expected a folder of class folders or a .csv file")
-    if source.is_file():
-        pairs = [(path, label) for path, label in _read_csv(source) if label]  # no line is without
-    else:
-        pairs = _walk_class_folders(source)
-    if not pairs:
         raise InputError(
-            f"{source}: holds no videos; expected <class>/<video> with one of {' '.join(VIDEO_EXTENSIONS)}"
+            f"{source}: no such folder or file; expected a folder of class folders or a list such as a .csv file"
         )
-    return sorted(pairs)
+    if source.is_dir():
+        found = split_entries(source, lists=False) or ({} if class_folders else split_entries(source, lists=True))
+        return {split: Part(path) for split, path in found.items()}
+    splits = {row.split for row in read_list(source, with_labels=False) if row.split}
+    parts = {split: Part(source, split) for split in SPLIT_WORDS if split in splits}
+    return {"val" if split == "test" and "val" not in parts else split: part for split, part in parts.items()}
 
 
-def find_splits(source: str | os.PathLike) -> dict[str, Path]:
-    """The folders of a source that is split on disk, ``{"train": ..., "val": ...}``; empty if it is not."""
-    found = {}
-    for split, names in SPLIT_NAMES.items():
-        folders = [Path(source) / name for name in names if (Path(source) / name).is_dir()]
-        if folders:
-            found[split] = folders[0]
-    return found if len(found) == len(SPLIT_NAMES) else {}
-
-
-def walk_videos(root: str | os.PathLike) -> Iterator[str]:
-    """The video files below a folder by their extensions, in order of their names; hidden ones are left out.
-
-    Links are followed; a folder that was read already, such as by a link to a folder above, is named in a warning and
-    not read again.
-
-    Raises:
-        InputError: a folder cannot be read.
-    """
-    seen: dict[tuple[int, int], str] = {}
-
-    def walk(folder: str) -> Iterator[str]:
-        try:
-            stat = os.stat(folder)
-            names = sorted(os.listdir(folder))
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
-        first = seen.setdefault((stat.st_dev, stat.st_ino), folder)
-        if first != folder:
-            warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=2)
-            return
-        for name in names:
-            path = os.path.join(folder, name)
-            if name.startswith("."):
-                continue
-            if os.path.isdir(path):
-                yield from walk(path)
-            elif name.lower().endswith(VIDEO_EXTENSIONS):
-                yield path
-
-    return walk(os.fspath(root))
-
-
-def _walk_class_folders(root: Path) -> list[tuple[str, str]]:
-    pairs = []
-    for path in walk_videos(root):
-        parts = Path(path).relative_to(root).parts
-        if len(parts) == 1:
-            raise InputError(f"{path}: lies outside any class folder; expected {root}/<class>/<video>")
-        pairs.append((path, parts[0]))
-    return pairs
-
-
-def _read_csv(path: Path, needed: tuple[str, ...] = ("path", "label")) -> list[tuple[str, str | None]]:
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"{path}: is neither a folder nor a .csv file")
-    what = f"the columns {','.join(needed)}" if len(needed) > 1 else f"the column {needed[0]}"
-    rows = read_csv(path, needed, f"needs {what}")
-    columns = [name for name in rows[0][1] if name is not None] if rows else []
-    if "class_index" in columns:  # a manifest also has lines for refused files and for classes without videos
-        rows = [(number, row) for number, row in rows if row["path"] and not row["refused"]]
-    for number, row in rows:
-        if not all(row[name] for name in needed):
-            raise InputError(f"{path}, line {number}: needs a {' and a '.join(needed)}")
-        if not is_text(row.get("label") or ""):  # a path may be any bytes
-            raise InputError(f"{path}, line {number}: its label is not UTF-8 text")
-        if "\0" in row["path"]:
-            raise InputError(f"{path}, line {number}: has a NUL byte in its path")
-        if None in row:
-            raise InputError(f"{path}, line {number}: has more than {len(columns)} fields; quote a path with commas")
-    return [(str(path.parent / row["path"]), row.get("label")) for _, row in rows]
-
-
-def find_unlabelled(source: str | os.PathLike) -> list[tuple[str, None]]:
-    """(path, None) of every video anywhere in a folder, or in a CSV with a column ``path``.
+def find_unlabelled(source: str | os.PathLike) -> list[Item]:
+    """Return (path, None) of every video anywhere in a folder, of one video, or of each row of a list; a list may add a segment.
 
     Raises:
         InputError: the source is missing or holds no videos.
     """
     source = Path(source)
     if not source.exists():
-        raise InputError(f"{source}: no such folder or file; expected a folder of videos or a .csv file")
-    paths = [path for path, _ in _read_csv(source, ("path",))] if source.is_file() else list(walk_videos(source))
-    if not paths:
+        raise InputError(
+            f"{source}: no such folder or file; expected a folder of videos, a video, or a list such as a .csv file"
+        )
+    found: list[Item]
+    if source.is_dir():
+        found = [(path, None) for path in walk_videos(source)]
+    elif source.name.lower().endswith(VIDEO_EXTENSIONS):
+        found = [(str(source), None)]
+    else:
+        found = _rows(Part(source), with_labels=False)
+    if not found:
         raise InputError(f"{source}: holds no videos; expected files with one of {' '.join(VIDEO_EXTENSIONS)}")
-    return [(path, None) for path in paths]
+    return found
+
+
+def _rows(part: Part, with_labels: bool = True) -> list[Item]:
+    rows = [row for row in read_list(part.path, with_labels) if part.split in (None, row.split)]
+    labels = [row.label if with_labels else None for row in rows]
+    return [
+        (row.path, label, row.segment) if row.segment else (row.path, label)
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from .errors import InputError
 
@@ -61,8 +62,8 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
     Raises:
         InputError: it cannot be read, or lacks a column, in which case it ``otherwise``, such as "is not a manifest".
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+    with open_text(path) as file:
+        try:
             reader = csv.DictReader(file)
             names = reader.fieldnames or ()
             missing = [name for name in columns if name not in names]
@@ -71,10 +72,22 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
             if missing:
                 raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
             return [(reader.line_num, row) for row in reader]
+        except csv.Error as error:
+            raise InputError(f"{path}: is not a CSV file ({error})") from error
+
+
+@contextmanager
+def open_text(path: str | os.PathLike) -> Iterator[TextIO]:
+    """Open a UTF-8 text file to read; bytes that are no text are kept, see :func:`is_text`, and so are the ends of lines.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield file
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV file ({error})") from error
 
 
 def is_text(read: str) -> bool:

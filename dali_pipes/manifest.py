@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from .class_names import class_name, in_order
+from .datasets import Item
 from .errors import InputError
 from .files import cache_folder, read_csv, replacing
 from .isolate import map_isolated
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
+from .video_lists import Segment
 
-PROBE_VERSION = b"2"
+PROBE_VERSION = b"3"
 """Changes when more is noted of a video than before, so that earlier caches are not used."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
@@ -109,7 +112,7 @@ def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
 
 
 def scan_videos(
-    items: Iterable[tuple[str, str | int | None]],
+    items: Iterable[Item],
     *,
     classes: Sequence[str] | None = None,
     cache: str | os.PathLike | None = None,
@@ -121,9 +124,11 @@ def scan_videos(
     """Look at every video once, in processes of their own, and leave out what cannot be read.
 
     Args:
-        items: (path, label); a label is a class name, an index into ``classes``, or None where it is not known: then
-            ``VideoInfo.label`` is ``UNLABELLED``, and the video can be predicted but not trained on.
-        classes: the class names in order; by default the sorted names that occur (or 0, 1, ... up to the highest).
+        items: (path, label), each a sample of its own, also where a path occurs twice; a label is a class name, an index into
+            ``classes``, or None where it is not known: then ``VideoInfo.label`` is ``UNLABELLED``, and the video can be
+            predicted but not trained on. A third element is a ``Segment`` of the file, from a list.
+        classes: the class names in order; by default those that occur, whole numbers as numbers, else alphabetically (or 0, 1,
+            ... up to the highest index).
         cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
         workers: processes, by default one per core.
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
@@ -137,68 +142,113 @@ def scan_videos(
     Raises:
         InputError: a label is unknown or no video can be read.
     """
-    listed = [(str(path), _plain_label(path, label)) for path, label in items]
-    names = _class_names(listed, classes)
-    index_of = {name: index for index, name in enumerate(names)}
-    labels: dict[str, int] = {}
-    for path, given in listed:
+    listed = [_listed(*item) for item in items]
+    names = _class_names([item.label for item in listed], classes)
+    index_of = {class_name(name): index for index, name in enumerate(names)}
+    labels: dict[tuple[str, Segment | None], int] = {}
+    for path, given, segment in listed:
         label = UNLABELLED if given is None else index_of.get(given) if isinstance(given, str) else given
         if label is None or not (label == UNLABELLED or 0 <= label < len(names)):
             raise InputError(f"{path}: unknown class {given!r}, the classes are {', '.join(names)}")
-        if labels.setdefault(path, label) != label:
-            first, second = (names[index] if index >= 0 else "none" for index in (labels[path], label))
-            raise InputError(f"{path}: has two labels, {first} and {second}")
-    absolute = {path: os.path.abspath(path) for path in labels}
+        if labels.setdefault((path, segment), label) != label:
+            first, second = (names[index] if index >= 0 else "none" for index in (labels[path, segment], label))
+            raise InputError(f"{item_name(path, label, segment)}: has two labels, {first} and {second}")
+    found = _probe_all([path for path, _ in labels], cache, workers, verify, time_limit_s, progress)
+    videos: list[VideoInfo] = []
+    refused: dict[str, str] = {}
+    for path, given, segment in listed:
+        info = found[path]
+        frames = frames_of(segment, info) if isinstance(info, VideoInfo) else str(info)
+        if isinstance(info, VideoInfo) and not isinstance(frames, str):
+            start_frame, end_frame = frames
+            videos.append(
+                replace(info, path=path, label=labels[path, segment], start_frame=start_frame, end_frame=end_frame)
+            )
+        else:
+            refused[item_name(path, given, segment)] = str(frames)
+    if not videos:
+        first = next((f"{name}: {reason}" for name, reason in refused.items()), "none were given")
+        raise InputError(f"no video can be read of {len(listed)}; the first: {first}")
+    return Manifest(videos, names, refused)
+
+
+def _probe_all(
+    paths: Sequence[str], cache: str | os.PathLike | None, workers: int | None, verify: bool, time_limit_s: float,
+    progress: Callable[..., Iterable] | None,
+) -> dict[str, VideoInfo | str]:  # fmt: skip
+    """What each file is, or why it cannot be read; each is read once, however often it is given."""
+    absolute = {path: os.path.abspath(path) for path in paths}
     found = _load_cache(cache)
-    fresh = [path for path in labels if not _is_known(found.get(absolute[path]), absolute[path], verify)]
+    fresh = sorted({path for path in absolute.values() if not _is_known(found.get(path), path, verify)})
     outcomes = map_isolated(
-        probe, [(absolute[path], verify, time_limit_s) for path in fresh],
+        probe, [(path, verify, time_limit_s) for path in fresh],
         workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
     )  # fmt: skip
     try:
         for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:
-            found[absolute[fresh[place]]] = outcome
+            found[fresh[place]] = outcome
     finally:  # an interrupted scan goes on from here the next time
         outcomes.close()
         if cache and fresh:
             _save_cache(Path(cache), found)
-    videos, refused = [], {}
-    for path, label in labels.items():
-        info = found[absolute[path]]
-        if isinstance(info, VideoInfo):
-            videos.append(replace(info, path=path, label=label))
-        else:
-            refused[path] = str(info)
-    if not videos:
-        first = next((f"{path}: {reason}" for path, reason in refused.items()), "none were given")
-        raise InputError(f"no video can be read of {len(labels)}; the first: {first}")
-    return Manifest(videos, names, refused)
+    return {path: found[where] for path, where in absolute.items()}
 
 
-def default_cache(items: Iterable[tuple[str, object]]) -> Path:
+def frames_of(segment: Segment | None, video: VideoInfo) -> tuple[int, int] | str:
+    """Return the frames [start, end) of a segment, an end beyond the video's cut to it, (0, 0) for all; or why there are none."""
+    if segment is None:
+        return 0, 0
+    start, end = segment.start, segment.end
+    if segment.unit == "s":
+        if "variable rate" in video.odd or not video.fps:
+            why = "the time between its frames changes" if video.fps else "it does not say its frames per second"
+            return f"{why}, so {segment} are no frames: give start_frame and end_frame, or a copy by python -m dali_pipes.transcode"
+        start, end = start * video.fps, None if end is None else end * video.fps
+    first, last = round(start), video.num_frames if end is None else min(round(end), video.num_frames)
+    if first >= video.num_frames:
+        lasts = f"{video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"{video.num_frames} frames"
+        return f"the segment begins at or after the video's end, it has {lasts}"
+    return first, max(last, first + 1)
+
+
+def item_name(path: str, label: object, segment: Segment | None = None) -> str:
+    """Return the name of an item of :func:`scan_videos` in ``Manifest.refused``."""
+    return f"{path} ({segment})" if segment else path
+
+
+def default_cache(items: Iterable[Item]) -> Path:
     """Where the probes of these files are kept: a CSV in the user's cache folder, named after their common folder."""
-    folders = {os.path.dirname(os.path.abspath(path)) for path, _ in items}
+    folders = {os.path.dirname(os.path.abspath(path)) for path, *_ in items}
     folder = os.path.commonpath(folders) if folders else ""
     digest = hashlib.sha256(os.fsencode(folder) + PROBE_VERSION).hexdigest()[:10]
     return cache_folder() / "manifests" / f"{os.path.basename(folder)[:40] or 'root'}-{digest}.csv"
 
 
-def _class_names(items: Sequence[tuple[str, str | int | None]], classes: Sequence[str] | None) -> list[str]:
+class _Listed(NamedTuple):
+    path: str
+    label: str | int | None
+    segment: Segment | None
+
+
+def _listed(path: str | os.PathLike, label: object, segment: Segment | None = None) -> _Listed:
+    """One item of :func:`scan_videos`, checked."""
+    if isinstance(label, str):
+        return _Listed(str(path), class_name(label), segment)
+    if label is None:
+        return _Listed(str(path), None, segment)
+    if not isinstance(label, bool) and isinstance(label, Integral) and int(label) >= 0:
+        return _Listed(str(path), int(label), segment)
+    raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
+
+
+def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | None) -> list[str]:
     if classes is not None:
         return [str(name) for name in classes]
-    names = {label for _, label in items if isinstance(label, str)}
-    indices = [label for _, label in items if isinstance(label, int)]
+    names = {label for label in labels if isinstance(label, str)}
+    indices = [label for label in labels if isinstance(label, int)]
     if indices and names:
         raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
-    return [str(index) for index in range(max(indices) + 1)] if indices else sorted(names)
-
-
-def _plain_label(path: str, label: object) -> str | int | None:
-    if label is None or isinstance(label, str):
-        return label
-    if not isinstance(label, bool) and isinstance(label, Integral) and int(label) >= 0:
-        return int(label)
-    raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
+    return [str(index) for index in range(max(indices) + 1)] if indices else in_order(names)
 
 
 def _is_known(info: VideoInfo | str | None, path: str, verify: bool) -> bool:

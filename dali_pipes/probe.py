@@ -58,6 +58,15 @@ class VideoInfo:
     """Every frame was decoded, not only the packets counted."""
     exact_times: bool = False
     """Every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
+    start_frame: int = 0
+    """Where the part of the file begins that this entry stands for."""
+    end_frame: int = 0
+    """The frame after that part's last; 0 is the end of the file."""
+
+    @property
+    def used_frames(self) -> range:
+        """The frames that clips are taken from: all, or the segment that a list names."""
+        return range(self.start_frame, self.end_frame or self.num_frames)
 
     def is_current(self, path: str | None = None) -> bool:
         """Whether the file (at ``path``, by default its own) is there with the size and time of change that it had."""

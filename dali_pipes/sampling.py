@@ -137,7 +137,7 @@ class ClipSampler:
     """
 
     videos: Sequence = field(repr=False)
-    """Objects with ``num_frames``, ``width``, ``height`` and ``label``, such as ``Manifest.videos``."""
+    """Objects with ``used_frames``, ``width``, ``height`` and ``label``, such as ``Manifest.videos``."""
     num_frames: int = 64
     """F, the clip window; the paper's 64."""
     stride_frames: int = 1
@@ -215,8 +215,9 @@ class ClipSampler:
         # Separate streams: switching the augmentation on leaves frames and crops as they were.
         clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
         shown = self.videos[index]
-        first = int(clip_rng.integers(count_starts(shown.num_frames, *self._window)))
-        indices = window_indices(shown.num_frames, *self._window[:2], first, self.short)
+        frames = shown.used_frames
+        first = int(clip_rng.integers(count_starts(len(frames), *self._window)))
+        indices = frames.start + window_indices(len(frames), *self._window[:2], first, self.short)
         box = random_box(clip_rng, shown.height, shown.width, self.crop_mode, self.side_range_px)
         flip = bool(clip_rng.integers(2)) and self.flip
         drawn: tuple[np.ndarray, ...] = ()
@@ -239,10 +240,11 @@ class ClipSampler:
 
     def _fixed_plan(self, epoch: int, sample: int, index: int) -> ClipPlan:
         video = self.videos[index]
-        last = count_starts(video.num_frames, *self._window) - 1
+        frames = video.used_frames
+        last = count_starts(len(frames), *self._window) - 1
         firsts = np.linspace(0, last, self.clips_per_video) if self.clips_per_video > 1 else np.array([last / 2])
         windows = [
-            window_indices(video.num_frames, *self._window[:2], first, self.short)[:: self.keep_every]
+            frames.start + window_indices(len(frames), *self._window[:2], first, self.short)[:: self.keep_every]
             for first in np.rint(firsts).astype(int)
         ]
         place = (sample % self.crops_per_video) / (self.crops_per_video - 1) if self.crops_per_video > 1 else 0.5

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from .datasets import DATASETS, find_splits, find_videos, walk_videos
+from .class_names import in_order
+from .datasets import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
 from .errors import InputError
 from .manifest import Manifest, default_cache, scan_videos
 from .probe import ODD_KINDS, VideoInfo
 from .program import check_limits, end_of, one_line
 from .progress import progress_bar
 from .video_file import TIME_LIMIT_S
+from .video_folders import walk_videos
 
 SHOWN = 6
 
@@ -22,8 +24,8 @@ def summary(manifest: Manifest) -> str:
     videos = manifest.videos
     per_class = Counter(video.label for video in videos)
     counts = sorted(per_class[label] for label in range(len(manifest.classes)))
-    frames = sorted(video.num_frames for video in videos)
-    shortest, longest = (choose(videos, key=lambda video: video.num_frames) for choose in (min, max))
+    frames = sorted(len(video.used_frames) for video in videos)
+    shortest, longest = (choose(videos, key=lambda video: len(video.used_frames)) for choose in (min, max))
     how = "all decoded" if all(video.verified for video in videos) else "counted by packets where these leave no doubt"
     rows = [
         ("videos", f"{len(videos):,} of {len(videos) + len(manifest.refused):,} files"),
@@ -36,16 +38,16 @@ def summary(manifest: Manifest) -> str:
         ("rates", _counts(videos, lambda video: f"{video.fps:.4g}/s" if video.fps else "unknown")),
         ("sizes", _counts(videos, lambda video: f"{video.width}x{video.height}")),
         ("codecs", _counts(videos, lambda video: video.codec)),
-        ("bytes", f"{sum(video.size_bytes for video in videos):,}"),
-        ("shortest", f"{shortest.num_frames:,} frames: {one_line(shortest.path)}"),
-        ("longest", f"{longest.num_frames:,} frames: {one_line(longest.path)}"),
+        ("bytes", f"{sum({video.path: video.size_bytes for video in videos}.values()):,}"),
+        ("shortest", f"{len(shortest.used_frames):,} frames: {one_line(shortest.path)}"),
+        ("longest", f"{len(longest.used_frames):,} frames: {one_line(longest.path)}"),
     ]
     lines = [f"{name:9} {text}" for name, text in rows]
     return "\n".join(lines + _odd(videos) + _refused(manifest.refused))
 
 
 def _seconds(videos: list[VideoInfo]) -> str:
-    with_rate = [video.num_frames / video.fps for video in videos if video.fps]
+    with_rate = [len(video.used_frames) / video.fps for video in videos if video.fps]
     if not with_rate:
         return "unknown"
     return f"{sum(with_rate):,.0f}; {min(with_rate):.1f} to {max(with_rate):,.1f} each"
@@ -79,20 +81,21 @@ def _refused(refused: dict[str, str]) -> list[str]:
     return ["left out", *(f"  {one_line(path)}: {reason}" for path, reason in refused.items())]
 
 
-def find_groups(source: str, dataset: str) -> tuple[list[list[tuple[str, str]]], list[str]]:
+def find_groups(source: str, dataset: str) -> tuple[list[list[Item]], list[str]]:
     """The videos of a source as training reads them, ``[training, validation]`` or all at once; and the classes."""
     if dataset in DATASETS:
         listed = [DATASETS[dataset].read(source, split) for split in DATASETS[dataset].splits]
         every = {path: label or NO_CLASS for lists in listed for part in lists.parts.values() for path, label in part}
         return [list(every.items())], listed[0].classes + [NO_CLASS] * (NO_CLASS in every.values())
-    folders = find_splits(source)
-    if folders:
-        groups = [find_videos(folder) for folder in folders.values()]
+    find = partial(find_videos, source, class_folders=dataset == FOLDER_DATA)
+    parts = find_splits(source, class_folders=dataset == FOLDER_DATA)
+    if parts:
+        groups = [find(split) for split in parts]
     elif os.path.isdir(source) and any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source)):
         groups = [[(path, NO_CLASS) for path in walk_videos(source)]]
     else:
-        groups = [find_videos(source)]
-    return groups, sorted({label for group in groups for _, label in group})
+        groups = [find()]
+    return groups, in_order(str(item[1]) for group in groups for item in group)
 
 
 NO_CLASS = "(no class)"
@@ -104,10 +107,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Look at all videos of a dataset: how many, how long, which are odd, which cannot be read and why.",
     )
     parser.add_argument(
-        "source", help="folder of class folders (or of train/ and val/ with them, or of videos), or a .csv"
+        "source",
+        help="folder of class folders (or of train/ and val/ with them, or of videos), or a list such as a .csv",
     )
     parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
-    parser.add_argument("--dataset", default="auto", choices=("auto", *DATASETS), help="what the folder is")
+    parser.add_argument(
+        "--dataset", default="auto", choices=("auto", FOLDER_DATA, *DATASETS), help="what the folder is"
+    )
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
@@ -129,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     groups, classes = find_groups(options.source, options.dataset)
     manifest = Manifest([], classes)
     for items in groups:
-        items = [(os.path.abspath(path), label) for path, label in items]
+        items = [(os.path.abspath(path), *rest) for path, *rest in items]
         found = scan_videos(
             items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
             time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),

@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
-from .datasets import TRANSCODED, walk_videos
+from .datasets import TRANSCODED
 from .errors import InputError, VideoError
 from .files import remove_drafts, replacing
 from .isolate import map_isolated
@@ -29,6 +29,7 @@ from .probe import complaints_of_decoders, quoted, read_video_info
 from .program import check_limits, end_of, flag, one_line
 from .progress import progress_bar
 from .video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
+from .video_folders import walk_videos
 
 REPORT = "transcode.csv"
 TIME_LIMIT_S = 3600.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dali_pipes import Manifest
+from dali_pipes import Manifest, VideoInfo
 from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
 
@@ -120,11 +120,13 @@ def find_checkpoint(resume: str, out: str) -> Path | None:
 
 
 def video_names(manifest: Manifest) -> list[str]:
-    """What a manifest holds, wherever its files lie: class, name and number of frames of each video."""
-    return [
-        f"{manifest.classes[video.label]}/{Path(video.path).name} ({video.num_frames} frames)"
-        for video in manifest.videos
-    ]
+    """Return what a manifest holds, wherever its files lie: class, name and number of frames of each video, or its segment."""
+
+    def frames(video: VideoInfo) -> str:
+        used = video.used_frames
+        return f"frames {used.start} to {used.stop}" if video.end_frame else f"{video.num_frames} frames"
+
+    return [f"{manifest.classes[video.label]}/{Path(video.path).name} ({frames(video)})" for video in manifest.videos]
 
 
 def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathLike, what: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dali_pipes.datasets import DATASETS
+from dali_pipes.datasets import DATASETS, FOLDER_DATA
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
 from dali_pipes.magnitude import SCHEDULES
@@ -40,13 +40,15 @@ class Config:
 
     data: str = option(
         "demo",
-        f"folder of class folders (or of train/ and val/ with them), of an official --dataset, a .csv, or one that is made: {', '.join(GENERATED_DATA)}",
+        "folder of class folders (or of train/ and val/ with them), of an official --dataset, a list of videos such as a .csv, "
+        f"or one that is made: {', '.join(GENERATED_DATA)}",
     )
-    val_data: str = option("", "folder or .csv of validation videos; by default val/ in --data, if there is one")
+    val_data: str = option("", "folder or list of validation videos; by default val/ in --data, or its column split")
     dataset: str = option(
         "auto",
-        f"what --data is; auto: a data set that is made, folder or csv; {UNLABELLED_DATA}: any folder, or a .csv with paths, to --predict",
-        choices=("auto", "folder", "csv", *DATASETS, UNLABELLED_DATA),
+        f"what --data is; {FOLDER_DATA}: its topmost folders are the classes, or train/ and val/, whatever they hold; csv: a list; "
+        f"{UNLABELLED_DATA}: any folder, or a list of paths, to --predict",
+        choices=("auto", FOLDER_DATA, "csv", *DATASETS, UNLABELLED_DATA),
     )
     split: str = option(
         "", "official split: 1, 2 or 3; of vipriors train, train+val, or test to --predict; by default the first"

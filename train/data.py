@@ -1,19 +1,22 @@
 """From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.datasets import DATASETS, Listed, find_splits, find_unlabelled
+from dali_pipes.class_names import class_name, in_order
+from dali_pipes.datasets import DATASETS, FOLDER_DATA, Item, Listed, Part, find_splits, find_unlabelled
 from dali_pipes.decoders import obstacle_to_gpu_decoding
 from dali_pipes.errors import InputError
 from dali_pipes.magnitude import MAX_LEVEL
-from dali_pipes.manifest import default_cache
+from dali_pipes.manifest import default_cache, item_name
 from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.torch_loader import why_no_gpu
+from dali_pipes.video_folders import is_passed_over, list_files
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
@@ -27,7 +30,7 @@ NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data)
 
 SHOWN_REFUSALS = 20
 MAKE_FOLDER = {"demo": demo_folder, "perturbed": perturbed_folder}
-Items = Sequence[tuple[str, str | None]]
+Items = Sequence[Item]
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
@@ -45,7 +48,9 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     train = scan(train_items, classes)
     _check_every_class(train, train_items)
     val = train if val_items is train_items else scan(val_items, classes)
-    files = {path for path, _ in (*train_items, *val_items)}
+    if val is not train and config.split != "train+val":
+        notes += _shared_videos(train, val)
+    files = {item[0] for item in (*train_items, *val_items)}
     notes += _refusals(train.refused | val.refused, len(files), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
     if damaged:
@@ -76,14 +81,14 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         notes = [VALIDATION_IS_TRAINED_ON] * (config.split == "train+val")
     else:
         items = _find_val(config)
-        if not config.val_data and not find_splits(_source(config)):
+        if not config.val_data and not _parts(config, _source(config)):
             notes = [f"{config.data} has no videos set apart for validation: evaluating on all."]
-        unknown = sorted({label for _, label in items if label is not None} - set(classes))
+        unknown = in_order({str(item[1]) for item in items} - set(map(class_name, classes)))
         if unknown:
             raise InputError(
                 f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
             )
-    if not predict and all(label is None for _, label in items):
+    if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
     manifest = scan(items, classes)
     return manifest, notes + _refusals(manifest.refused, len(items))
@@ -104,9 +109,26 @@ def _check_every_class(train: Manifest, items: Items) -> None:
     seen = {train.classes[video.label] for video in train.videos}
     for name in train.classes:
         if name not in seen:
-            path = next((path for path, label in items if label == name), None)
-            reason = f"; the first listed is {path}: {train.refused[path]}" if path else ", none is listed"
+            listed = next((item_name(*item) for item in items if item[1] == class_name(name)), None)
+            reason = f"; the first listed is {listed}: {train.refused[listed]}" if listed else ", none is listed"
             raise InputError(f"the class {name!r} has no training video that can be read{reason}")
+
+
+def _shared_videos(train: Manifest, val: Manifest) -> list[str]:
+    """A note on the validation videos that are trained on: the same file, and frames of it that both use."""
+    trained: dict[str, list[range]] = {}
+    for video in train.videos:
+        trained.setdefault(os.path.realpath(video.path), []).append(video.used_frames)
+    shared = [
+        video.path
+        for video in val.videos
+        for frames in trained.get(os.path.realpath(video.path), ())
+        if max(frames.start, video.used_frames.start) < min(frames.stop, video.used_frames.stop)
+    ]
+    count = len(set(shared))
+    if not count:
+        return []
+    return [f"Validation videos that are trained on too: {count}, such as {shared[0]}; their accuracy says little."]
 
 
 def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
@@ -114,41 +136,69 @@ def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     if config.dataset in DATASETS:
         return _find_official(config)
     source = _source(config)
-    folders = find_splits(source)
-    root = folders.get("train", source)
-    train = find_videos(root)
-    val, notes = (_find_val(config), []) if folders or config.val_data else (train, [NO_VALIDATION])
-    if not config.val_data and folders and folders["val"].name == "test":
-        notes.append(f"The validation videos are those of {folders['val']}: best.pt is chosen by them.")
-    classes = {label for _, label in train}
-    if root.is_dir() and (empty := _subfolders(root) - classes):
-        notes.append(f"Folders of {root} without videos, which are no classes: {', '.join(sorted(empty))}.")
-    return train, val, sorted(classes), notes
+    parts = _parts(config, source)
+    train = _find(config, source, "train" if parts else None)
+    is_apart = bool(parts or config.val_data)
+    val, notes = (_find_val(config), _notes_on_parts(config, parts)) if is_apart else (train, [NO_VALIDATION])
+    classes = in_order(str(item[1]) for item in train)
+    root = parts["train"].path if parts else source
+    if root.is_dir():
+        empty = sorted(_subfolders(root) - {Path(item[0]).relative_to(root).parts[0] for item in train})
+        notes += [f"Folders of {root} without videos, which are no classes: {', '.join(empty)}."] * bool(empty)
+    if source.is_dir():
+        used = {part.path for part in parts.values()}
+        unused = [path.name for path in list_files(source) if path not in used]
+        if unused:
+            notes.append(
+                f"Lists in {source} that are not used: {', '.join(unused)}; one is used as --data or --val-data."
+            )
+    return train, val, classes, notes
+
+
+def _notes_on_parts(config: Config, parts: dict[str, Part]) -> list[str]:
+    if not parts:
+        return []
+    lists = [str(part) for part in parts.values() if part.path.is_file()]
+    notes = [f"The videos are those of the lists {' and '.join(lists)}."] * bool(lists)
+    if not config.val_data and parts["val"].is_test:
+        notes.append(f"The validation videos are those of {parts['val']}: best.pt is chosen by them.")
+    if "test" in parts:
+        notes.append(f"The test videos of {parts['test']} are not used; --eval-only CHECKPOINT --data evaluates them.")
+    return notes
 
 
 def _subfolders(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return {path.name for path in folder.iterdir() if path.is_dir() and not is_passed_over(path.name)}
 
 
-def _find_val(config: Config) -> list[tuple[str, str]]:
-    """(path, class) of the validation videos of a folder or CSV; all videos where none are set apart."""
-    if config.val_data:
-        return find_videos(config.val_data)
-    source = _source(config)
-    return find_videos(find_splits(source).get("val", source))
+def _parts(config: Config, source: Path) -> dict[str, Part]:
+    """The parts of a split source; training and validation, or nothing."""
+    return find_splits(source, class_folders=config.dataset == FOLDER_DATA)
+
+
+def _find(config: Config, source: Path, split: str | None) -> Items:
+    return find_videos(source, split, class_folders=config.dataset == FOLDER_DATA)
+
+
+def _find_val(config: Config) -> Items:
+    """(path, class) of the validation videos of a folder or list; all videos where none are set apart."""
+    source = Path(config.val_data) if config.val_data else _source(config)
+    return _find(config, source, "val" if _parts(config, source) else None)
 
 
 def _source(config: Config) -> Path:
-    """The folder or CSV that --data means."""
+    """The folder or list that --data means."""
     make_folder = MAKE_FOLDER.get(config.data)
     source = make_folder(max(1, config.workers)) if make_folder else Path(config.data)
     for name, dataset in DATASETS.items():
         if config.dataset == "auto" and (source / dataset.mark).is_dir():
             choice = f"choose --dataset {name}, or --dataset folder to leave its lists aside"
             raise InputError(f"{source}: holds {dataset.mark}, as {name} does; {choice}")
-    for kind, is_kind, other in (("csv", source.is_file(), "folder"), ("folder", source.is_dir(), "csv")):
+    for kind, needed, is_kind in (("csv", "list", source.is_file()), (FOLDER_DATA, "folder", source.is_dir())):
         if config.dataset == kind and source.exists() and not is_kind:
-            raise InputError(f"{source}: --dataset {kind} needs a {kind}, this is a {other}")
+            raise InputError(
+                f"{source}: --dataset {kind} needs a {needed}, this is a {'folder' if source.is_dir() else 'file'}"
+            )
     return source
 
 

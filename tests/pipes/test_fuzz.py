@@ -29,6 +29,10 @@ class Video:
     height: int
     label: int
 
+    @property
+    def used_frames(self) -> range:
+        return range(self.num_frames)
+
 
 videos = st.builds(Video, st.integers(1, 400), st.integers(2, 500), st.integers(2, 500), st.integers(0, 2))
 samplers = st.builds(

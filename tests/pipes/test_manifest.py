@@ -10,7 +10,6 @@ import pytest
 
 from dali_pipes import InputError, Manifest, find_videos, scan_videos
 from dali_pipes import manifest as manifest_module
-from dali_pipes.datasets import find_splits, walk_videos
 from dali_pipes.manifest import UNLABELLED, default_cache
 from dali_pipes.probe import read_video_info
 from dali_pipes.summary import main
@@ -83,7 +82,6 @@ def test_labels(class_folders):
 
 def test_contradictory_labels(class_folders):
     path = find_videos(class_folders)[0][0]
-    assert len(scan_videos([(path, "a"), (path, "a"), (path, "a")])) == 1
     with pytest.raises(InputError, match="left0.avi: has two labels, a and b"):
         scan_videos([(path, "a"), (path, "b")])
     with pytest.raises(InputError, match="class names or indices, not both: 1 stands among names"):
@@ -127,89 +125,12 @@ def test_where_output_is_no_terminals_text_names_are_printed_all_the_same(class_
     assert main([str(class_folders)]) == 0 and "left" in printed.getvalue()
 
 
-def test_csv(tmp_path, class_folders):
-    paths = [path for path, _ in find_videos(class_folders)]
-    csv = tmp_path / "list.csv"
-    csv.write_text(f"path,label\n{paths[0]},jump\n{os.path.relpath(paths[1], tmp_path)},run\n")
-    found = find_videos(csv)
-    assert sorted(label for _, label in found) == ["jump", "run"]
-    assert len(scan_videos(found)) == 2
-    csv.write_text("file,class\nx,y\n")
-    with pytest.raises(InputError, match="needs the columns path,label, its first line has no path, label"):
-        find_videos(csv)
-    csv.write_text("path,label\na,b.avi,x\n")
-    with pytest.raises(InputError, match="line 2: has more than 2 fields"):
-        find_videos(csv)
-    csv.write_bytes(b"path,label\nx.avi,caf\xe9\n")
-    with pytest.raises(InputError, match="line 2: its label is not UTF-8 text"):
-        find_videos(csv)
-    csv.write_bytes(b"path,label\ncaf\xe9.avi,a\n")
-    assert find_videos(csv) == [(str(tmp_path / os.fsdecode(b"caf\xe9.avi")), "a")]
-    csv.write_text("path,label\nx.avi,\n")
-    with pytest.raises(InputError, match="line 2: needs a path and a label"):
-        find_videos(csv)
-
-
-def test_wrong_sources(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder or file"):
-        find_videos(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no videos"):
-        find_videos(tmp_path)
-    (tmp_path / "loose.avi").touch()
-    with pytest.raises(InputError, match="loose.avi: lies outside any class folder"):
-        find_videos(tmp_path)
-
-
-def test_splits(tmp_path):
-    assert find_splits(tmp_path) == {}
-    for name in ("train", "validation"):
-        (tmp_path / name).mkdir()
-    assert find_splits(tmp_path) == {"train": tmp_path / "train", "val": tmp_path / "validation"}
-
-
 def test_real_headers_lie(shared_clips):
     """HMDB-51 headers count one frame more than decodes, and one title tag is not UTF-8."""
     manifest = scan_videos(find_videos(shared_clips / "actions"))
     assert not manifest.refused and len(manifest) == 9
     lengths = {os.path.basename(video.path)[:12]: video.num_frames for video in manifest.videos}
     assert lengths["RATRACE_wave"] == 72 and lengths["hmdb51_Turnk"] == 83 and lengths["v_ApplyEyeMa"] == 164
-
-
-def test_links_are_followed_but_not_in_circles(tmp_path):
-    real = write_lossless(tmp_path / "elsewhere" / "video.avi", 4)
-    root = tmp_path / "data"
-    (root / "a").mkdir(parents=True)
-    (root / "a" / "file.avi").symlink_to(real)
-    (root / "b").symlink_to(tmp_path / "elsewhere")
-    (root / "a" / "up").symlink_to(root)
-    (root / "a" / ".hidden.avi").write_text("such as macOS leaves")
-    with pytest.warns(UserWarning, match="data/a/up: is the folder .*/data once more, and is not read again"):
-        found = find_videos(root)
-    assert [(os.path.relpath(path, root), label) for path, label in found] == [
-        ("a/file.avi", "a"),
-        ("b/video.avi", "b"),
-    ]
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "other").symlink_to(tmp_path / "y")
-    (tmp_path / "y").mkdir()
-    (tmp_path / "y" / "other").symlink_to(tmp_path / "x")
-    write_lossless(tmp_path / "y" / "video.avi", 4)
-    with pytest.warns(UserWarning, match="is the folder .* once more"):
-        assert [os.path.relpath(path, tmp_path) for path in walk_videos(tmp_path / "x")] == ["x/other/video.avi"]
-
-
-def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
-    write_lossless(tmp_path / "a" / "video.avi", 4)
-    listdir = os.listdir
-
-    def refuse(path):
-        if str(path).endswith("/a"):
-            raise PermissionError(13, "Permission denied", path)
-        return listdir(path)
-
-    monkeypatch.setattr(os, "listdir", refuse)  # root may read all
-    with pytest.raises(InputError, match="/a: cannot be read .Permission denied."):
-        find_videos(tmp_path)
 
 
 def edited(path, old: str, new: str):

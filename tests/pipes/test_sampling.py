@@ -17,6 +17,10 @@ class Video:
     width: int = 320
     height: int = 240
 
+    @property
+    def used_frames(self) -> range:
+        return range(self.num_frames)
+
 
 VIDEOS = [Video(n) for n in (164, 107, 240, 64, 63, 33, 31, 5, 1, 300, 90)]
 

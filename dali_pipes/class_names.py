@@ -1,0 +1,37 @@
+"""Names of classes: which are the same, in what order they are numbered, and which look alike."""
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable
+
+
+def class_name(text: str) -> str:
+    """Return the name that a label or folder stands for: composed characters (Unicode NFC), no white space around it.
+
+    Example: ``run`` and ``run `` are one class, and so is é however it is encoded.
+    """
+    return unicodedata.normalize("NFC", text).strip() or text
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return distinct class names in order: as numbers if all are whole numbers (2 before 10), else alphabetically.
+
+    Names that look alike are named in a warning.
+    """
+    distinct = set(names)
+    _warn_of_lookalikes(distinct)
+    if all(re.fullmatch(r"\d{1,18}", name, re.ASCII) for name in distinct):
+        return sorted(distinct, key=lambda name: (int(name), name))
+    return sorted(distinct)
+
+
+def _warn_of_lookalikes(names: Iterable[str]) -> None:
+    """Compare without case, compatibility forms, invisible characters and kinds of spaces."""
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        folded = unicodedata.normalize("NFKC", name).casefold()
+        visible = "".join(char for char in folded if unicodedata.category(char) != "Cf")
+        first = seen.setdefault(re.sub(r"[\s_-]+", " ", visible), name)
+        if first != name:
+            warnings.warn(f"the classes {ascii(first)} and {ascii(name)} look alike, but are two", stacklevel=3)

@@ -1,0 +1,132 @@
+"""From --data to videos: what a folder or list means is used, or named."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+from dali_pipes import InputError
+from train.config import Config
+from train.data import list_videos, load_for_evaluation, load_manifests
+
+
+def load(root, **settings):
+    return load_manifests(Config(data=str(root), workers=1, **settings))
+
+
+def copied(split_videos: Path, root: Path, **parts) -> Path:
+    """``copied(..., val="Test")``: the folder val as root/Test."""
+    for part, name in parts.items():
+        shutil.copytree(split_videos / part, root / name)
+    return root
+
+
+@pytest.mark.parametrize("train, val", [("Train", "Test"), ("training", "testing"), ("videos_train", "videos_val")])
+def test_no_validation_video_is_trained_on(split_videos, tmp_path, train, val):
+    manifests = load(copied(split_videos, tmp_path, train=train, val=val))
+    for manifest, folder in zip(manifests, (train, val), strict=False):
+        assert {Path(video.path).parts[-3] for video in manifest.videos} == {folder}
+        assert manifest.classes == sorted(path.name for path in (split_videos / "train").iterdir())
+
+
+def test_a_split_by_other_names_stops_the_program_unless_meant(split_videos, tmp_path):
+    copied(split_videos, tmp_path, train="session 1", val="session 2")
+    with pytest.raises(
+        InputError, match="each of its folders session 1, session 2 holds the folders .* look like the classes"
+    ):
+        load(tmp_path)
+    train, _, _ = load(tmp_path, dataset="folder")
+    assert train.classes == ["session 1", "session 2"]
+    train, val, _ = load(tmp_path / "session 1", val_data=str(tmp_path / "session 2"))
+    assert len(train) == len(val) == 6
+
+
+def test_a_list_with_a_column_split(split_videos, tmp_path):
+    paths = sorted((split_videos / "train").rglob("*.avi"))
+    rows = [f"{path},{path.parent.name},{'val' if number % 2 else 'train'}" for number, path in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    train, val, notes = load(tmp_path / "list.csv")
+    assert [video.path for video in train.videos] == [str(path) for path in paths[::2]]
+    assert [video.path for video in val.videos] == [str(path) for path in paths[1::2]]
+    assert notes == [
+        f"The videos are those of the lists {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."
+    ]
+    evaluated, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), train.classes, predict=False)
+    assert evaluated.videos == val.videos and not notes
+
+
+def test_validation_videos_that_are_trained_on_are_said(split_videos, tmp_path):
+    train, val = split_videos / "train", split_videos / "val"
+    _, _, notes = load(train, val_data=str(val))
+    assert not notes
+    mixed = tmp_path / "mixed"
+    shutil.copytree(val, mixed)
+    label, other = sorted(path.name for path in train.iterdir())[:2]
+    (mixed / label / "again.avi").symlink_to(train / label / "0.avi")
+    _, _, notes = load(train, val_data=str(mixed))
+    assert notes == [
+        f"Validation videos that are trained on too: 1, such as {mixed}/{label}/again.avi; their accuracy says little."
+    ]
+    rows = [f"{train}/{name}/0.avi,{name},0,4" for name in (label, other)]
+    (tmp_path / "train.csv").write_text("\n".join(["path,label,start_frame,end_frame", *rows]))
+    for start, count in ((4, 0), (3, 2)):  # segments of one file that share frames
+        (tmp_path / "val.csv").write_text(
+            "\n".join(["path,label,start_frame,end_frame", *(row.replace(",0,4", f",{start},8") for row in rows)])
+        )
+        _, _, notes = load(tmp_path / "train.csv", val_data=str(tmp_path / "val.csv"))
+        assert [note.split(",")[0] for note in notes] == [f"Validation videos that are trained on too: {count}"] * bool(
+            count
+        )
+
+
+def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
+    root = copied(split_videos, tmp_path / "data", train="train")
+    for path in (root / "train").iterdir():
+        path.rename(root / path.name)
+    (root / "train").rmdir()
+    label, other = sorted(path.name for path in root.iterdir())[:2]
+    (root / "train.csv").write_text(f"{label}/0.avi {label}\n{other}/0.avi {other}\n".replace(" ", ","))
+    _, _, _, notes = list_videos(Config(data=str(root)))
+    assert notes[1:] == [f"Lists in {root} that are not used: train.csv; one is used as --data or --val-data."]
+    (root / "val.csv").write_text(f"{label}/1.avi,{label}\n")
+    (root / "notes.txt").touch()
+    train, val, classes, notes = list_videos(Config(data=str(root)))
+    assert [path for path, _ in train] == [f"{root}/{name}/0.avi" for name in (label, other)]
+    assert val == [(f"{root}/{label}/1.avi", label)] and classes == [label, other]
+    assert notes == [
+        f"The videos are those of the lists {root}/train.csv and {root}/val.csv.",
+        f"Lists in {root} that are not used: notes.txt; one is used as --data or --val-data.",
+    ]
+    train, _, _, notes = list_videos(Config(data=str(root), dataset="folder"))
+    assert len(train) == 6 and "notes.txt, train.csv, val.csv" in notes[1]
+
+
+def test_the_report_of_copies_is_no_list(split_videos, tmp_path):
+    copied(split_videos, tmp_path, train="train", val="val")
+    (tmp_path / "transcode.csv").write_text("source,target\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not list_videos(Config(data=str(tmp_path)))[3]
+
+
+def test_test_videos_beside_train_and_val_are_named(split_videos, tmp_path):
+    copied(split_videos, tmp_path, train="train", val="val")
+    shutil.copytree(split_videos / "val", tmp_path / "test")
+    _, val, _, notes = list_videos(Config(data=str(tmp_path)))
+    assert {Path(path).parts[-3] for path, _ in val} == {"val"}
+    assert notes == [f"The test videos of {tmp_path}/test are not used; --eval-only CHECKPOINT --data evaluates them."]
+
+
+def test_classes_of_numbers_are_in_their_order(split_videos, tmp_path):
+    paths = sorted((split_videos / "train").rglob("*.avi"))
+    (tmp_path / "list.txt").write_text("".join(f"{paths[number % 6]}{chr(9)}{number}\n" for number in (10, 2, 1)))
+    train, _, _ = load(tmp_path / "list.txt")
+    assert train.classes == ["1", "2", "10"] and [video.label for video in train.videos] == [2, 1, 0]
+
+
+def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):
+    path = sorted((split_videos / "train").rglob("*.avi"))[0]
+    (tmp_path / "list.csv").write_text(f"path,label,split\n{path},a,test\n")
+    with pytest.raises(InputError, match="list.csv: has no videos for train; it has val"):
+        load(tmp_path / "list.csv")
