@@ -92,6 +92,8 @@ def make_long_videos(manifest, folder: Path) -> None:
     """Files of ``LONG_S`` seconds in H.264 with a key frame every two, of the frames of ``manifest``'s videos again and again."""
     import av
 
+    from dali_pipes.pyav import open_input
+
     for number in range(LONG_FILES):
         path = folder / "long" / f"{number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +103,7 @@ def make_long_videos(manifest, folder: Path) -> None:
             (stream.height, stream.width), stream.pix_fmt = LONG_HW, "yuv420p"
             stream.codec_context.gop_size = 2 * LONG_FPS
             for video in cycle(manifest.videos[number:] + manifest.videos[:number]):
-                with av.open(video.path, metadata_errors="replace") as container:
+                with open_input(video.path) as container:
                     for frame in container.decode(video=0):
                         if not wanted:
                             break

@@ -28,6 +28,7 @@ from .isolate import map_isolated
 from .probe import complaints_of_decoders, quoted, read_video_info
 from .program import check_limits, end_of, flag, one_line
 from .progress import progress_bar
+from .pyav import open_input
 from .video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
 from .video_folders import walk_videos
 
@@ -277,7 +278,7 @@ MARK, VERSION = "dali_pipes.transcode", 2
 
 def _comment(path: str) -> str:
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_input(path) as container:
             return container.metadata.get("comment", "")
     except (av.FFmpegError, OSError):
         return ""

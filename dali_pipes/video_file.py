@@ -20,6 +20,7 @@ from av.buffer import Buffer
 from av.container import InputContainer
 
 from .errors import VideoError
+from .pyav import fraction_of, open_input
 
 av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
 av.logging.set_skip_repeated(False)  # else a message may come with the next file
@@ -127,9 +128,10 @@ class VideoReader:
         self.deadline = time.monotonic() + time_limit_s
         self.stream = container.streams.video[0]
         self.stream.thread_count = 1
-        if self.stream.time_base is None:
+        tick_s = fraction_of(self.stream.time_base)
+        if tick_s is None:
             raise VideoError(f"{path}: its times have no unit")
-        self.tick_s = self.stream.time_base
+        self.tick_s = tick_s
         self.codec = self.stream.codec_context.name
         self.count = 0
         """Frames decoded so far."""
@@ -260,8 +262,7 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoR
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise VideoError(f"{path}: is no regular file")
-        # a name like 12:30.avi is no protocol; some HMDB-51 title tags are not UTF-8
-        with av.open(f"file:{path}", metadata_errors="replace", timeout=time_limit_s) as container:
+        with open_input(path, time_limit_s) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video stream")
             if container.streams.video[0].codec_context is None:

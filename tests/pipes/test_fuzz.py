@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from dali_pipes import ClipSampler, RandAugmentT, VideoError
 from dali_pipes.decode import decode_frames
 from dali_pipes.probe import VideoInfo, probe
+from dali_pipes.pyav import open_input
 from dali_pipes.source import Schedule
 from dali_pipes.video_file import open_video
 from tests.videos import natural_clip, write_video
@@ -135,7 +135,7 @@ def test_damaged_files(tmp_path, whole_files, name):
             assert "\n" not in info and "makes its reader fail" not in info
             return
         shown = decode_frames(str(path), range(info.num_frames), size_hw=(info.height, info.width))
-        with av.open(str(path), metadata_errors="replace") as container, open_video(str(path)) as reader:
+        with open_input(str(path)) as container, open_video(str(path)) as reader:
             container.streams.video[0].thread_count = 1
             expected = [bytes(frame.planes[0]) for frame in container.decode(video=0)]
             found = [bytes(frame.planes[0]) for _, frame in reader.frames()]

@@ -10,6 +10,7 @@ import pytest
 from dali_pipes import VideoError
 from dali_pipes.decode import decode_frames
 from dali_pipes.probe import read_video_info
+from dali_pipes.pyav import open_input
 from dali_pipes.video_file import has_idr, open_video
 from tests import odd_videos as odd
 from tests.videos import natural_clip, write_video
@@ -128,7 +129,7 @@ def test_real_and_odd_clips(shared_clips):
 
 
 def sequential_rgb(path) -> list[np.ndarray]:
-    with av.open(str(path), metadata_errors="replace") as container:
+    with open_input(str(path)) as container:
         container.streams.video[0].thread_count = 1
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 

@@ -1,0 +1,44 @@
+"""What differs between PyAV 17, 18 and 19 is alike here."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from dali_pipes.decode import decode_frames
+from dali_pipes.probe import read_video_info
+from dali_pipes.pyav import fraction_of, open_input
+from tests import odd_videos as odd
+from tests.videos import write_lossless
+
+NOT_UTF8 = b"Michel cartwh\xd3 \xaa"
+
+
+@pytest.fixture
+def titled(tmp_path) -> Path:
+    """An AVI whose title is not UTF-8, as some of HMDB-51's."""
+    path = write_lossless(tmp_path / "titled.avi", 4)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "12:30.avi"), "w") as copy:
+        copy.metadata["title"] = "x" * len(NOT_UTF8)
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    return odd.edit(tmp_path / "12:30.avi", b"x" * len(NOT_UTF8), -len(NOT_UTF8), NOT_UTF8)
+
+
+def test_titles_that_are_not_utf8(titled):
+    with open_input(str(titled)) as container:
+        assert container.metadata["title"].encode("utf-8", "surrogateescape") == NOT_UTF8
+    assert read_video_info(str(titled)).num_frames == len(decode_frames(str(titled), range(4))) == 4
+
+
+def test_numbers_are_fractions(titled):
+    """PyAV 19's own number gives no fraction with numpy's, and for an unknown one is not None."""
+    with open_input(str(titled)) as container:
+        tick_s = fraction_of(container.streams.video[0].time_base)
+    assert tick_s == Fraction(1, 25) and type(np.int64(3) * tick_s) is Fraction
+    assert fraction_of(None) is None and fraction_of(Fraction(0)) is None
