@@ -17,7 +17,10 @@ from .errors import InputError, check_known
 SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
 
-CROP_MODES = ("crop", "short_side")
+SIDE_EXPONENT = {"crop": 0.0, "short_side": -2.0}
+"""Crop mode -> x, where crops of side s are drawn as often as s^x. In a frame whose short side is scaled to a length l, uniform, a
+crop of fixed size has the side s = c / l in source pixels; the density of s falls as 1 / s^2."""
+CROP_MODES = tuple(SIDE_EXPONENT)
 SHORT_VIDEOS = ("slow_down", "pad")
 CROPS_PER_VIDEO = (1, 3)
 
@@ -98,13 +101,17 @@ def random_box(
 ) -> np.ndarray:
     """A random square in source pixels, (4,) int32 y0, x0, y1, x1 (paper section 4.1).
 
-    ``crop``: its side is uniform in ``side_range_px`` for a short side of 240 pixels, and in proportion for others.
-    ``short_side``: the short side is scaled to a length uniform in ``side_range_px`` and the lower end cut out of it.
+    ``crop``: its side is drawn from ``side_range_px`` for a short side of 240 pixels, and in proportion for others, rounded to
+    even ends; every even side from one to the other is equally likely.
+    ``short_side``: the short side is scaled to a length uniform in ``side_range_px`` and the lower end cut out of it; the side in
+    source pixels is even here too.
     """
     low, high = side_range_px
-    drawn = rng.uniform(low, high)
-    share = drawn / SHORT_SIDE_PX if crop_mode == "crop" else low / drawn
-    side = _even_side(share, height, width)
+    shares = (low / SHORT_SIDE_PX, high / SHORT_SIDE_PX) if crop_mode == "crop" else (low / high, 1.0)
+    smallest, largest = (_even_side(share, height, width) for share in shares)
+    sides = np.arange(smallest, largest + 1, 2)
+    weights = sides ** SIDE_EXPONENT[crop_mode]
+    side = int(rng.choice(sides, p=weights / weights.sum()))
     y0, x0 = 2 * rng.integers((height - side) // 2 + 1), 2 * rng.integers((width - side) // 2 + 1)
     return np.array([y0, x0, y0 + side, x0 + side], np.int32)
 
@@ -124,8 +131,9 @@ def fixed_box(
 
 
 def _even_side(share: float, height: int, width: int) -> int:
-    """Boxes start and end at even pixels, where a video's chroma samples begin."""
-    return min(max(2, 2 * round(share * min(height, width) / 2)), height, width)
+    """Boxes start and end at even pixels, where a video's chroma samples begin; only a side of 1 pixel cannot."""
+    short = min(height, width)
+    return min(max(2, 2 * round(share * short / 2)), short // 2 * 2 or short)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +163,10 @@ class ClipSampler:
     flip: bool = True
     """Mirror half of the training clips."""
     crop_mode: str = "crop"
-    """``crop`` cuts a square out of the frame, its side drawn from ``side_range_px``; ``short_side`` scales the frame so that its short
-    side is as long as drawn, and cuts the lower end out of it."""
+    """``crop`` cuts a square out of the frame, its side drawn from ``side_range_px``, all even ones alike; ``short_side`` scales the
+    frame so that its short side is as long as drawn, uniformly, and cuts the lower end out of it."""
     side_range_px: tuple[float, float] = (160.0, 200.0)
-    """Drawn from, uniformly, in pixels of a frame with a short side of 240; in proportion for others."""
+    """The smallest and the largest, in pixels of a frame with a short side of 240; in proportion for others."""
     short: str = "slow_down"
     """Videos shorter than the window: ``slow_down`` shows each frame 2, 4, ... times, ``pad`` repeats the last one."""
     seed: int = 0

@@ -149,7 +149,9 @@ def test_evaluation_clips_spread_over_the_whole_video():
     assert middle.frame_indices[0] == 88
 
 
-@pytest.mark.parametrize("height, width", [(240, 320), (240, 560), (120, 160), (1080, 1920), (40, 30), (1, 1)])
+@pytest.mark.parametrize(
+    "height, width", [(240, 320), (240, 560), (120, 160), (1080, 1920), (40, 30), (243, 321), (1, 1)]
+)
 @pytest.mark.parametrize("mode", ["crop", "short_side"])
 def test_crop_boxes(height, width, mode):
     rng = np.random.default_rng(0)
@@ -163,8 +165,37 @@ def test_crop_boxes(height, width, mode):
         assert boxes[:, 0].min() == 0 and boxes[:, 3].max() == width
     centre = fixed_box(height, width, mode, (160, 200))
     assert abs((centre[0] + centre[2]) - height) <= 3 and abs((centre[1] + centre[3]) - width) <= 3
-    if height % 2 == width % 2 == 0:
-        assert not (boxes % 2).any()
+    if height > 1:
+        assert not (boxes % 2).any() and not (centre % 2).any()
+
+
+@pytest.mark.parametrize(
+    "mode, height, width, smallest, largest",
+    [
+        ("crop", 240, 320, 160, 200),
+        ("crop", 144, 176, 96, 120),
+        ("crop", 1920, 1080, 720, 900),
+        ("crop", 100, 70, 46, 58),  # 46.7 to 58.3
+        ("crop", 243, 243, 162, 202),  # 162 to 202.5
+        ("crop", 10, 12, 6, 8),  # 6.7 to 8.3
+        ("crop", 3, 9, 2, 2),
+        ("crop", 1, 1, 1, 1),
+        ("short_side", 240, 320, 192, 240),
+        ("short_side", 243, 321, 194, 242),  # 194.4 to 243
+        ("short_side", 1, 9, 1, 1),
+    ],
+)
+def test_sides_are_even_and_the_ends_as_likely_as_others(mode, height, width, smallest, largest):
+    sides = np.arange(smallest, largest + 1, 2)
+    rng = np.random.default_rng(0)
+    boxes = np.stack([random_box(rng, height, width, mode, (160, 200)) for _ in range(250 * len(sides))])
+    drawn, counts = np.unique(boxes[:, 2] - boxes[:, 0], return_counts=True)
+    assert drawn.tolist() == sides.tolist()
+    # short_side: lengths are uniform, and those between c / (side + 1) and c / (side - 1) are rounded to this side
+    shares = np.ones(len(sides)) if mode == "crop" or largest == 1 else 1 / (sides - 1) - 1 / (sides + 1)
+    expected = len(boxes) * shares / shares.sum()
+    most = len(sides) + 6 * np.sqrt(2 * len(sides))  # the mean of chi-square and six standard deviations
+    assert ((counts - expected) ** 2 / expected).sum() < most
 
 
 def test_three_crops_are_spread_over_the_long_side():
