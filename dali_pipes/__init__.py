@@ -31,6 +31,8 @@ _HOME_OF = {
     "Manifest": "manifest",
     "VideoInfo": "probe",
     "find_videos": "datasets",
+    "find_splits": "datasets",
+    "Segment": "video_lists",
     "DATASETS": "datasets",
     "Listed": "datasets",
     "ClipSampler": "sampling",

@@ -75,9 +75,14 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
 def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> dict[str, Part]:
     """Return the parts of a source that is split, by name: ``train`` and ``val``, also ``test``; empty if it is not.
 
-    A split is two folders that are named so, in any case and spelling (``train`` and ``val``, ``Training`` and ``Testing``,
-    ``videos_train`` and ``videos_val``); or else two lists that are named so, such as ``train.csv`` and ``val.csv``, unless
-    ``class_folders``; or a list's column ``split``. Where only test videos are set apart, these are ``val``.
+    Args:
+        source: a folder that holds two folders named so, in any case and spelling (``train`` and ``val``, ``Training`` and
+            ``Testing``, ``videos_train`` and ``videos_val``), or else two lists named so, such as ``train.csv`` and
+            ``val.csv``; or a list with a column ``split``. Where only test videos are set apart, these are ``val``.
+        class_folders: lists in a folder are not read.
+
+    Returns:
+        Name -> :class:`Part`, where its videos are; for :func:`find_videos` the name is enough.
 
     Raises:
         InputError: the source is missing, or two folders are named as the same part.

@@ -20,12 +20,14 @@ from .video_folders import LIST_EXTENSIONS, SPLIT_WORDS, VIDEO_EXTENSIONS, split
 
 
 class Segment(NamedTuple):
-    """A part of a video, [start, end) from its first frame on; an end of None is the video's."""
+    """A part of a video, [start, end), counted from its first frame. Example: ``Segment(2.5, None, "s")``."""
 
     start: float
+    """In ``unit``; 0 is the first frame."""
     end: float | None
+    """In ``unit``, not part of it; None is the video's end, and so is what lies beyond that."""
     unit: str
-    """``s`` or ``frames``."""
+    """``s``, for videos of a constant rate, or ``frames``."""
 
     def __str__(self) -> str:
         numbers = f"{self.start:g} to {'the end' if self.end is None else format(self.end, 'g')}"

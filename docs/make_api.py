@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
 PARTS = {  # heading -> (what to import from, names in the order of reading)
-    "Videos": ("dali_pipes", "find_videos scan_videos Manifest VideoInfo DATASETS Listed"),
+    "Videos": ("dali_pipes", "find_videos find_splits scan_videos Manifest VideoInfo Segment DATASETS Listed"),
     "Clips": ("dali_pipes", "VideoLoader ClipBatch ClipSampler ClipPlan"),
     "RandAugment-T": (
         "dali_pipes",

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from dali_pipes.class_names import class_name
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.manifest import UNLABELLED
@@ -86,8 +87,9 @@ def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> lis
     Raises:
         InputError: a video cannot be read.
     """
-    folders = {path: Path(os.path.abspath(path)).parent.name for path in videos}  # of links their own
-    manifest = scan([(path, name if name in classes else None) for path, name in folders.items()], classes)
+    folders = {path: class_name(Path(os.path.abspath(path)).parent.name) for path in videos}  # of links their own
+    known = set(map(class_name, classes))
+    manifest = scan([(path, name if name in known else None) for path, name in folders.items()], classes)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     loader = make_eval_loader(config, manifest, Processes())

@@ -195,13 +195,13 @@ def confusion_of(evaluation: Evaluation, name: str) -> dict:
 def worst_of(run: Run, evaluation: Evaluation, strips: int) -> list[dict]:
     """The worst classes, with the surest mistakes of each: a ``picture`` of the video, or the ``problem`` with it."""
     found = []
-    known = {video.path: video for video in run.val.videos} if run.val else {}
+    known = {(video.path, video.start_frame): video for video in run.val.videos} if run.val else {}
     worst = evaluation.worst_classes()[:WORST_CLASSES]
     for index in progress_bar(worst, title=f"mistakes of {run.name}", unit="class", leave=False):
         of_class, wrong = [video for video in evaluation.videos if video.label == index], evaluation.mistakes(index)
         shown = []
         for video in wrong[:strips]:
-            picture, problem = _try(strip, video.path, known.get(video.path))
+            picture, problem = _try(strip, video.path, known.get((video.path, video.start_frame)))
             shown.append({"file": Path(video.path).name, "path": video.path, "guess": evaluation.classes[video.guess],
                           "percent": f"{100 * video.probability:.0f} %", "picture": picture, "problem": problem})  # fmt: skip
         found.append({"name": evaluation.classes[index], "videos": len(of_class), "mistakes": len(wrong), "shown": shown,

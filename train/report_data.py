@@ -30,6 +30,8 @@ class Prediction:
     guess: int
     """Index of the most probable class."""
     probability: float
+    start_frame: int = 0
+    """Where the segment of the file begins that was seen."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +220,11 @@ def _read_evaluation(folder: Path) -> Evaluation:
             probability = float(row["probability_1"] or "")
             if not 0 <= probability <= 1:
                 raise ValueError(f"its probability is {probability}")
+            start_frame = int(row.get("start_frame") or 0)
         except ValueError as error:
             raise InputError(f"{path}, line {number}: is damaged ({error})") from error
         label = index_of[row["label"]] if row["label"] else UNLABELLED
-        videos.append(Prediction(row["path"] or "", label, index_of[row["class_1"]], probability))
+        videos.append(Prediction(row["path"] or "", label, index_of[row["class_1"]], probability, start_frame))
     return Evaluation(classes, videos)
 
 

@@ -31,7 +31,7 @@ class Picture:
 
 
 def strip(path: str, known: VideoInfo | None) -> Picture:
-    """Frames from the first to the last of a video, beside each other.
+    """Frames from the first to the last of a video, or of the segment of it that is used, beside each other.
 
     ``known``: what a manifest says of the file; it is looked at anew if it has changed since.
 
@@ -44,7 +44,8 @@ def strip(path: str, known: VideoInfo | None) -> Picture:
     try:
         if known is None or not known.is_current(path):
             (known,) = scan_videos([(path, 0)], workers=1).videos
-        wanted = np.linspace(0, known.num_frames - 1, STRIP_FRAMES).round().astype(int)
+        used = known.used_frames
+        wanted = np.linspace(used.start, used.stop - 1, STRIP_FRAMES).round().astype(int)
         # from the key frame before each, where that is possible
         parts = [[index] for index in wanted] if known.exact_times else [wanted]
         frames = [frame for part in parts for frame in decode_frames(path, part, exact_times=known.exact_times)]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -241,6 +242,18 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
         (tmp_path / split).symlink_to(class_folders)
     assert main([str(tmp_path)]) == 0
     assert "videos    10 of 10 files\nclasses   2, of 4 to 6" in capsys.readouterr().out
+    paths = [path for path, _ in find_videos(class_folders)]
+    rows = "".join(f"{path},{label},{split}\n" for path, label, split in zip(paths, "21011", "train test train test train".split(), strict=True))  # fmt: skip
+    (tmp_path / "list.csv").write_text("path,label,split\n" + rows)
+    assert main([str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv")]) == 0
+    assert "videos    5 of 5 files\nclasses   3, of 1 to 3" in capsys.readouterr().out
+    assert Manifest.load(tmp_path / "out.csv").classes == ["0", "1", "2"]
+    for part in ("one", "two"):
+        shutil.copytree(class_folders, tmp_path / "parts" / part)
+    assert main([str(tmp_path / "parts")]) == 2
+    assert "each of its folders one, two holds the folders left, right" in capsys.readouterr().err
+    assert main([str(tmp_path / "parts"), "--dataset", "folder"]) == 0
+    assert "videos    10 of 10 files\nclasses   2, of 5 to 5" in capsys.readouterr().out
     lists = tmp_path / "ucf" / "ucfTrainTestlist"
     lists.mkdir(parents=True)
     (tmp_path / "ucf" / "UCF-101").symlink_to(class_folders)
