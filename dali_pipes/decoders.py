@@ -17,9 +17,11 @@ CPU_ONLY = (
     "more than 8 bits",
     "not 4:2:0",
     "not BT.601",
+    "frame times",
     "packed B-frames",
     "frames unlike packets",
     "hidden packets",
+    "several video streams",
 )
 """Kinds of odd videos that DALI may show in another way than they are, or count differently."""
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them

@@ -4,9 +4,11 @@ Imports no DALI, so that the processes which scan (:mod:`dali_pipes.isolate`) st
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 
 import av
 import numpy as np
@@ -82,21 +84,26 @@ ODD_KINDS = {
     "starts late": "the first time stamp is not zero",
     "rotated": "stored on its side or head; applied when decoding",
     "mirrored": "stored mirrored; applied when decoding",
+    "frame times": "missing, below zero or not in the order of showing, by which DALI goes; so AVI files with B-frames",
     "packed B-frames": "two frames in one packet, as old DivX files have",
     "more than 8 bits": "bits are dropped when decoding",
     "not 4:2:0": "another chroma sampling, grey or RGB",
     "not BT.601": "another colour matrix, as most HD video has; heeded when decoding",
     "odd size": "an odd width or height",
+    "pixels not square": "width to height of a pixel as shown; frames are read as they are stored",
     "interlaced": "two fields in each frame; shown as they are",
     "header": "it speaks of another number of frames, or of a longer time, than there is",
     "frames unlike packets": "their numbers differ",
     "hidden packets": "an edit list leaves some out",
+    "several video streams": "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
     "damaged": "the decoder found errors and showed what it could",
 }
 """Kind -> meaning."""
 
 # One packet is one frame, so that counting packets counts frames; files of other codecs are decoded to count.
 _COUNTABLE = frozenset("h264 hevc vp9 av1 libdav1d libaom-av1 mpeg4 mjpeg prores ffv1 dnxhd rawvideo".split())
+_VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 packet; 2 high bits say of which type
+_B_VOP = 2
 _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
 
 
@@ -115,6 +122,8 @@ class _Seen:
     doubtful: bool = False
     """Whether the packets may not say how many frames there are."""
     packed: bool = False
+    b_frames: bool = False
+    """Of MPEG-4, whose packets tell: frames are not decoded in the order of showing."""
     frame_times: list = field(default_factory=list)
     key_frame_times: set = field(default_factory=set)
     """Of the frames that the decoder calls key frames: some containers call all packets so."""
@@ -133,8 +142,15 @@ class _Seen:
             self.key_times.add(packet.pts)
         self.doubtful |= packet.is_corrupt or packet.is_discard
         if codec == "mpeg4":
-            self.packed |= bytes(packet).count(b"\0\0\1\xb6") > 1
+            vops = _VOPS.findall(bytes(packet))
+            self.packed |= len(vops) > 1
+            self.b_frames |= any(byte[0] >> 6 == _B_VOP for byte in vops)
             self.doubtful |= self.packed or packet.size <= _DROPPED_BYTES
+
+    def leaves_order_in_doubt(self, reader: VideoReader) -> bool:
+        """Whether the packets' times may not say the order of showing: if so, that of decoding is another."""
+        reordered = self.b_frames if reader.codec == "mpeg4" else reader.stream.codec_context.has_b_frames
+        return None in self.times or not _rise(sorted(self.times)) or (reordered and _rise(self.times))
 
     def frame(self, path: str, frame: av.VideoFrame) -> None:
         first, index = self.first or frame, len(self.frame_times)
@@ -150,6 +166,10 @@ class _Seen:
         if frame.key_frame:
             self.key_frame_times.add(frame.pts)
         self.damaged += frame.is_corrupt
+
+
+def _rise(times: Sequence[int]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(times))
 
 
 def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limit_s: float = TIME_LIMIT_S) -> VideoInfo:
@@ -206,7 +226,7 @@ def quoted(complaints: Complaints) -> str:
 def _read(
     path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, complaints: Complaints
 ) -> VideoInfo | None:
-    """None: the packets leave doubt about the number of frames."""
+    """None: the packets leave doubt about the number of frames, or their order."""
     with open_video(path, time_limit_s) as reader:
         seen = _Seen()
         all_decoded = verify or reader.codec not in _COUNTABLE
@@ -217,7 +237,7 @@ def _read(
                     seen.frame(path, frame)
         if seen.first is None:
             raise VideoError(f"{path}: has no frames")
-        if (seen.doubtful or complaints) and not all_decoded:
+        if not all_decoded and (seen.doubtful or complaints or seen.leaves_order_in_doubt(reader)):
             complaints.clear()
             return None
         height, width = orientation_of(seen.first, path).size_hw(seen.first.height, seen.first.width)
@@ -266,6 +286,24 @@ def _exact_times(seen: _Seen) -> bool:
     return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
 
 
+def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
+    """What is wrong with times that are to say the order of showing; empty where nothing is."""
+    times = seen.frame_times if all_decoded else sorted(seen.times)
+    if None in times:
+        return "missing"
+    if not _rise(times) or (seen.b_frames and not _are_times_stored(reader)):
+        return "not in the order of showing"
+    return "below zero" if times[0] < 0 else ""
+
+
+def _are_times_stored(reader: VideoReader) -> bool:
+    """Whether the file says when its frames are shown. AVI does not: where frames are decoded in another order, FFmpeg finds
+    the times with the help of its decoder, and without it, as in DALI, gives those of decoding."""
+    with open_video(reader.path, reader.time_limit_s, stored_times=True) as again:
+        packets = islice((packet for packet in again.packets() if packet.size), LOOK_AHEAD_PACKETS)
+        return all(packet.pts is not None for packet in packets)
+
+
 def _oddities(
     path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, complaints: Complaints
 ) -> list[str]:
@@ -283,6 +321,8 @@ def _oddities(
     orientation = orientation_of(first, path)
     if orientation != UPRIGHT:
         odd.append(str(orientation))
+    if note := _time_note(reader, seen, all_decoded):
+        odd.append(f"frame times {note}")
     if seen.packed:
         odd.append("packed B-frames")
     bits = max(component.bits for component in first.format.components)
@@ -294,6 +334,8 @@ def _oddities(
         odd.append(f"not BT.601: {MATRIX_NAMES[matrix]}")
     if first.width % 2 or first.height % 2:
         odd.append(f"odd size: {first.width}x{first.height}")
+    if (shape := 1 / reader.pixel_shape if orientation.transpose else reader.pixel_shape) != 1:
+        odd.append(f"pixels not square: {shape.numerator}:{shape.denominator}")
     if first.interlaced_frame:
         odd.append("interlaced")
     packets = len(seen.times) + seen.hidden
@@ -307,6 +349,8 @@ def _oddities(
         odd.append(f"hidden packets: {seen.hidden} of {packets}")
     if all_decoded and len(seen.frame_times) != len(seen.times):
         odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
+    if (streams := len(reader.container.streams.video)) > 1:
+        odd.append(f"several video streams: {streams}")
     if seen.damaged or complaints:
         odd.append(f"damaged: {f'{seen.damaged} frames not whole' if seen.damaged else 'in part'}{quoted(complaints)}")
     return odd

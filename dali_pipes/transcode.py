@@ -1,6 +1,6 @@
 """``python -m dali_pipes.transcode IN OUT``: copies of videos that are quick and easy to read.
 
-H.264 in MP4 at a constant rate, upright, with a small short side, a key frame every few frames and no sound. Training does
+H.264 in MP4 at a constant rate, upright, with square pixels, a small short side, a key frame every few frames and no sound. Training does
 not need it; it makes random access to long or large videos cheap. Interrupted, it goes on where it was.
 """
 
@@ -37,6 +37,8 @@ TIME_LIMIT_S = 3600.0
 LONGEST_STILL_S = 60
 """A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
+LONGEST_SIDE_PX = 16384
+"""Of x264."""
 SLOWEST_RATE = 0.01
 """Of frames per second: rates are fractions of small numbers."""
 _BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
@@ -47,7 +49,7 @@ class Settings:
     """What the copies are like; checked on construction."""
 
     short_side_px: int = 256
-    """Of the copies; smaller videos keep their size, up to an even number."""
+    """Of the copies; smaller videos keep their size, up to an even number, or are stretched where pixels are not square."""
     fps: float = 0.0
     """Frames per second; 0 keeps each video's own average."""
     key_every_frames: int = 8
@@ -112,7 +114,7 @@ def transcode_video(
             container.metadata["comment"] = comment
             for frame in constant_rate(seconds_and_frames(), rate):
                 if convert is None:
-                    convert = _Converter(source, frame, settings.short_side_px)
+                    convert = _Converter(source, frame, reader.pixel_shape, settings.short_side_px)
                     stream = _add_stream(container, convert, rate, settings)
                 picture = convert(frame)
                 picture.pts, picture.time_base = written, 1 / rate
@@ -147,12 +149,20 @@ def constant_rate(seconds_and_frames: Iterable[tuple[Fraction, Frame]], rate: Fr
 
 
 class _Converter:
-    """Frames scaled, upright, limited-range BT.601 YUV 4:2:0: what all decoders show alike."""
+    """Frames scaled to square pixels, upright, limited-range BT.601 YUV 4:2:0: what all decoders show alike."""
 
-    def __init__(self, path: str, first: av.VideoFrame, short_side_px: int):
+    def __init__(self, path: str, first: av.VideoFrame, pixel_shape: Fraction, short_side_px: int):
         self.path, self.orientation, self.frame_hw = path, orientation_of(first, path), (first.height, first.width)
-        scale = min(1.0, short_side_px / min(self.frame_hw))
-        self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in self.frame_hw)
+        square_hw = (
+            first.height * max(1, 1 / pixel_shape),
+            first.width * max(1, pixel_shape),
+        )  # stretched, never shrunk
+        scale = min(1.0, short_side_px / min(square_hw))
+        self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
+        if max(self.height, self.width) > LONGEST_SIDE_PX:
+            raise VideoError(
+                f"{path}: with square pixels it would be {self.width}x{self.height}, x264 takes {LONGEST_SIDE_PX} at most"
+            )
         self.shown_hw = self.orientation.size_hw(self.height, self.width)
         self.reformatter = av.video.reformatter.VideoReformatter()
 
@@ -273,7 +283,7 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
         return str(error).removeprefix(f"{source}: ")
 
 
-MARK, VERSION = "dali_pipes.transcode", 2
+MARK, VERSION = "dali_pipes.transcode", 3
 
 
 def _comment(path: str) -> str:
@@ -297,7 +307,7 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.transcode",
-        description="Copy videos as H.264 in MP4 with a constant rate, a small short side and many key frames, without sound.",
+        description="Copy videos as H.264 in MP4 with a constant rate, square pixels, a small short side and many key frames, without sound.",
     )
     parser.add_argument("source", metavar="IN", help="folder; every video below it is copied")
     parser.add_argument("out", metavar="OUT", help="folder for the copies, and the report transcode.csv")

@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import av
 import numpy as np
 from av.buffer import Buffer
 from av.container import InputContainer
+from av.stream import Disposition
 
 from .errors import VideoError
 from .pyav import fraction_of, open_input
@@ -121,18 +123,20 @@ class OutOfStep(Exception):
 
 
 class VideoReader:
-    """The first video stream of an open file. One pass: packets or frames, once."""
+    """The video stream of an open file. One pass: packets or frames, once."""
 
     def __init__(self, path: str, container: InputContainer, time_limit_s: float):
         self.path, self.container, self.time_limit_s = path, container, time_limit_s
         self.deadline = time.monotonic() + time_limit_s
-        self.stream = container.streams.video[0]
+        self.stream = _video_stream(path, container)
         self.stream.thread_count = 1
         tick_s = fraction_of(self.stream.time_base)
         if tick_s is None:
             raise VideoError(f"{path}: its times have no unit")
         self.tick_s = tick_s
         self.codec = self.stream.codec_context.name
+        self.pixel_shape = fraction_of(self.stream.sample_aspect_ratio) or Fraction(1)
+        """Width by height of a stored pixel."""
         self.count = 0
         """Frames decoded so far."""
 
@@ -253,8 +257,13 @@ IDR_UNIT = 5
 
 
 @contextmanager
-def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoReader]:
-    """Open the first video stream of a file, to be decoded on one thread.
+def open_video(path: str, time_limit_s: float = TIME_LIMIT_S, stored_times: bool = False) -> Iterator[VideoReader]:
+    """Open the video stream of a file, the best by FFmpeg's rules where there are several, to be decoded on one thread.
+
+    Args:
+        path: the file.
+        time_limit_s: for all that is read.
+        stored_times: packets carry the times that the file holds; otherwise FFmpeg fills in what is missing.
 
     Raises:
         VideoError: it cannot be opened, has no video, is damaged or takes more than ``time_limit_s``.
@@ -262,16 +271,28 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S) -> Iterator[VideoR
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise VideoError(f"{path}: is no regular file")
-        with open_input(path, time_limit_s) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: has no video stream")
-            if container.streams.video[0].codec_context is None:
-                raise VideoError(f"{path}: has a video codec that PyAV does not know")
+        with open_input(path, time_limit_s, stored_times) as container:
             if container.format.name == "concat":
                 raise VideoError(f"{path}: is a list of other files, not a video")
             yield VideoReader(path, container, time_limit_s)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         raise _failure(path, error, 0, time_limit_s) from error
+
+
+def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise VideoError(f"{path}: has no video stream")
+    moving = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    if not moving:
+        raise VideoError(f"{path}: has no video, only a cover picture")
+    known = [stream for stream in moving if stream.codec_context is not None]
+    if not known:
+        raise VideoError(f"{path}: has a video codec that PyAV does not know")
+    best = container.streams.best("video")
+    return next((stream for stream in known if stream is best), known[0])
+
+
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def _failure(path: str, error: Exception, count: int, time_limit_s: float) -> VideoError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from tests.videos import grey_of, write_lossless, write_video
 
@@ -79,6 +80,110 @@ def audio_only(path: Path) -> Path:
     return path
 
 
+def several(path: Path, *kinds: str) -> Path:
+    """A stream for each of ``kinds``, in this order: ``video`` as of :func:`h264`, a bright ``cover`` or ``thumbnail`` of one
+    frame, ``sound``."""
+    with av.open(str(path), "w") as container:
+        for kind, stream in [(kind, _add_stream(container, kind)) for kind in kinds]:
+            for index in range(FRAMES if kind == "video" else 1):
+                container.mux(stream.encode(_picture_or_sound(kind, index)))
+            container.mux(stream.encode(None))
+    return path
+
+
+def _add_stream(container, kind: str):
+    if kind == "sound":
+        return container.add_stream("aac", rate=44100)
+    codec, options = ("libx264", {"qp": "1"}) if kind == "video" else ("mjpeg", {"strict": "unofficial"})
+    stream = container.add_stream(codec, rate=25, options=options)
+    stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+    if kind == "cover":
+        stream.disposition = Disposition.attached_pic
+    return stream
+
+
+def _picture_or_sound(kind: str, index: int):
+    if kind == "sound":
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        return frame
+    planes = np.full((SIZE_HW[0] * 3 // 2, SIZE_HW[1]), 128, np.uint8)
+    planes[: SIZE_HW[0]] = grey_of(index) if kind == "video" else 250
+    frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+    frame.pts = index
+    return frame
+
+
+def cover_first(path: Path) -> Path:
+    """An MP4 whose header names its cover picture (``udta``) before its video (``trak``)."""
+    content = several(path, "video", "cover").read_bytes()
+
+    def boxes(start: int, end: int) -> dict[bytes, tuple[int, int]]:
+        found = {}
+        while start < end:
+            size = int.from_bytes(content[start : start + 4], "big")
+            found[content[start + 4 : start + 8]] = start, start + size
+            start += size
+        return found
+
+    start, end = boxes(0, len(content))[b"moov"]
+    header = boxes(start + 8, end)
+    parts = [content[slice(*header[kind])] for kind in (b"mvhd", b"udta", b"trak")]
+    assert len(header) == 3
+    path.write_bytes(content[: start + 8] + b"".join(parts) + content[end:])
+    return path
+
+
+def attachment(path: Path) -> Path:
+    """A Matroska file with a picture attached."""
+    with av.open(str(several(path.with_name("other.mkv"), "thumbnail"))) as source:
+        picture = bytes(next(source.demux(video=0)))
+    with av.open(str(path), "w") as container:
+        container.add_attachment("cover.jpg", "image/jpeg", picture)
+        stream = _add_stream(container, "video")
+        for index in range(FRAMES):
+            container.mux(stream.encode(_picture_or_sound("video", index)))
+        container.mux(stream.encode(None))
+    return path
+
+
+def exif(path: Path) -> Path:
+    """Motion JPEG whose pictures say in their EXIF header that they are to be turned, as some cameras' do."""
+    tag = struct.pack("<4sIH", b"II*\0", 8, 1) + struct.pack("<HHII", 0x0112, 3, 1, 6) + bytes(4)
+    header = b"\xff\xe1" + struct.pack(">H", 8 + len(tag)) + b"Exif\0\0" + tag
+    plain = write_lossless(path.with_name("other.avi"), FRAMES, SIZE_HW, codec="mjpeg", strict="unofficial")
+    with av.open(str(plain)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                turned = av.Packet(bytes(packet)[:2] + header + bytes(packet)[2:])
+                turned.pts, turned.dts, turned.time_base, turned.stream = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                    stream,
+                )
+                turned.is_keyframe = True
+                container.mux(turned)
+    return path
+
+
+def anamorphic(path: Path, pixel_shape: str = "4/3", size_hw=(72, 96), **options) -> Path:
+    """Pixels that are not square; ``pixel_shape`` is width by height."""
+    return h264(path, size_hw=size_hw, **{"x264-params": f"sar={pixel_shape}"} | options)
+
+
+def below_zero(path: Path, shift_ms: int = 80) -> Path:
+    """An FLV whose first frames are to be shown before time 0."""
+    content, place = bytearray(h264(path, bf=0).read_bytes()), 13
+    while place < len(content):  # a tag: its type, then its size in 3 bytes; behind it its whole size again
+        if content[place] == 9 and content[place + 12] == 1:  # video, a picture: from decoding to showing in 3 bytes
+            content[place + 13 : place + 16] = (-shift_ms).to_bytes(3, "big", signed=True)
+        place += 15 + int.from_bytes(content[place + 1 : place + 4], "big")
+    path.write_bytes(content)
+    return path
+
+
 def no_frames(path: Path) -> Path:
     """A header that promises video, and nothing after it."""
     with av.open(str(path), "w") as container:
@@ -141,12 +246,16 @@ def named(path: Path, maker_suffix: str, **options) -> Path:
     return path
 
 
-def restarted(path: Path, pictures) -> Path:
-    """An FLV of two encodings one after the other, whose headers differ, as after an encoder was started anew."""
+def restarted(path: Path, pictures, later=None) -> Path:
+    """An FLV of two encodings one after the other, whose headers differ, as after an encoder was started anew; of the same
+    I420 pictures, or ``later`` ones."""
     content, shift_ms = b"", 0
-    for number, offset in enumerate((0, 12)):
+    for number, (offset, part_pictures) in enumerate(((0, pictures), (12, later or pictures))):
+        size_hw = (part_pictures[0].shape[0] * 2 // 3, part_pictures[0].shape[1])
         options = {"x264-params": f"qp=20:chroma-qp-offset={offset}:scenecut=0"}
-        part = write_video(path.with_name(f"{number}.flv"), pictures, SIZE_HW, codec="libx264", gop=12, bf=0, **options)
+        part = write_video(
+            path.with_name(f"{number}.flv"), part_pictures, size_hw, codec="libx264", gop=12, bf=0, **options
+        )
         data, place = part.read_bytes(), 13
         content += data[:13] if number == 0 else b""
         while place < len(

@@ -116,6 +116,50 @@ def test_small_videos_keep_their_size(tmp_path):
     assert (info.width, info.height) == (64, 48)  # of 63x49
 
 
+@pytest.mark.parametrize("pixel_shape, short_side_px, size_hw", [
+    ("4/3", 256, (72, 128)), ("4/3", 36, (36, 64)), ("3/4", 256, (96, 96)), ("16/15", 256, (72, 102)), ("1/1", 256, (72, 96)),
+])  # fmt: skip
+@pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, 1)])
+def test_pixels_become_square(tmp_path, pixel_shape, short_side_px, size_hw, matrix):
+    """A disc that is round as shown is round in the copy, upright or turned."""
+    (height, width), ratio = (72, 96), float(Fraction(pixel_shape))
+    y, x = np.mgrid[:height, :width]
+    planes = np.full((height * 3 // 2, width), 128, np.uint8)
+    planes[:height] = np.where(np.hypot(y - 35.5, (x - 47.5) * ratio) < 30, 220, 30)
+    options = {"x264-params": f"sar={pixel_shape}", "qp": 1}
+    path = write_video(tmp_path / "video.mp4", [planes] * 3, (height, width), codec="libx264", **options)
+    odd.turn(path, matrix)
+    transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings(short_side_px=short_side_px, crf=4))
+    info = read_video_info(str(tmp_path / "copy.mp4"))
+    assert info.odd == "" and (info.height, info.width) == (size_hw[::-1] if matrix[1] else size_hw)
+    disc = decode_frames(info.path, [1])[0].mean(axis=2) > 125
+    tall, wide = (int(disc.any(axis=axis).sum()) for axis in (1, 0))
+    assert abs(tall - wide) <= 2 and tall >= 28
+
+
+def test_pixels_of_a_shape_beyond_reason(tmp_path):
+    path = odd.edit(
+        odd.h264(tmp_path / "video.mp4"), b"tkhd", 76, (25600 << 16).to_bytes(4, "big")
+    )  # its width as shown
+    with pytest.raises(
+        VideoError, match="video.mp4: with square pixels it would be 25600x48, x264 takes 16384 at most"
+    ):
+        transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+
+
+@pytest.mark.parametrize("maker, name", [
+    (odd.cover_first, "cover.mp4"), (lambda path: odd.several(path, "thumbnail", "video"), "thumbnail.mkv"),
+    (lambda path: write_lossless(path, 12, codec="mpeg4", bf=2, qmin=1, qmax=1), "b_frames.avi"),
+])  # fmt: skip
+def test_a_copy_is_of_the_video_in_its_order(tmp_path, maker, name):
+    """Not of a cover picture, and DALI may decode it."""
+    transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), Settings(crf=1))
+    info = read_video_info(str(tmp_path / "copy.mp4"))
+    assert (info.num_frames, info.odd, _obstacle(info)) == (12, "", None)
+    shown = decode_frames(info.path, range(12)).mean(axis=(1, 2, 3))
+    assert np.abs(shown - [rgb_of(index) for index in range(12)]).max() < 1.7
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     for number in range(3):
@@ -216,8 +260,9 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
 
 
 def test_a_source_that_is_bad_leaves_nothing(tmp_path):
-    path = odd.changing_size(tmp_path / "changing.h264")
-    with pytest.raises(VideoError, match="changing.h264: changes its size to 64x96"):
+    pictures = [np.full((rows * 3 // 2, 64), 128, np.uint8) for rows in (48, 96)]
+    path = odd.restarted(tmp_path / "changing.flv", [pictures[0]] * 30, [pictures[1]] * 30)
+    with pytest.raises(VideoError, match="changing.flv: changes its size to 64x96"):
         transcode_video(str(path), str(tmp_path / "out" / "copy.mp4"), Settings())
     assert list((tmp_path / "out").iterdir()) == []
 

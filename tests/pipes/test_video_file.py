@@ -130,8 +130,9 @@ def test_real_and_odd_clips(shared_clips):
 
 def sequential_rgb(path) -> list[np.ndarray]:
     with open_input(str(path)) as container:
-        container.streams.video[0].thread_count = 1
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        stream = container.streams.best("video")
+        stream.thread_count = 1
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
 
 
 @pytest.mark.parametrize("kind, expected", [(5, True), (1, False), (6, False)])
