@@ -110,14 +110,15 @@ def test_others_are_refused_with_a_sentence(tmp_path, name):
 
 
 def test_one_bad_file_of_each_kind_among_good_ones(tmp_path):
-    names = {name for name in REFUSED if not name.endswith(".h264")}  # no extension of a video
+    names = {name for name in REFUSED if not name.endswith(".h264")}  # others lie beside it
     for name in names | {"plain.mp4"}:
         (tmp_path / "a").mkdir(exist_ok=True)
         (READABLE if name == "plain.mp4" else REFUSED)[name][0](tmp_path / "a" / name)
     (tmp_path / "a" / "folder.mp4").rmdir()
     (tmp_path / "a" / "gone.mp4").symlink_to(tmp_path / "nowhere")
     manifest = scan_videos(find_videos(tmp_path), time_limit_s=30.0)
-    assert [os.path.basename(video.path) for video in manifest.videos] == ["plain.mp4"]
+    good = ["other.h264", "plain.mp4"]  # the first is named in the list of files
+    assert [os.path.basename(video.path) for video in manifest.videos] == good
     assert {os.path.basename(path) for path in manifest.refused} == names - {"folder.mp4"}
 
 

@@ -56,7 +56,7 @@ def test_sequences_hold_the_planned_frames(lengths, options):
     """Shown places of what the reader reads are the plan, no frame past the last planned one is shown, none is read in vain."""
     videos = [ClipSampler.__new__(ClipSampler) for _ in lengths]
     for video, length in zip(videos, lengths, strict=True):
-        video.__dict__.update(num_frames=length, width=64, height=48, label=0)
+        video.__dict__.update(used_frames=range(length), width=64, height=48, label=0)
     sampler = ClipSampler(videos=videos, num_frames=16, **options)
     plans = [sampler.plan(epoch, sample) for epoch in range(3) for sample in range(len(sampler))]
     planned = np.concatenate([plan.frame_indices.reshape(sampler.clips_per_video, -1) for plan in plans])
