@@ -90,7 +90,7 @@ FILES = {  # what the loader leaves to DALI's decoder; first time stamps that ar
     "h264 that starts late": ("libx264", "ts", {"bf": 3, "qp": 4}),
     "hevc": ("libx265", "mp4", {"x265-params": "open-gop=1:bframes=4:qp=4:log-level=none"}),
     "mpeg4": ("mpeg4", "avi", {"qmin": 1, "qmax": 1}),
-    "mpeg4 with B-frames": ("mpeg4", "avi", {"bf": 2, "qmin": 1, "qmax": 1}),
+    "mpeg4 with B-frames": ("mpeg4", "mp4", {"bf": 2, "qmin": 1, "qmax": 1}),
 }
 
 

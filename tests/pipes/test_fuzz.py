@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dali_pipes import ClipSampler, RandAugmentT, VideoError
@@ -126,6 +126,8 @@ def test_damaged_files(tmp_path, whole_files, name):
         st.one_of(st.just(1.0), st.floats(0.3, 1)),
         st.lists(st.integers(0, 40), min_size=1, max_size=6),
     )
+    @example([], 1.0, [0])  # whole
+    @example([], 0.0, [0])  # nothing of it, which is refused whatever else is drawn
     def check(flips, keep, plan):
         path.write_bytes(damaged(whole_files[name], flips, keep))
         assert "makes its reader fail" not in str(probe(str(path), False, 30.0))
