@@ -98,7 +98,7 @@ def _add_stream(container, kind: str):
     stream = container.add_stream(codec, rate=25, options=options)
     stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
     if kind == "cover":
-        stream.disposition = Disposition.attached_pic
+        stream.disposition = Disposition.attached_pic.value  # PyAV 17.0 takes numbers alone
     return stream
 
 

@@ -40,5 +40,5 @@ def test_numbers_are_fractions(titled):
     """PyAV 19's own number gives no fraction with numpy's, and for an unknown one is not None."""
     with open_input(str(titled)) as container:
         tick_s = fraction_of(container.streams.video[0].time_base)
-    assert tick_s == Fraction(1, 25) and type(np.int64(3) * tick_s) is Fraction
+    assert type(np.int64(3) * tick_s) is Fraction and 0 < tick_s <= Fraction(1, 25)
     assert fraction_of(None) is None and fraction_of(Fraction(0)) is None
