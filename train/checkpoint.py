@@ -19,6 +19,9 @@ from dali_pipes.files import replacing
 from .command_line import RESUME_AUTO
 from .config import Config
 from .run_files import BEST, BEST_FILES, LAST, PREVIOUS, RUN_FILES
+from .weights_file import outline
+
+NOT_OURS = "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, also with --eval-only"
 
 
 def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> None:
@@ -50,11 +53,14 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        found = outline(path)
+        if found and found.foreign:
+            raise InputError(f"{path}: {NOT_OURS}") from None
         others = [other for other in (path.parent / LAST, path.parent / PREVIOUS) if other != path and other.exists()]
         hint = f"; there is also {others[0]}" if others else ""
         raise InputError(f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}") from error
     if not isinstance(state, dict) or not {"model", "config", "classes"} <= set(state):
-        raise InputError(f"{path}: is not a checkpoint of train/run.py; weights of other programs are for --init")
+        raise InputError(f"{path}: {NOT_OURS}")
     return state
 
 

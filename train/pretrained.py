@@ -1,16 +1,14 @@
 """``--init FILE``: a network starts from published weights or from an earlier run's.
 
 What a file holds is recognised by its names: SlowFast 4x16 R50 as PySlowFast or PyTorchVideo name its layers, a
-torchvision network's own names, or a checkpoint of this project. Nothing is taken by position or loosely: but for the
-classifier, every weight of the file must be used and every weight of the network filled. Files are read as data alone,
-never as programs.
+torchvision network's own names, or a checkpoint of this project; each also with a prefix that all names share, as
+Lightning, DataParallel and torch.compile add. Nothing is taken by position or loosely: but for the classifier, every
+weight of the file must be used and every weight of the network filled.
 """
 
-import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +18,7 @@ from .checkpoint import refuse_folder, weights_of
 from .models import MODELS, Network
 from .run_files import BEST, LAST, PREVIOUS
 from .slowfast import BLOCKS, LATERAL_KERNEL
+from .weights_file import USUAL_KEYS, is_weights, loading, read_weights_file, saved, usual_first
 
 Weights = dict[str, torch.Tensor]
 
@@ -52,8 +51,8 @@ SLOWFAST_LAYERS = (
 
 NAMINGS = ("PySlowFast", "PyTorchVideo")
 SHOWN_NAMES = 3
-ZIP, OLD_TORCH, PICKLE = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
-"""First bytes of PyTorch's checkpoints, of those before 1.6, and of any pickle."""
+SHOWN_CLASSES = 3
+OF_MMACTION2 = "cls_head."
 
 
 def slowfast_names(naming: str) -> dict[str, str]:
@@ -69,7 +68,9 @@ def slowfast_names(naming: str) -> dict[str, str]:
     return names
 
 
-def load_pretrained(model: Network, path: str | Path, classes: list[str] | None = None) -> str:
+def load_pretrained(
+    model: Network, path: str | Path, classes: list[str] | None = None, with_classifier: bool = False
+) -> str:
     """Fill ``model`` with the weights in a file; returns one line that says what was loaded, and what not.
 
     The classifier is taken if it fits the number of classes (and, of this project's checkpoints, if ``classes`` are
@@ -78,30 +79,35 @@ def load_pretrained(model: Network, path: str | Path, classes: list[str] | None 
 
     Args:
         model: of :func:`train.models.build_model`.
-        path: written by PyTorch: weights, or a dict with the weights under ``model_state`` or ``model``.
+        path: written by PyTorch: weights, or a dict with the weights under a key such as ``state_dict``.
         classes: names of the model's classes in order, if known.
+        with_classifier: refuse a file whose classifier would be left.
 
     Raises:
         InputError: the file cannot be read, or does not hold the weights of this network; ``model`` is as it was.
     """
-    content = _read(path)
-    weights, run = _weights(content, path)
+    refuse_folder(Path(path), (BEST, LAST, PREVIOUS))
+    weights, key, run = _weights(read_weights_file(path), path)
     if run:
         _check_model(model.name, run["config"], path)
+    weights = next((named for _, named in _unwrapped(weights) if "input_scale" in named), weights)
     own = run is not None or "input_scale" in weights
     scale = weights.pop("input_scale", torch.ones(3, 1, 1, 1))
     shift = weights.pop("input_shift", torch.zeros(3, 1, 1, 1))
-    weights = _without_prefix(weights, "backbone.")
-    naming, weights, called = _recognise(model, weights, path)
+    naming, weights, called = _recognise(model, weights, path, key)
     if model.name == "slowfast50":
         _check_laterals(model, weights, path)
 
     target = model.backbone.state_dict()
-    classifier = [f"{MODELS[model.name].classifier}.{kind}" for kind in ("weight", "bias")]
+    classifier = _classifier_of(model)
     fits = all(name in weights and weights[name].shape == target[name].shape for name in classifier)
     other_classes = run is not None and classes is not None and list(run["classes"]) != list(classes)
     left_new = [] if fits and not other_classes else classifier
     _check_complete(weights, target, left_new, called, path)
+    theirs = f"is of {len(weights[classifier[1]])}" if classifier[1] in weights else ""
+    if left_new and with_classifier:
+        found = f"its classifier {theirs} classes" if theirs else "it has no classifier"
+        raise InputError(f"{path}: {found}, the videos are of {len(target[classifier[1]])}; the two must be the same")
 
     taken = {name: weights[name] for name in target if name in weights and name not in left_new}
     model.backbone.load_state_dict(target | taken)
@@ -116,48 +122,24 @@ def load_pretrained(model: Network, path: str | Path, classes: list[str] | None 
         seen = f"pixels scaled as there: mean {_numbers(mean)}, deviation {_numbers(std)}"
     kept = f"the classifier of {len(target[classifier[1]])} classes too"
     if left_new:
-        old = f"the file's is of {len(weights[classifier[1]])}" if classifier[1] in weights else "the file has none"
+        old = f"the file's {theirs}" if theirs else "the file has none"
         reason = "the file's is of other classes" if fits else old
         kept = f"the classifier of {len(target[classifier[1]])} classes is new ({reason})"
+    elif run is None and classes:
+        kept += f", its outputs taken for the classes in this order: {_in_order(classes)}"
     return f"Started from {path} ({source}): {len(taken)} weights; {kept}; {seen}."
 
 
-def _read(path: str | Path) -> Any:
-    refuse_folder(Path(path), (BEST, LAST, PREVIOUS))
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(OLD_TORCH))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if start != OLD_TORCH and not start.startswith(ZIP):
-        what = "something else"
-        if start.startswith(PICKLE):
-            what = "a pickle of another program, such as PySlowFast's Caffe2 weights (.pkl),"
-        raise InputError(
-            f"{path}: is {what} instead of weights saved by PyTorch (.pt, .pth, .pyth); "
-            "docs/models.md says where to get them"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)|[Uu]nsupported class (\S+)", str(error))
-        what = f" such as {found.group(1) or found.group(2)}" if found else ""
-        raise InputError(
-            f"{path}: holds other objects than weights, numbers and text{what}, which could run any program and are "
-            f"not loaded; if you trust the file, write its weights alone: torch.save(torch.load({str(path)!r}, "
-            'map_location="cpu", weights_only=False)["model_state"], "weights.pt")'
-        ) from None
-    except Exception as error:  # of a dozen kinds, as torch reads without checking
-        reason = f"{error}".strip().splitlines()[0] if f"{error}".strip() else type(error).__name__
-        raise InputError(f"{path}: is damaged or cut short ({reason}); copy or download it again") from None
+def _classifier_of(model: Network) -> list[str]:
+    return [f"{MODELS[model.name].classifier}.{kind}" for kind in ("weight", "bias")]
 
 
-def _weights(content: object, path: str | Path) -> tuple[dict[str, torch.Tensor], dict | None]:
-    """The weights by name, and the whole content if it is a checkpoint of this project."""
+def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, dict | None]:
+    """The weights by name, the key that they have, and the whole content if it is a checkpoint of this project."""
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, it must hold the weights of a network by name")
-    place = next((key for key in ("model", "model_state") if isinstance(content.get(key), dict)), None)
-    weights = content[place] if place else content
+    key = None if is_weights(content) else _key_of_weights(content, path)
+    weights = content if key is None else content[key]
     odd = [
         str(name) for name, value in weights.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
     ]
@@ -166,16 +148,29 @@ def _weights(content: object, path: str | Path) -> tuple[dict[str, torch.Tensor]
         raise InputError(
             f"{path}: holds more than weights, or none ({reason}); it must hold a network's weights by name"
         )
-    for prefix in ("module.", "model."):  # of networks that were wrapped
-        weights = _without_prefix(weights, prefix)
-    run = content if place == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
-    return dict(weights_of(run) if run else weights), run
+    run = content if key == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
+    return dict(weights_of(run) if run else weights), key, run
 
 
-def _without_prefix(weights: dict, prefix: str) -> dict:
-    if not all(name.startswith(prefix) for name in weights):
-        return weights
-    return {name.removeprefix(prefix): value for name, value in weights.items()}
+def _key_of_weights(content: dict, path: str | Path) -> str | None:
+    found = [key for key in usual_first(content) if is_weights(content[key])]
+    if len(found) > 1 and found[0] not in USUAL_KEYS:
+        first = saved(f"{loading(path)}[{found[0]!r}]")
+        raise InputError(f"{path}: holds weights under {', '.join(found)}; write those of one network alone: {first}")
+    return next(iter(found), None) or next((key for key in USUAL_KEYS if isinstance(content.get(key), dict)), None)
+
+
+def _unwrapped(weights: Weights) -> Iterator[tuple[str, Weights]]:
+    """The weights as they are named, then without a prefix that all names share, such as ``module.``, then the next."""
+    prefix = ""
+    while True:
+        yield prefix, dict(weights)
+        firsts = {name.partition(".")[0] if "." in name else "" for name in weights}
+        if len(firsts) != 1 or "" in firsts:
+            return
+        (first,) = firsts
+        prefix += f"{first}."
+        weights = {name.removeprefix(f"{first}."): value for name, value in weights.items()}
 
 
 def _check_model(name: str, config: dict, path: str | Path) -> None:
@@ -184,26 +179,61 @@ def _check_model(name: str, config: dict, path: str | Path) -> None:
         raise InputError(f"{path}: holds the weights of {trained}, not of {name}; use --model {trained}")
 
 
-def _recognise(model: Network, weights: Weights, path: str | Path) -> tuple[str, Weights, dict[str, str]]:
+def _recognise(
+    model: Network, weights: Weights, path: str | Path, key: str | None
+) -> tuple[str, Weights, dict[str, str]]:
     """Whose names the weights have; the weights by this project's names; what its layers are called in the file."""
-    for naming in NAMINGS if model.name == "slowfast50" else ():
-        names = slowfast_names(naming)
-        if any(name.rpartition(".")[0] in names for name in weights):
-            renamed = {_rename(name, names): value for name, value in weights.items()}
-            if len(renamed) < len(weights):
-                raise InputError(f"{path}: holds a layer twice, by the names of {naming} and of this program")
-            return naming, renamed, {here: there for there, here in names.items()}
-    if any(name in weights for name in model.backbone.state_dict()):
-        return model.name, weights, {}
-    known = (
+    for _, named in _unwrapped(weights):
+        if known := _as_named_here(model, named):
+            if len(known[1]) < len(weights):
+                raise InputError(f"{path}: holds a layer twice, by the names of {known[0]} and of this program")
+            return known
+    prefix = _partial_prefix(model, weights)
+    if prefix:
+        others = [name for name in weights if not name.startswith(prefix)]
+        place = "" if key is None else f"[{key!r}]"
+        line = saved(
+            f"{{name: value for name, value in {loading(path)}{place}.items() if name.startswith({prefix!r})}}"
+        )
+        raise InputError(
+            f"{path}: holds the weights of {model.name} with names that begin with {prefix} and {len(others)} more: "
+            f"{_some(others)}; if those are of no use, write the former alone: {line}"
+        )
+    expected = (
         "SlowFast 4x16 R50 of PySlowFast or PyTorchVideo"
         if model.name == "slowfast50"
         else f"torchvision's {model.name}"
     )
+    by_whom = ", as mmaction2 names them" if any(name.startswith(OF_MMACTION2) for name in weights) else ""
     raise InputError(
-        f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}; it must hold those of "
-        f"{known}, or of a run of this program"
+        f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}{by_whom}; it must hold those of "
+        f"{expected}, or of a run of this program"
     )
+
+
+def _as_named_here(model: Network, weights: Weights) -> tuple[str, Weights, dict[str, str]] | None:
+    for naming in NAMINGS if model.name == "slowfast50" else ():
+        names = slowfast_names(naming)
+        if any(name.rpartition(".")[0] in names for name in weights):
+            renamed = {_rename(name, names): value for name, value in weights.items()}
+            return naming, renamed, {here: there for there, here in names.items()}
+    return (model.name, weights, {}) if any(name in weights for name in model.backbone.state_dict()) else None
+
+
+def _partial_prefix(model: Network, weights: Weights) -> str | None:
+    """The prefix of those names that are a whole network of this kind, beside others."""
+    needed = [name for name in model.backbone.state_dict()
+              if name not in _classifier_of(model) and not name.endswith("num_batches_tracked")]  # fmt: skip
+    spelt = [slowfast_names(naming) for naming in NAMINGS if model.name == "slowfast50"]
+    first_names = [needed[0], *(_rename(needed[0], {here: there for there, here in names.items()}) for names in spelt)]
+    for end in first_names:
+        for prefix in (name.removesuffix(end) for name in weights if name.endswith(f".{end}")):
+            inside = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            known = _as_named_here(model, inside)
+            if known and all(name in known[1] for name in needed):
+                whole = prefix.removesuffix("backbone.")  # of this program's networks, with the scale of their pixels
+                return whole if f"{whole}input_scale" in weights else prefix
+    return None
 
 
 def _rename(name: str, layers: dict[str, str]) -> str:
@@ -248,6 +278,12 @@ def _check_complete(
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+
+
+def _in_order(classes: list[str]) -> str:
+    """The first and the last of them with their numbers."""
+    shown = [f"{number} {name}" for number, name in enumerate(classes)]
+    return ", ".join(shown if len(shown) <= SHOWN_CLASSES + 1 else [*shown[:SHOWN_CLASSES], "...", shown[-1]])
 
 
 def _numbers(values: Iterable[float]) -> str:
