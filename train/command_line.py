@@ -13,6 +13,10 @@ from dali_pipes.program import flag
 from .config import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, small
 
 RESUME_AUTO = "auto"
+OF_INIT = "--init"
+"""The value of --eval-only without one: the weights of --init."""
+OF_DATA = "--data"
+"""The value of --predict without one: the videos of --data."""
 MAY_CHANGE = (
     "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent out "
     "checkpoint_minutes tensorboard"
@@ -23,6 +27,15 @@ OF_EVALUATION = (
     "on_bad_video max_bad_percent out"
 ).split()
 """What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
+OF_PUBLISHED = (*OF_EVALUATION, *"init model lateral frames stride short".split())
+"""What may be given with --init and --eval-only: no checkpoint says how the clips of published weights are made."""
+NAMES_VIDEOS = ("data", "val_data", "dataset", "split")
+OF_LENGTH = ("epochs", "max_steps")
+OPTIONAL_VALUES: dict[str, dict[str, Any]] = {
+    "resume": {"nargs": "?", "const": "last"},
+    "eval_only": {"nargs": "?", "const": OF_INIT},
+    "predict": {"nargs": "*"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +45,20 @@ class Job:
     resume: str = option(
         "", "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew"
     )
-    eval_only: str = option("", "CHECKPOINT: evaluate it on the validation videos instead of training")
+    eval_only: str = option(
+        "",
+        "CHECKPOINT: evaluate it on the validation videos instead of training; "
+        "without a value: the published weights of --init, whose outputs are taken for the classes of --data in order",
+    )
     ensemble: list[str] = option((), "CHECKPOINTS: evaluate the average of their softmax scores")
     ensemble_weights: list[float] = option(
         (), "one number for each checkpoint of --ensemble; by default all count the same"
     )
-    predict: bool = option(False, "with --eval-only or --ensemble: write each video's most probable classes")
+    predict: list[str] = option(
+        (),
+        "with --eval-only or --ensemble: write each video's most probable classes; "
+        "VIDEOS: of these files instead of --data, and print them",
+    )
 
     def __post_init__(self) -> None:
         chosen = [name for name in ("resume", "eval_only", "ensemble") if getattr(self, name)]
@@ -57,6 +78,11 @@ class Job:
         """What is evaluated instead of a training."""
         return [self.eval_only] if self.eval_only else list(self.ensemble)
 
+    @property
+    def videos(self) -> list[str]:
+        """What --predict names."""
+        return [] if self.predict == [OF_DATA] else list(self.predict)
+
 
 def parse(arguments: list[str]) -> tuple[dict, Job]:
     """The settings of ``Config`` that a command line gives, and what it asks for.
@@ -65,7 +91,24 @@ def parse(arguments: list[str]) -> tuple[dict, Job]:
         InputError: an option or value is wrong.
     """
     given = vars(_parser().parse_args(arguments))
-    return given, Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+    if "predict" in given:
+        given["predict"] = given["predict"] or [OF_DATA]
+    job = Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+    named_twice = [flag(name) for name in NAMES_VIDEOS if name in given] if job.videos else []
+    if named_twice:
+        raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
+    if job.eval_only == OF_INIT:
+        _check_published(given, job)
+    return given, job
+
+
+def _check_published(given: dict, job: Job) -> None:
+    if not given.get("init"):
+        raise InputError("--eval-only needs a CHECKPOINT, or --init FILE with published weights")
+    if job.videos or "data" not in given or given.get("dataset") == UNLABELLED_DATA:
+        raise InputError(
+            "--eval-only of published weights, which name no classes, needs --data with videos of all their classes"
+        )
 
 
 def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
@@ -103,8 +146,13 @@ def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
     differing = [name for name, value in given.items() if name not in MAY_CHANGE and value != getattr(saved, name)]
     if differing:
         theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
+        length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in OF_LENGTH)
+        longer = (
+            f"; to train on from its weights, start a new run with its options and --init {path} {length} --out OTHER"
+        )
         raise InputError(
             f"{path}: was trained with {theirs}; leave the option out to resume, or start anew with another --out"
+            f"{longer if length else ''}"
         )
     base = replace(_with_defaults(saved, "device decoder workers", given), out=str(Path(path).parent))
     return _made(base, given)
@@ -127,6 +175,18 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     if given.get("dataset") == UNLABELLED_DATA and "data" not in given:
         raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
     return _made(_with_defaults(saved, names, given), given)
+
+
+def published_config(given: dict) -> Config:
+    """The settings to evaluate the weights of --init as they are.
+
+    Raises:
+        InputError: something that is given is of no use, or a value is wrong.
+    """
+    useless = [flag(name) for name in given if name not in OF_PUBLISHED]
+    if useless:
+        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
+    return _made(paper(), given)
 
 
 def _with_defaults(saved: Config, names: str, given: dict) -> Config:
@@ -162,7 +222,6 @@ def _parser() -> argparse.ArgumentParser:
             options |= {"type": kind, "choices": item.metadata["choices"]}
         if typing.get_origin(item.type) is list:
             options["nargs"] = "+"
-        if item.name == "resume":
-            options |= {"nargs": "?", "const": "last"}
+        options |= OPTIONAL_VALUES.get(item.name, {})
         parser.add_argument(flag(item.name), **options)
     return parser

@@ -59,6 +59,21 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     return train, val, notes
 
 
+def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
+    """Videos of the command line, in its order, as those of a network with ``classes``; their own are not known.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    for path in paths:
+        if Path(path).is_dir():
+            raise InputError(f"{path}: is a folder; for all videos in it: --data {path} --dataset {UNLABELLED_DATA}")
+    manifest = scan([(path, None) for path in paths], classes)
+    for path, reason in manifest.refused.items():
+        raise InputError(f"{path}: {reason}")
+    return manifest
+
+
 def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, list[str]]:
     """The videos that a trained network is to be tried on, with its classes, and what the user should know about them.
 

@@ -4,7 +4,7 @@ import csv
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -13,12 +13,13 @@ from dali_pipes import Manifest, VideoLoader
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.program import one_line
 from dali_pipes.torch_loader import choose_device
 
 from .checkpoint import load_checkpoint, saved_config, weights_of
-from .command_line import Job, evaluation_config
-from .config import GENERATED_DATA, Config
-from .data import load_for_evaluation, make_eval_loader, notes_on_devices
+from .command_line import OF_INIT, Job, evaluation_config, published_config
+from .config import GENERATED_DATA, UNLABELLED_DATA, Config
+from .data import list_videos, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
     confusion,
@@ -30,6 +31,7 @@ from .metrics import (
 )
 from .models import Network, build_model
 from .precision import autocast, choose_precision, prepare
+from .pretrained import load_pretrained
 from .processes import Processes
 from .progress import Bar
 from .run_files import (
@@ -91,16 +93,23 @@ def write_classes(out: Path, scores_VK: torch.Tensor, manifest: Manifest) -> Non
 
 def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
     """A CSV line per video: path, class if it is known, and the most probable classes with their probabilities."""
-    top = scores_VK.topk(min(TOP, len(manifest.classes)), dim=1)
-    numbers = range(1, top.indices.shape[1] + 1)
+    numbers = range(1, min(TOP, len(manifest.classes)) + 1)
     header = [f"{name}_{number}" for number in numbers for name in ("class", "probability")]
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", *header])
-        for video, chosen, values in zip(manifest.videos, top.indices.tolist(), top.values.tolist(), strict=True):
+        for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
             label = manifest.classes[video.label] if video.label >= 0 else ""
-            pairs = [(manifest.classes[k], f"{value:.6f}") for k, value in zip(chosen, values, strict=True)]
-            writer.writerow([video.path, label, *(cell for pair in pairs for cell in pair if sum(values))])
+            writer.writerow([video.path, label, *(cell for name, value in pairs for cell in (name, f"{value:.6f}"))])
+
+
+def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tuple[str, float]]]:
+    """Of each video, with their probabilities; none for a video without scores."""
+    top = scores_VK.topk(min(TOP, len(classes)), dim=1)
+    return [
+        [(classes[k], value) for k, value in zip(chosen, values, strict=True)] if sum(values) else []
+        for chosen, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
 
 
 def write_submission(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
@@ -126,20 +135,28 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     Raises:
         InputError: a checkpoint, a setting or the data is wrong.
     """
-    first = job.checkpoints[0]
-    configs, classes = check_all(
-        job.checkpoints, lambda state, path: evaluation_config(given, saved_config(state, path))
-    )
+    if job.videos:  # whatever the checkpoints were validated with
+        given = given | {"data": job.videos[0], "dataset": UNLABELLED_DATA}
+    if job.eval_only == OF_INIT:
+        paths = [given["init"]]
+        config, published, said = published_checkpoint(given, processes)
+        configs, classes = [config], published["classes"]
+    else:
+        paths, published, said = job.checkpoints, None, []
+        configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
     with processes.first_of_machine_first():
-        manifest, notes = load_for_evaluation(configs[0], classes, job.predict)
+        if job.videos:
+            manifest, notes = load_named(job.videos, classes), []
+        else:
+            manifest, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
     folder = ENSEMBLE if job.ensemble else EVALUATION
-    out = make_folder(given.get("out") or Path(first).parent / folder)
+    out = make_folder(given.get("out") or Path(paths[0]).parent / folder)
     scores: list[torch.Tensor] = []
     with StopRequest() as stop:
-        for path, config in zip(job.checkpoints, configs, strict=True):
-            state, loader = load_checkpoint(path), make_eval_loader(config, manifest, processes)
+        for path, config in zip(paths, configs, strict=True):
+            state, loader = published or load_checkpoint(path), make_eval_loader(config, manifest, processes)
             if processes.is_first and not scores:
-                for note in (*notes, *notes_on_devices(config, {"the videos": loader})):
+                for note in (*said, *notes, *notes_on_devices(config, {"the videos": loader})):
                     print(note, flush=True)
             scores.append(_scores_of(state, config, loader, processes, stop))
             if processes.is_first:
@@ -148,6 +165,23 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     final_VK = average(scores, job.ensemble_weights)
     if processes.is_first:
         _write_all(out, final_VK, manifest, configs[0].dataset, job)
+
+
+def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
+    """The settings to evaluate the weights of --init with, those weights and the classes of --data as a checkpoint holds
+    them, and what the user should know.
+
+    Raises:
+        InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
+    """
+    config = published_config(given)
+    choose_precision(config.precision, choose_device(config.device))
+    with processes.first_of_machine_first():
+        _, _, classes, _ = list_videos(config)
+    model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
+    note = load_pretrained(model, config.init, classes, to_evaluate=True)
+    clips = f"Clips of {config.frames} frames of {config.crop}x{config.crop}, as --frames, --stride and --crop say."
+    return config, {"model": model.state_dict(), "config": asdict(config), "classes": classes}, [note, clips]
 
 
 def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tuple[list[Config], list[str]]:
@@ -234,6 +268,9 @@ def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: 
             _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)
         write_classes(out, scores_VK, manifest)
         written += CLASS_FILES
+    if job.videos:
+        for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
+            print(f"{one_line(video.path)}: {', '.join(f'{name} {value:.3f}' for name, value in pairs)}")
     if job.predict:
         write_predictions(out / PREDICTIONS, scores_VK, manifest)
         written += [PREDICTIONS]

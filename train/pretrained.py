@@ -69,7 +69,7 @@ def slowfast_names(naming: str) -> dict[str, str]:
 
 
 def load_pretrained(
-    model: Network, path: str | Path, classes: list[str] | None = None, with_classifier: bool = False
+    model: Network, path: str | Path, classes: list[str] | None = None, to_evaluate: bool = False
 ) -> str:
     """Fill ``model`` with the weights in a file; returns one line that says what was loaded, and what not.
 
@@ -81,13 +81,18 @@ def load_pretrained(
         model: of :func:`train.models.build_model`.
         path: written by PyTorch: weights, or a dict with the weights under a key such as ``state_dict``.
         classes: names of the model's classes in order, if known.
-        with_classifier: refuse a file whose classifier would be left.
+        to_evaluate: also the classifier must be taken, and checkpoints of this project, with settings of their own, are
+            refused.
 
     Raises:
         InputError: the file cannot be read, or does not hold the weights of this network; ``model`` is as it was.
     """
     refuse_folder(Path(path), (BEST, LAST, PREVIOUS))
     weights, key, run = _weights(read_weights_file(path), path)
+    if run and to_evaluate:
+        raise InputError(
+            f"{path}: is a checkpoint of this program; evaluate it with --eval-only {path}, without --init"
+        )
     if run:
         _check_model(model.name, run["config"], path)
     weights = next((named for _, named in _unwrapped(weights) if "input_scale" in named), weights)
@@ -105,7 +110,7 @@ def load_pretrained(
     left_new = [] if fits and not other_classes else classifier
     _check_complete(weights, target, left_new, called, path)
     theirs = f"is of {len(weights[classifier[1]])}" if classifier[1] in weights else ""
-    if left_new and with_classifier:
+    if left_new and to_evaluate:
         found = f"its classifier {theirs} classes" if theirs else "it has no classifier"
         raise InputError(f"{path}: {found}, the videos are of {len(target[classifier[1]])}; the two must be the same")
 

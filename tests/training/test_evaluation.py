@@ -129,6 +129,71 @@ def test_videos_whose_names_are_not_utf_8_are_predicted(app, networks, split_vid
     assert [Path(row["path"]).name for row in predictions(tmp_path)] == [name]
 
 
+def test_videos_of_the_command_line_are_predicted_in_its_order_and_printed(app, networks, split_videos, tmp_path):
+    last, videos = networks / "a" / "last.pt", sorted((split_videos / "val").rglob("*.avi"))
+    chosen, expected = [videos[number] for number in (4, 0, 3)], scores_by_hand(last, split_videos / "val", 2, 1)
+    said = app("--eval-only", last, "--predict", *chosen, "--out", tmp_path / "out")
+    assert [row["path"] for row in predictions(tmp_path / "out")] == [str(path) for path in chosen]
+    torch.testing.assert_close(scores_of(tmp_path / "out"), expected[[4, 0, 3]], rtol=0, atol=1e-6)
+    for path, row in zip(chosen, predictions(tmp_path / "out"), strict=True):
+        pairs = ", ".join(f"{row[f'class_{n}']} {float(row[f'probability_{n}']):.3f}" for n in (1, 2, 3))
+        assert f"{path}: {pairs}\n" in said.out
+    assert os.listdir(tmp_path / "out") == ["predictions.csv"] and "top-1" not in said.out
+    both = app("--ensemble", last, networks / "b" / "last.pt", "--predict", chosen[0], "--out", tmp_path / "one")
+    assert f"{chosen[0]}: " in both.out and len(predictions(tmp_path / "one")) == 1
+
+
+def test_a_few_videos_are_predicted_whatever_the_checkpoint_was_validated_with(app, networks, split_videos, tmp_path):
+    config = torch.load(networks / "a" / "last.pt", weights_only=True)["config"]
+    gone = {"data": str(tmp_path / "gone"), "dataset": "vipriors", "split": "train+val"}
+    one = with_changes(networks / "a" / "last.pt", tmp_path / "one.pt", config=config | gone)
+    (path,) = (split_videos / "val" / "dark").glob("0.avi")
+    app("--ensemble", one, networks / "b" / "last.pt", "--predict", path, "--out", tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["predictions.csv"]  # no challenge's submission
+
+
+@pytest.fixture
+def published(networks, tmp_path) -> Path:
+    """The weights of a network alone, by its own names: no classes, no settings."""
+    weights = torch.load(networks / "a" / "last.pt", weights_only=True)["model"]
+    torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
+CLIPS = "--frames 16 --crop 40 --eval-clips 2".split()
+
+
+def test_published_weights_are_evaluated_without_training(app, networks, published, split_videos, tmp_path):
+    last = networks / "a" / "last.pt"
+    given = ["--init", published, "--data", split_videos, *CLIPS]
+    said = app(*given, "--eval-only", "--predict")
+    assert "taken for the classes in this order: 0 bright, 1 dark, 2 striped;" in said.out
+    assert "Clips of 16 frames of 40x40" in said.out and "6 videos, 2 x 1 views" in said.out
+    trained = app("--eval-only", last, "--out", tmp_path / "trained")
+    assert said.accuracy(published) == trained.accuracy(last)
+    out = tmp_path / "evaluation"
+    assert sorted(os.listdir(out)) == ["predictions.csv", "val_classes.csv", "val_confusion.png", "val_predictions.csv"]
+    torch.testing.assert_close(scores_of(out), scores_by_hand(last, split_videos / "val", 2, 1), rtol=0, atol=1e-6)
+    other = app(*given, "--crop", 48, "--predict", "--out", tmp_path / "larger", "--eval-only")
+    assert scores_of(tmp_path / "larger").ne(scores_of(out)).any() and "6 videos" in other.out
+
+
+def test_published_weights_must_have_the_classes_of_the_videos(app, networks, published, split_videos, tmp_path):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in CLASSES[:2]:
+        (folder / name).symlink_to(split_videos / "val" / name)
+    error = app("--init", published, "--eval-only", "--data", folder, *CLIPS, expect=2).error
+    assert error == f"error: {published}: its classifier is of 3 classes, the videos are of 2; the two must be the same"
+    weights = torch.load(published, weights_only=True)["state_dict"]
+    torch.save({name: value for name, value in weights.items() if "classifier" not in name}, tmp_path / "body.pt")
+    error = app("--init", tmp_path / "body.pt", "--eval-only", "--data", split_videos, *CLIPS, expect=2).error
+    assert "body.pt: it has no classifier, the videos are of 3" in error
+    last = networks / "a" / "last.pt"
+    error = app("--init", last, "--eval-only", "--data", split_videos, *CLIPS, expect=2).error
+    assert f"{last}: is a checkpoint of this program; evaluate it with --eval-only {last}, without --init" in error
+
+
 def test_data_with_fewer_classes_keeps_the_checkpoints_numbers(app, networks, split_videos, tmp_path):
     """Only the last class: by its name, not by its place among the classes of this folder."""
     last = networks / "a" / "last.pt"
@@ -249,6 +314,20 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "cut off, with another": (["--eval-only", folder / "cut" / "last.pt"], f"there is also {folder}/cut/previous.pt"),
         "foreign": (["--eval-only", folder / "foreign.pt"], "foreign.pt: is not a checkpoint of train/run.py"),
         "--predict alone": (["--predict"], "--predict needs a network: --eval-only CHECKPOINT or --ensemble"),
+        "--predict twice": (["--eval-only", last, "--predict", "a.mp4", "--data", folder, "--split", "1"],
+                            "--predict names the videos itself, leave out --data, --split, or its videos"),
+        "--predict a folder": (["--eval-only", last, "--predict", folder],
+                               f"{folder}: is a folder; for all videos in it: --data {folder} --dataset unlabelled"),
+        "--predict nothing": (["--eval-only", last, "--predict", folder / "data" / "dark" / "a.avi", folder / "gone.avi"],
+                              "gone.avi: No such file"),
+        "--eval-only alone": (["--eval-only"], "--eval-only needs a CHECKPOINT, or --init FILE with published weights"),
+        "--init without data": (["--eval-only", "--init", last], "--eval-only of published weights, which name no classes, needs --data"),
+        "--init and videos": (["--eval-only", "--init", last, "--predict", "a.mp4"], "which name no classes, needs --data"),
+        "--init without labels": (["--eval-only", "--init", last, "--data", folder, "--dataset", "unlabelled", "--predict"],
+                                  "which name no classes, needs --data"),
+        "--init and --lr": (["--eval-only", "--init", last, "--data", folder, "--lr", 1, "--aug", "none"],
+                            "--lr, --aug: of no use in an evaluation, where nothing is trained"),
+        "both networks": (["--eval-only", last, "--init", last], "--init: of no use in an evaluation"),
         "--lr": (["--eval-only", last, "--lr", 1e-3], "--lr: of no use in an evaluation"),
         "two of no use": (["--eval-only", last, "--epochs", 1, "--model", "s3d"], "--epochs, --model: of no use"),
         "--resume": (["--eval-only", last, "--resume", last], "--resume and --eval-only exclude each other"),

@@ -189,8 +189,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     last, files = copy / "last.pt", sorted(path.name for path in copy.iterdir())
     assert refused("--resume", "--lr", "0.5", "--epochs", 4, "--out", copy) == (
         f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; "
-        "leave the option out to resume, or start anew with another --out"
+        "leave the option out to resume, or start anew with another --out; to train on from its weights, start a new run "
+        f"with its options and --init {last} --epochs 4 --out OTHER"
     )
+    assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("or start anew with another --out")
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")
     assert (
@@ -216,6 +218,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     )
     torch.save({"a": 1}, last)
     assert "is not a checkpoint of train/run.py" in refused("--resume", "--out", copy)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_a_longer_training_starts_from_a_checkpoint_as_the_refusal_says(videos, whole, tmp_path, name):
+    error = refused("--resume", "--epochs", 4, "--out", whole)
+    words = re.search(r"(--init \S+ --epochs 4) --out OTHER$", error)[1].replace("last.pt", name).split()
+    options = ["--data", videos, *OPTIONS, "--workers", 0, "--max-steps", 1, "--out", tmp_path]
+    result = run_here(*options, *words)
+    assert f"Started from {whole / name} (weights of this program)" in result.stdout
+    assert "the classifier of 2 classes too" in result.stdout and len(metrics(tmp_path)) == 1
 
 
 def test_the_previous_checkpoint_is_as_good(whole, copy):
