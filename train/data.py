@@ -60,7 +60,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
 
 
 def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
-    """Videos of the command line, in its order, as those of a network with ``classes``; their own are not known.
+    """The videos that a command line names, in its order, with a network's classes; their own are not known.
 
     Raises:
         InputError: one of them cannot be read.

@@ -144,9 +144,10 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     else:
         paths, published, said = job.checkpoints, None, []
         configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
+    notes: list[str] = []
     with processes.first_of_machine_first():
         if job.videos:
-            manifest, notes = load_named(job.videos, classes), []
+            manifest = load_named(job.videos, classes)
         else:
             manifest, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
     folder = ENSEMBLE if job.ensemble else EVALUATION
