@@ -209,7 +209,7 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     config, processes, loader = training.config, training.processes, training.train_loader
     for group in training.optimizer.param_groups:
         group["lr"] = learning_rate(config, step, training.total_steps)
-    torch.manual_seed(int(_seeds(config, step, processes.rank).generate_state(1, np.uint64)[0] >> 1))  # for dropout
+    torch.manual_seed(int(_seeds(config, step, processes.rank).generate_state(1, np.uint64)[0]) >> 1)  # for dropout
     generator = mix_generator(config, step, processes.rank)
     clips_BCTHW, targets_BK = batch.clips_BCTHW, one_hot(batch.labels_B, len(training.classes))
     if len(batch):
