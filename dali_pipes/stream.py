@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nvidia.dali import backend, fn, pipeline_def
+from nvidia.dali import fn, pipeline_def
 
 from .decode import decode_frames
 from .errors import VideoError
@@ -170,11 +171,18 @@ def _reason(path: str, frame_indices: np.ndarray) -> str:
 
 
 def takes_frame_ranges() -> bool:
-    """Whether this DALI's experimental video reader takes a list with frame numbers: it finds them by counting, exactly.
+    """Whether this DALI has a video reader that takes a list with frame numbers: it finds them by counting, exactly.
 
     Older versions have ``fn.readers.video`` alone, for the GPU, which finds frames by their times.
     """
-    return "file_list_format" in backend.GetSchema("experimental__readers__Video").GetArgumentNames()
+    return _counting_reader() is not None
+
+
+def _counting_reader() -> Any:
+    """That reader, also where it is no longer experimental."""
+    places: tuple[Any, ...] = (getattr(getattr(fn, "experimental", None), "readers", None), fn.readers)
+    readers = [place.video for place in places if hasattr(place, "video")]
+    return next((reader for reader in readers if "file_list_format" in signature(reader).parameters), None)
 
 
 def obstacle_of(video: VideoInfo, on_gpu: bool) -> str | None:
@@ -198,9 +206,7 @@ def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
         "stride": clips.sequences.stride,
     }
     if takes_frame_ranges():
-        return fn.experimental.readers.video(
-            file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common
-        )
+        return _counting_reader()(file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common)
     return fn.readers.video(file_list_frame_num=True, file_list_include_preceding_frame=False, pad_sequences=True,
                             skip_vfr_check=True, **common)  # fmt: skip
 

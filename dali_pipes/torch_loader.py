@@ -15,6 +15,7 @@ import torch
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
+from .dali_internals import DaliChanged, WorkerPool
 from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
@@ -226,7 +227,12 @@ class VideoLoader:
         except RuntimeError as error:
             raise (self._clip_list.explain(error, self.workers) if self._clip_list else error) from None
         if parallel:
-            self._watch = Watch(pipeline._py_pool.pool)
+            try:
+                self._watch = Watch(WorkerPool(pipeline))
+            except DaliChanged as changed:
+                _log.warning(
+                    "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
+                )
         return pipeline
 
     def shared_memory_bytes(self) -> int:

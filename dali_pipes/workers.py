@@ -6,7 +6,6 @@ import selectors
 import signal
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -14,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
+from .dali_internals import WorkerPool
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
 from .probe import VideoInfo, probe
@@ -78,12 +78,8 @@ class Watch:
     for that lock, or breaks off, and the workers that it should have ended keep this process from exiting.
     """
 
-    def __init__(self, pool: Any):
-        """``pool``: DALI's, with ``_processes`` (``pid``, ``exitcode``, ``kill()``) and ``_observer``."""
-        self.processes, self._pool = (
-            list(pool._processes),
-            weakref.ref(pool),
-        )  # its shared memory goes when it is closed
+    def __init__(self, pool: WorkerPool):
+        self.pool, self.processes = pool, pool.processes
         self.waiting, self.closed, self.interrupted = False, False, False
         self._cause: str | None = None
         self._main_thread = threading.main_thread().ident or 0
@@ -139,8 +135,7 @@ class Watch:
         """After a death: leave nothing that this process would wait for, neither workers nor DALI's observing thread."""
         self.cause()  # asked before they are killed
         if any(process.exitcode is not None for process in self.processes):
-            if (pool := self._pool()) is not None:
-                pool._observer = None
+            self.pool.forget_observer()
             for process in self.processes:
                 process.kill()
 

@@ -105,7 +105,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(class_folders, name, hint):
     manifest = scan_videos(find_videos(class_folders))
     loader = VideoLoader(manifest, workers=2, batch_size=2, **OPTIONS)
     list(loader)
-    victim = loader._pipeline._py_pool.pids()[0]
+    victim = loader._watch.processes[0].pid
     threading.Timer(0.2, os.kill, (victim, getattr(signal, name))).start()
     with pytest.raises(InputError, match=f"a decoding process died .{name}.; {hint}"):
         for _ in range(10**6):
@@ -117,7 +117,7 @@ def test_workers_outlive_a_sigterm_to_the_whole_job(class_folders):
     manifest = scan_videos(find_videos(class_folders))
     loader = VideoLoader(manifest, workers=2, batch_size=2, **OPTIONS)
     before = clips_of(loader)
-    processes = loader._pipeline._py_pool.pool._processes
+    processes = loader._watch.processes
     for process in processes:  # not from this process, whose SIGTERM is DALI's way to end them
         subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
         subprocess.run(["kill", "-INT", str(process.pid)], check=True)
@@ -161,16 +161,20 @@ def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
             return self.child.poll()
 
     class Pool:
-        _processes, _observer = [Process(), Process()], "waits for the dead worker's lock"
+        processes, waits_for_the_dead_workers_lock = [Process(), Process()], True
 
-    watch = workers.Watch(Pool)
+        def forget_observer(self):
+            self.waits_for_the_dead_workers_lock = False
+
+    pool = Pool()
+    watch = workers.Watch(pool)
     assert watch.cause() is None
     with pytest.raises(KeyboardInterrupt), watch.interruptible():
-        os.kill(Pool._processes[1].pid, signal.SIGBUS)
+        os.kill(pool.processes[1].pid, signal.SIGBUS)
         time.sleep(30)
     assert watch.interrupted and watch.cause() == "SIGBUS"
     # nothing is left that would keep this process from exiting: neither the other worker nor DALI's thread
-    assert Pool._processes[0].child.wait(10) == -signal.SIGKILL and Pool._observer is None
+    assert pool.processes[0].child.wait(10) == -signal.SIGKILL and not pool.waits_for_the_dead_workers_lock
 
 
 def test_the_video_that_crashes_its_reader_is_named(monkeypatch, class_folders):

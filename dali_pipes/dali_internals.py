@@ -1,0 +1,58 @@
+"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources. The only file that touches it.
+
+The names below are those of DALI 1.34 to 2.4. A test asks the installed DALI for them, so that an upgrade that lacks one fails with
+a sentence; a training goes on without.
+"""
+
+import weakref
+from typing import Any
+
+from nvidia import dali
+
+POOL = "_py_pool.pool"
+"""Of a built pipeline: what started the processes."""
+PROCESSES = "_processes"
+"""Of the pool: objects as ``multiprocessing.Process``."""
+OBSERVER = "_observer"
+"""Of the pool: a thread that ends the processes; without one, closing the pool waits for nothing."""
+
+
+class DaliChanged(Exception):
+    """This version of DALI lacks one of the private names; the message says which."""
+
+
+class WorkerPool:
+    """The processes that work for a built pipeline with parallel sources.
+
+    Args:
+        pipeline: DALI's.
+
+    Attributes:
+        processes: with ``pid``, ``exitcode`` and ``kill()``.
+
+    Raises:
+        DaliChanged: a private name is missing.
+    """
+
+    def __init__(self, pipeline: Any):
+        pool = _private(pipeline, POOL)
+        _private(pool, OBSERVER)
+        self.processes: list[Any] = list(_private(pool, PROCESSES))
+        self._pool = weakref.ref(pool)  # its shared memory goes when the pipeline does
+
+    def forget_observer(self) -> None:
+        """Keep DALI from waiting for its observing thread, which may never end."""
+        pool = self._pool()
+        if pool is not None:
+            setattr(pool, OBSERVER, None)
+
+
+def _private(owner: Any, path: str) -> Any:
+    for name in path.split("."):
+        if not hasattr(owner, name):
+            raise DaliChanged(
+                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, by which dali_pipes/dali_internals.py finds the "
+                "decoding processes"
+            )
+        owner = getattr(owner, name)
+    return owner

@@ -1,0 +1,84 @@
+"""What DALI keeps private is there in the installed version; where a version lacks it, a sentence says so and nothing else breaks."""
+
+import ast
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nvidia import dali
+from nvidia.dali import fn, pipeline_def
+
+from dali_pipes import VideoLoader, find_videos, scan_videos
+from dali_pipes.dali_internals import OBSERVER, POOL, PROCESSES, DaliChanged, WorkerPool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Source:
+    def __call__(self, sample_info):
+        return np.zeros(1, np.uint8)
+
+
+@pipeline_def(batch_size=1, num_threads=1, device_id=None, py_num_workers=2, py_start_method="spawn")
+def pipeline_with_workers():
+    return fn.external_source(Source(), batch=False, parallel=True)
+
+
+def test_this_dali_has_all_that_is_needed():
+    pipeline = pipeline_with_workers()
+    pipeline.build()
+    pool = WorkerPool(pipeline)  # raises a sentence with the version and the name that is missing
+    assert len(pool.processes) == 2
+    for process in pool.processes:
+        assert process.pid > 0 and process.exitcode is None and callable(process.kill)
+    real = pipeline
+    for name in POOL.split("."):
+        real = getattr(real, name)
+    observer = getattr(real, OBSERVER)
+    assert observer is not None, f"DALI {dali.__version__} no longer keeps its observing thread in {OBSERVER}"
+    pool.forget_observer()
+    real.close()  # without its observer it waits for nothing
+    assert all(process.exitcode is None for process in pool.processes), "DALI ends the processes without its observer"
+    observer.close()
+    for process in pool.processes:
+        process.kill()
+        process.join(10)
+
+
+@pytest.mark.parametrize("missing", [*POOL.split("."), PROCESSES, OBSERVER])
+def test_a_missing_name_is_a_sentence(missing):
+    def owner(**names):
+        return SimpleNamespace(**{name: value for name, value in names.items() if name != missing})
+
+    outer, inner = POOL.split(".")
+    pool = owner(**{PROCESSES: [], OBSERVER: None})
+    with pytest.raises(DaliChanged, match=rf"^DALI {re.escape(dali.__version__)}: \w+ has no {missing}, by which"):
+        WorkerPool(owner(**{outer: owner(**{inner: pool})}))
+
+
+def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
+    monkeypatch.setattr("dali_pipes.dali_internals.PROCESSES", "_children")
+    manifest = scan_videos(find_videos(class_folders))
+    loader = VideoLoader(manifest, workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")
+    assert sum(map(len, loader)) == len(manifest)
+    loader.close()
+    (record,) = caplog.records
+    assert f"DALI {dali.__version__}: ProcPool has no _children" in record.getMessage()
+    assert "whether one dies is left to DALI" in record.getMessage()
+
+
+def test_no_other_file_reads_private_names():
+    """Of another object than self, cls or a module of this project's own."""
+    allowed = {("os", "_exit")}
+    found = set()
+    for path in [
+        path for folder in ("dali_pipes", "train", "examples", "benchmarks") for path in (ROOT / folder).glob("*.py")
+    ]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+                owner = ast.unparse(node.value)
+                if owner not in ("self", "cls") and (owner, node.attr) not in allowed:
+                    found.add(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    assert not found
