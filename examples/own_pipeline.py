@@ -8,8 +8,8 @@ and VP9 alone. The rest of the graph is the same on both.
 
 import sys
 
+import torch
 from nvidia.dali import fn, pipeline_def, types
-from nvidia.dali.backend import GetCUDADeviceCount as count_gpus
 
 from dali_pipes import rand_augment_t
 
@@ -28,7 +28,7 @@ def clips(folder, decoder):
 
 
 def main(folder):
-    has_gpu = count_gpus() > 0
+    has_gpu = torch.cuda.is_available()
     pipeline = clips(folder, decoder="mixed" if has_gpu else "cpu", batch_size=4, num_threads=2,
                      device_id=0 if has_gpu else None, seed=1)  # fmt: skip
     pipeline.build()

@@ -96,4 +96,9 @@ def test_own_lightning_resumes_in_the_middle_of_an_epoch(train_and_val):
 
     whole = fit()
     assert [step[:2] for step in whole] == [(epoch, step) for epoch in range(2) for step in range(3)]
-    assert fit(train_and_val / "fourth.ckpt") == whole[4:]
+    resumed = fit(train_and_val / "fourth.ckpt")
+
+    def without_batch_idx(steps):  # in which older versions of Lightning begin at 0 again
+        return [(epoch, videos, loss) for epoch, _, videos, loss in steps]
+
+    assert without_batch_idx(resumed) == without_batch_idx(whole[4:])
