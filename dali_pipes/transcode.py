@@ -153,10 +153,11 @@ class _Converter:
 
     def __init__(self, path: str, first: av.VideoFrame, pixel_shape: Fraction, short_side_px: int):
         self.path, self.orientation, self.frame_hw = path, orientation_of(first, path), (first.height, first.width)
-        square_hw = (
-            first.height * max(1, 1 / pixel_shape),
-            first.width * max(1, pixel_shape),
-        )  # stretched, never shrunk
+        stretch = (
+            max(pixel_shape, Fraction(1)),
+            max(1 / pixel_shape, Fraction(1)),
+        )  # of width, of height: none is shrunk
+        square_hw = first.height * stretch[1], first.width * stretch[0]
         scale = min(1.0, short_side_px / min(square_hw))
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
         if max(self.height, self.width) > LONGEST_SIDE_PX:

@@ -74,8 +74,9 @@ def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
     return manifest
 
 
-def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, list[str]]:
-    """The videos that a trained network is to be tried on, with its classes, and what the user should know about them.
+def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, Items, list[str]]:
+    """The videos that a trained network is to be tried on, with its classes, as they are listed, and what the user should know
+    about them.
 
     Raises:
         InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
@@ -106,7 +107,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
     if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
     manifest = scan(items, classes)
-    return manifest, notes + _refusals(manifest.refused, len(items))
+    return manifest, items, notes + _refusals(manifest.refused, len(items))
 
 
 def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[str]:

@@ -13,13 +13,14 @@ from dali_pipes import Manifest, VideoLoader
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.manifest import item_name
 from dali_pipes.program import one_line
 from dali_pipes.torch_loader import choose_device
 
 from .checkpoint import load_checkpoint, saved_config, weights_of
 from .command_line import OF_INIT, Job, evaluation_config, published_config
 from .config import GENERATED_DATA, UNLABELLED_DATA, Config
-from .data import list_videos, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
+from .data import Items, list_videos, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
     confusion,
@@ -91,16 +92,27 @@ def write_classes(out: Path, scores_VK: torch.Tensor, manifest: Manifest) -> Non
     write_predictions(out / VAL_PREDICTIONS, scores_VK, manifest)
 
 
-def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
-    """A CSV line per video: path, class if it is known, and the most probable classes with their probabilities."""
+def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None = None) -> None:
+    """Write a CSV line per video: path, class if it is known, and the most probable classes with their probabilities.
+
+    Where a list names segments, they stand behind the class. ``items``, the list that the manifest was made of, gives a
+    line to each of its rows, in its order; that of a file that could not be read holds no classes.
+    """
     numbers = range(1, min(TOP, len(manifest.classes)) + 1)
-    header = [f"{name}_{number}" for number in numbers for name in ("class", "probability")]
+    predicted = [f"{name}_{number}" for number in numbers for name in ("class", "probability")]
+    segment = ["start_frame", "end_frame"] if any(video.end_frame for video in manifest.videos) else []
+    found = zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True)
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", *header])
-        for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
+        writer = csv.DictWriter(file, ["path", "label", *segment, *predicted], extrasaction="ignore", restval="")
+        writer.writeheader()
+        for item in items or [(video.path, None) for video in manifest.videos]:
+            if item_name(*item) in manifest.refused:
+                writer.writerow({"path": item[0], "label": item[1] or ""})
+                continue
+            video, pairs = next(found)
             label = manifest.classes[video.label] if video.label >= 0 else ""
-            writer.writerow([video.path, label, *(cell for name, value in pairs for cell in (name, f"{value:.6f}"))])
+            cells = [cell for name, value in pairs for cell in (name, f"{value:.6f}")]
+            writer.writerow(asdict(video) | {"label": label} | dict(zip(predicted, cells, strict=False)))
 
 
 def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tuple[str, float]]]:
@@ -144,12 +156,13 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     else:
         paths, published, said = job.checkpoints, None, []
         configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
+    items: Items | None = None
     notes: list[str] = []
     with processes.first_of_machine_first():
         if job.videos:
             manifest = load_named(job.videos, classes)
         else:
-            manifest, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
+            manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
     folder = ENSEMBLE if job.ensemble else EVALUATION
     out = make_folder(given.get("out") or Path(paths[0]).parent / folder)
     scores: list[torch.Tensor] = []
@@ -165,7 +178,7 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
                 _print_accuracy(path, scores[-1], manifest, views)
     final_VK = average(scores, job.ensemble_weights)
     if processes.is_first:
-        _write_all(out, final_VK, manifest, configs[0].dataset, job)
+        _write_all(out, final_VK, manifest, items, configs[0].dataset, job)
 
 
 def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
@@ -262,7 +275,9 @@ def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, view
     )
 
 
-def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: str, job: Job) -> None:
+def _write_all(
+    out: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None, dataset: str, job: Job
+) -> None:
     written: list[str] = []
     if known_videos(scores_VK, labels_of(manifest)).any():
         if job.ensemble:
@@ -273,7 +288,7 @@ def _write_all(out: Path, scores_VK: torch.Tensor, manifest: Manifest, dataset: 
         for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
             print(f"{one_line(video.path)}: {', '.join(f'{name} {value:.3f}' for name, value in pairs)}")
     if job.predict:
-        write_predictions(out / PREDICTIONS, scores_VK, manifest)
+        write_predictions(out / PREDICTIONS, scores_VK, manifest, items)
         written += [PREDICTIONS]
         if dataset == "vipriors":
             write_submission(out / SUBMISSION, scores_VK, manifest)

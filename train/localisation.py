@@ -171,7 +171,7 @@ def run(given: dict) -> None:
     found, classes = check_all(paths, lambda state, path: middle_clip_config({**given, "batch_size": 2}, state, path))
     configs = dict(zip(paths, found, strict=True))
     _check_layer(configs, layer)
-    manifest, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
+    manifest, _, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
     if out:
         make_folder(Path(out).parent)

@@ -52,7 +52,7 @@ def test_a_list_with_a_column_split(split_videos, tmp_path):
     assert notes == [
         f"The videos are those of the lists {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."
     ]
-    evaluated, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), train.classes, predict=False)
+    evaluated, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), train.classes, predict=False)
     assert evaluated.videos == val.videos and not notes
 
 

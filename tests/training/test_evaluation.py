@@ -120,6 +120,23 @@ def test_videos_without_classes_are_predicted(app, networks, split_videos, tmp_p
         assert "--dataset unlabelled has no labels to train on" in refused and "--eval-only" in refused
 
 
+def test_each_row_of_a_list_has_its_line(app, networks, split_videos, tmp_path):
+    """In the list's order: also one that is there twice, a segment, and a file that cannot be read."""
+    b, a = sorted((split_videos / "val").rglob("*.avi"))[1::-1]
+    rows = [f"{b},,", f"{a},,", f"{tmp_path}/gone.avi,,", f"{b},,", f"{a},2,6", f"{a},900,"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,start_frame,end_frame", *rows]) + "\n")
+    options = ["--dataset", "unlabelled", "--data", tmp_path / "list.csv", "--predict", "--out", tmp_path]
+    last = networks / "a" / "last.pt"
+    said = app("--eval-only", last, *options)
+    assert "Left out 2 of 6 files" in said.out and f"{a} (frames 900 to the end): the segment begins" in said.out
+    found = predictions(tmp_path)
+    assert [row["path"] for row in found] == [line.split(",")[0] for line in rows]
+    assert [bool(row["class_1"]) for row in found] == [True, True, False, True, True, False]
+    assert [(row["start_frame"], row["end_frame"]) for row in found[3:5]] == [("0", "0"), ("2", "6")]
+    assert {name: found[0][name] for name in found[0]} == {name: found[3][name] for name in found[3]} != found[4]
+    assert found[4]["probability_1"] != found[1]["probability_1"]
+
+
 def test_videos_whose_names_are_not_utf_8_are_predicted(app, networks, split_videos, tmp_path):
     name = os.fsdecode(b"caf\xe9.avi")
     (tmp_path / "loose").mkdir()
