@@ -153,12 +153,9 @@ class _Converter:
 
     def __init__(self, path: str, first: av.VideoFrame, pixel_shape: Fraction, short_side_px: int):
         self.path, self.orientation, self.frame_hw = path, orientation_of(first, path), (first.height, first.width)
-        stretch = (
-            max(pixel_shape, Fraction(1)),
-            max(1 / pixel_shape, Fraction(1)),
-        )  # of width, of height: none is shrunk
-        square_hw = first.height * stretch[1], first.width * stretch[0]
-        scale = min(1.0, short_side_px / min(square_hw))
+        one = Fraction(1)
+        square_hw = (first.height * max(one, 1 / pixel_shape), first.width * max(one, pixel_shape))  # never shrunk
+        scale = min(one, short_side_px / min(square_hw))
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
         if max(self.height, self.width) > LONGEST_SIDE_PX:
             raise VideoError(
