@@ -168,6 +168,13 @@ def test_of_several_networks_the_one_with_a_usual_name_is_taken_else_none(backbo
     assert_same(load(saved(tmp_path / "z.pt", settings))[1], weights)
 
 
+def test_of_many_classes_the_first_and_the_last_are_named_if_the_classifier_is_taken(tmp_path):
+    path = saved(tmp_path / "x.pt", network(6).backbone.state_dict())
+    note = load_pretrained(network(6), path, list("abcdef"))
+    assert "taken for the classes in this order: 0 a, 1 b, 2 c, ..., 5 f;" in note
+    assert "order" not in load_pretrained(network(3), path, list("abc"))
+
+
 # --- mmaction2
 
 
