@@ -1,31 +1,149 @@
 #!/usr/bin/env bash
-# The library's tests with the oldest, a middle and the newest DALI, each in a fresh environment installed as the README says.
-# Not part of .ci/run: it downloads several gigabytes for each row. Arguments choose rows, such as: tests/matrix.sh cuda110
+# The README's two commands in fresh environments, one for each cell of the table below: the first steps of a training on the demo
+# videos, then tests. Each cell downloads gigabytes and takes minutes to most of an hour; its environment is deleted after it.
+#   tests/matrix.sh [CELL ...]
+# Without arguments all cells but files-*, which are for .ci/run. Ends with a Markdown table, whose rows are also written to
+# runs/matrix-<time>.md as they come. Exit code: 0 all well, 1 something failed, 2 unknown cell, 3 a Python is missing.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-rows=("cuda110 1.34.0" "cuda120 1.53.0" "cuda130 2.4.0")
-venv=$(mktemp -d)
-trap 'rm -rf "$venv"' EXIT
-summary="" failed=0
-for row in "${rows[@]}"; do
-  read -r extra version <<<"$row"
-  if [[ $# -gt 0 && " $* " != *" $extra "* ]]; then continue; fi
-  echo "== DALI $version ($extra)"
-  rm -rf "${venv:?}"/*
-  if python3 -m venv "$venv" && "$venv/bin/pip" install -q -e ".[$extra,test]" "nvidia-dali-$extra==$version"; then
-    outcome=$("$venv/bin/python" -m pytest tests/pipes -p no:cacheprovider 2>&1 | tee /dev/stderr | tail -n 400)
-    status=$?
-    versions=$("$venv/bin/python" -c 'import numpy, torch; print(f"numpy {numpy.__version__}, torch {torch.__version__}")')
-    outcome=$(grep -E '[0-9]+ (passed|failed|error)' <<<"$outcome" | tail -n 1)
-  else
-    status=1 versions="" outcome="could not be installed"
+
+# cell | Python | extra | what pip is held to; floors: the lowest version of everything that setup.cfg names | the tests, if not all
+files="tests/pipes/test_{probe,decode,video_file,transcode,manifest,datasets,bad_videos,loader}.py"
+table="
+oldest      | 3.10 | cuda110 | floors                                                    |
+middle      | 3.11 | cuda120 | nvidia-dali-cuda120==1.53.0 torch==2.7.1 av==17.*         | tests/pipes
+numpy-1     | 3.12 | cuda130 | numpy==1.26.4 opencv-python-headless==4.11.0.86 av==18.*  | tests/pipes
+readme-3.10 | 3.10 | cuda130 |                                                           |
+readme-3.11 | 3.11 | cuda130 |                                                           |
+readme-3.12 | 3.12 | cuda130 |                                                           |
+readme-3.13 | 3.13 | cuda130 |                                                           |
+files-3.12  | 3.12 | cuda130 |                                                           | $files
+files-3.13  | 3.13 | cuda130 |                                                           | $files
+"
+
+# row NAME: sets the columns of that cell, or fails
+row() {
+  IFS='|' read -r cell python extra pins tests < <(grep -E "^$1 *\|" <<<"$table") || return 1
+  read -r cell <<<"$cell" && read -r python <<<"$python" && read -r extra <<<"$extra"
+  read -r pins <<<"$pins" && read -r tests <<<"$tests"
+}
+
+# find_python VERSION: one that runs; the commands of pyenv are also there for versions that are not active, and then do not
+find_python() {
+  local candidate
+  for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/"python$1"; do
+    if [[ $("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == "$1" ]]; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# held_to: the constraints of the cell, one a line
+held_to() {
+  if [[ $pins != floors ]]; then
+    tr ' ' '\n' <<<"$pins"
+    return
   fi
-  [[ $status -eq 0 ]] || failed=1
-  summary+="DALI $version ($extra), $versions: $outcome"$'\n'
+  "$interpreter" - "$extra" <<'PY'
+import configparser, sys
+config = configparser.ConfigParser()
+config.read("setup.cfg")
+extras = config["options.extras_require"]
+print("\n".join([config["options"]["install_requires"], extras["test"], extras[sys.argv[1]]]).strip().replace(">=", "=="))
+PY
+}
+
+# versions: what was installed
+versions() {
+  python - "nvidia-dali-$extra" <<'PY'
+import platform, sys
+from importlib.metadata import PackageNotFoundError, version
+names = {"DALI": sys.argv[1], "PyAV": "av", "OpenCV": "opencv-python-headless", "numpy": "numpy", "torch": "torch",
+         "torchvision": "torchvision", "captum": "captum", "lightning": "lightning"}
+shown = [f"Python {platform.python_version()}"]
+for label, name in names.items():
+    try:
+        shown.append(f"{label} {version(name)}")
+    except PackageNotFoundError:
+        shown.append(f"no {label}")
+print(", ".join(shown))
+PY
+}
+
+# run_cell: in an environment of its own; sets outcome_* and fails if anything did
+run_cell() {
+  local commands job status=0
+  outcome_versions="" outcome_job="not reached" outcome_tests="not reached"
+  mapfile -t commands < <(grep -E '^pip install -e "\.\[cuda130[^]]*\]" && ' README.md | sed "s/cuda130/$extra/")
+  [[ ${#commands[@]} -eq 2 ]] || { echo "matrix: README.md no longer has its two commands" >&2; return 1; }
+  held_to >"$work/constraints.txt"
+  "$interpreter" -m venv "$work/venv" || { outcome_job="no environment could be made"; return 1; }
+  source "$work/venv/bin/activate"
+  export PIP_CONSTRAINT=$work/constraints.txt DALI_PIPES_CACHE=$work/cache
+
+  job="${commands[0]#* && } --max-steps 3 --out $work/out"
+  if ! step "${commands[0]%% && *}"; then
+    outcome_job="could not be installed"
+    return 1
+  fi
+  if step "$job"; then outcome_job=passed; else outcome_job=FAILED status=1; fi
+
+  if ! step "${commands[1]%% && *}"; then
+    outcome_tests="could not be installed"
+    return 1
+  fi
+  outcome_versions=$(versions)
+  echo "$outcome_versions"
+  step "${commands[1]#* && } $tests" || status=1
+  outcome_tests=$(grep -E '^[0-9]+ (passed|failed|skipped|error)|no tests ran' "$work/log" | tail -n 1 | sed -E 's/ in [0-9.]+s.*//; s/, [0-9]+ (warning|deselected)[a-z]*//g')
+  : "${outcome_tests:=ended early}"
+  return "$status"
+}
+
+# step COMMAND: runs and shows it; its output is also in $work/log
+step() {
+  echo "+ $1"
+  eval "$1" 2>&1 | tee "$work/log"
+}
+
+mapfile -t known < <(awk 'NF {print $1}' <<<"$table")
+cells=("$@")
+[[ $# -gt 0 ]] || mapfile -t cells < <(printf '%s\n' "${known[@]}" | grep -v '^files-')
+for name in "${cells[@]}"; do
+  if [[ " ${known[*]} " != *" $name "* ]]; then
+    echo "matrix: unknown cell '$name': choose from ${known[*]}" >&2
+    exit 2
+  fi
 done
-if [[ -z $summary ]]; then
-  echo "matrix: unknown rows $*; choose from cuda110, cuda120, cuda130" >&2
-  exit 2
-fi
-printf '\n%s' "$summary"
+for name in "${cells[@]}"; do
+  row "$name"
+  if ! find_python "$python" >/dev/null; then
+    echo "matrix: cell '$name' needs Python $python, which is neither on PATH nor among pyenv's versions" >&2
+    exit 3
+  fi
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+export -n PYTHONPATH
+rows=runs/matrix-$(date +%Y%m%d-%H%M%S).md failed=0
+mkdir -p runs
+printf '%s\n' "| cell | versions | main job | tests | minutes |" "|---|---|---|---|---|" >"$rows"
+for name in "${cells[@]}"; do
+  row "$name"
+  interpreter=$(find_python "$python")
+  echo "== $name: Python $python, $extra${pins:+, $pins}"
+  SECONDS=0
+  # in a process of its own, so that nothing of its environment is left for the next
+  if ! (run_cell; status=$?; printf '%s\n' "| $name | $outcome_versions | $outcome_job | $outcome_tests |" >"$work/row"; exit "$status"); then
+    failed=1
+  fi
+  echo "$(<"$work/row") $(((SECONDS + 59) / 60)) |" >>"$rows"
+  rm -rf "${work:?}"/*
+done
+echo
+cat "$rows"
 exit "$failed"
