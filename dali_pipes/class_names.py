@@ -21,17 +21,22 @@ def in_order(names: Iterable[str]) -> list[str]:
     """
     distinct = set(names)
     _warn_of_lookalikes(distinct)
-    if all(re.fullmatch(r"\d{1,18}", name, re.ASCII) for name in distinct):
-        return sorted(distinct, key=lambda name: (int(name), name))
+    if all(_WHOLE_NUMBER.fullmatch(name) for name in distinct):
+        return sorted(distinct, key=lambda name: (float(name), name))
     return sorted(distinct)
 
 
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(\.0*)?")  # 3.0 is what a table's program may make of 3
+
+
 def _warn_of_lookalikes(names: Iterable[str]) -> None:
-    """Compare without case, compatibility forms, invisible characters and kinds of spaces."""
+    """Compare numbers by value, and other names without case, compatibility forms, invisible characters and kinds of spaces."""
     seen: dict[str, str] = {}
     for name in sorted(names):
         folded = unicodedata.normalize("NFKC", name).casefold()
         visible = "".join(char for char in folded if unicodedata.category(char) != "Cf")
+        if _WHOLE_NUMBER.fullmatch(visible):
+            visible = str(int(float(visible)))
         first = seen.setdefault(re.sub(r"[\s_-]+", " ", visible), name)
         if first != name:
             warnings.warn(f"the classes {ascii(first)} and {ascii(name)} look alike, but are two", stacklevel=3)

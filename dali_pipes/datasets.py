@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .video_folders import SPLIT_WORDS, VIDEO_EXTENSIONS, split_entries, split_of, walk_class_folders, walk_videos
-from .video_lists import Segment, read_list
+from .video_lists import Segment, is_list, read_list
 
 FOLDER_DATA = "folder"
 """In the place of a data set's name: the folder holds class folders, whatever else lies there."""
@@ -46,7 +46,8 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
         source: a folder ``<class>/.../<video>``, or a list: a CSV with the columns ``path,label`` or lines ``path id``, see
             docs/datasets.md. A saved ``Manifest`` is one. Relative paths start at the list's own folder.
         split: ``train``, ``val`` or ``test``, where the source is split, see :func:`find_splits`.
-        class_folders: the topmost folders are the classes, however alike they are inside, and lists beside them are not read.
+        class_folders: the topmost folders are the classes, however alike they are inside, and lists beside them are not read;
+            two that are named as the parts of a split still are that.
 
     Returns:
         Of a folder sorted by path, of a list its rows in order, each a sample of its own: (path, class name), or
@@ -64,12 +65,15 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
         held = f"it has {', '.join(parts)}" if parts else "it is not split"
         raise InputError(f"{source}: has no videos for {split}; {held}")
     part = parts[split] if split else Part(Path(source))
-    found: list[Item] = (
-        _rows(part) if part.path.is_file() else [*walk_class_folders(part.path, check_levels=not class_folders)]
-    )
+    if part.path.is_file():
+        rows = _rows(part)
+        if not rows:
+            raise InputError(f"{part}: holds no rows below its first line; expected a video in each")
+        return rows
+    found = walk_class_folders(part.path, check_levels=not class_folders)
     if not found:
-        raise InputError(f"{part}: holds no videos; expected <class>/<video> with one of {' '.join(VIDEO_EXTENSIONS)}")
-    return found
+        raise InputError(f"{part}: holds no videos; expected <class>/<video>, with an extension such as .mp4 or .avi")
+    return [*found]
 
 
 def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> dict[str, Part]:
@@ -93,7 +97,10 @@ def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> di
             f"{source}: no such folder or file; expected a folder of class folders or a list such as a .csv file"
         )
     if source.is_dir():
-        found = split_entries(source, lists=False) or ({} if class_folders else split_entries(source, lists=True))
+        found = split_entries(source, lists=False)
+        if not found and not class_folders:
+            lists = split_entries(source, lists=True)
+            found = lists if all(map(is_list, lists.values())) else {}
         return {split: Part(path) for split, path in found.items()}
     splits = {row.split for row in read_list(source, with_labels=False) if row.split}
     parts = {split: Part(source, split) for split in SPLIT_WORDS if split in splits}
@@ -119,7 +126,7 @@ def find_unlabelled(source: str | os.PathLike) -> list[Item]:
     else:
         found = _rows(Part(source), with_labels=False)
     if not found:
-        raise InputError(f"{source}: holds no videos; expected files with one of {' '.join(VIDEO_EXTENSIONS)}")
+        raise InputError(f"{source}: holds no videos; expected files with an extension such as .mp4 or .avi")
     return found
 
 

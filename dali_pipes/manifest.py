@@ -44,20 +44,26 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, splits: Sequence[str] = ()) -> None:
         """Write a CSV, atomically: a line per video, per refused file, and per class without videos.
 
         It may be edited. With absolute paths, or beside its videos' folders, it is also a list for
         :func:`dali_pipes.find_videos`: ``label`` is the class's name.
 
+        Args:
+            path: of the file.
+            splits: ``train``, ``val`` or ``test`` of each video, for a column ``split``.
+
         Raises:
             InputError: it cannot be written.
         """
         rows = [_row(video) | self._class(video.label) for video in self.videos]
+        for row, split in zip(rows, splits, strict=False):
+            row["split"] = split
         rows += [{"path": refused, "refused": reason} for refused, reason in self.refused.items()]
         used = {video.label for video in self.videos}
         rows += [self._class(index) for index in range(len(self.classes)) if index not in used]
-        _write_csv(Path(path), rows)
+        _write_csv(Path(path), rows, ["split"] if splits else [])
 
     def _class(self, index: int) -> dict[str, object]:
         return {} if index == UNLABELLED else {"label": self.classes[index], "class_index": index}
@@ -95,17 +101,21 @@ class Manifest:
 
 _PARSERS: dict[object, Callable[[str], object]] = {bool: lambda text: {"yes": True, "no": False}[text]}
 _TYPES: dict[str, Any] = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
+_SEGMENT = ("start_frame", "end_frame")
 _COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
 
 
 def _row(video: VideoInfo) -> dict[str, object]:
     row = {name: getattr(video, name) for name in _TYPES}
+    if not video.end_frame:  # the whole file
+        row |= dict.fromkeys(_SEGMENT, "")
     return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in row.items()}
 
 
 def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
     try:
-        values: dict[str, Any] = {name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()}
+        whole = {name: row.get(name) or "0" for name in _SEGMENT}  # also in files from before there were segments
+        values: dict[str, Any] = {name: _PARSERS.get(kind, kind)((row | whole)[name]) for name, kind in _TYPES.items()}
         return VideoInfo(label=label, **values)
     except KeyError as error:
         raise ValueError(f"{error} is not yes or no") from error
@@ -145,30 +155,34 @@ def scan_videos(
     listed = [_listed(*item) for item in items]
     names = _class_names([item.label for item in listed], classes)
     index_of = {class_name(name): index for index, name in enumerate(names)}
-    labels: dict[tuple[str, Segment | None], int] = {}
+    known: dict[tuple[str, Segment | None], int] = {}
+    labels: list[int] = []
+    folder = os.getcwd()
     for path, given, segment in listed:
         label = UNLABELLED if given is None else index_of.get(given) if isinstance(given, str) else given
-        if label is None or not (label == UNLABELLED or 0 <= label < len(names)):
+        if label is None or not UNLABELLED <= label < len(names):
             raise InputError(f"{path}: unknown class {given!r}, the classes are {', '.join(names)}")
-        if labels.setdefault((path, segment), label) != label:
-            first, second = (names[index] if index >= 0 else "none" for index in (labels[path, segment], label))
-            raise InputError(f"{item_name(path, label, segment)}: has two labels, {first} and {second}")
-    found = _probe_all([path for path, _ in labels], cache, workers, verify, time_limit_s, progress)
+        labels.append(label)
+        file = os.path.normpath(os.path.join(folder, path))  # however it is spelt
+        if known.setdefault((file, segment), label) != label:
+            first, second = (names[index] if index >= 0 else "none" for index in (known[file, segment], label))
+            raise InputError(f"{item_name(path, given, segment)}: has two labels, {first} and {second}")
+    found = _probe_all([item.path for item in listed], cache, workers, verify, time_limit_s, progress)
     videos: list[VideoInfo] = []
     refused: dict[str, str] = {}
-    for path, given, segment in listed:
+    for (path, given, segment), label in zip(listed, labels, strict=True):
         info = found[path]
         frames = frames_of(segment, info) if isinstance(info, VideoInfo) else str(info)
         if isinstance(info, VideoInfo) and not isinstance(frames, str):
             start_frame, end_frame = frames
-            videos.append(
-                replace(info, path=path, label=labels[path, segment], start_frame=start_frame, end_frame=end_frame)
-            )
+            videos.append(replace(info, path=path, label=label, start_frame=start_frame, end_frame=end_frame))
         else:
             refused[item_name(path, given, segment)] = str(frames)
     if not videos:
         first = next((f"{name}: {reason}" for name, reason in refused.items()), "none were given")
-        raise InputError(f"no video can be read of {len(listed)}; the first: {first}")
+        are_missing = listed and not any(os.path.exists(item.path) for item in listed)
+        hint = "; relative paths in a list start at the list's own folder" * bool(are_missing)
+        raise InputError(f"no video can be read of {len(listed)}; the first: {first}{hint}")
     return Manifest(videos, names, refused)
 
 
@@ -206,8 +220,8 @@ def frames_of(segment: Segment | None, video: VideoInfo) -> tuple[int, int] | st
         start, end = start * video.fps, None if end is None else end * video.fps
     first, last = round(start), video.num_frames if end is None else min(round(end), video.num_frames)
     if first >= video.num_frames:
-        lasts = f"{video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"{video.num_frames} frames"
-        return f"the segment begins at or after the video's end, it has {lasts}"
+        ends = f"at {video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"before frame {video.num_frames}"
+        return f"the segment begins behind the video's end, which is {ends}"
     return first, max(last, first + 1)
 
 
@@ -275,15 +289,15 @@ def _save_cache(cache: Path, found: dict[str, VideoInfo | str]) -> None:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    return [row for _, row in read_csv(path, _COLUMNS, "is not a manifest")]
+    return [row for _, row in read_csv(path, [name for name in _COLUMNS if name not in _SEGMENT], "is not a manifest")]
 
 
-def _write_csv(path: Path, rows: Iterable[dict]) -> None:
+def _write_csv(path: Path, rows: Iterable[dict], more: Sequence[str] = ()) -> None:
     with (
         replacing(path, make_folders=True) as draft,
         open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.DictWriter(file, _COLUMNS, restval="")
+        writer = csv.DictWriter(file, [*_COLUMNS, *more], restval="")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -104,6 +104,7 @@ ODD_KINDS = {
 _COUNTABLE = frozenset("h264 hevc vp9 av1 libdav1d libaom-av1 mpeg4 mjpeg prores ffv1 dnxhd rawvideo".split())
 _VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 packet; 2 high bits say of which type
 _B_VOP = 2
+_MILLISECOND_S = 0.001
 _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
 
 
@@ -311,8 +312,11 @@ def _oddities(
     stream, odd = reader.stream, []
     times = np.sort([time for time in seen.times if time is not None])
     steps = np.diff(times)
-    # containers round times, by up to one tick either way; times that occur twice are no times
-    if len(steps) and steps.min() > 0 and np.ptp(steps) > max(2, 0.01 * np.median(steps)):
+    # containers round times, by up to one tick either way, and those of files that were copied from one to another by a
+    # millisecond; times that occur twice are no times
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    rounding = max(2.0, 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
+    if len(steps) and steps.min() > 0 and np.ptp(steps) > rounding:
         low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
         odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
     start = float(times[0] * reader.tick_s) if len(times) else 0.0

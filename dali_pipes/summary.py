@@ -81,21 +81,22 @@ def _refused(refused: dict[str, str]) -> list[str]:
     return ["left out", *(f"  {one_line(path)}: {reason}" for path, reason in refused.items())]
 
 
-def find_groups(source: str, dataset: str) -> tuple[list[list[Item]], list[str]]:
-    """The videos of a source as training reads them, ``[training, validation]`` or all at once; and the classes."""
+def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[str]]:
+    """The videos of a source as training reads them, by their split or all at once under ``""``; and the classes."""
     if dataset in DATASETS:
         listed = [DATASETS[dataset].read(source, split) for split in DATASETS[dataset].splits]
         every = {path: label or NO_CLASS for lists in listed for part in lists.parts.values() for path, label in part}
-        return [list(every.items())], listed[0].classes + [NO_CLASS] * (NO_CLASS in every.values())
+        return {"": list(every.items())}, listed[0].classes + [NO_CLASS] * (NO_CLASS in every.values())
     find = partial(find_videos, source, class_folders=dataset == FOLDER_DATA)
     parts = find_splits(source, class_folders=dataset == FOLDER_DATA)
+    groups: dict[str, list[Item]]
     if parts:
-        groups = [find(split) for split in parts]
+        groups = {split: find(split) for split in parts}
     elif os.path.isdir(source) and any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source)):
-        groups = [[(path, NO_CLASS) for path in walk_videos(source)]]
+        groups = {"": [(path, NO_CLASS) for path in walk_videos(source)]}
     else:
-        groups = [find()]
-    return groups, in_order(str(item[1]) for group in groups for item in group)
+        groups = {"": find()}
+    return groups, in_order(str(item[1]) for items in groups.values() for item in items)
 
 
 NO_CLASS = "(no class)"
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
     parser.add_argument(
-        "--dataset", default="auto", choices=("auto", FOLDER_DATA, *DATASETS), help="what the folder is"
+        "--dataset", default="auto", choices=("auto", FOLDER_DATA, "csv", *DATASETS), help="what the folder is"
     )
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
@@ -133,15 +134,16 @@ def run(options: argparse.Namespace) -> int:
     if options.out and not options.out.endswith(".csv"):
         raise InputError(f"{options.out}: -o takes a name that ends in .csv")
     groups, classes = find_groups(options.source, options.dataset)
-    manifest = Manifest([], classes)
-    for items in groups:
+    manifest, splits = Manifest([], classes), list[str]()
+    for split, items in groups.items():
         items = [(os.path.abspath(path), *rest) for path, *rest in items]
         found = scan_videos(
             items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
             time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
         )  # fmt: skip
         manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
+        splits += [split] * len(found)
     if options.out:
-        manifest.save(options.out)
+        manifest.save(options.out, splits if any(splits) else ())
     print(summary(manifest) + (f"\nWritten to {options.out}." if options.out else ""))
     return 1 if manifest.refused else 0

@@ -20,7 +20,7 @@ WRITTEN_BY_US = ("transcode.csv",)
 """The report of :mod:`dali_pipes.transcode`, which lies beside its copies."""
 
 SPLIT_WORDS = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "trainval", "train_val"),
     "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
     "test": ("test", "testing"),
 }
@@ -59,16 +59,18 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
             raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
         first = seen.setdefault((stat.st_dev, stat.st_ino), folder)
         if first != folder:
-            warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=2)
+            warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=1)
             return
-        for name in names:
-            path = os.path.join(folder, name)
-            if is_passed_over(name):
-                continue
+        paths = [os.path.join(folder, name) for name in names if not is_passed_over(name)]
+        # links to folders come last, so that a folder is read by its own name
+        for path in sorted(paths, key=lambda path: os.path.islink(path) and os.path.isdir(path)):
+            name = os.path.basename(path)
             if os.path.isdir(path):
                 yield from walk(path)
             elif name.lower().endswith(VIDEO_EXTENSIONS):
                 yield path
+            elif not os.path.exists(path):
+                others.setdefault("broken links", []).append(path)
             elif not (folder == os.fspath(root) and name.lower().endswith(LIST_EXTENSIONS)):  # those are told apart
                 others.setdefault(os.path.splitext(name)[1].lower() or "without any", []).append(path)
 
@@ -77,7 +79,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
         kinds = ", ".join(f"{len(paths):,} {extension}" for extension, paths in others.items())
         example = next(iter(others.values()))[0]
         warnings.warn(
-            f"{root}: files left out, as their extensions are none of videos: {kinds}; such as {example}", stacklevel=2
+            f"{root}: files left out, as their extensions are none of videos: {kinds}; such as {example}", stacklevel=1
         )
 
 
@@ -105,25 +107,36 @@ def walk_class_folders(root: Path, check_levels: bool) -> list[tuple[str, str]]:
 
 
 def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
+    """Stop where the topmost folders may be the parts of a split, and the folders in them the classes."""
     below: dict[str, set[str]] = {}
     for parts in parts_of_videos:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
-    if len(below) < 2 or any("" in names for names in below.values()):
-        return
-    shared = set.intersection(*below.values())
-    if len(shared) < 2 or 2 * len(shared) < max(map(len, below.values())):
-        return
-    upper, lower = sorted(below), sorted(shared)
+    upper, all_lower = sorted(below), sorted(set().union(*below.values()))
     meant = f"if {_some(upper)} are the classes, say so with --dataset folder (in Python: class_folders=True)"
-    if all(map(split_of, lower)):
+    if upper and all(map(split_of, upper)):
         raise InputError(
-            f"{root}: each of its folders {_some(upper)} holds {_some(lower)}, which look like the parts of a split; expected them "
-            f"on top, as {root}/{lower[0]}/{upper[0]}, or a list with the columns path,label,split; {meant}"
+            f"{root}: holds {_some(upper)}, named as a part of a split; name it itself, such as {root / upper[0]}; {meant}"
         )
-    raise InputError(
-        f"{root}: each of its folders {_some(upper)} holds the folders {_some(lower)}, which look like the classes; name one for "
-        f"training and one for validation, such as --data {root / upper[0]} --val-data {root / upper[1]}; {meant}"
-    )
+    if len(upper) < 2 or "" in all_lower:
+        return
+    if all(map(split_of, all_lower)):
+        raise InputError(
+            f"{root}: its folders {_some(upper)} hold {_some(all_lower)}, which look like the parts of a split; expected them "
+            f"on top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns path,label,split; {meant}"
+        )
+    shared = sorted(set.intersection(*below.values()))
+    if len(shared) >= 2 and 2 * len(shared) >= max(map(len, below.values())):
+        raise InputError(
+            f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; {meant}; "
+            "else name one for training with --data and one for validation with --val-data"
+        )
+    repeated = sorted(name for name in all_lower if sum(name in names for names in below.values()) > 1)
+    if repeated:
+        warnings.warn(
+            f"{root}: its topmost folders are taken for the classes, {_some(upper)}; several of them hold folders of one name: "
+            f"{_some(repeated)}",
+            stacklevel=1,
+        )
 
 
 def _some(names: list[str], shown: int = 4) -> str:
@@ -139,7 +152,8 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
         InputError: two folders are named as the same part.
     """
     found: dict[str, list[Path]] = {}
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_passed_over(path.name)]
+    # a class may be called so: a part holds folders of classes
+    folders = [folder for folder in subfolders(root) if split_of(folder.name) and subfolders(folder)]
     for path in list_files(root) if lists else folders:
         if split := split_of(path.stem if lists else path.name):
             found.setdefault(split, []).append(path)
@@ -156,13 +170,30 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
     return {split: found[split][0] for split in SPLIT_WORDS if split in found}
 
 
+def subfolders(root: Path) -> list[Path]:
+    """Return the folders in a folder, without those that are passed over, in order of their names.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return [path for path in _entries(root) if path.is_dir()]
+
+
 def list_files(root: Path) -> list[Path]:
-    """Return the files in a folder that are lists of videos by their extension, in order of their names."""
+    """Return the files in a folder that are lists of videos by their extension, in order of their names.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     return [
         path
-        for path in sorted(root.iterdir())
-        if path.is_file()
-        and path.name.lower().endswith(LIST_EXTENSIONS)
-        and path.name not in WRITTEN_BY_US
-        and not is_passed_over(path.name)
+        for path in _entries(root)
+        if path.is_file() and path.name.lower().endswith(LIST_EXTENSIONS) and path.name not in WRITTEN_BY_US
     ]
+
+
+def _entries(root: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(root.iterdir()) if not is_passed_over(path.name)]
+    except OSError as error:
+        raise InputError(f"{root}: cannot be read ({error.strerror})") from error

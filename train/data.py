@@ -16,7 +16,8 @@ from dali_pipes.manifest import default_cache, item_name
 from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.torch_loader import why_no_gpu
-from dali_pipes.video_folders import is_passed_over, list_files
+from dali_pipes.video_folders import LIST_EXTENSIONS, VIDEO_EXTENSIONS, list_files, subfolders
+from dali_pipes.video_lists import is_list
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
@@ -50,8 +51,8 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     val = train if val_items is train_items else scan(val_items, classes)
     if val is not train and config.split != "train+val":
         notes += _shared_videos(train, val)
-    files = {item[0] for item in (*train_items, *val_items)}
-    notes += _refusals(train.refused | val.refused, len(files), f"train.csv and val.csv in {config.out}")
+    names = {item_name(*item) for item in (*train_items, *val_items)}
+    notes += _refusals(train.refused | val.refused, len(names), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
     if damaged:
         path, odd = next(iter(damaged.items()))
@@ -66,8 +67,10 @@ def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
         InputError: one of them cannot be read.
     """
     for path in paths:
-        if Path(path).is_dir():
-            raise InputError(f"{path}: is a folder; for all videos in it: --data {path} --dataset {UNLABELLED_DATA}")
+        has_rows = path.lower().endswith(LIST_EXTENSIONS)
+        if has_rows or Path(path).is_dir():
+            what = "a list; for the videos" if has_rows else "a folder; for all videos"
+            raise InputError(f"{path}: is {what} in it: --data {path} --dataset {UNLABELLED_DATA}")
     manifest = scan([(path, None) for path in paths], classes)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
@@ -96,9 +99,15 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         items = listed.parts["test" if config.split == "test" else "val"]
         notes = [VALIDATION_IS_TRAINED_ON] * (config.split == "train+val")
     else:
-        items = _find_val(config)
-        if not config.val_data and not _parts(config, _source(config)):
+        parts = {} if config.val_data else _parts(config, _source(config))
+        try:
+            items = _find_val(config)
+        except InputError as error:
+            hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" * predict
+            raise InputError(f"{error}{hint}") from error
+        if not config.val_data and "val" not in parts:
             notes = [f"{config.data} has no videos set apart for validation: evaluating on all."]
+        notes += _note_on_test(parts)
         unknown = in_order({str(item[1]) for item in items} - set(map(class_name, classes)))
         if unknown:
             raise InputError(
@@ -113,7 +122,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
 def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[str]:
     if not refused:
         return []
-    notes = [f"Left out {len(refused)} of {files} files that cannot be read:"]
+    notes = [f"Left out {len(refused)} of {files} videos:"]
     shown = list(refused.items())[: SHOWN_REFUSALS if named_in else None]
     notes += [f"  {path}: {reason}" for path, reason in shown]
     if len(refused) > len(shown):
@@ -153,42 +162,72 @@ def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
         return _find_official(config)
     source = _source(config)
     parts = _parts(config, source)
+    if parts and "train" not in parts:
+        raise InputError(f"{source}: has videos for {', '.join(parts)} alone; name those to train on with --data")
     train = _find(config, source, "train" if parts else None)
-    is_apart = bool(parts or config.val_data)
+    is_apart = bool("val" in parts or config.val_data)
     val, notes = (_find_val(config), _notes_on_parts(config, parts)) if is_apart else (train, [NO_VALIDATION])
-    classes = in_order(str(item[1]) for item in train)
     root = parts["train"].path if parts else source
     if root.is_dir():
-        empty = sorted(_subfolders(root) - {Path(item[0]).relative_to(root).parts[0] for item in train})
-        notes += [f"Folders of {root} without videos, which are no classes: {', '.join(empty)}."] * bool(empty)
-    if source.is_dir():
-        used = {part.path for part in parts.values()}
-        unused = [path.name for path in list_files(source) if path not in used]
-        if unused:
-            notes.append(
-                f"Lists in {source} that are not used: {', '.join(unused)}; one is used as --data or --val-data."
-            )
-    return train, val, classes, notes
+        with_videos = {Path(item[0]).relative_to(root).parts[0] for item in train}
+        empty = [path.name for path in subfolders(root) if path.name not in with_videos]
+        notes += [f"Folders without videos in {root}, which are no classes: {', '.join(empty)}."] * bool(empty)
+    notes += _notes_on_what_lies_beside(source, parts)
+    return train, val, in_order(str(item[1]) for item in train), notes
+
+
+def all_classes(config: Config) -> list[str]:
+    """The classes of all videos of --data and --val-data, in order, whatever they are for."""
+    if config.dataset in DATASETS:
+        return _read_official(config).classes
+    sources = [_source(config), *([Path(config.val_data)] if config.val_data else [])]
+    found = [
+        item
+        for source in sources
+        for split in (_parts(config, source) or [None])
+        for item in _find(config, source, split)
+    ]
+    return in_order(str(item[1]) for item in found)
 
 
 def _notes_on_parts(config: Config, parts: dict[str, Part]) -> list[str]:
-    if not parts:
+    """What a split source is used for; ``parts`` may be empty."""
+    used = {
+        split: part for split, part in parts.items() if split == "train" or (split == "val" and not config.val_data)
+    }
+    lists = [str(part) for part in used.values() if part.path.is_file()]
+    notes = [f"The videos are those of {' and '.join(lists)}."] * bool(lists)
+    if "val" in used and used["val"].is_test:
+        notes.append(f"The validation videos are those of {used['val']}: best.pt is chosen by them.")
+    if "val" in parts and "val" not in used:
+        notes.append(f"The validation videos are those of --val-data; those of {parts['val']} are not used.")
+    return notes + _note_on_test(parts)
+
+
+def _note_on_test(parts: dict[str, Part]) -> list[str]:
+    if "test" not in parts:
         return []
-    lists = [str(part) for part in parts.values() if part.path.is_file()]
-    notes = [f"The videos are those of the lists {' and '.join(lists)}."] * bool(lists)
-    if not config.val_data and parts["val"].is_test:
-        notes.append(f"The validation videos are those of {parts['val']}: best.pt is chosen by them.")
-    if "test" in parts:
-        notes.append(f"The test videos of {parts['test']} are not used; --eval-only CHECKPOINT --data evaluates them.")
+    return [f"The test videos of {parts['test']} are not used; --eval-only CHECKPOINT --data PART evaluates them."]
+
+
+def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part]) -> list[str]:
+    """Lists in a folder, and what stands beside the folders of a split."""
+    if not source.is_dir():
+        return []
+    used = {part.path for part in parts.values()}
+    lists = [path.name for path in list_files(source) if path not in used and is_list(path)]
+    notes = [
+        f"Lists in {source} that are not used: {', '.join(lists)}; each may be named as --data or --val-data."
+    ] * bool(lists)
+    if any(path.is_dir() for path in used):
+        others = [path.name for path in subfolders(source) if path not in used]
+        others += [path.name for path in sorted(source.iterdir()) if path.name.lower().endswith(VIDEO_EXTENSIONS)]
+        notes += [f"Not used in {source}, beside the parts of the split: {', '.join(others)}."] * bool(others)
     return notes
 
 
-def _subfolders(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir() and not is_passed_over(path.name)}
-
-
 def _parts(config: Config, source: Path) -> dict[str, Part]:
-    """The parts of a split source; training and validation, or nothing."""
+    """The parts of a split source by their names; empty if it is not split."""
     return find_splits(source, class_folders=config.dataset == FOLDER_DATA)
 
 
@@ -199,7 +238,8 @@ def _find(config: Config, source: Path, split: str | None) -> Items:
 def _find_val(config: Config) -> Items:
     """(path, class) of the validation videos of a folder or list; all videos where none are set apart."""
     source = Path(config.val_data) if config.val_data else _source(config)
-    return _find(config, source, "val" if _parts(config, source) else None)
+    parts = _parts(config, source)
+    return _find(config, source, next((split for split in ("val", *parts) if split in parts), None))
 
 
 def _source(config: Config) -> Path:

@@ -20,7 +20,7 @@ from dali_pipes.torch_loader import choose_device
 from .checkpoint import load_checkpoint, saved_config, weights_of
 from .command_line import OF_INIT, Job, evaluation_config, published_config
 from .config import GENERATED_DATA, UNLABELLED_DATA, Config
-from .data import Items, list_videos, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
+from .data import Items, all_classes, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
 from .metrics import (
     VideoScores,
     confusion,
@@ -112,7 +112,8 @@ def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest, i
             video, pairs = next(found)
             label = manifest.classes[video.label] if video.label >= 0 else ""
             cells = [cell for name, value in pairs for cell in (name, f"{value:.6f}")]
-            writer.writerow(asdict(video) | {"label": label} | dict(zip(predicted, cells, strict=False)))
+            frames = {"start_frame": video.start_frame, "end_frame": video.end_frame} if video.end_frame else {}
+            writer.writerow({"path": video.path, "label": label} | frames | dict(zip(predicted, cells, strict=False)))
 
 
 def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tuple[str, float]]]:
@@ -191,7 +192,7 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
     config = published_config(given)
     choose_precision(config.precision, choose_device(config.device))
     with processes.first_of_machine_first():
-        _, _, classes, _ = list_videos(config)
+        classes = all_classes(config)
     model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
     note = load_pretrained(model, config.init, classes, to_evaluate=True)
     clips = f"Clips of {config.frames} frames of {config.crop}x{config.crop}, as --frames, --stride and --crop say."

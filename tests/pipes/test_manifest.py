@@ -248,10 +248,14 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
     assert main([str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv")]) == 0
     assert "videos    5 of 5 files\nclasses   3, of 1 to 3" in capsys.readouterr().out
     assert Manifest.load(tmp_path / "out.csv").classes == ["0", "1", "2"]
+    assert [len(find_videos(tmp_path / "out.csv", split)) for split in ("train", "val")] == [3, 2]
     for part in ("one", "two"):
         shutil.copytree(class_folders, tmp_path / "parts" / part)
     assert main([str(tmp_path / "parts")]) == 2
-    assert "each of its folders one, two holds the folders left, right" in capsys.readouterr().err
+    assert (
+        "each of its folders one, two holds the folders left, right, which may be the classes"
+        in capsys.readouterr().err
+    )
     assert main([str(tmp_path / "parts"), "--dataset", "folder"]) == 0
     assert "videos    10 of 10 files\nclasses   2, of 5 to 5" in capsys.readouterr().out
     lists = tmp_path / "ucf" / "ucfTrainTestlist"

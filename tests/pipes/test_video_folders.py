@@ -102,9 +102,9 @@ def test_folders_that_all_hold_the_same_folders_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{part}/{label}/0.avi" for part in ("fold A", "fold B") for label in ("run", "walk", "jump")))
     touch(tmp_path, "fold A/only here/0.avi")
     message = (
-        f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which look like the classes; name one for "
-        f"training and one for validation, such as --data {tmp_path}/fold A --val-data {tmp_path}/fold B; if fold A, fold B are the "
-        "classes, say so with --dataset folder (in Python: class_folders=True)"
+        f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; if fold A, "
+        "fold B are the classes, say so with --dataset folder (in Python: class_folders=True); else name one for training with "
+        "--data and one for validation with --val-data"
     )
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)
@@ -116,11 +116,58 @@ def test_classes_above_the_split_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{label}/{part}/0.avi" for part in ("train", "test") for label in ("run", "walk")))
     with pytest.raises(
         InputError,
-        match="run, walk holds test, train, which look like the parts of a split; expected them on top, as .*/test/run",
+        match="run, walk hold test, train, which look like the parts of a split; expected them on top, as .*/test/run",
     ):
         find_videos(tmp_path)
 
 
+def test_classes_above_one_part_of_a_split_are_asked_about_too(tmp_path):
+    touch(tmp_path, "run/train/0.avi", "run/test/1.avi", "walk/train/2.avi")
+    with pytest.raises(InputError, match="run, walk hold test, train, which look like the parts of a split"):
+        find_videos(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train", "Test", "trainval"])
+def test_one_part_of_a_split_is_named_itself(tmp_path, name):
+    touch(tmp_path, f"{name}/run/0.avi", f"{name}/walk/0.avi")
+    with pytest.raises(
+        InputError, match=f"holds {name}, named as a part of a split; name it itself, such as .*/{name}; if"
+    ):
+        find_videos(tmp_path)
+    assert {label for _, label in find_videos(tmp_path / name)} == {"run", "walk"}
+
+
+def test_classes_that_are_called_as_parts_of_a_split(tmp_path):
+    touch(tmp_path, "train/0.avi", "test/1.avi", "bus/2.avi")
+    assert [label for _, label in find_videos(tmp_path)] == ["bus", "test", "train"]
+
+
+def test_folders_of_one_name_in_several_classes_are_named(tmp_path):
+    touch(
+        tmp_path, *(f"{name}/0.avi" for name in ("fold1/run", "fold1/walk", "fold2/run", "person/jump", "person/sit"))
+    )
+    with pytest.warns(
+        UserWarning,
+        match="topmost folders are taken for the classes, fold1, fold2, person; several of them hold .*: run$",
+    ):
+        assert len(find_videos(tmp_path)) == 5
+
+
+def test_a_class_that_is_a_link_to_another(tmp_path):
+    touch(tmp_path, "serve/0.avi", "walk/1.avi")
+    (tmp_path / "ace").symlink_to(tmp_path / "serve")
+    with pytest.warns(UserWarning, match="/ace: is the folder .*/serve once more, and is not read again"):
+        assert [label for _, label in find_videos(tmp_path)] == ["serve", "walk"]
+
+
+def test_broken_links_are_counted(tmp_path):
+    touch(tmp_path, "run/0.avi")
+    (tmp_path / "walk").symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match="left out, .*: 1 broken links; such as .*/walk"):
+        assert len(find_videos(tmp_path)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*topmost folders are taken")
 def test_classes_with_folders_of_their_own_are_not_asked_about(tmp_path):
     touch(
         tmp_path, "run/g01/0.avi", "run/g02/0.avi", "walk/g03/0.avi", "walk/g01/0.avi", "walk/g04/0.avi"
@@ -178,5 +225,7 @@ def test_lists_beside_the_folders(tmp_path):
     assert find_videos(tmp_path, "train") == [(str(tmp_path / "run/0.avi"), "0"), (str(tmp_path / "walk/1.avi"), "1")]
     assert find_videos(tmp_path, "val") == [(str(tmp_path / "walk/2.avi"), "1")]
     assert len(find_videos(tmp_path, class_folders=True)) == 3
+    (tmp_path / "train.csv").write_text("label,youtube_id\nrun,x\n")  # of another kind, such as Kinetics'
+    assert find_splits(tmp_path) == {}
     touch(tmp_path, "train/run/3.avi", "val/run/4.avi")
     assert find_videos(tmp_path, "train") == [(str(tmp_path / "train/run/3.avi"), "run")]

@@ -62,13 +62,16 @@ def test_other_lists_without_a_header(tmp_path):
     paths = written(tmp_path / "b.txt", "0.mp4\nx y.avi\n")
     assert find_unlabelled(paths) == [(str(tmp_path / "0.mp4"), None), (str(tmp_path / "x y.avi"), None)]
     with pytest.raises(
-        InputError, match="b.txt: its first line is '0.mp4'; expected names of columns, .* and a class number, such as"
+        InputError,
+        match="b.txt: its first line, '0.mp4', is a path without a class; expected path,label or lines such as",
     ):
         find_videos(paths)
     for text in ("0.mp4 1\n1.mp4\n", "0.mp4 1\n1.mp4 \n", "0.mp4,1\n1.mp4,2,3\n"):
         with pytest.raises(InputError, match="c.txt, line 2: is not a path and a class, as the first line is"):
             find_videos(written(tmp_path / "c.txt", text))
-    with pytest.raises(InputError, match="d.txt: its first line is '0.mp4 120 3'; expected"):
+    with pytest.raises(
+        InputError, match="d.txt: its first line, '0.mp4 120 3', has more than a path and a class; name the columns"
+    ):
         find_videos(written(tmp_path / "d.txt", "0.mp4 120 3\n"))
     assert find_videos(written(tmp_path / "e.txt", "path label\n0.mp4 run\n")) == [(str(tmp_path / "0.mp4"), "run")]
     with pytest.raises(InputError, match="f.doc: is neither a folder nor a list"):
@@ -78,8 +81,9 @@ def test_other_lists_without_a_header(tmp_path):
 def test_blanks_around_names(tmp_path):
     path = written(tmp_path / "a.csv", '\ufeffpath, Label \n"0.mp4", run\n1.mp4 ,run \n')
     assert find_videos(path) == [(str(tmp_path / "0.mp4"), "run"), (str(tmp_path / "1.mp4"), "run")]
-    (tmp_path / "1.mp4 ").touch()
-    assert find_videos(path)[1] == (str(tmp_path / "1.mp4 "), "run")  # it may be called so
+    (tmp_path / "2.mp4 ").touch()
+    path = written(tmp_path / "c.csv", "path,label\n2.mp4 ,run\n")
+    assert find_videos(path) == [(str(tmp_path / "2.mp4 "), "run")]  # it may be called so
     with pytest.raises(InputError, match="b.csv: its first line names the column label twice"):
         find_videos(written(tmp_path / "b.csv", "path,label,Label\n"))
 
@@ -142,15 +146,17 @@ def test_segments_that_are_none(tmp_path, class_folders):
         ("start,end", "0:10,", "line 2: start is '0:10', it must be seconds from 0 up"),
         ("start,end", "nan,", "line 2: start is 'nan', it must be seconds"),
         ("start_frame,end_frame", "1.5,", "line 2: start_frame is '1.5', it must be a whole number of frames"),
-        ("start,end_frame", "1,30", "line 2: has both 1 to the end s and frames 0 to 30; a segment is in seconds or"),
+        ("start,end_frame", "1,30", "line 2: has both 1 s to the end and frames 0 to 30; a segment is in seconds or"),
+        ("start,end", "0,0", "line 2: its segment, 0 to 0 s, ends before it starts"),
+        ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, ends before it starts"),
     ):
         with pytest.raises(InputError, match=message):
             find_videos(written(tmp_path / "l.csv", f"path,label,{header}\n{first},a,{cells}\n"))
     rows = written(tmp_path / "l.csv", f"path,label,start,end\n{first},a,0,\n{first},a,0.8,0.9\n{first},a,7,8\n")
     manifest = scan_videos(find_videos(rows))
     assert len(manifest) == 1 and manifest.refused == {
-        f"{first} (0.8 to 0.9 s)": "the segment begins at or after the video's end, it has 0.800 s",
-        f"{first} (7 to 8 s)": "the segment begins at or after the video's end, it has 0.800 s",
+        f"{first} (0.8 to 0.9 s)": "the segment begins behind the video's end, which is at 0.800 s",
+        f"{first} (7 to 8 s)": "the segment begins behind the video's end, which is at 0.800 s",
     }
     with pytest.raises(InputError, match="left0.avi .frames 3 to 9.: has two labels, a and b"):
         scan_videos([(first, "a", Segment(3, 9, "frames")), (first, "b", Segment(3, 9, "frames"))])
@@ -179,7 +185,7 @@ def test_a_column_split_splits(tmp_path):
     written(path, "path,label,split\n0.avi,a,train\n3.avi,b,test\n")
     assert find_splits(path) == {"train": Part(path, "train"), "val": Part(path, "test")}
     for cell, message in (
-        ("holdout", "line 2: unknown split 'holdout': choose one of train, training, val"),
+        ("holdout", "line 2: unknown split 'holdout': choose one of train, training, .*, or call the column otherwise"),
         ("", "line 2: needs a split"),
     ):
         with pytest.raises(InputError, match=message):
@@ -202,3 +208,66 @@ def test_a_segment_of_all_frames_changes_no_plan(class_folders):
     whole, same = (ClipSampler(videos=scan_videos(given).videos, num_frames=16) for given in (items, cut))
     for sample in range(len(whole)):
         assert np.array_equal(whole.plan(1, sample).frame_indices, same.plan(1, sample).frame_indices)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("path,label\n0.mp4,\"run\n1.mp4,walk\n", "line 2: "),
+    ("path,label\n\"0.mp4,run\n1.mp4,walk\n2.mp4,\"run\"\n", "line 2: "),
+    ("path,label\n0.mp4,\"run\n1.mp4\",walk\n", "line 2: has a quotation mark that is closed lines below, or never"),
+])  # fmt: skip
+def test_a_quotation_mark_swallows_no_rows(tmp_path, text, message):
+    with pytest.raises(InputError, match=f"l.csv, {message}"):
+        find_videos(written(tmp_path / "l.csv", text))
+
+
+def test_as_other_programs_write_them(tmp_path):
+    """Excel's first line and its UTF-16, numbers with a point, trailing delimiters, backslashes, quoted paths, other columns."""
+    (tmp_path / "run").mkdir()
+    for name in ("a.mp4", "caf\u00e9.mp4"):
+        (tmp_path / "run" / name).touch()
+    found = [(str(tmp_path / "run/a.mp4"), "3.0")]
+    assert find_videos(written(tmp_path / "a.csv", "sep=;\npath;label\nrun\\a.mp4;3.0;\n")) == found
+    assert find_videos(written(tmp_path / "b.txt", '"run/a.mp4" 3\n')) == [(found[0][0], "3")]
+    assert find_videos(written(tmp_path / "c.csv", "path,label\nrun/cafe\u0301.mp4,x\n")) == [
+        (str(tmp_path / "run/caf\u00e9.mp4"), "x")
+    ]
+    (tmp_path / "d.csv").write_bytes("path,label\n0.mp4,a\n".encode("utf-16"))
+    with pytest.raises(InputError, match="d.csv: is no UTF-8 text, perhaps UTF-16; save it as CSV UTF-8"):
+        find_videos(tmp_path / "d.csv")
+    with pytest.warns(UserWarning, match="columns that are not used: class_index"):
+        assert find_videos(written(tmp_path / "e.csv", "path,label,class_index\nrun/a.mp4,3.0,7\n")) == found
+    for text, message in (
+        ("", "is empty; expected a first line with names of columns"),
+        ("0.mp4 run\n", "its first line, '0.mp4 run', has a class that is no number behind a blank"),
+        ("frames/0 3\n", "names no video file: 'frames/0' has no extension of a video"),
+        ("path,label\n", "holds no rows below its first line"),
+    ):
+        with pytest.raises(InputError, match=f"f.csv: {message}" if "names no" not in message else message):
+            find_videos(written(tmp_path / "f.csv", text))
+
+
+def test_one_file_in_two_spellings_has_one_label(class_folders):
+    path = find_videos(class_folders)[0][0]
+    other = os.path.join(os.path.dirname(path), "..", *path.split(os.sep)[-2:])
+    assert len(scan_videos([(path, "a"), (other, "a")])) == 2
+    with pytest.raises(InputError, match="has two labels, a and b"):
+        scan_videos([(path, "a"), (other, "b")])
+
+
+def test_where_all_files_are_missing_is_said(tmp_path):
+    path = written(tmp_path / "l.txt", "k400/0.mp4 1\nk400/1.mp4 0\n")
+    with pytest.raises(
+        InputError, match="no video can be read of 2; .*0.mp4: No such file.*; relative paths in a list start at"
+    ):
+        scan_videos(find_videos(path))
+
+
+def test_manifests_from_before_there_were_segments(tmp_path, class_folders):
+    manifest = scan_videos(find_videos(class_folders))
+    manifest.save(tmp_path / "m.csv", splits=["train", "train", "val", "train", "val"])
+    assert Manifest.load(tmp_path / "m.csv") == manifest
+    assert [label for _, label in find_videos(tmp_path / "m.csv", "val")] == ["left", "right"]
+    rows = [line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines()]
+    kept = [place for place, name in enumerate(rows[0]) if name not in ("start_frame", "end_frame", "split")]
+    (tmp_path / "old.csv").write_text("".join(",".join(row[place] for place in kept) + "\n" for row in rows))
+    assert Manifest.load(tmp_path / "old.csv") == manifest

@@ -33,7 +33,7 @@ def test_no_validation_video_is_trained_on(split_videos, tmp_path, train, val):
 def test_a_split_by_other_names_stops_the_program_unless_meant(split_videos, tmp_path):
     copied(split_videos, tmp_path, train="session 1", val="session 2")
     with pytest.raises(
-        InputError, match="each of its folders session 1, session 2 holds the folders .* look like the classes"
+        InputError, match="each of its folders session 1, session 2 holds the folders .*, which may be the classes"
     ):
         load(tmp_path)
     train, _, _ = load(tmp_path, dataset="folder")
@@ -49,9 +49,7 @@ def test_a_list_with_a_column_split(split_videos, tmp_path):
     train, val, notes = load(tmp_path / "list.csv")
     assert [video.path for video in train.videos] == [str(path) for path in paths[::2]]
     assert [video.path for video in val.videos] == [str(path) for path in paths[1::2]]
-    assert notes == [
-        f"The videos are those of the lists {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."
-    ]
+    assert notes == [f"The videos are those of {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."]
     evaluated, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), train.classes, predict=False)
     assert evaluated.videos == val.videos and not notes
 
@@ -88,18 +86,19 @@ def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
     label, other = sorted(path.name for path in root.iterdir())[:2]
     (root / "train.csv").write_text(f"{label}/0.avi {label}\n{other}/0.avi {other}\n".replace(" ", ","))
     _, _, _, notes = list_videos(Config(data=str(root)))
-    assert notes[1:] == [f"Lists in {root} that are not used: train.csv; one is used as --data or --val-data."]
+    assert notes[1:] == [f"Lists in {root} that are not used: train.csv; each may be named as --data or --val-data."]
     (root / "val.csv").write_text(f"{label}/1.avi,{label}\n")
-    (root / "notes.txt").touch()
+    (root / "more.txt").write_text("0.mp4 3\n")
+    (root / "README.txt").write_text("no list\n")
     train, val, classes, notes = list_videos(Config(data=str(root)))
     assert [path for path, _ in train] == [f"{root}/{name}/0.avi" for name in (label, other)]
     assert val == [(f"{root}/{label}/1.avi", label)] and classes == [label, other]
     assert notes == [
-        f"The videos are those of the lists {root}/train.csv and {root}/val.csv.",
-        f"Lists in {root} that are not used: notes.txt; one is used as --data or --val-data.",
+        f"The videos are those of {root}/train.csv and {root}/val.csv.",
+        f"Lists in {root} that are not used: more.txt; each may be named as --data or --val-data.",
     ]
     train, _, _, notes = list_videos(Config(data=str(root), dataset="folder"))
-    assert len(train) == 6 and "notes.txt, train.csv, val.csv" in notes[1]
+    assert len(train) == 6 and "more.txt, train.csv, val.csv" in notes[1]
 
 
 def test_the_report_of_copies_is_no_list(split_videos, tmp_path):
@@ -115,7 +114,9 @@ def test_test_videos_beside_train_and_val_are_named(split_videos, tmp_path):
     shutil.copytree(split_videos / "val", tmp_path / "test")
     _, val, _, notes = list_videos(Config(data=str(tmp_path)))
     assert {Path(path).parts[-3] for path, _ in val} == {"val"}
-    assert notes == [f"The test videos of {tmp_path}/test are not used; --eval-only CHECKPOINT --data evaluates them."]
+    assert notes == [
+        f"The test videos of {tmp_path}/test are not used; --eval-only CHECKPOINT --data PART evaluates them."
+    ]
 
 
 def test_classes_of_numbers_are_in_their_order(split_videos, tmp_path):
@@ -128,5 +129,5 @@ def test_classes_of_numbers_are_in_their_order(split_videos, tmp_path):
 def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):
     path = sorted((split_videos / "train").rglob("*.avi"))[0]
     (tmp_path / "list.csv").write_text(f"path,label,split\n{path},a,test\n")
-    with pytest.raises(InputError, match="list.csv: has no videos for train; it has val"):
+    with pytest.raises(InputError, match="list.csv: has videos for val alone; name those to train on with --data"):
         load(tmp_path / "list.csv")

@@ -128,11 +128,11 @@ def test_each_row_of_a_list_has_its_line(app, networks, split_videos, tmp_path):
     options = ["--dataset", "unlabelled", "--data", tmp_path / "list.csv", "--predict", "--out", tmp_path]
     last = networks / "a" / "last.pt"
     said = app("--eval-only", last, *options)
-    assert "Left out 2 of 6 files" in said.out and f"{a} (frames 900 to the end): the segment begins" in said.out
+    assert "Left out 2 of 6 videos" in said.out and f"{a} (frames 900 to the end): the segment begins" in said.out
     found = predictions(tmp_path)
     assert [row["path"] for row in found] == [line.split(",")[0] for line in rows]
     assert [bool(row["class_1"]) for row in found] == [True, True, False, True, True, False]
-    assert [(row["start_frame"], row["end_frame"]) for row in found[3:5]] == [("0", "0"), ("2", "6")]
+    assert [(row["start_frame"], row["end_frame"]) for row in found[3:5]] == [("", ""), ("2", "6")]
     assert {name: found[0][name] for name in found[0]} == {name: found[3][name] for name in found[3]} != found[4]
     assert found[4]["probability_1"] != found[1]["probability_1"]
 

@@ -183,7 +183,7 @@ def test_what_the_folders_mean_is_said(split_videos, tmp_path):
     assert len(train) > 0 and {Path(path).parts[-3] for path, _ in val} == {"test"} and "nothing here" not in classes
     assert notes == [
         f"The validation videos are those of {tmp_path}/data/test: best.pt is chosen by them.",
-        f"Folders of {tmp_path}/data/train without videos, which are no classes: nothing here.",
+        f"Folders without videos in {tmp_path}/data/train, which are no classes: nothing here.",
     ]
 
 
@@ -236,7 +236,7 @@ def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
     ]
     result = run_here(*options)
     assert "8 training and 4 validation videos of 2 classes" in result.stdout
-    assert "Left out 1 of 13 files" in result.stdout and "video_train_missing.avi: No such file" in result.stdout
+    assert "Left out 1 of 13 videos" in result.stdout and "video_train_missing.avi: No such file" in result.stdout
     assert torch.load(tmp_path / "o" / "last.pt", weights_only=True)["classes"] == ["dark", "bright"]
     both = run_here(*options, "--split", "train+val")
     assert "12 training and 4 validation" in both.stdout and "validation videos are trained on too" in both.stdout
@@ -252,7 +252,7 @@ def test_bad_videos_are_named_and_left_out(split_videos, tmp_path):
     (tmp_path / "data" / "dark" / "empty.avi").touch()
     (tmp_path / "data" / "dark" / "text.avi").write_text("hello")
     result = run_here("--data", tmp_path / "data", *HERE, "--aug", "none", "--max-steps", 1, "--out", tmp_path / "o")
-    assert "Left out 2 of 6 files" in result.stdout
+    assert "Left out 2 of 6 videos" in result.stdout
     assert "empty.avi: is empty (0 bytes)" in result.stdout and "text.avi: cannot be read as video" in result.stdout
 
 
