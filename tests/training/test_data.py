@@ -8,7 +8,7 @@ import pytest
 
 from dali_pipes import InputError
 from train.config import Config
-from train.data import list_videos, load_for_evaluation, load_manifests
+from train.data import NO_VALIDATION, all_classes, list_videos, load_for_evaluation, load_manifests, load_named
 
 
 def load(root, **settings):
@@ -124,6 +124,62 @@ def test_classes_of_numbers_are_in_their_order(split_videos, tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{paths[number % 6]}{chr(9)}{number}\n" for number in (10, 2, 1)))
     train, _, _ = load(tmp_path / "list.txt")
     assert train.classes == ["1", "2", "10"] and [video.label for video in train.videos] == [2, 1, 0]
+
+
+def test_validation_videos_of_another_place_are_used_instead(split_videos, tmp_path):
+    paths = sorted((split_videos / "train").rglob("*.avi"))
+    rows = [f"{path},{path.parent.name},{'val' if number % 2 else 'train'}" for number, path in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    _, val, _, notes = list_videos(Config(data=str(tmp_path / "list.csv"), val_data=str(split_videos / "val")))
+    assert len(val) == 6 and notes == [
+        f"The videos are those of {tmp_path}/list.csv, split train.",
+        f"The validation videos are those of --val-data; those of {tmp_path}/list.csv, split val are not used.",
+    ]
+
+
+def test_a_list_for_training_alone(split_videos, tmp_path):
+    paths = sorted((split_videos / "train").rglob("*.avi"))
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["path,label,split", *(f"{path},{path.parent.name},train" for path in paths)])
+    )
+    train, val, _, notes = list_videos(Config(data=str(tmp_path / "list.csv")))
+    assert train == val and notes == [NO_VALIDATION]
+    classes = sorted({path.parent.name for path in paths})
+    manifest, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), classes, predict=False)
+    assert len(manifest) == 6 and notes == [
+        f"{tmp_path}/list.csv has no videos set apart for validation: evaluating on all."
+    ]
+
+
+def test_the_classes_are_those_of_all_parts(split_videos, tmp_path):
+    """To evaluate published weights, of which a list may name validation videos alone."""
+    path = sorted((split_videos / "train").rglob("*.avi"))[0]
+    (tmp_path / "list.csv").write_text(f"path,label,split\n{path},10,val\n{path},9,test\n")
+    assert all_classes(Config(data=str(tmp_path / "list.csv"))) == ["9", "10"]
+    assert all_classes(Config(data=str(split_videos))) == sorted(
+        path.name for path in (split_videos / "train").iterdir()
+    )
+
+
+def test_what_lies_beside_the_parts_is_named(split_videos, tmp_path):
+    copied(split_videos, tmp_path, train="train", val="val")
+    (tmp_path / "holdout").mkdir()
+    (tmp_path / "loose.mp4").touch()
+    assert list_videos(Config(data=str(tmp_path)))[3] == [
+        f"Not used in {tmp_path}, beside the parts of the split: holdout, loose.mp4."
+    ]
+
+
+def test_hints_for_videos_without_classes(split_videos, tmp_path):
+    (tmp_path / "list.txt").write_text("0.mp4\n")
+    with pytest.raises(
+        InputError, match="is a path without a class; .*; for videos without classes add --dataset unlabelled"
+    ):
+        load_for_evaluation(Config(data=str(tmp_path / "list.txt")), ["a"], predict=True)
+    with pytest.raises(
+        InputError, match="list.txt: is a list; for the videos in it: --data .*list.txt --dataset unlabelled"
+    ):
+        load_named([str(tmp_path / "list.txt")], ["a"])
 
 
 def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):
