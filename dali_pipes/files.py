@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from .errors import InputError
 
@@ -62,32 +61,37 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
     Raises:
         InputError: it cannot be read, or lacks a column, in which case it ``otherwise``, such as "is not a manifest".
     """
-    with open_text(path) as file:
-        try:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            missing = [name for name in columns if name not in names]
-            if missing and not all(map(is_text, names)):
-                raise InputError(f"{path}: is not UTF-8 text")
-            if missing:
-                raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
-            return [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise InputError(f"{path}: is not a CSV file ({error})") from error
+    try:
+        reader = csv.DictReader(text_lines(path))
+        names = reader.fieldnames or ()
+        missing = [name for name in columns if name not in names]
+        if missing and not all(map(is_text, names)):
+            raise InputError(f"{path}: {NOT_TEXT}")
+        if missing:
+            raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a CSV file ({error})") from error
 
 
-@contextmanager
-def open_text(path: str | os.PathLike) -> Iterator[TextIO]:
-    """Open a UTF-8 text file to read; bytes that are no text are kept, see :func:`is_text`, and so are the ends of lines.
+def text_lines(path: str | os.PathLike) -> list[str]:
+    """Return the lines of a UTF-8 text file, with their ends; bytes that are no text are kept, see :func:`is_text`.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or holds a NUL byte, which the csv module refuses before Python 3.11 and takes from then on.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            yield file
+            lines = list(file)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise InputError(f"{path}, line {number}: holds a NUL byte" if is_text(line) else f"{path}: {NOT_TEXT}")
+    return lines
+
+
+NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
 
 
 def is_text(read: str) -> bool:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .class_names import class_name
 from .errors import InputError
-from .files import is_text, open_text
+from .files import is_text, text_lines
 from .video_folders import LIST_EXTENSIONS, SPLIT_WORDS, VIDEO_EXTENSIONS, split_of
 
 
@@ -94,10 +94,7 @@ def is_list(path: Path) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    with open_text(path) as file:
-        lines = list(file)
-    if lines and "\0" in lines[0]:
-        raise InputError(f"{path}: is no UTF-8 text, perhaps UTF-16; save it as CSV UTF-8")
+    lines = text_lines(path)
     return lines[1:] if lines and re.fullmatch(r"sep=.\s*", lines[0]) else lines  # for Excel
 
 
@@ -224,8 +221,6 @@ def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> 
         raise InputError(f"{where}: needs a {' and a '.join(needed)}")
     if not is_text(row["label"]):  # a path may be any bytes
         raise InputError(f"{where}: its label is not UTF-8 text")
-    if "\0" in row["path"]:
-        raise InputError(f"{where}: has a NUL byte in its path")
     video = str(path.parent / _as_on_disk(path.parent, row["path"]))
     return Row(video, class_name(row["label"]), _segment(where, row), _split(where, row["split"]))
 

@@ -232,7 +232,7 @@ def test_as_other_programs_write_them(tmp_path):
         (str(tmp_path / "run/caf\u00e9.mp4"), "x")
     ]
     (tmp_path / "d.csv").write_bytes("path,label\n0.mp4,a\n".encode("utf-16"))
-    with pytest.raises(InputError, match="d.csv: is no UTF-8 text, perhaps UTF-16; save it as CSV UTF-8"):
+    with pytest.raises(InputError, match="d.csv: is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"):
         find_videos(tmp_path / "d.csv")
     with pytest.warns(UserWarning, match="columns that are not used: class_index"):
         assert find_videos(written(tmp_path / "e.csv", "path,label,class_index\nrun/a.mp4,3.0,7\n")) == found

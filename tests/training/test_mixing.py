@@ -155,7 +155,9 @@ def test_no_loops_and_no_waiting_for_the_device(name, per_sample):
             counts[-1].append(watch.operations)
             assert mixed.shape == clips.shape and mixed.is_meta and targets.shape == (size[0], 4) and targets.is_meta
     most = [max(count) for count in counts]
-    assert max(most) - min(most) < 8 and max(most) < 60, most  # whether A is outside all boxes makes 2
+    assert max(most) - min(most) < 8 and max(most) < 64, (
+        most
+    )  # whether A is outside all boxes makes 2; torch 2.3 needs 61
 
 
 @both_ways
