@@ -101,9 +101,8 @@ def _lines(path: Path) -> list[str]:
 def _header_delimiter(first: str) -> str | None:
     """What separates the names of columns in a first line; None if it holds none."""
     words = first.lower().split()
-    if "path" in words and set(words) <= set(COLUMNS):
-        return BLANKS
-    return next((known for known in _DELIMITERS if "path" in _names(first, known)), None)
+    by_blanks = BLANKS if "path" in words and set(words) <= set(COLUMNS) else None
+    return next((known for known in _DELIMITERS if "path" in _names(first, known)), by_blanks)
 
 
 def _names(line: str, delimiter: str) -> list[str]:

@@ -60,7 +60,10 @@ def test_lists_without_a_header(tmp_path, name, between):
 def test_other_lists_without_a_header(tmp_path):
     assert find_videos(written(tmp_path / "a.csv", "0.mp4,high jump\n")) == [(str(tmp_path / "0.mp4"), "high jump")]
     paths = written(tmp_path / "b.txt", "0.mp4\nx y.avi\n")
-    assert find_unlabelled(paths) == [(str(tmp_path / "0.mp4"), None), (str(tmp_path / "x y.avi"), None)]
+    for text in ("0.mp4\nx y.avi\n", "path\n0.mp4\nx y.avi\n"):
+        paths = written(tmp_path / "b.txt", text)
+        assert find_unlabelled(paths) == [(str(tmp_path / "0.mp4"), None), (str(tmp_path / "x y.avi"), None)]
+    written(paths, "0.mp4\n")
     with pytest.raises(
         InputError,
         match="b.txt: its first line, '0.mp4', is a path without a class; expected path,label or lines such as",
