@@ -10,11 +10,11 @@ from typing import Any
 from nvidia import dali
 
 POOL = "_py_pool.pool"
-"""Of a built pipeline: what started the processes."""
+"""What started the processes of a built pipeline."""
 PROCESSES = "_processes"
-"""Of the pool: objects as ``multiprocessing.Process``."""
+"""The pool's processes, objects as ``multiprocessing.Process``."""
 OBSERVER = "_observer"
-"""Of the pool: a thread that ends the processes; without one, closing the pool waits for nothing."""
+"""The pool's thread that ends the processes; without one, closing the pool waits for nothing."""
 
 
 class DaliChanged(Exception):
@@ -22,7 +22,7 @@ class DaliChanged(Exception):
 
 
 class WorkerPool:
-    """The processes that work for a built pipeline with parallel sources.
+    """The processes of a built pipeline's parallel sources.
 
     Args:
         pipeline: DALI's.

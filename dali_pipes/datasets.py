@@ -28,7 +28,7 @@ class Part:
     path: Path
     """A folder of class folders, or a list."""
     split: str | None = None
-    """Of the list's rows those with this in their column ``split``; None is all."""
+    """The value in the column ``split`` of this part's rows; None is all rows."""
 
     @property
     def is_test(self) -> bool:

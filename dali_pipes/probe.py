@@ -84,7 +84,7 @@ ODD_KINDS = {
     "starts late": "the first time stamp is not zero",
     "rotated": "stored on its side or head; applied when decoding",
     "mirrored": "stored mirrored; applied when decoding",
-    "frame times": "missing, below zero or not in the order of showing, by which DALI goes; so AVI files with B-frames",
+    "frame times": "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
     "packed B-frames": "two frames in one packet, as old DivX files have",
     "more than 8 bits": "bits are dropped when decoding",
     "not 4:2:0": "another chroma sampling, grey or RGB",
@@ -124,7 +124,7 @@ class _Seen:
     """Whether the packets may not say how many frames there are."""
     packed: bool = False
     b_frames: bool = False
-    """Of MPEG-4, whose packets tell: frames are not decoded in the order of showing."""
+    """Whether MPEG-4 packets hold B-frames, so that frames are decoded in another order than they are shown."""
     frame_times: list = field(default_factory=list)
     key_frame_times: set = field(default_factory=set)
     """Of the frames that the decoder calls key frames: some containers call all packets so."""
@@ -315,7 +315,7 @@ def _oddities(
     # containers round times, by up to one tick either way, and those of files that were copied from one to another by a
     # millisecond; times that occur twice are no times
     usual = float(np.median(steps)) if len(steps) else 0.0
-    rounding = max(2.0, 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
+    rounding = max(min(2.0, usual / 2), 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
     if len(steps) and steps.min() > 0 and np.ptp(steps) > rounding:
         low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
         odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")

@@ -38,7 +38,7 @@ LONGEST_STILL_S = 60
 """A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
 LONGEST_SIDE_PX = 16384
-"""Of x264."""
+"""The longest side that x264 takes."""
 SLOWEST_RATE = 0.01
 """Of frames per second: rates are fractions of small numbers."""
 _BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
@@ -49,7 +49,7 @@ class Settings:
     """What the copies are like; checked on construction."""
 
     short_side_px: int = 256
-    """Of the copies; smaller videos keep their size, up to an even number, or are stretched where pixels are not square."""
+    """The copies' short side; smaller videos keep their size, up to an even number, or are stretched where pixels are not square."""
     fps: float = 0.0
     """Frames per second; 0 keeps each video's own average."""
     key_every_frames: int = 8

@@ -288,8 +288,10 @@ def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
         raise VideoError(f"{path}: has a video codec that PyAV does not know")
+    # a single frame beside others is a preview
+    films = [stream for stream in known if stream.frames != 1] or known
     best = container.streams.best("video")
-    return next((stream for stream in known if stream is best), known[0])
+    return next((stream for stream in films if stream is best), max(films, key=lambda film: film.width * film.height))
 
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails

@@ -32,7 +32,7 @@ row() {
 find_python() {
   local candidate
   for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/"python$1"; do
-    if [[ $("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == "$1" ]]; then
+    if [[ $("$candidate" -c 'import ensurepip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == "$1" ]]; then
       command -v "$candidate"
       return
     fi
@@ -83,7 +83,7 @@ run_cell() {
   source "$work/venv/bin/activate"
   export PIP_CONSTRAINT=$work/constraints.txt DALI_PIPES_CACHE=$work/cache
 
-  job="${commands[0]#* && } --max-steps 3 --out $work/out"
+  job="${commands[0]#* && } --max-steps 3 --out $(printf %q "$work/out")"
   if ! step "${commands[0]%% && *}"; then
     outcome_job="could not be installed"
     return 1
@@ -97,8 +97,8 @@ run_cell() {
   outcome_versions=$(versions)
   echo "$outcome_versions"
   step "${commands[1]#* && } $tests" || status=1
-  outcome_tests=$(grep -E '^[0-9]+ (passed|failed|skipped|error)|no tests ran' "$work/log" | tail -n 1 | sed -E 's/ in [0-9.]+s.*//; s/, [0-9]+ (warning|deselected)[a-z]*//g')
-  : "${outcome_tests:=ended early}"
+  outcome_tests=$(grep -aE '^[0-9]+ (passed|failed|skipped|error)|no tests ran' "$work/log" | tail -n 1 | sed -E 's/ in [0-9.]+s.*//; s/, [0-9]+ (warning|deselected)[a-z]*//g')
+  [[ $outcome_tests ]] || { outcome_tests="ended early"; status=1; }
   return "$status"
 }
 
@@ -112,7 +112,7 @@ mapfile -t known < <(awk 'NF {print $1}' <<<"$table")
 cells=("$@")
 [[ $# -gt 0 ]] || mapfile -t cells < <(printf '%s\n' "${known[@]}" | grep -v '^files-')
 for name in "${cells[@]}"; do
-  if [[ " ${known[*]} " != *" $name "* ]]; then
+  if ! printf '%s\n' "${known[@]}" | grep -qFx -- "$name"; then
     echo "matrix: unknown cell '$name': choose from ${known[*]}" >&2
     exit 2
   fi
@@ -129,6 +129,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 export -n PYTHONPATH
+export NO_COLOR=1 PY_COLORS=0
+unset FORCE_COLOR PYTEST_ADDOPTS
 rows=runs/matrix-$(date +%Y%m%d-%H%M%S).md failed=0
 mkdir -p runs
 printf '%s\n' "| cell | versions | main job | tests | minutes |" "|---|---|---|---|---|" >"$rows"

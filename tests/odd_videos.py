@@ -56,15 +56,31 @@ def _first_duration(path: Path) -> int:
 
 def uneven(path: Path, gap_ms: int = 120) -> Path:
     """Frames at times that are not evenly spaced."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
+    return timed(path, [40 * index + gap_ms * (index > 5) for index in range(FRAMES)], Fraction(1, 1000))
+
+
+def dropped(path: Path) -> Path:
+    """Every third frame is missing, in a file whose times are counted in frames."""
+    return timed(path, (0, 1, 3, 4, 6, 7, 9, 10), Fraction(1, 25), video_track_timescale="25")
+
+
+def in_milliseconds(path: Path) -> Path:
+    """A constant rate whose times were rounded to milliseconds, as copying from MKV to MP4 leaves them."""
+    times = [30 * round(index * 1001 / 30) for index in range(FRAMES)]
+    return timed(path, times, Fraction(1, 30000), video_track_timescale="30000")
+
+
+def timed(path: Path, times, tick_s: Fraction, **options) -> Path:
+    """Frames at these times, in ticks."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("ffv1" if path.suffix == ".mkv" else "libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for index in range(FRAMES):
+        stream.codec_context.time_base = tick_s
+        for index, time in enumerate(times):
             planes = np.full((SIZE_HW[0] * 3 // 2, SIZE_HW[1]), 128, np.uint8)
             planes[: SIZE_HW[0]] = grey_of(index)
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts, frame.time_base = 40 * index + gap_ms * (index > 5), Fraction(1, 1000)
+            frame.pts, frame.time_base = time, tick_s
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

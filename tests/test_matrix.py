@@ -24,7 +24,7 @@ TOOLS = "awk bash cat cp date dirname env grep mkdir mktemp rm sed tail tee tr".
 RECORD = 'echo "$(basename "$0") $*" >>"$RECORDS/calls"\n'
 FAKES = {
     "pip": 'cp "${PIP_CONSTRAINT:-/dev/null}" "$RECORDS/constraints"\n[[ "$*" != *"$FAILS"* ]]',
-    "pytest": 'echo "$CLOSING"\n[[ $FAILS != pytest ]]',
+    "pytest": '[[ ${PY_COLORS:-} == 0 ]] && echo "$CLOSING"\n[[ $FAILS != pytest ]]',
     "ruff": "",
     "mypy": "",
 }
@@ -83,9 +83,10 @@ def machine(tmp_path):
 
 
 def test_an_unknown_cell_lists_the_known_ones(machine):
-    result, calls = machine("tests/matrix.sh", "oldest", "cuda110", pythons=["3.10"])
-    assert result.returncode == 2 and not calls
-    assert result.stderr.strip() == f"matrix: unknown cell 'cuda110': choose from {' '.join(CELLS)}"
+    for name in ("cuda110", "oldest middle"):
+        result, calls = machine("tests/matrix.sh", "oldest", name, pythons=["3.10"])
+        assert result.returncode == 2 and not calls
+        assert result.stderr.strip() == f"matrix: unknown cell '{name}': choose from {' '.join(CELLS)}"
 
 
 def test_a_missing_python_is_a_sentence_before_anything_is_installed(machine):
@@ -123,6 +124,7 @@ def test_a_cell_is_the_readmes_commands_and_a_row(machine, tmp_path):
         ("train", "5 passed in 1s", "FAILED", "5 passed"),
         ("pytest", "1 failed, 5 passed, 2 skipped, 3 warnings in 1s (0:00:01)", "passed", "1 failed, 5 passed, 2 skipped"),
         ("pytest", "Killed", "passed", "ended early"),
+        ("-nothing-", "Killed", "passed", "ended early"),
         ("cuda130]", "", "could not be installed", "not reached"),
         ("test]", "", "passed", "could not be installed"),
     ],

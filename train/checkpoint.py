@@ -21,7 +21,7 @@ from .config import Config
 from .run_files import BEST, BEST_FILES, LAST, PREVIOUS, RUN_FILES
 from .weights_file import outline
 
-NOT_OURS = "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, also with --eval-only"
+NOT_OURS = "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, evaluated with --init FILE --eval-only (without a value)"
 
 
 def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> None:

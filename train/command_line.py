@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import typing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ class Job:
     predict: list[str] = option(
         (),
         "with --eval-only or --ensemble: write each video's most probable classes; "
-        "VIDEOS: of these files instead of --data, and print them",
+        "VIDEOS: the classes of these files instead of --data's, also printed",
     )
 
     def __post_init__(self) -> None:
@@ -65,7 +66,9 @@ class Job:
         if len(chosen) > 1:
             raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
         if self.predict and not self.checkpoints:
-            raise InputError("--predict needs a network: --eval-only CHECKPOINT or --ensemble CHECKPOINT CHECKPOINT")
+            raise InputError(
+                "--predict needs a network: --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, or --init FILE --eval-only"
+            )
         count, expected = len(self.ensemble_weights), len(self.ensemble)
         if count and count != expected:
             raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
@@ -94,6 +97,10 @@ def parse(arguments: list[str]) -> tuple[dict, Job]:
     if "predict" in given:
         given["predict"] = given["predict"] or [OF_DATA]
     job = Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+    if "" in job.videos:
+        raise InputError(
+            "--predict names an empty path; it must be followed by video files, or by nothing for those of --data"
+        )
     named_twice = [flag(name) for name in NAMES_VIDEOS if name in given] if job.videos else []
     if named_twice:
         raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
@@ -105,7 +112,11 @@ def parse(arguments: list[str]) -> tuple[dict, Job]:
 def _check_published(given: dict, job: Job) -> None:
     if not given.get("init"):
         raise InputError("--eval-only needs a CHECKPOINT, or --init FILE with published weights")
-    if job.videos or "data" not in given or given.get("dataset") == UNLABELLED_DATA:
+    if job.videos:
+        raise InputError(
+            "--predict takes no single videos with --init FILE --eval-only: published weights name no classes"
+        )
+    if "data" not in given or given.get("dataset") == UNLABELLED_DATA:
         raise InputError(
             "--eval-only of published weights, which name no classes, needs --data with videos of all their classes"
         )
@@ -147,11 +158,10 @@ def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
     if differing:
         theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
         length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in OF_LENGTH)
-        longer = (
-            f"; to train on from its weights, start a new run with its options and --init {path} {length} --out OTHER"
-        )
+        longer = f"; to train a new run from its weights, give its options and --init {shlex.quote(str(path))} {length} --out OTHER"
+        what = "these options" if len(differing) > 1 else "the option"
         raise InputError(
-            f"{path}: was trained with {theirs}; leave the option out to resume, or start anew with another --out"
+            f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"
             f"{longer if length else ''}"
         )
     base = replace(_with_defaults(saved, "device decoder workers", given), out=str(Path(path).parent))

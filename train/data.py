@@ -1,6 +1,7 @@
 """From the --data option to checked videos and loaders of training, validation and unlabelled clips."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
@@ -70,7 +71,7 @@ def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
         has_rows = path.lower().endswith(LIST_EXTENSIONS)
         if has_rows or Path(path).is_dir():
             what = "a list; for the videos" if has_rows else "a folder; for all videos"
-            raise InputError(f"{path}: is {what} in it: --data {path} --dataset {UNLABELLED_DATA}")
+            raise InputError(f"{path}: is {what} in it: --data {shlex.quote(path)} --dataset {UNLABELLED_DATA}")
     manifest = scan([(path, None) for path in paths], classes)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")

@@ -117,7 +117,7 @@ def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest, i
 
 
 def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tuple[str, float]]]:
-    """Of each video, with their probabilities; none for a video without scores."""
+    """The most probable classes of each video, with their probabilities; none for a video without scores."""
     top = scores_VK.topk(min(TOP, len(classes)), dim=1)
     return [
         [(classes[k], value) for k, value in zip(chosen, values, strict=True)] if sum(values) else []
@@ -195,7 +195,8 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
         classes = all_classes(config)
     model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
     note = load_pretrained(model, config.init, classes, to_evaluate=True)
-    clips = f"Clips of {config.frames} frames of {config.crop}x{config.crop}, as --frames, --stride and --crop say."
+    step = f", {config.stride} apart" * (config.stride > 1)
+    clips = f"Clips of {config.frames} frames{step}, {config.crop}x{config.crop} pixels (--frames, --stride, --crop)."
     return config, {"model": model.state_dict(), "config": asdict(config), "classes": classes}, [note, clips]
 
 

@@ -7,6 +7,7 @@ weight of the file must be used and every weight of the network filled.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .checkpoint import refuse_folder, weights_of
 from .models import MODELS, Network
 from .run_files import BEST, LAST, PREVIOUS
 from .slowfast import BLOCKS, LATERAL_KERNEL
-from .weights_file import USUAL_KEYS, is_weights, loading, read_weights_file, saved, usual_first
+from .weights_file import USUAL_KEYS, is_weights, loading, read_weights_file, saved, usual_first, weights_in
 
 Weights = dict[str, torch.Tensor]
 
@@ -91,7 +92,7 @@ def load_pretrained(
     weights, key, run = _weights(read_weights_file(path), path)
     if run and to_evaluate:
         raise InputError(
-            f"{path}: is a checkpoint of this program; evaluate it with --eval-only {path}, without --init"
+            f"{path}: is a checkpoint of this program; evaluate it with --eval-only {shlex.quote(str(path))}, without --init"
         )
     if run:
         _check_model(model.name, run["config"], path)
@@ -149,9 +150,11 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
         str(name) for name, value in weights.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
     ]
     if odd or not weights:
-        reason = f"such as {odd[0]}" if odd else "it is empty"
+        reason = f"its entry {odd[0]!r} is no weight" if odd else "it is empty"
+        line = weights_in(content, loading(path))
+        hint = f"; write the weights alone: {saved(line)}" if line else ""
         raise InputError(
-            f"{path}: holds more than weights, or none ({reason}); it must hold a network's weights by name"
+            f"{path}: {reason}; it must hold a network's weights by name, at the top or under {', '.join(USUAL_KEYS)}{hint}"
         )
     run = content if key == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
     return dict(weights_of(run) if run else weights), key, run
@@ -226,7 +229,7 @@ def _as_named_here(model: Network, weights: Weights) -> tuple[str, Weights, dict
 
 
 def _partial_prefix(model: Network, weights: Weights) -> str | None:
-    """The prefix of those names that are a whole network of this kind, beside others."""
+    """The prefix of a whole network of this kind, where the file also holds other weights."""
     needed = [name for name in model.backbone.state_dict()
               if name not in _classifier_of(model) and not name.endswith("num_batches_tracked")]  # fmt: skip
     spelt = [slowfast_names(naming) for naming in NAMINGS if model.name == "slowfast50"]

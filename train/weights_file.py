@@ -17,14 +17,14 @@ import torch
 from dali_pipes.errors import InputError
 
 USUAL_KEYS = ("model", "model_state", "model_state_dict", "state_dict")
-"""What programs call the weights in a checkpoint: this one, PySlowFast, PyTorch's tutorials, Lightning and mmaction2."""
+"""What programs call the weights in a checkpoint: this one, PySlowFast, PyTorch's tutorials and Lightning."""
 ZIP, OLD_TORCH, PICKLE = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
 """First bytes of PyTorch's checkpoints, of those before 1.6, and of any pickle."""
 PICKLES_BEFORE_1_6 = 4
 """A number, a version, the machine, and then what was saved."""
 OF_TENSORS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
 OF_WEIGHTS = (*OF_TENSORS, "collections.OrderedDict", "torch.storage.", "torch.nn.parameter.")
-"""How the names begin that files of weights alone need, beside those in ``torch`` itself, such as types of numbers."""
+"""First parts of the names in a file that holds weights alone; it may also name what is in ``torch`` itself."""
 MAIN = "__main__."
 ALWAYS_THERE = {"torch", "__main__", "__builtin__", "copy_reg", *sys.stdlib_module_names}
 
@@ -115,7 +115,7 @@ def _outline(file: Any, pickles: int) -> Outline:
 
 
 def is_weights(value: object) -> bool:
-    """Whether it is tensors by name, in a file or in an :class:`Outline`."""
+    """Whether a value is a dict of tensors by their names, in a file or in an :class:`Outline`."""
     items = value.items if isinstance(value, StandIn) else value  # of a class that extends dict
     return isinstance(items, Mapping) and bool(items) and all(map(_is_weight, items, items.values()))
 
@@ -181,7 +181,7 @@ def _refusal(path: str | Path, found: Outline) -> str:
         f"holds other objects than weights, numbers and text such as {found.foreign[0]}, which could run any program "
         "and are not loaded; "
     )
-    weights = _weights_in(found.content, loading(path, weights_only=False))
+    weights = weights_in(found.content, loading(path, weights_only=False))
     if weights:
         return f"{what}if you trust the file, write its weights alone{_where(found.foreign)}: {saved(weights)}"
     keys = [key for key in found.content if isinstance(key, str)] if isinstance(found.content, Mapping) else []
@@ -202,11 +202,13 @@ def saved(weights: str) -> str:
     return f'torch.save({weights}, "weights.pt")'
 
 
-def _weights_in(content: Any, loaded: str) -> str | None:
+def weights_in(content: Any, loaded: str) -> str | None:
     """Python for the weights in what ``loaded`` gives; None if there are none."""
     places = [(content, loaded)]
-    if isinstance(content, Mapping):
-        places += [(content[key], f"{loaded}[{key!r}]") for key in usual_first(content)]
+    for depth in range(2):
+        inside = [(value, expression) for value, expression in places if expression.count("[") == depth]
+        places += [(value[key], f"{expression}[{key!r}]") for value, expression in inside if isinstance(value, Mapping)
+                   for key in usual_first(value)]  # fmt: skip
     for value, expression in places:
         if _is_network(value):
             return f"{expression}.state_dict()"
@@ -224,7 +226,7 @@ def usual_first(content: Mapping) -> list[str]:
 
 
 def _where(foreign: list[str]) -> str:
-    """Where Python knows all that a file names."""
+    """The condition under which the line works: that all can be imported that the file names."""
     packages = dict.fromkeys(name.partition(".")[0] for name in foreign)
     needed = [f"{package} can be imported" for package in packages if package not in ALWAYS_THERE]
     needed += [f"{name.removeprefix(MAIN)} is defined" for name in foreign if name.startswith(MAIN)]

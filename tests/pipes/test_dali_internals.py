@@ -70,7 +70,7 @@ def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
 
 
 def test_no_other_file_reads_private_names():
-    """Of another object than self or cls; names between single underscores, as those of an Enum, are not private."""
+    """Private names are those of another object than self or cls; names between single underscores, as those of an Enum, are not private."""
     allowed = {("os", "_exit")}
     found = set()
     for path in [

@@ -56,7 +56,7 @@ def test_dali_would_take_the_thumbnail(tmp_path):
 
 
 def test_real_clips(shared_clips):
-    """Of UCF-101 and HMDB-51: those with B-frames go to the CPU, and no others."""
+    """UCF-101's and HMDB-51's with B-frames go to the CPU, and no others."""
     obstacles = {}
     for path in sorted((shared_clips / "actions").rglob("*.avi")):
         infos = [read_video_info(str(path), verify=verify) for verify in (True, False)]

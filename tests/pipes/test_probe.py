@@ -30,6 +30,8 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
     "mp4 named.wmv": (lambda path: odd.named(path, ".mp4"), 12, "", 0),
     "trimmed.mp4": (lambda path: odd.trimmed(path, 3), 9, "hidden packets: 3 of 12", 3),
     "uneven.mkv": (odd.uneven, 12, "variable rate: 40 to 160 ms", 0),
+    "dropped.mp4": (odd.dropped, 8, "variable rate: 40 to 80 ms", 0),
+    "in milliseconds.mp4": (odd.in_milliseconds, 12, "", 0),
     "header.avi": (odd.huge_header_count, 12, "header counts 2147483632 frames, there are 12", 0),
     "12:30.mp4": (odd.h264, 12, "", 0),
     "new\nline, comma.mp4": (odd.h264, 12, "", 0),
@@ -37,6 +39,7 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
     "cover.mp4": (lambda path: odd.several(path, "video", "cover"), 12, "several video streams: 2", 0),
     "cover first.mp4": (odd.cover_first, 12, "several video streams: 2", 0),
     "thumbnail first.mkv": (lambda path: odd.several(path, "thumbnail", "video"), 12, "several video streams: 2", 0),
+    "preview first.mov": (lambda path: odd.several(path, "thumbnail", "video"), 12, "several video streams: 2", 0),
     "attachment.mkv": (odd.attachment, 12, "several video streams: 2", 0),
     "programmes.ts": (
         lambda path: odd.several(path, "video", "video"),

@@ -47,7 +47,7 @@ def manifest(folder):
 
 
 BLOCK_HEADER_BYTES = 6
-"""Of a short block in WebM, before the packet."""
+"""What stands before the packet in a short block of WebM."""
 
 
 def copy_of(folder, tmp_path):

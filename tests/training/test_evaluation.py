@@ -185,7 +185,7 @@ def test_published_weights_are_evaluated_without_training(app, networks, publish
     given = ["--init", published, "--data", split_videos, *CLIPS]
     said = app(*given, "--eval-only", "--predict")
     assert "taken for the classes in this order: 0 bright, 1 dark, 2 striped;" in said.out
-    assert "Clips of 16 frames of 40x40" in said.out and "6 videos, 2 x 1 views" in said.out
+    assert "Clips of 16 frames, 40x40 pixels" in said.out and "6 videos, 2 x 1 views" in said.out
     trained = app("--eval-only", last, "--out", tmp_path / "trained")
     assert said.accuracy(published) == trained.accuracy(last)
     out = tmp_path / "evaluation"
@@ -330,7 +330,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "cut off": (["--eval-only", folder / "cut" / "last.pt"], "last.pt: is cut off, damaged or not a checkpoint"),
         "cut off, with another": (["--eval-only", folder / "cut" / "last.pt"], f"there is also {folder}/cut/previous.pt"),
         "foreign": (["--eval-only", folder / "foreign.pt"], "foreign.pt: is not a checkpoint of train/run.py"),
-        "--predict alone": (["--predict"], "--predict needs a network: --eval-only CHECKPOINT or --ensemble"),
+        "--predict alone": (["--predict"], "--predict needs a network: --eval-only CHECKPOINT, --ensemble"),
         "--predict twice": (["--eval-only", last, "--predict", "a.mp4", "--data", folder, "--split", "1"],
                             "--predict names the videos itself, leave out --data, --split, or its videos"),
         "--predict a folder": (["--eval-only", last, "--predict", folder],
@@ -339,7 +339,9 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
                               "gone.avi: No such file"),
         "--eval-only alone": (["--eval-only"], "--eval-only needs a CHECKPOINT, or --init FILE with published weights"),
         "--init without data": (["--eval-only", "--init", last], "--eval-only of published weights, which name no classes, needs --data"),
-        "--init and videos": (["--eval-only", "--init", last, "--predict", "a.mp4"], "which name no classes, needs --data"),
+        "--init and videos": (["--eval-only", "--init", last, "--predict", "a.mp4"],
+                              "--predict takes no single videos with --init FILE --eval-only: published weights name no classes"),
+        "--predict an empty path": (["--eval-only", last, "--predict", ""], "--predict names an empty path"),
         "--init without labels": (["--eval-only", "--init", last, "--data", folder, "--dataset", "unlabelled", "--predict"],
                                   "which name no classes, needs --data"),
         "--init and --lr": (["--eval-only", "--init", last, "--data", folder, "--lr", 1, "--aug", "none"],

@@ -331,8 +331,8 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
     assert refusal(model, saved(tmp_path / "list.pt", [1])).endswith(
         "holds a list, it must hold the weights of a network by name"
     )
-    assert "(such as epoch)" in refusal(model, saved(tmp_path / "odd.pt", {"epoch": 1}))
-    assert "(it is empty)" in refusal(model, saved(tmp_path / "none.pt", {"model_state": {}}))
+    assert "its entry 'epoch' is no weight; it must hold" in refusal(model, saved(tmp_path / "odd.pt", {"epoch": 1}))
+    assert ": it is empty; it must hold" in refusal(model, saved(tmp_path / "none.pt", {"model_state": {}}))
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -301,3 +301,14 @@ def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
             InputError, match="y?x?.pt: is not a checkpoint of train/run.py; weights of other programs are"
         ):
             load_checkpoint(path)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda weights: {"checkpoint": {"state_dict": weights}},
+    lambda weights: {"model": {"state_dict": weights, "epoch": 1}},
+    lambda weights: {**weights, "epoch": 3},
+], ids=["deeper", "deeper under a usual name", "beside a number"])  # fmt: skip
+def test_the_line_for_weights_in_other_places_works(backbone, tmp_path, wrap):
+    message = refusal(saved(tmp_path / "x.pt", wrap(backbone.state_dict())))
+    assert "is no weight; it must hold a network's weights by name, at the top or under model, " in message
+    assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
