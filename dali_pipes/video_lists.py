@@ -93,6 +93,11 @@ def is_list(path: Path) -> bool:
     return "label" in _names(first, delimiter) if delimiter else _plain_delimiter(first) is not None
 
 
+def may_be_list(path: Path) -> bool:
+    """Whether a user may take a file for a list of videos, by its name or its first line."""
+    return path.name.lower().endswith((".csv", ".tsv")) or split_of(path.stem) is not None or is_list(path)
+
+
 def _lines(path: Path) -> list[str]:
     lines = text_lines(path)
     return lines[1:] if lines and re.fullmatch(r"sep=.\s*", lines[0]) else lines  # for Excel

@@ -18,7 +18,7 @@ from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.torch_loader import why_no_gpu
 from dali_pipes.video_folders import LIST_EXTENSIONS, VIDEO_EXTENSIONS, list_files, subfolders
-from dali_pipes.video_lists import is_list
+from dali_pipes.video_lists import may_be_list
 from dali_pipes.workers import check_shared_memory
 
 from .config import UNLABELLED_DATA, Config
@@ -216,7 +216,7 @@ def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part]) -> list[str
     if not source.is_dir():
         return []
     used = {part.path for part in parts.values()}
-    lists = [path.name for path in list_files(source) if path not in used and is_list(path)]
+    lists = [path.name for path in list_files(source) if path not in used and may_be_list(path)]
     notes = [
         f"Lists in {source} that are not used: {', '.join(lists)}; each may be named as --data or --val-data."
     ] * bool(lists)

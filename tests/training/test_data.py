@@ -90,15 +90,16 @@ def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
     (root / "val.csv").write_text(f"{label}/1.avi,{label}\n")
     (root / "more.txt").write_text("0.mp4 3\n")
     (root / "README.txt").write_text("no list\n")
+    (root / "groups.csv").write_text("file,group\n0.avi,3\n")
     train, val, classes, notes = list_videos(Config(data=str(root)))
     assert [path for path, _ in train] == [f"{root}/{name}/0.avi" for name in (label, other)]
     assert val == [(f"{root}/{label}/1.avi", label)] and classes == [label, other]
     assert notes == [
         f"The videos are those of {root}/train.csv and {root}/val.csv.",
-        f"Lists in {root} that are not used: more.txt; each may be named as --data or --val-data.",
+        f"Lists in {root} that are not used: groups.csv, more.txt; each may be named as --data or --val-data.",
     ]
     train, _, _, notes = list_videos(Config(data=str(root), dataset="folder"))
-    assert len(train) == 6 and "more.txt, train.csv, val.csv" in notes[1]
+    assert len(train) == 6 and "groups.csv, more.txt, train.csv, val.csv" in notes[1]
 
 
 def test_the_report_of_copies_is_no_list(split_videos, tmp_path):
