@@ -157,13 +157,12 @@ def scan_videos(
     index_of = {class_name(name): index for index, name in enumerate(names)}
     known: dict[tuple[str, Segment | None], int] = {}
     labels: list[int] = []
-    folder = os.getcwd()
     for path, given, segment in listed:
         label = UNLABELLED if given is None else index_of.get(given) if isinstance(given, str) else given
         if label is None or not UNLABELLED <= label < len(names):
             raise InputError(f"{path}: unknown class {given!r}, the classes are {', '.join(names)}")
         labels.append(label)
-        file = os.path.normpath(os.path.join(folder, path))  # however it is spelt
+        file = os.path.abspath(path)  # however it is spelt
         if known.setdefault((file, segment), label) != label:
             first, second = (names[index] if index >= 0 else "none" for index in (known[file, segment], label))
             raise InputError(f"{item_name(path, given, segment)}: has two labels, {first} and {second}")

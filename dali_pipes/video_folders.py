@@ -95,14 +95,15 @@ def walk_class_folders(root: Path, check_levels: bool) -> list[tuple[str, str]]:
         InputError: a video lies outside any class folder; or, with ``check_levels``, the topmost folders all hold the same
             folders, so that either of the two levels may be the classes.
     """
-    pairs = []
+    pairs, parts_of_videos = [], []
     for path in walk_videos(root):
         parts = Path(path).relative_to(root).parts
         if len(parts) == 1:
             raise InputError(f"{path}: lies outside any class folder; expected {root}/<class>/<video>")
         pairs.append((path, class_name(parts[0])))
+        parts_of_videos.append(parts)
     if check_levels:
-        _check_levels(root, [Path(path).relative_to(root).parts for path, _ in pairs])
+        _check_levels(root, parts_of_videos)
     return sorted(pairs)
 
 
