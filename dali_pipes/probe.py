@@ -149,7 +149,7 @@ class _Seen:
             self.doubtful |= self.packed or packet.size <= _DROPPED_BYTES
 
     def leaves_order_in_doubt(self, reader: VideoReader) -> bool:
-        """Whether the packets' times may not say the order of showing: if so, that of decoding is another."""
+        """Whether frames must be decoded to know in which order they are shown: the packets' times may not tell."""
         reordered = self.b_frames if reader.codec == "mpeg4" else reader.stream.codec_context.has_b_frames
         return None in self.times or not _rise(sorted(self.times)) or (reordered and _rise(self.times))
 
@@ -288,7 +288,7 @@ def _exact_times(seen: _Seen) -> bool:
 
 
 def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
-    """What is wrong with times that are to say the order of showing; empty where nothing is."""
+    """What is wrong with the time stamps, by which DALI orders frames; empty if nothing is."""
     times = seen.frame_times if all_decoded else sorted(seen.times)
     if None in times:
         return "missing"
@@ -298,8 +298,8 @@ def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
 
 
 def _are_times_stored(reader: VideoReader) -> bool:
-    """Whether the file says when its frames are shown. AVI does not: where frames are decoded in another order, FFmpeg finds
-    the times with the help of its decoder, and without it, as in DALI, gives those of decoding."""
+    """Whether the file itself holds the times at which frames are shown. AVI does not: FFmpeg asks its decoder for them, and DALI,
+    which has no such decoder, takes the times of decoding."""
     with open_video(reader.path, reader.time_limit_s, stored_times=True) as again:
         packets = islice((packet for packet in again.packets() if packet.size), LOOK_AHEAD_PACKETS)
         return all(packet.pts is not None for packet in packets)

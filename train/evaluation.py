@@ -183,8 +183,8 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
 
 
 def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
-    """The settings to evaluate the weights of --init with, those weights and the classes of --data as a checkpoint holds
-    them, and what the user should know.
+    """The weights of --init as if they were a checkpoint: its settings, the checkpoint with the classes of --data, and what the
+    user should know.
 
     Raises:
         InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
