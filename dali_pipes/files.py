@@ -1,19 +1,38 @@
 """Where files are kept, reading tables, and writing files whole or not at all."""
 
 import csv
+import fcntl
 import hashlib
 import os
+import re
+import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
+from .locks import is_at
 
 
 def cache_folder() -> Path:
-    """``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder."""
-    chosen = os.environ.get("DALI_PIPES_CACHE")
-    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_pipes"
+    """Return ``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder; of a user without a home that can be written, such as
+    an unknown one in a container, a folder of that user's own in the folder for temporary files."""
+    if chosen := os.environ.get("DALI_PIPES_CACHE"):
+        return Path(chosen)
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no $HOME, and no entry in the list of users
+        caches = None
+    if caches is None or not _can_be_written(caches):
+        return Path(tempfile.gettempdir()) / f"dali_pipes-{os.getuid()}"
+    return caches / "dali_pipes"
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether a folder, or the one that it would be made in, can be."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    return os.access(existing, os.W_OK | os.X_OK)
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -39,20 +58,59 @@ def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[P
         InputError: the file cannot be written, such as on a full disk.
     """
     path = Path(path)
-    # a name of its own length might be too long
-    draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.{os.getpid()}{DRAFT}")
+    file: int | None = None
     try:
         if make_folders:
             path.parent.mkdir(parents=True, exist_ok=True)
+        draft, file = _own_draft(path)
         yield draft
-        with open(draft, "rb+") as file:
-            os.fsync(file.fileno())
+        with open(draft, "rb+") as written:
+            os.fsync(written.fileno())
         os.replace(draft, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):
+        if file is not None:
+            with suppress(OSError):
+                draft.unlink()
+            os.close(file)
+
+
+DRAFT = ".draft"
+_DRAFT_NAME = re.compile(rf"\.[0-9a-f]{{12}}\.[0-9a-f]{{16}}{re.escape(DRAFT)}")
+
+
+def _own_draft(path: Path) -> tuple[Path, int]:
+    """An empty file beside ``path``, locked as long as it is open: so others know that it is not left over.
+
+    Numbers of processes would not tell, as those in two containers may have the same.
+    """
+    start = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]  # the name itself might be too long
+    while True:
+        draft = path.with_name(f".{start}.{secrets.token_hex(8)}{DRAFT}")
+        file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file, draft):
+            return draft, file
+        os.close(file)  # taken for left over before it was locked
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts in a folder, not in those below it, of processes that were killed while they wrote."""
+    for draft in folder.glob(f".*{DRAFT}"):
+        if not _DRAFT_NAME.fullmatch(draft.name):
+            continue
+        with suppress(OSError), open(draft, "rb+") as file:  # another process's, or no locks: it stays
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
+
+
+def check_not_replaced(out: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
+    """Raise :class:`InputError` if ``out``, a file to be written, is one of the ``inputs``."""
+    for path in inputs:
+        if os.path.exists(path) and os.path.exists(out) and os.path.samefile(path, out):
+            raise InputError(f"{out}: is what is read, and would be replaced; choose another name for what is written")
 
 
 def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
@@ -97,14 +155,3 @@ NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
 def is_text(read: str) -> bool:
     """Whether what was read with ``errors="surrogateescape"`` was UTF-8."""
     return not any("\udc80" <= char <= "\udcff" for char in read)
-
-
-def remove_drafts(folder: Path) -> None:
-    """Those of processes that were killed while they wrote; another may be at work in the same folder."""
-    for draft in folder.rglob(f".*{DRAFT}"):
-        process = draft.name.removesuffix(DRAFT).rpartition(".")[2]
-        if process.isdecimal() and not Path("/proc", process).exists():
-            draft.unlink(missing_ok=True)
-
-
-DRAFT = ".draft"
