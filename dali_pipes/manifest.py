@@ -8,6 +8,7 @@ import csv
 import hashlib
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,12 +21,17 @@ from .datasets import Item
 from .errors import InputError
 from .files import cache_folder, read_csv, replacing
 from .isolate import map_isolated
+from .locks import one_at_a_time
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 from .video_lists import Segment
 
 PROBE_VERSION = b"3"
 """Changes when more is noted of a video than before, so that earlier caches are not used."""
+KEEP_EVERY_S = 5.0
+"""Between two times that a scan adds what it has read to its cache, at least."""
+KEEP_SHARE = 20
+"""And at least so many times as long as that takes."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
 
@@ -193,17 +199,29 @@ def _probe_all(
     absolute = {path: os.path.abspath(path) for path in paths}
     found = _load_cache(cache)
     fresh = sorted({path for path in absolute.values() if not _is_known(found.get(path), path, verify)})
+    done: dict[str, VideoInfo | str] = {}
     outcomes = map_isolated(
         probe, [(path, verify, time_limit_s) for path in fresh],
         workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
     )  # fmt: skip
+    due_s = time.monotonic() + KEEP_EVERY_S
     try:
         for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:
-            found[fresh[place]] = outcome
-    finally:  # an interrupted scan goes on from here the next time
+            done[fresh[place]] = outcome
+            if cache and time.monotonic() > due_s:  # whatever ends this process, the next scan goes on from here
+                took_s = _keep(Path(cache), done)
+                due_s = time.monotonic() + max(KEEP_EVERY_S, KEEP_SHARE * took_s)
+    except KeyboardInterrupt as interrupt:
+        if cache:
+            interrupt.args = (
+                f"{len(done)} of {len(fresh)} files are read and remembered; the same command goes on from there",
+            )
+        raise
+    finally:
         outcomes.close()
-        if cache and fresh:
-            _save_cache(Path(cache), found)
+        if cache and done:
+            _keep(Path(cache), done)
+    found |= done
     return {path: found[where] for path, where in absolute.items()}
 
 
@@ -278,13 +296,19 @@ def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
         return {}  # a damaged cache is made anew
 
 
-def _save_cache(cache: Path, found: dict[str, VideoInfo | str]) -> None:
-    """Refused files are left out, so that they are tried again: they may have been mended."""
-    infos = (found[path] for path in sorted(found))
+def _keep(cache: Path, done: dict[str, VideoInfo | str]) -> float:
+    """Add what was read to the cache, beside what other processes add meanwhile; returns the seconds that it took.
+
+    Refused files are left out, so that they are tried again: they may have been mended.
+    """
+    start_s = time.monotonic()
     try:
-        _write_csv(cache, [_row(info) for info in infos if isinstance(info, VideoInfo)])
+        with one_at_a_time(cache.with_name(f".{cache.name}.lock")):
+            infos = _load_cache(cache) | done
+            _write_csv(cache, [_row(info) for _, info in sorted(infos.items()) if isinstance(info, VideoInfo)])
     except InputError as error:
         warnings.warn(f"{error}: what was read is not kept for the next time", stacklevel=3)
+    return time.monotonic() - start_s
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

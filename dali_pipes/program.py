@@ -2,32 +2,64 @@
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from .errors import InputError
 
 
-def end_of(name: str, program: Callable[[], int | None], interrupted: str = "interrupted") -> int:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which job systems and ``docker stop`` send: the program ends as after Ctrl-C."""
+
+
+def end_of(name: str, program: Callable[[], int | None]) -> int:
     """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user got wrong or
-    cannot be read or written; 130 with the sentence ``interrupted`` after Ctrl-C."""
+    cannot be read or written; 130 after Ctrl-C and 143 after SIGTERM, with what the exception says on stderr."""
     print_any_name()
     formatted = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
     try:
-        return program() or 0
+        with _sigterm_raises():
+            return program() or 0
     except BrokenPipeError:  # whoever reads the output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (InputError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
+        said = ["interrupted" if number == signal.SIGINT else "stopped by SIGTERM", *map(str, interrupt.args)]
+        print("; ".join(said), file=sys.stderr)
+        return 128 + number
     finally:
         warnings.formatwarning = formatted
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """In here a first SIGTERM raises :class:`Terminated`; a second one ends the program at once. Not where a caller has its own handler."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    if is_ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def print_any_name() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from .class_names import in_order
 from .datasets import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
 from .errors import InputError
+from .files import check_not_replaced
 from .manifest import Manifest, default_cache, scan_videos
 from .probe import ODD_KINDS, VideoInfo
 from .program import check_limits, end_of, one_line
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    return end_of("manifest", lambda: run(options), "interrupted; what was read is kept")
+    return end_of("manifest", lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -133,6 +134,8 @@ def run(options: argparse.Namespace) -> int:
     check_limits(options.workers, options.time_limit)
     if options.out and not options.out.endswith(".csv"):
         raise InputError(f"{options.out}: -o takes a name that ends in .csv")
+    if options.out:
+        check_not_replaced(options.out, [options.source])
     groups, classes = find_groups(options.source, options.dataset)
     manifest, splits = Manifest([], classes), list[str]()
     for split, items in groups.items():

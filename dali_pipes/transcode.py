@@ -23,8 +23,9 @@ from av.container import OutputContainer
 
 from .datasets import TRANSCODED
 from .errors import InputError, VideoError
-from .files import remove_drafts, replacing
+from .files import make_folder, remove_drafts, replacing
 from .isolate import map_isolated
+from .locks import only_user
 from .probe import complaints_of_decoders, quoted, read_video_info
 from .program import check_limits, end_of, flag, one_line
 from .progress import progress_bar
@@ -227,8 +228,8 @@ def transcode_folder(
     each.
 
     Raises:
-        InputError: a folder is missing, ``out`` lies in ``source``, a file stands in the way, two sources would have one copy, or a
-            copy cannot be written.
+        InputError: a folder is missing, ``out`` lies in ``source`` or is in use, a file stands in the way, two sources would have one
+            copy, or a copy cannot be written.
     """
     source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
     if not source.is_dir():
@@ -241,19 +242,29 @@ def transcode_folder(
     for (first, target), (second, other) in pairwise(sorted(targets.items(), key=lambda item: item[1])):
         if target == other:
             raise InputError(f"{first} and {second}: both would become {target}; give one of them another name")
+    with only_user(make_folder(out), "choose another folder for the copies"):
+        return _copy_all(list(targets.items()), out, settings, workers or os.cpu_count() or 1, time_limit_s, progress)
+
+
+def _copy_all(
+    pairs: Sequence[tuple[str, str]], out: Path, settings: Settings, workers: int, time_limit_s: float,
+    progress: Callable[..., Iterable] | None,
+) -> list[Outcome]:  # fmt: skip
     results = map_isolated(
-        _transcode, [(*pair, settings, time_limit_s) for pair in targets.items()],
-        workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
-    )  # fmt: skip
+        _transcode, [(*pair, settings, time_limit_s) for pair in pairs], workers=workers, time_limit_s=time_limit_s
+    )
     outcomes = {}
     try:
-        pairs = list(targets.items())
         for place, result in progress(results, total=len(pairs)) if progress else results:
             is_copy = isinstance(result, tuple)
             outcomes[place] = Outcome(*pairs[place], *(result if is_copy else ("refused", "", "", result)))
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = ("the same command goes on from here",)
+        raise
     finally:
         results.close()
-        remove_drafts(out)
+        for folder in {Path(target).parent for _, target in pairs}:
+            remove_drafts(folder)
         rows = [outcomes[place] for place in sorted(outcomes)]
         if rows:
             _write_report(out / REPORT, rows)
@@ -327,7 +338,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
     options = vars(_parser().parse_args(arguments))
-    return end_of("transcode", lambda: run(options), "interrupted; the same command goes on from here")
+    return end_of("transcode", lambda: run(options))
 
 
 def run(options: dict) -> int:

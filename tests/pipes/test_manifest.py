@@ -3,13 +3,14 @@
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from dali_pipes import InputError, Manifest, find_videos, scan_videos
+from dali_pipes import InputError, Manifest, find_videos, scan_videos, summary
 from dali_pipes import manifest as manifest_module
 from dali_pipes.manifest import UNLABELLED, default_cache
 from dali_pipes.probe import read_video_info
@@ -181,6 +182,53 @@ def test_an_interrupted_scan_goes_on(tmp_path, class_folders):
     totals = []
     scan_videos(items, cache=cache, progress=lambda results, total: totals.append(total) or results)
     assert totals == [3]
+
+
+def test_a_scan_keeps_what_it_has_read_whatever_ends_it(tmp_path, class_folders, monkeypatch):
+    """The cache is written while the scan is at work, so SIGKILL can take the last seconds only."""
+    items, cache, kept = find_videos(class_folders), tmp_path / "cache.csv", []
+    monkeypatch.setattr(manifest_module, "KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(manifest_module, "KEEP_SHARE", 0)
+
+    def looking(results, total):
+        for result in results:
+            kept.append(len(cache.read_text().splitlines()) - 1 if cache.exists() else 0)
+            yield result
+
+    scan_videos(items, cache=cache, progress=looking)
+    assert kept == [0, 1, 2, 3, 4]
+
+
+def test_scans_that_share_a_cache_keep_both_what_they_read(tmp_path, class_folders):
+    items, cache, totals = find_videos(class_folders), tmp_path / "cache.csv", []
+
+    def meanwhile(results, total):
+        for number, result in enumerate(results):
+            if not number:
+                scan_videos(items[3:], cache=cache)
+            yield result
+
+    scan_videos(items[:3], cache=cache, progress=meanwhile)
+    scan_videos(items, cache=cache, progress=lambda results, total: totals.append(total) or results)
+    assert totals == []  # nothing was read again
+
+
+def test_sigterm_while_scanning_says_how_to_go_on(class_folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path))
+
+    def ended(results, title, unit, total):
+        for number, result in enumerate(results):
+            if number == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield result
+
+    monkeypatch.setattr(summary, "progress_bar", ended)
+    assert summary.main([str(class_folders)]) == 143
+    assert capsys.readouterr().err == (
+        "stopped by SIGTERM; 2 of 5 files are read and remembered; the same command goes on from there\n"
+    )
+    monkeypatch.setattr(summary, "progress_bar", lambda results, title, unit, total: print(total, "files") or results)
+    assert summary.main([str(class_folders)]) == 0 and "3 files" in capsys.readouterr().out
 
 
 def test_a_quick_scan_is_kept_apart_from_a_thorough_one(tmp_path, class_folders):

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from dali_pipes import InputError
-from dali_pipes.program import end_of
+from dali_pipes.program import Terminated, end_of
 
 
 def raising(error):
@@ -24,10 +24,12 @@ def raising(error):
     (lambda: 1, 1, ""),
     (raising(InputError("x is wrong")), 2, "try: x is wrong\n"),
     (raising(PermissionError(13, "Permission denied", "/x")), 2, "try: [Errno 13] Permission denied: '/x'\n"),
-    (raising(KeyboardInterrupt()), 130, "go on later\n"),
+    (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+    (raising(KeyboardInterrupt("go on later")), 130, "interrupted; go on later\n"),
+    (raising(Terminated("go on later")), 143, "stopped by SIGTERM; go on later\n"),
 ])  # fmt: skip
 def test_exit_codes_and_sentences(program, code, said, capsys):
-    assert end_of("try", program, "go on later") == code
+    assert end_of("try", program) == code
     assert capsys.readouterr() == ("", said)
 
 
@@ -48,3 +50,18 @@ def test_a_reader_that_has_seen_enough():
     )  # fmt: skip
     os.close(writing)
     assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_sigterm_ends_with_a_sentence_and_what_is_open_is_closed(capsys):
+    closed = []
+
+    def program():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            closed.append(signal.getsignal(signal.SIGTERM))
+
+    assert end_of("try", program) == 143 and capsys.readouterr().err == "stopped by SIGTERM\n"
+    assert (
+        closed == [signal.SIG_DFL] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )  # a second one ends it at once
