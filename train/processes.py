@@ -1,17 +1,24 @@
 """The processes of one training: one alone, or those that torchrun started, on one machine or several."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
+from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from dali_pipes.errors import InputError
 
-PATIENCE = timedelta(hours=2)  # one process may be checking videos or evaluating while the others wait
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for the others in the middle of a step, or of an evaluation."""
+ASK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,10 @@ class Processes:
     local_rank: int = 0
     """Among those of this machine; also the number of its GPU."""
     local_world_size: int = 1
+    store: Any = field(default=None, repr=False, compare=False)
+    """Where processes leave word for each other; None if there is one alone."""
+    rounds: count = field(default_factory=count, repr=False, compare=False)
+    """How often :meth:`first_of_machine_first` was used; the same in all processes."""
 
     @property
     def is_first(self) -> bool:
@@ -69,7 +80,7 @@ class Processes:
             try:
                 distributed.all_reduce(numbers)
             except RuntimeError as error:
-                raise InputError(f"another process of this training ended ({str(error).splitlines()[0]})") from error
+                raise _other_ended(error) from error
         return numbers
 
     def agree(self, number: float) -> bool:
@@ -80,15 +91,30 @@ class Processes:
 
     @contextmanager
     def first_of_machine_first(self) -> Iterator[None]:
-        """What the first process of each machine reads and keeps, such as checked videos, the others find done."""
+        """What the first process of each machine reads and keeps, such as checked videos, the others find done.
+
+        They wait for it as long as it takes, and it for them; torchrun ends them if it ends.
+        """
+        name = f"round-{next(self.rounds)}"
         if self.local_rank:
-            self._wait()
+            self._wait_for(f"{name}/first", self.world_size // self.local_world_size)
         yield
         if not self.local_rank:
-            self._wait()
+            self._add_one(f"{name}/first")
+        self._add_one(f"{name}/all")
+        self._wait_for(f"{name}/all", self.world_size)
 
-    def _wait(self) -> None:
-        self.sum(torch.zeros(1))
+    def _add_one(self, name: str) -> None:
+        if self.store is not None:
+            self.store.add(name, 1)
+
+    def _wait_for(self, name: str, count: int) -> None:
+        """Until so many processes have added one; in short steps, so that Ctrl-C and SIGTERM are heeded meanwhile."""
+        try:
+            while self.store is not None and self.store.add(name, 0) < count:
+                time.sleep(ASK_EVERY_S)
+        except RuntimeError as error:
+            raise _other_ended(error) from error
 
     def parallel(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model with gradients averaged over all processes."""
@@ -103,18 +129,23 @@ class Processes:
             distributed.broadcast(buffer, 0)
 
 
+def _other_ended(error: Exception) -> InputError:
+    return InputError(f"another process of this training ended ({str(error).splitlines()[0]})")
+
+
 @contextmanager
 def join_processes() -> Iterator[Processes]:
     """This process's place, by the environment that torchrun sets; alone without it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    processes = Processes(*(int(os.environ[name]) for name in names))
+    local_rank, local_world_size = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
+    processes = Processes(rank, world_size, local_rank, local_world_size, PrefixStore("dali_pipes", store))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if processes.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(processes.local_rank)
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     try:
         yield processes
     finally:

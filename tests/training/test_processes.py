@@ -99,6 +99,25 @@ def test_the_whole_app_with_two_processes(videos, tmp_path):
     assert found[0] in both.stdout
 
 
+WAITING = """
+import time
+from datetime import timedelta
+from train import processes
+processes.PATIENCE = timedelta(seconds=2)
+with processes.join_processes() as own:
+    with own.first_of_machine_first():
+        time.sleep(0 if own.local_rank else 6)
+        print(f"process {own.rank} reads", flush=True)
+    print("agreed", own.agree(1), flush=True)
+"""
+
+
+def test_processes_wait_as_long_as_the_first_one_checks_videos():
+    """Three times longer than they wait for each other in a step."""
+    output = torchrun(2, "--no-python", sys.executable, "-c", WAITING).stdout
+    assert output.splitlines() == ["process 0 reads", "process 1 reads", "agreed True", "agreed True"]
+
+
 def test_torchrun_that_is_asked_to_end(videos, tmp_path):
     """It passes SIGTERM on to the groups of its processes, so that their decoding processes get it too."""
     lasting = "--epochs 500 --eval-clips 1 --no-tensorboard --checkpoint-minutes 1000".split()
