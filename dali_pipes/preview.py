@@ -17,7 +17,7 @@ import numpy as np
 
 from .decode import decode_frames
 from .errors import InputError, check_known
-from .files import replacing
+from .files import check_not_replaced, replacing
 from .magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from .manifest import scan_videos
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
@@ -244,6 +244,7 @@ def run(options: argparse.Namespace) -> None:
             )
         draw_schedules(out)
         return
+    check_not_replaced(out, [options.video])
     geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
     with_magnitude = [name for name in geometric_first if OPS[name].ranges]
     names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")

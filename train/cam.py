@@ -19,6 +19,7 @@ import torch
 from dali_pipes.class_names import class_name
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.locks import only_user
 from dali_pipes.manifest import UNLABELLED
 from dali_pipes.preview import Row, write
 from dali_pipes.program import end_of
@@ -38,9 +39,10 @@ from .preview import pictures_of
 from .processes import Processes
 from .progress import Bar
 from .run_files import CAM
+from .run_folder import OTHER_OUT, check_inputs_stay
 
 SHOWN_PX = 128  # smaller clips are enlarged
-SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
+CAM_FILES = SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
 MIXED = [name for name, mix in MIXES.items() if not mix.deletes]
 
 
@@ -256,6 +258,7 @@ def run(options: argparse.Namespace) -> Path:
     out = Path(options.out or Path(options.checkpoint).parent / CAM)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, --out must name a folder")
+    check_inputs_stay(out, CAM_FILES, {"VIDEO": options.videos, "--mix": options.mix[1:] if options.mix else []})
     state = load_checkpoint(options.checkpoint)
     config = middle_clip_config({"workers": 0, "batch_size": 1, "device": options.device}, state, options.checkpoint)
     classes = state["classes"]
@@ -273,12 +276,12 @@ def run(options: argparse.Namespace) -> Path:
         )
     else:
         seen = see_pure(network, read, classes, chosen, options.layer)
-    make_folder(out)
     rows = [row for clip in progress_bar(seen, title="drawing", unit="clip", leave=False) for row in rows_of(clip)]
-    for name in (SHEET, FILM):
-        write(out / name, rows, options.columns, options.fps)
-    draw_activation(out / CURVES, seen)
-    write_numbers(out / NUMBERS, seen)
+    with only_user(make_folder(out), OTHER_OUT):
+        for name in (SHEET, FILM):
+            write(out / name, rows, options.columns, options.fps)
+        draw_activation(out / CURVES, seen)
+        write_numbers(out / NUMBERS, seen)
     return out
 
 
@@ -288,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def program() -> None:
         out = run(options)
-        print(f"wrote {', '.join((SHEET, FILM, CURVES, NUMBERS))} to {out}")
+        print(f"wrote {', '.join(CAM_FILES)} to {out}")
 
     return end_of("cam", program)
 

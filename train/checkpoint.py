@@ -1,11 +1,10 @@
-"""Files of a run: checkpoints are written atomically, the one before is kept, and an earlier run is never overwritten."""
+"""Checkpoints: written atomically, and the one before is kept."""
 
 import os
 import pickle
 import shutil
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from dali_pipes import Manifest, VideoInfo
 from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
 
-from .command_line import RESUME_AUTO
+from .command_line import RESUME_LAST, RESUME_WORDS
 from .config import Config
-from .run_files import BEST, BEST_FILES, LAST, PREVIOUS, RUN_FILES
+from .run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
 NOT_OURS = "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, evaluated with --init FILE --eval-only (without a value)"
@@ -115,10 +114,10 @@ def find_checkpoint(resume: str, out: str) -> Path | None:
     Raises:
         InputError: there is no checkpoint.
     """
-    if resume not in ("last", RESUME_AUTO):
+    if resume not in RESUME_WORDS:
         return Path(resume)
     found = next((Path(out) / name for name in (LAST, PREVIOUS) if (Path(out) / name).exists()), None)
-    if found is None and resume == "last":
+    if found is None and resume == RESUME_LAST:
         raise InputError(
             f"{Path(out) / LAST}: no such file, so there is nothing to --resume; --resume auto would start anew"
         )
@@ -164,29 +163,3 @@ def weights_of(state: dict) -> dict[str, torch.Tensor]:
         return state["model"]
     prefix = "module."
     return {name[len(prefix) :]: value for name, value in state["ema"].items() if name.startswith(prefix)}
-
-
-def set_aside(out: Path) -> Path | None:
-    """Move what an earlier run left in ``out`` into ``out/earlier-N``; returns that folder, or None if there was nothing.
-
-    Raises:
-        InputError: they cannot be moved, such as those of another user.
-    """
-    found = [out / name for name in RUN_FILES if (out / name).exists()]
-    if not found:
-        return None
-    number = next(n for n in range(1, 10**6) if not (out / f"earlier-{n}").exists())
-    target = out / f"earlier-{number}"
-    try:
-        target.mkdir()
-        for path in found:
-            path.rename(target / path.name)
-    except OSError as error:
-        with suppress(OSError):
-            for path in target.iterdir():
-                path.rename(out / path.name)
-            target.rmdir()
-        raise InputError(
-            f"{out}: the earlier run there cannot be moved aside ({error.strerror}); choose another --out"
-        ) from error
-    return target

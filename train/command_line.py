@@ -13,7 +13,7 @@ from dali_pipes.program import flag
 
 from .config import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, small
 
-RESUME_AUTO = "auto"
+RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
 OF_INIT = "--init"
 """The value of --eval-only without one: the weights of --init."""
 OF_DATA = "--data"
@@ -33,7 +33,7 @@ OF_PUBLISHED = (*OF_EVALUATION, *"init model lateral frames stride short".split(
 NAMES_VIDEOS = ("data", "val_data", "dataset", "split")
 OF_LENGTH = ("epochs", "max_steps")
 OPTIONAL_VALUES: dict[str, dict[str, Any]] = {
-    "resume": {"nargs": "?", "const": "last"},
+    "resume": {"nargs": "?", "const": RESUME_LAST},
     "eval_only": {"nargs": "?", "const": OF_INIT},
     "predict": {"nargs": "*"},
 }

@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dali_pipes import Manifest, VideoLoader
 from dali_pipes.datasets import DATASETS
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
+from dali_pipes.locks import only_user
 from dali_pipes.manifest import item_name
 from dali_pipes.program import one_line
 from dali_pipes.torch_loader import choose_device
@@ -41,10 +43,12 @@ from .run_files import (
     CONFUSION,
     ENSEMBLE,
     EVALUATION,
+    EVALUATION_FILES,
     PREDICTIONS,
     SUBMISSION,
     VAL_PREDICTIONS,
 )
+from .run_folder import OTHER_OUT, check_inputs_stay
 from .stop import Stopped, StopRequest
 
 TOP = 5
@@ -164,10 +168,12 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
             manifest = load_named(job.videos, classes)
         else:
             manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
-    folder = ENSEMBLE if job.ensemble else EVALUATION
-    out = make_folder(given.get("out") or Path(paths[0]).parent / folder)
+    out = make_folder(given.get("out") or Path(paths[0]).parent / (ENSEMBLE if job.ensemble else EVALUATION))
+    config = configs[0]
+    read = {"--data": config.data, "--val-data": config.val_data, "--predict": job.videos, "the checkpoint": paths}
+    check_inputs_stay(out, EVALUATION_FILES, read)
     scores: list[torch.Tensor] = []
-    with StopRequest() as stop:
+    with only_user(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
         for path, config in zip(paths, configs, strict=True):
             state, loader = published or load_checkpoint(path), make_eval_loader(config, manifest, processes)
             if processes.is_first and not scores:
@@ -177,9 +183,8 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
             if processes.is_first:
                 views = f", {config.eval_clips} x {config.eval_crops} views"
                 _print_accuracy(path, scores[-1], manifest, views)
-    final_VK = average(scores, job.ensemble_weights)
-    if processes.is_first:
-        _write_all(out, final_VK, manifest, items, configs[0].dataset, job)
+        if processes.is_first:
+            _write_all(out, average(scores, job.ensemble_weights), manifest, items, configs[0].dataset, job)
 
 
 def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:

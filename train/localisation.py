@@ -21,7 +21,7 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.files import make_folder, replacing
+from dali_pipes.files import check_not_replaced, make_folder, replacing
 from dali_pipes.program import end_of
 
 from .activation import check_numbers, class_maps, map_frames
@@ -174,6 +174,7 @@ def run(given: dict) -> None:
     manifest, _, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
     pairs = draw_pairs([video.label for video in manifest.videos], count, seed)
     if out:
+        check_not_replaced(out, [*paths, configs[paths[0]].data, configs[paths[0]].val_data])
         make_folder(Path(out).parent)
     print(*notes, f"{len(pairs)} pairs from {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)
     results = {}

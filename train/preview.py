@@ -14,6 +14,7 @@ import torch
 
 from dali_pipes import preview
 from dali_pipes.errors import InputError
+from dali_pipes.files import check_not_replaced
 from dali_pipes.preview import Row
 from dali_pipes.spatial import MEAN, STD
 
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
     videos = options.videos or _demo_videos()
     if len(videos) != 2:
         raise InputError(f"{len(videos)} videos are given ({', '.join(videos)}), a mix is of two: A and B")
+    check_not_replaced(options.out, videos)
     clip_a, clip_b = (preview.load_clip(video, options.frames, options.size, None) for video in videos)
     numbers = [f"frame {frame}" for frame in range(options.frames)]
     rows = [Row(clip_a, numbers, [("clip A", None)]), Row(clip_b, numbers, [("clip B", None)])]

@@ -17,7 +17,7 @@ import torch
 from markupsafe import Markup
 
 from dali_pipes.errors import InputError
-from dali_pipes.files import replacing
+from dali_pipes.files import check_not_replaced, replacing
 from dali_pipes.program import end_of, flag
 from dali_pipes.progress import progress_bar
 
@@ -26,7 +26,7 @@ from .metrics import mean_class_accuracy
 from .report_data import Evaluation, Run, read_runs
 from .report_figures import MARKERS, Line, chart, heat_map, look_of
 from .report_pictures import Picture, samples, strip
-from .run_files import REPORT, SAMPLES
+from .run_files import REPORT, RUN_FILES, SAMPLES
 
 STRIPS = 45
 """About so many strips of frames are in a report, of 10 to 20 kB each; of many runs, one of each worst class."""
@@ -271,6 +271,7 @@ def run(folders: Sequence[str], out: Path) -> None:
     Raises:
         InputError: a folder is not that of a run, or ``out`` cannot be written.
     """
+    check_not_replaced(out, [Path(folder) / name for folder in folders for name in RUN_FILES if name != REPORT])
     html = page(read_runs(folders))
     with replacing(out) as draft:
         draft.write_text(html, encoding="utf-8")

@@ -44,12 +44,8 @@ def run(arguments: list[str]) -> None:
         from train.start import begin
         from train.stop import StopRequest
 
-        training = begin(given, job, processes)
-        try:
-            with StopRequest() as stop:
-                rows = fit(training, stop)
-        finally:
-            training.close()
+        with begin(given, job, processes) as training, StopRequest() as stop:
+            rows = fit(training, stop)
     if processes.is_first:
         best = max(rows, key=lambda row: row.get("val_top1", -1))
         print(

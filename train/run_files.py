@@ -8,6 +8,7 @@ CLASS_FILES = CLASS_ACCURACY, CONFUSION, VAL_PREDICTIONS = "val_classes.csv", "v
 """Of the best epoch, or of an evaluation."""
 PREDICTIONS, SUBMISSION = "predictions.csv", "submission.txt"
 """Of an evaluation with --predict."""
+EVALUATION_FILES = (*CLASS_FILES, PREDICTIONS, SUBMISSION)
 FOLDERS = CAM, EVALUATION, ENSEMBLE, TENSORBOARD = "cam", "evaluation", "ensemble", "tensorboard"
 
 BEST_FILES = (BEST, *CLASS_FILES)

@@ -1,16 +1,20 @@
 """From a command line to a training that stands at its first step, or where its checkpoint was."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, remove_drafts
+from dali_pipes.locks import only_user
 from dali_pipes.torch_loader import choose_device
 
-from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config, set_aside
-from .command_line import Job, new_config, resumed_config
+from .checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
+from .command_line import RESUME_WORDS, Job, new_config, resumed_config
 from .config import Config
 from .data import load_manifests, make_loaders, notes_on_devices
 from .engine import Training
@@ -19,16 +23,45 @@ from .models import build_model
 from .precision import choose_precision
 from .pretrained import load_pretrained
 from .processes import Processes
-from .run_files import CONFIG, ENVIRONMENT, TRAIN_VIDEOS, VAL_VIDEOS
+from .run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VAL_VIDEOS
+from .run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, set_aside
 
 
-def begin(given: dict, job: Job, processes: Processes) -> Training:
-    """Check everything, make the run's folder, and build what is trained.
+@contextmanager
+def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
+    """Check everything, make the run's folder and keep other runs out of it, and build what is trained; end that afterwards.
 
     Raises:
-        InputError: a setting, the data or the checkpoint is wrong; nothing was changed then.
+        InputError: a setting, the data or the checkpoint is wrong, or another run is at work in the folder; nothing was changed then.
     """
-    path = find_checkpoint(job.resume, given.get("out", Config.out)) if job.resume else None
+    out = _out(given, job)
+    is_new = not out.exists()
+    make_folder(out)
+    try:
+        # first of all: what another run has in there must neither be read, as its checkpoint may be replaced, nor changed
+        with only_user(out, OTHER_OUT) if processes.is_first else nullcontext():
+            training = _build(given, job, processes, out)
+            try:
+                yield training
+            finally:
+                training.close()
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
+
+
+def _out(given: dict, job: Job) -> Path:
+    """The folder of a new run, or that of the checkpoint that it goes on from."""
+    if "out" in given or job.resume in ("", *RESUME_WORDS):
+        return Path(given.get("out", Config.out))
+    if not Path(job.resume).exists():
+        load_resumable(job.resume)  # says so
+    return Path(job.resume).parent
+
+
+def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
+    path = find_checkpoint(job.resume, str(out)) if job.resume else None
     state = load_resumable(path) if path else None
     if path and state:
         config = resumed_config(given, saved_config(state, path), path)
@@ -44,9 +77,10 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
     processes.share(config.batch_size)  # also refuses what cannot be shared
     moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
     precision = choose_precision("auto" if moved else config.precision, device)
-    out = make_folder(config.out)
-    if processes.is_first:
-        remove_drafts(out)
+    goes_on_here = path is not None and path.parent.resolve() == out.resolve()
+    check_inputs_stay(out, RUN_FILES, {"--data": config.data, "--val-data": config.val_data, "--init": config.init})
+    if processes.is_first and not goes_on_here:
+        check_written_by_a_run(out)
     with processes.first_of_machine_first():
         train_videos, val_videos, notes = load_manifests(config)
     if path and state:
@@ -60,18 +94,20 @@ def begin(given: dict, job: Job, processes: Processes) -> Training:
                         dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
-    goes_on_here = path is not None and path.parent.resolve() == out.resolve()
-    earlier = set_aside(out) if processes.is_first and not goes_on_here else None
-    if path and not goes_on_here and processes.is_first:
-        copy_best(path.parent, out)
-    notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
+    if processes.is_first:
+        remove_drafts(out)
+        if not goes_on_here:
+            earlier = set_aside(out, (video.path for video in train_videos.videos + val_videos.videos))
+            notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
+        config.save(out / CONFIG)  # the first of a run's files: it says that the others are a run's
+        if path and not goes_on_here:
+            copy_best(path.parent, out)
     logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
     training = Training(config, processes, model, train_loader, val_loader, logbook)
     if state:
         training.restore(state)
         notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
     if processes.is_first:
-        config.save(out / CONFIG)
         train_videos.save(out / TRAIN_VIDEOS)
         val_videos.save(out / VAL_VIDEOS)
         environment = note_start(out / ENVIRONMENT, device, processes.world_size)

@@ -12,8 +12,8 @@ import pytest
 from tests.training.evaluated import HERE, NETWORK
 from tests.training.report_pages import Page, assert_stands_alone
 from train import report, report_data
-from train.checkpoint import set_aside
 from train.run import main as train
+from train.run_folder import set_aside
 
 pytestmark = pytest.mark.usefixtures("narrow")
 

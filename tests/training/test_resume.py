@@ -241,12 +241,11 @@ def test_the_previous_checkpoint_is_as_good(whole, copy):
 
 def test_a_run_may_go_on_elsewhere(whole, copy, tmp_path):
     """What is in the other folder is set aside; the best epoch so far goes along."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "last.pt").write_text("somebody else's")
+    other = shutil.copytree(copy, tmp_path / "other")
+    (other / "last.pt").write_text("an earlier run's")
     result = run_here("--resume", copy / "previous.pt", "--workers", 0, "--out", other)
     assert f"Moved the earlier run in {other} to {other / 'earlier-1'}." in result.stdout
-    assert (other / "earlier-1" / "last.pt").read_text() == "somebody else's"
+    assert (other / "earlier-1" / "last.pt").read_text() == "an earlier run's"
     same_result(whole, other)
     (copy / "last.pt").unlink()
     run_here(

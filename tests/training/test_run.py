@@ -20,10 +20,10 @@ import torch
 from dali_pipes import InputError, decoders, torch_loader
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
-from train.checkpoint import set_aside
-from train.config import Config
+from train.config import Config, small
 from train.data import list_videos, notes_on_devices
 from train.run import main
+from train.run_folder import set_aside
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")
@@ -93,9 +93,10 @@ def test_an_earlier_run_is_kept(split_videos, tmp_path):
 
 
 def test_an_earlier_run_that_cannot_be_moved(tmp_path, monkeypatch):
-    names = ["last.pt", "previous.pt", "metrics.csv"]
+    names = ["last.pt", "previous.pt", "metrics.csv", "config.json"]
     for name in names:
         (tmp_path / name).touch()
+    small().save(tmp_path / "config.json")
     rename = Path.rename
 
     def refuse(path, target):
