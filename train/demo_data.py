@@ -5,7 +5,7 @@ in any one frame is distributed alike in all classes, so a single frame tells no
 look the same mirrored, so that the random flip of training keeps the labels true.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from dali_pipes.files import cache_folder, make_folder, replacing
+from dali_pipes.locks import one_at_a_time
 from dali_pipes.progress import progress_bar
 
 VERSION = 1  # raise it when the videos change
@@ -156,11 +157,15 @@ class Scene:
     film: Callable[[int], Camera] | None = None
 
 
-def make_missing(scenes: Iterable[Scene], workers: int, title: str) -> None:
-    """Write those videos that do not exist."""
-    jobs = [scene for scene in scenes if not scene.path.exists()]
-    if not jobs:
+def make_missing(root: Path, scenes: Sequence[Scene], workers: int, title: str) -> None:
+    """Write those videos of a data set that do not exist; another process that makes them too is waited for."""
+    if all(scene.path.exists() for scene in scenes):
         return
+    with one_at_a_time(root.with_name(f".{root.name}.lock")):
+        _make([scene for scene in scenes if not scene.path.exists()], workers, title)
+
+
+def _make(jobs: Sequence[Scene], workers: int, title: str) -> None:
     for folder in dict.fromkeys(scene.path.parent for scene in jobs):
         make_folder(folder)
 
@@ -183,5 +188,5 @@ def demo_folder(workers: int = 2) -> Path:
         for label, motion in enumerate(MOTIONS)
         for number in range(count)
     ]
-    make_missing(scenes, workers, "making demo videos")
+    make_missing(root, scenes, workers, "making demo videos")
     return root

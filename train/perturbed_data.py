@@ -125,5 +125,5 @@ def perturbed_folder(workers: int = 2) -> Path:
             file, seed = f"{motion}/{motion}_{number:02}_{kind}.avi", (VERSION, 3, label, number)
             film = partial(PERTURBATIONS[kind], np.random.default_rng((VERSION, 4, label, number)))
             scenes += [Scene(root / "val" / file, motion, seed, film), Scene(root / "clean_val" / file, motion, seed)]
-    make_missing(scenes, workers, "making perturbed videos")
+    make_missing(root, scenes, workers, "making perturbed videos")
     return root

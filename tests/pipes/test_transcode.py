@@ -252,7 +252,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
     assert "damaged" in read_video_info(str(source)).odd
     (tmp_path / "out").write_text("a file")
     assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    assert "cannot be written (File exists)" in capsys.readouterr().err
+    assert "cannot be made a folder (File exists)" in capsys.readouterr().err
     assert main([str(tmp_path / "in"), str(tmp_path / "copies")]) == 0
     assert "1 made" in (shown := capsys.readouterr().out) and "damaged, mpeg4 says: " in shown
     (row,) = report(tmp_path / "copies").values()

@@ -1,11 +1,15 @@
 """The demo data: files like UCF-101's, mirrored motions keep their class, a single frame tells nothing."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
 from dali_pipes.probe import read_video_info
 from train import demo_data
-from train.demo_data import MOTIONS, make_frames, write_video
+from train.demo_data import MOTIONS, Scene, make_frames, make_missing, write_video
 
 
 def test_files_look_like_ucf101(tmp_path):
@@ -26,6 +30,23 @@ def test_the_folder_is_made_once(monkeypatch):
     demo_data.demo_folder()
     again = {path: path.stat().st_mtime_ns for path in root.rglob("*.avi")}
     assert set(again) == set(files) and all(again[path] == files[path] for path in files if path != gone)
+
+
+def test_processes_that_want_the_same_videos_do_not_make_them_twice(tmp_path, monkeypatch):
+    written, both = [], threading.Barrier(2)
+
+    def write(path, frames):
+        written.append(path)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)  # the other would be here by now
+        path.touch()
+
+    monkeypatch.setattr(demo_data, "write_video", write)
+    root = tmp_path / "made"
+    scenes = [Scene(root / "up" / f"{number}.avi", "up", (number,)) for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:  # locks hold between threads as between processes
+        list(pool.map(lambda _: make_missing(root, scenes, 1, "making"), range(2)))
+    assert written == [scene.path for scene in scenes]
 
 
 def test_the_same_seed_gives_the_same_video():

@@ -94,6 +94,7 @@ def demo(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_data, "FRAMES", (12, 16))
         make_missing(
+            root,
             [
                 Scene(root / split / motion / f"{number}.avi", motion, (number, len(motion), len(split)))
                 for motion in list(MOTIONS)[:3]
