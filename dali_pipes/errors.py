@@ -11,6 +11,31 @@ class VideoError(InputError):
     """A video file cannot be read as planned; the message names the file and the reason."""
 
 
+class TooSlow(VideoError):
+    """A video takes more processor time than the limit: neither a pause nor other programs were the reason, so it always will."""
+
+
+class NoAnswer(VideoError):
+    """A read did not come back within the limit; if its disk was away for a while, or this process, the next one may."""
+
+
+OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transcode, or "
+"""What transcode leaves out of the sentence."""
+
+
+def too_slow(limit_s: float) -> str:
+    """Return what is said, after its path, of a video that takes more processor time than the limit."""
+    return f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}raise the limit (time_limit_s, --time-limit)"
+
+
+def no_answer(limit_s: float) -> str:
+    """Return what is said, after its path, of a video at which its reader waits for longer than the limit."""
+    return (
+        f"keeps its reader waiting for more than {limit_s:g} s; try again when its disk answers sooner, or raise the limit "
+        "(time_limit_s, --time-limit)"
+    )
+
+
 def check_known(what: str, name: object, known: Collection) -> None:
     """Raise :class:`InputError` unless ``name`` is one of ``known``; the message lists them."""
     if name not in known:

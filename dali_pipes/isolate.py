@@ -2,6 +2,9 @@
 
 Unlike ``multiprocessing``, a process that dies or overstays is replaced and its argument named, and the caller's main
 module is not imported again, so that scripts need no guard.
+
+What limits a call is the processor time of its process, and how long that waits for something, such as a disk. Not the time in which it
+was stopped (Ctrl-Z, a suspended job) or, with this process, frozen (docker pause), nor what other programs take.
 """
 
 import contextlib
@@ -14,14 +17,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import IO, Any
 
-from .errors import InputError
+from .errors import InputError, no_answer, too_slow
 
 START_LIMIT_S = 60.0
 GRACE_S = 10.0
+SLICE_S = 1.0
+"""How often a process that is waited for is looked at."""
 READY = b"ready"
 PR_SET_PDEATHSIG = 1
 
@@ -39,11 +45,15 @@ def map_isolated(
         function: of a module that can be imported; arguments and results are pickled.
         arguments: tuples.
         workers: processes.
-        time_limit_s: for one call, and ``GRACE_S`` more; then its process is killed.
+        time_limit_s: processor time of one call, or the time that it waits without using any, and ``GRACE_S`` more; then its process
+            is killed.
+
+    A call whose process crashed or was killed is tried once more, after all others: memory may have run out meanwhile, or a disk may
+    have been away.
 
     Yields:
         (position in ``arguments``, result) as they come, with :class:`Died` for a result where the process crashed or took
-        too long; an exception is raised here.
+        too long twice; an exception is raised here.
 
     Raises:
         InputError: no process can be started.
@@ -63,12 +73,18 @@ def map_isolated(
 
     pool = ThreadPoolExecutor(count)
     try:
-        places = {pool.submit(call, argument): place for place, argument in enumerate(arguments)}
-        for future in as_completed(places):
-            outcome = future.result()
-            if isinstance(outcome, Exception):
-                raise outcome
-            yield places[future], outcome
+        waiting: Sequence[int] = range(len(arguments))
+        for is_last in (False, True):
+            places = {pool.submit(call, arguments[place]): place for place in waiting}
+            waiting = []
+            for future in as_completed(places):
+                outcome = future.result()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                if isinstance(outcome, Died) and not is_last:
+                    waiting.append(places[future])
+                else:
+                    yield places[future], outcome
     finally:
         for process in processes:
             process.stop()
@@ -91,16 +107,16 @@ class _Process:
             started = self.child is None
             child = self.child = self.child or _start()
         calls, answers = _pipes(child)
-        if started and not (_come(answers, START_LIMIT_S) and answers.read(len(READY)) == READY):
+        if started and (_wait(child, START_LIMIT_S) or answers.read(len(READY)) != READY):
             self.end()
             raise InputError(f"a process to read videos did not start (exit code {child.returncode})")
-        limit_s = time_limit_s + GRACE_S
         try:
             pickle.dump((function, argument), calls)
             calls.flush()
-            if _come(answers, limit_s):
+            sentence = _wait(child, time_limit_s + GRACE_S)
+            if sentence is None:
                 return pickle.load(answers)
-            reason = f"takes more than {limit_s:g} s to read"
+            reason = sentence(time_limit_s)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             child.wait()
             code = child.returncode
@@ -131,11 +147,41 @@ def _pipes(child: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
     return child.stdin, child.stdout
 
 
-def _come(answers: IO[bytes], limit_s: float) -> bool:
-    """Whether something, or the end, comes within the limit."""
+def _wait(child: subprocess.Popen, limit_s: float) -> Callable[[float], str] | None:
+    """Return as soon as an answer is there, or the end; otherwise, at the limit, what is to be said about it."""
+    first_s = used_s = _look_at(child.pid)[1]
+    still_s = 0.0
     with selectors.DefaultSelector() as selector:
-        selector.register(answers, selectors.EVENT_READ)
-        return bool(selector.select(limit_s))
+        selector.register(_pipes(child)[1], selectors.EVENT_READ)
+        while True:
+            began = time.monotonic()
+            if selector.select(SLICE_S):
+                return None
+            # more has passed only if this process was away itself, and the child perhaps too
+            passed_s = min(time.monotonic() - began, 2 * SLICE_S)
+            before_s = used_s
+            state, used_s = _look_at(child.pid)
+            if used_s != before_s:
+                still_s = 0.0
+            elif state not in NOT_WAITING:
+                still_s += passed_s
+            sentence = too_slow if used_s - first_s > limit_s else no_answer if still_s > limit_s else None
+            if sentence is not None and not selector.select(0):
+                return sentence
+
+
+NOT_WAITING = "RTt"
+"""States of a process: waiting for a processor, stopped, stopped by a debugger."""
+
+
+def _look_at(pid: int) -> tuple[str, float]:
+    """State and processor time in seconds of a process that was not waited for yet; of one that was, the end can be read already."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # behind the name, in which anything may stand
+    except OSError:
+        return "X", 0.0
+    return fields[0].decode(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _start() -> subprocess.Popen:

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from dali_pipes import VideoError, find_videos, scan_videos
 from dali_pipes import probe as probe_module
 from dali_pipes.decode import decode_frames
-from dali_pipes.isolate import GRACE_S, Died, map_isolated
 from dali_pipes.probe import ODD_KINDS, probe, read_video_info
 from dali_pipes.video_file import _ORIENTATIONS, UPRIGHT
 from tests import odd_videos as odd
@@ -155,20 +153,6 @@ def test_kinds_are_known():
     notes = [line.split('"')[1] for line in source.splitlines() if "odd.append(f" in line or 'odd.append("' in line]
     notes += [text for orientation, text in _ORIENTATIONS.items() if orientation != UPRIGHT]
     assert len(notes) > 10 and all(note.startswith(tuple(ODD_KINDS)) for note in notes)
-
-
-def test_what_reads_a_file_may_crash_or_hang():
-
-    def outcomes(function, calls, time_limit_s=5.0):
-        return [result for _, result in sorted(map_isolated(function, calls, workers=2, time_limit_s=time_limit_s))]
-
-    assert outcomes(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
-    assert outcomes(os.abort, [(), (), ()]) == ["crashes its reader (SIGABRT)"] * 3
-    slow = dict(map_isolated(time.sleep, [(0,), (60,), (0,)], workers=2, time_limit_s=0.5 - GRACE_S))
-    slow = [slow[place] for place in range(3)]
-    assert slow == [None, "takes more than 0.5 s to read", None] and isinstance(slow[1], Died)
-    with pytest.raises(ZeroDivisionError):
-        list(map_isolated(divmod, [(1, 0)], workers=1, time_limit_s=5))
 
 
 def test_shared_odd_clips(shared_clips):
