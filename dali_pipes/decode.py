@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 from nvidia.dali import fn
 
-from .errors import VideoError
+from .errors import TooSlow, VideoError
 from .hints import Node
 from .video_file import (
+    CLIP_LIMITS,
     SWSCALE_BT601,
+    TIME_LIMIT_S,
     UPRIGHT,
     Box,
     OutOfStep,
@@ -111,6 +113,7 @@ def decode_frames(
     size_hw: tuple[int, int] | None = None,
     flip: bool = False,
     exact_times: bool = False,
+    time_limit_s: float = TIME_LIMIT_S,
 ) -> np.ndarray:
     """Decode chosen frames on the CPU, cut out a box, scale it and mirror it. The file's own rotation is applied first.
 
@@ -123,35 +126,39 @@ def decode_frames(
         flip: mirror left to right.
         exact_times: ``VideoInfo.exact_times``: decoding may begin at the last key frame before the first index, which
             gives the same frames sooner.
+        time_limit_s: as for ``read_video_info``; ``CLIP_LIMITS`` times as much is allowed here.
 
     Returns:
         (K, H, W, 3) uint8 RGB.
 
     Raises:
-        VideoError: the file is unreadable, ends before the last index or changes its frame size.
+        VideoError: the file is unreadable, ends before the last index, changes its frame size or takes too long.
     """
     if not len(frame_indices):
         raise VideoError(f"{path}: no frames are asked for")
     wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
     if wanted[0] < 0:
         raise VideoError(f"{path}: frame {wanted[0]} is asked for, the first is 0")
+    how = box_yxyx, side_px, size_hw, flip, CLIP_LIMITS * time_limit_s
     try:
-        frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, exact_times)
+        frames_FHWC = _decode(path, wanted, *how, from_key_frame=exact_times)
+    except TooSlow:  # from the beginning it is no quicker
+        raise
     except (OutOfStep, VideoError):
         if not exact_times:
             raise
-        frames_FHWC = _decode(path, wanted, box_yxyx, side_px, size_hw, flip, False)
+        frames_FHWC = _decode(path, wanted, *how, from_key_frame=False)
     in_order = len(place) == len(wanted) and (np.diff(place) > 0).all()
     return frames_FHWC if in_order else frames_FHWC[place]
 
 
 def _decode(
     path: str, wanted: np.ndarray, box_yxyx: Box | None, side_px: int | None, size_hw: tuple[int, int] | None, flip: bool,
-    from_key_frame: bool,
+    time_limit_s: float, from_key_frame: bool,
 ) -> np.ndarray:  # fmt: skip
     """``wanted`` rises strictly."""
     write, found, index = None, 0, -1
-    with open_video(path) as reader:
+    with open_video(path, time_limit_s) as reader:
         for index, frame in reader.frames_from(int(wanted[0])) if from_key_frame else reader.frames():
             if write is None:
                 write = _ClipWriter(path, frame, box_yxyx, side_px, flip)

@@ -13,7 +13,7 @@ from itertools import islice, pairwise
 import av
 import numpy as np
 
-from .errors import VideoError
+from .errors import NoAnswer, TooSlow, VideoError
 from .video_file import (
     LOOK_AHEAD_PACKETS,
     MATRIX_NAMES,
@@ -181,11 +181,18 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
         label: is handed on.
         verify: decode every frame. Otherwise the packets are counted and one frame is decoded, unless the packets leave
             doubt about the number of frames.
-        time_limit_s: a file that takes longer is refused.
+        time_limit_s: a file that takes more processor time is refused, and one that keeps its reader waiting for as long twice.
 
     Raises:
         VideoError: it is missing, empty, damaged, has no frames, changes its frame size or takes too long.
     """
+    try:
+        return _describe(path, label, verify, time_limit_s)
+    except NoAnswer:  # the disk's fault may have passed; or it was none, and this process was stopped
+        return _describe(path, label, verify, time_limit_s)
+
+
+def _describe(path: str, label: int, verify: bool, time_limit_s: float) -> VideoInfo:
     try:
         stat = os.stat(path)
     except OSError as error:
@@ -199,6 +206,8 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
                 info = _read(path, label, stat, True, time_limit_s, complaints)
             assert info is not None, "no doubt is left"
             return info
+        except (TooSlow, NoAnswer):
+            raise
         except VideoError as error:
             raise VideoError(f"{error}{quoted(complaints)}") from error
 

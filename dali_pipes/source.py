@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from .decode import decode_frames
-from .errors import VideoError
+from .errors import TooSlow, VideoError
 from .probe import VideoInfo
 from .sampling import ClipPlan, ClipSampler
+from .video_file import TIME_LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ class ClipSource:
         decode: True hands over frames (F, side_px, side_px, 3) uint8, False the file's bytes, for DALI to decode.
         on_bad_video: ``error`` raises; ``skip`` reads another video of the same class and says so in ``bad``. In
             evaluation, where it would count twice, that clip is marked as one that is not to be used.
+        time_limit_s: of ``decode_frames``.
     """
 
     schedule: Schedule
     side_px: int
     decode: bool
     on_bad_video: str = "error"
+    time_limit_s: float = TIME_LIMIT_S
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         sampler = self.schedule.sampler
@@ -103,10 +106,19 @@ class ClipSource:
         return ["pixels", *place, "shown", "bad", *augment]
 
     def _pixels(self, plan: ClipPlan) -> np.ndarray:
+        try:
+            return self._read(plan)
+        except TooSlow:
+            raise
+        except VideoError:  # a fault of a network disk may have passed, and a pause may have looked like one
+            return self._read(plan)
+
+    def _read(self, plan: ClipPlan) -> np.ndarray:
         video = self.schedule.sampler.videos[plan.video]
         if self.decode:
             return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
-                                 (video.height, video.width), plan.flip, video.exact_times and video.is_current())  # fmt: skip
+                                 (video.height, video.width), plan.flip, video.exact_times and video.is_current(),
+                                 self.time_limit_s)  # fmt: skip
         check_size(video)
         try:
             return np.fromfile(video.path, np.uint8)

@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
-                        help="leave out a file that takes longer to read (default: %(default)g)")  # fmt: skip
+                        help="leave out a file that takes more processor time to read (default: %(default)g)")  # fmt: skip
     return parser
 
 

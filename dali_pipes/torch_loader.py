@@ -24,6 +24,7 @@ from .probe import VideoInfo
 from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
 from .stream import ClipList, stream_pipeline
+from .video_file import MOST_S, TIME_LIMIT_S
 from .workers import Watch, check_shared_memory, death_error, workers_without_signals
 
 PREFETCH_BATCHES = 2
@@ -75,6 +76,7 @@ class VideoLoader:
             of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI decodes, only a
             file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
         max_bad_percent: of the videos, so many may be bad.
+        time_limit_s: that of ``scan_videos``, in seconds of processor time: a clip that PyAV decodes may take 4 times as much.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
             crops_per_video, augment, flip, crop_mode, side_range_px, short, seed. ``augment`` is a :class:`RandAugmentT`.
 
@@ -104,13 +106,16 @@ class VideoLoader:
         start_step: int = 0,
         on_bad_video: str = "error",
         max_bad_percent: float = 1.0,
+        time_limit_s: float = TIME_LIMIT_S,
         **sampling: Any,
     ):
         for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
             if value < least:
                 raise InputError(f"{name} is {value}, it must be at least {least}")
+        if not 0 < time_limit_s <= MOST_S:
+            raise InputError(f"time_limit_s is {time_limit_s:g}, it must be above 0 and at most {MOST_S:g}")
         check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
-        self.on_bad_video, self.max_bad_percent = on_bad_video, max_bad_percent
+        self.on_bad_video, self.max_bad_percent, self.time_limit_s = on_bad_video, max_bad_percent, time_limit_s
         self.bad_videos: dict[int, str] = {}
         """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
@@ -212,7 +217,7 @@ class VideoLoader:
             pipeline = stream_pipeline(clips, **graph, **common | {"batch_size": clips.batch_size})
         else:
             pipeline = clip_pipeline(
-                ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video),
+                ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video, self.time_limit_s),
                 decoder="pyav" if decode else "mixed",
                 parallel=parallel,
                 prefetch_batches=PREFETCH_BATCHES,

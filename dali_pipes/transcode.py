@@ -22,7 +22,7 @@ import numpy as np
 from av.container import OutputContainer
 
 from .datasets import TRANSCODED
-from .errors import InputError, VideoError
+from .errors import OR_A_COPY, InputError, NoAnswer, VideoError
 from .files import make_folder, remove_drafts, replacing
 from .isolate import map_isolated
 from .locks import only_user
@@ -256,8 +256,9 @@ def _copy_all(
     outcomes = {}
     try:
         for place, result in progress(results, total=len(pairs)) if progress else results:
-            is_copy = isinstance(result, tuple)
-            outcomes[place] = Outcome(*pairs[place], *(result if is_copy else ("refused", "", "", result)))
+            if isinstance(result, str):
+                result = "refused", "", "", result.replace(OR_A_COPY, "")  # this is where copies are made
+            outcomes[place] = Outcome(*pairs[place], *result)
     except KeyboardInterrupt as interrupt:
         interrupt.args = ("the same command goes on from here",)
         raise
@@ -286,7 +287,11 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
             raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
     try:
         with complaints_of_decoders() as complaints:
-            counts = transcode_video(source, target, settings, mark, time_limit_s)
+            try:
+                counts = transcode_video(source, target, settings, mark, time_limit_s)
+            except NoAnswer:  # as in read_video_info
+                complaints.clear()
+                counts = transcode_video(source, target, settings, mark, time_limit_s)
         return "made", *counts, f"damaged{quoted(complaints)}" * bool(complaints)
     except VideoError as error:
         return str(error).removeprefix(f"{source}: ")
@@ -331,7 +336,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
-                        help="refuse a file that takes longer (default: %(default)g)")  # fmt: skip
+                        help="refuse a file that takes more processor time (default: %(default)g)")  # fmt: skip
     return parser
 
 

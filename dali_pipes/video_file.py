@@ -21,14 +21,21 @@ from av.buffer import Buffer
 from av.container import InputContainer
 from av.stream import Disposition
 
-from .errors import VideoError
+from .errors import NoAnswer, TooSlow, VideoError, no_answer, too_slow
 from .pyav import fraction_of, open_input
 
 av.logging.set_level(av.logging.PANIC)  # what goes wrong is raised, with the file's name
 av.logging.set_skip_repeated(False)  # else a message may come with the next file
 
 TIME_LIMIT_S = 120.0
-"""A file that takes longer than this to read is refused, so that none can hang a worker."""
+"""A file that takes more processor time than this to read is refused, so that none can hang a worker."""
+
+CLIP_LIMITS = 4
+"""So many times the limit is allowed for a clip: its frames are also converted and scaled, and what the check of a file accepted
+must not be refused later."""
+
+MOST_S = 1e6
+"""The highest limit."""
 
 LOOK_AHEAD_PACKETS = 32
 """Packets to read before the order of frames is known; codecs reorder 16 at most."""
@@ -127,7 +134,8 @@ class VideoReader:
 
     def __init__(self, path: str, container: InputContainer, time_limit_s: float):
         self.path, self.container, self.time_limit_s = path, container, time_limit_s
-        self.deadline = time.monotonic() + time_limit_s
+        # of this thread, in which decoders run: what others do, or a pause, does not count
+        self.began_s = time.thread_time()
         self.stream = _video_stream(path, container)
         self.stream.thread_count = 1
         tick_s = fraction_of(self.stream.time_base)
@@ -230,8 +238,8 @@ class VideoReader:
         return _failure(self.path, error, self.count, self.time_limit_s)
 
     def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise VideoError(f"{self.path}: reading it takes more than {self.time_limit_s:g} s")
+        if time.thread_time() - self.began_s > self.time_limit_s:
+            raise TooSlow(f"{self.path}: {too_slow(self.time_limit_s)}")
 
 
 RESTARTING_CODECS = frozenset(
@@ -262,11 +270,13 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S, stored_times: bool
 
     Args:
         path: the file.
-        time_limit_s: for all that is read.
+        time_limit_s: processor time of this thread from here to the end, or the time of a single read, in which a disk must answer.
         stored_times: packets carry the times that the file holds; otherwise FFmpeg fills in what is missing.
 
     Raises:
-        VideoError: it cannot be opened, has no video, is damaged or takes more than ``time_limit_s``.
+        VideoError: it cannot be opened, has no video or is damaged.
+        TooSlow: it takes more processor time.
+        NoAnswer: a read takes longer.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -299,7 +309,7 @@ _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 
 def _failure(path: str, error: Exception, count: int, time_limit_s: float) -> VideoError:
     if isinstance(error, av.error.ExitError):  # a read that was interrupted at the limit
-        return VideoError(f"{path}: reading it takes more than {time_limit_s:g} s")
+        return NoAnswer(f"{path}: {no_answer(time_limit_s)}")
     reason = "it is encrypted" if _is_encrypted(path) else getattr(error, "strerror", None) or str(error)
     place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
     return VideoError(f"{path}: {place} ({reason})")

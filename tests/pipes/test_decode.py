@@ -138,12 +138,6 @@ def test_missing_file():
         decode_frames("nowhere.avi", [0])
 
 
-def test_time_limit(tmp_path):
-    path = write_lossless(tmp_path / "slow.avi", 9)
-    with pytest.raises(VideoError, match="slow.avi: reading it takes more than 0 s"):
-        read_video_info(str(path), time_limit_s=0.0)
-
-
 @pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
 @pytest.mark.parametrize("plan", PLANS, ids=[str(list(plan)[:6]) for plan in PLANS])
 def test_the_gpu_graph_picks_the_same_frames(tmp_path, plan):
