@@ -91,7 +91,9 @@ def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> lis
     """
     folders = {path: class_name(Path(os.path.abspath(path)).parent.name) for path in videos}  # of links their own
     known = set(map(class_name, classes))
-    manifest = scan([(path, name if name in known else None) for path, name in folders.items()], classes)
+    manifest = scan(
+        [(path, name if name in known else None) for path, name in folders.items()], classes, config.time_limit
+    )
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     loader = make_eval_loader(config, manifest, Processes())

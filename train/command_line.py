@@ -19,13 +19,13 @@ OF_INIT = "--init"
 OF_DATA = "--data"
 """The value of --predict without one: the videos of --data."""
 MAY_CHANGE = (
-    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent out "
-    "checkpoint_minutes tensorboard"
+    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent "
+    "time_limit out checkpoint_minutes tensorboard"
 ).split()
 """What may differ when a run is resumed: where and how it is computed, not what."""
 OF_EVALUATION = (
     "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 channels_last compile "
-    "on_bad_video max_bad_percent out"
+    "on_bad_video max_bad_percent time_limit out"
 ).split()
 """What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
 OF_PUBLISHED = (*OF_EVALUATION, *"init model lateral frames stride short".split())

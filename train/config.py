@@ -15,6 +15,7 @@ from dali_pipes.ops import INTERPOLATIONS, RANGE_TABLES
 from dali_pipes.program import flag
 from dali_pipes.sampling import CROP_MODES, CROPS_PER_VIDEO, SHORT_VIDEOS
 from dali_pipes.source import ON_BAD_VIDEO, READERS
+from dali_pipes.video_file import MOST_S, TIME_LIMIT_S
 
 from .mix_params import MIXES, check_alpha_is_used, check_numbers, parse_names
 from .models import MODELS, check_clips
@@ -124,6 +125,10 @@ class Config:
         choices=ON_BAD_VIDEO,
     )
     max_bad_percent: float = option(1.0, "stop when more of the videos are bad")
+    time_limit: float = option(
+        TIME_LIMIT_S,
+        "leave out a video that takes more seconds of processor time to read; a clip of it may take 4 times as many",
+    )
     out: str = option("runs/latest", "folder for checkpoints, metrics and pictures")
     checkpoint_minutes: float = option(
         10.0, "most minutes between checkpoints within an epoch; each epoch's end has one"
@@ -147,6 +152,8 @@ class Config:
                 raise InputError(f"{flag(name)} is empty, it must name a folder or file")
         if self.on_bad_video == "error" and self.max_bad_percent != Config.max_bad_percent:
             raise InputError(f"--max-bad-percent {self.max_bad_percent:g} needs --on-bad-video skip")
+        if not 0 < self.time_limit <= MOST_S:
+            raise InputError(f"--time-limit is {self.time_limit:g}, it must be above 0 and at most {MOST_S:g}")
         self._check_split()
         self._check_levels()
         self._check_mix()

@@ -17,6 +17,7 @@ from dali_pipes.manifest import default_cache, item_name
 from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.torch_loader import why_no_gpu
+from dali_pipes.video_file import TIME_LIMIT_S
 from dali_pipes.video_folders import LIST_EXTENSIONS, VIDEO_EXTENSIONS, list_files, subfolders
 from dali_pipes.video_lists import may_be_list
 from dali_pipes.workers import check_shared_memory
@@ -47,9 +48,9 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     train_items, val_items, classes, notes = list_videos(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
-    train = scan(train_items, classes)
+    train = scan(train_items, classes, config.time_limit)
     _check_every_class(train, train_items)
-    val = train if val_items is train_items else scan(val_items, classes)
+    val = train if val_items is train_items else scan(val_items, classes, config.time_limit)
     if val is not train and config.split != "train+val":
         notes += _shared_videos(train, val)
     names = {item_name(*item) for item in (*train_items, *val_items)}
@@ -61,7 +62,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     return train, val, notes
 
 
-def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
+def load_named(paths: Sequence[str], classes: list[str], time_limit_s: float = TIME_LIMIT_S) -> Manifest:
     """The videos that a command line names, in its order, with a network's classes; their own are not known.
 
     Raises:
@@ -72,7 +73,7 @@ def load_named(paths: Sequence[str], classes: list[str]) -> Manifest:
         if has_rows or Path(path).is_dir():
             what = "a list; for the videos" if has_rows else "a folder; for all videos"
             raise InputError(f"{path}: is {what} in it: --data {shlex.quote(path)} --dataset {UNLABELLED_DATA}")
-    manifest = scan([(path, None) for path in paths], classes)
+    manifest = scan([(path, None) for path in paths], classes, time_limit_s)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     return manifest
@@ -116,7 +117,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
             )
     if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
-    manifest = scan(items, classes)
+    manifest = scan(items, classes, config.time_limit)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
 
 
@@ -272,10 +273,11 @@ def _find_official(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     return train, val, listed.classes, []
 
 
-def scan(items: Items, classes: list[str]) -> Manifest:
+def scan(items: Items, classes: list[str], time_limit_s: float) -> Manifest:
     """The videos, checked, and remembered in the user's cache; ``items`` are (path, class or None)."""
     progress = partial(progress_bar, title="checking videos", unit="file")
-    return scan_videos(items, classes=classes, cache=default_cache(items), progress=progress)
+    cache = default_cache(items)
+    return scan_videos(items, classes=classes, cache=cache, time_limit_s=time_limit_s, progress=progress)
 
 
 def make_loaders(
@@ -332,6 +334,7 @@ def _shared(config: Config, processes: Processes) -> dict:
         "seed": config.seed,
         "on_bad_video": config.on_bad_video,
         "max_bad_percent": config.max_bad_percent,
+        "time_limit_s": config.time_limit,
         "rank": processes.rank,
         "world_size": processes.world_size,
     }

@@ -1,6 +1,6 @@
 """The command line: presets, overrides, and one clear sentence for whatever is wrong."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -8,10 +8,13 @@ import torch
 
 from dali_pipes import OPS, InputError, augment_clip
 from dali_pipes.ops import PAPER_OPS
+from train import data
+from train.checkpoint import saved_config
 from train.command_line import MAY_CHANGE, OF_EVALUATION, Job, evaluation_config, new_config, parse, resumed_config
 from train.config import Config, paper, small
 from train.data import _augmentation
 from train.engine import learning_rate, make_mix, mix_generator
+from train.processes import Processes
 
 
 def config_of(arguments, has_gpu):
@@ -88,6 +91,8 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--accumulate", "0"], "--accumulate is 0"),
         (["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
         (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
+        (["--time-limit", "0"], "--time-limit is 0, it must be above 0 and at most 1e.06"),
+        (["--time-limit", "nan"], "--time-limit is nan, it must be above 0"),
         (["--predict"], "--predict needs a network"),
         (["--resume", "--eval-only", "x.pt"], "--resume and --eval-only exclude each other"),
         (
@@ -99,6 +104,29 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
 def test_wrong_options(arguments, message):
     with pytest.raises(InputError, match=message):
         config_of(arguments, has_gpu=False)
+
+
+def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders):
+    config, _ = config_of(
+        ["--time-limit", "300", "--data", str(class_folders), "--device", "cpu", "--workers", "0"], False
+    )
+    checked, scan_videos = [], data.scan_videos
+    monkeypatch.setattr(
+        data, "scan_videos", lambda items, **how: checked.append(how["time_limit_s"]) or scan_videos(items, **how)
+    )
+    train, val, _ = data.load_manifests(config)
+    assert checked == [300] and data.load_named([train.videos[0].path], train.classes, 300) and checked == [300, 300]
+    data.load_for_evaluation(config, train.classes, predict=False)
+    assert checked == [300, 300, 300]
+    assert [loader.time_limit_s for loader in data.make_loaders(config, train, val, Processes())] == [300, 300]
+
+
+def test_the_time_limit_may_change_and_older_checkpoints_have_none():
+    older = {name: value for name, value in asdict(Config()).items() if name != "time_limit"}
+    saved = saved_config({"config": older}, "last.pt")
+    assert saved.time_limit == 120
+    assert resumed_config({"time_limit": 300.0}, saved, "run/last.pt").time_limit == 300
+    assert evaluation_config({"time_limit": 300.0}, saved).time_limit == 300
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
