@@ -1,9 +1,11 @@
-"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources. The only file that touches it.
+"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources, and the list of pipelines to
+destroy at exit. The only file that touches it.
 
 The names below are those of DALI 1.34 to 2.4. A test asks the installed DALI for them, so that an upgrade that lacks one fails with
 a sentence; a training goes on without.
 """
 
+import ctypes
 import weakref
 from typing import Any
 
@@ -15,6 +17,9 @@ PROCESSES = "_processes"
 """The pool's processes, objects as ``multiprocessing.Process``."""
 OBSERVER = "_observer"
 """The pool's thread that ends the processes; without one, closing the pool waits for nothing."""
+
+PIPELINES = "_pipes"
+"""The class's set of weak references to all pipelines, which are destroyed at exit."""
 
 
 class DaliChanged(Exception):
@@ -45,6 +50,12 @@ class WorkerPool:
         pool = self._pool()
         if pool is not None:
             setattr(pool, OBSERVER, None)
+
+
+def never_destroy(pipeline: Any) -> None:
+    """Keep a pipeline for ever, in a forked child: its threads are the parent's alone, to wait for them would hang or crash."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(pipeline))
+    getattr(type(pipeline), PIPELINES, set()).discard(weakref.ref(pipeline))
 
 
 def _private(owner: Any, path: str) -> Any:

@@ -9,15 +9,18 @@ Three levels of entry, which share everything below them:
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
 """
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from nvidia.dali import fn, math, pipeline_def, types
 
+from .dali_internals import never_destroy
 from .errors import InputError, check_known
 from .hints import Node
 from .magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
@@ -249,8 +252,60 @@ def rand_augment_t(
     return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
 
 
-@lru_cache(maxsize=32)
-def _clip_pipeline(device: str, **options: Any) -> Any:
+MOST_CLIP_PIPELINES = 32
+
+
+class _ClipPipelines:
+    """The pipelines of :func:`augment_clip` by their options, those used last at the end.
+
+    A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits for
+    the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
+    """
+
+    def __init__(self, forked_from_gpu: bool = False) -> None:
+        self.lock = RLock()  # one thread may fork from a signal handler while it is in here
+        self.built: dict[tuple, Any] = {}
+        self.forked_from_gpu = forked_from_gpu
+
+    def get(self, device: str, options: dict[str, Any]) -> Any:
+        """Return the built pipeline of these options; the caller holds the lock."""
+        if device == "gpu" and self.forked_from_gpu:
+            raise InputError(
+                "device 'gpu' cannot be used in a process forked from one that used it: start it by spawn, or choose cpu"
+            )
+        key = (device, *options.items())
+        found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
+        while len(self.built) > MOST_CLIP_PIPELINES:
+            del self.built[next(iter(self.built))]
+        return found
+
+    def of_child(self) -> "_ClipPipelines":
+        """Return those of a forked process: none yet. The parent's are left alone, see :func:`never_destroy`."""
+        for pipeline in self.built.values():
+            never_destroy(pipeline)
+        return _ClipPipelines(self.forked_from_gpu or any(device == "gpu" for device, *_ in self.built))
+
+
+_clip_pipelines = _ClipPipelines()
+
+
+def _before_fork() -> None:
+    _clip_pipelines.lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _clip_pipelines.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _clip_pipelines
+    _clip_pipelines = _clip_pipelines.of_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
     device_id = None if device == "cpu" else 0
 
     @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
@@ -283,6 +338,8 @@ def augment_clip(
 ) -> np.ndarray:
     """Apply named operations to one clip with the real DALI graph, outside any training.
 
+    Threads may call it at once, and take turns. So may processes forked from one that called it, on the CPU.
+
     Args:
         frames_FHWC: (F, H, W, 3) uint8.
         ops: N names from ``OPS``, applied one after the other.
@@ -295,7 +352,8 @@ def augment_clip(
         (F, H, W, 3) uint8.
 
     Raises:
-        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none.
+        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none or it was used by the
+            process that this one was forked from.
 
     Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
     counter-clockwise and leaves the first as it is.
@@ -322,9 +380,11 @@ def augment_clip(
     known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
     size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
     style = {"ranges": ranges, "interpolation": interpolation, "fill": fill, "translate_max_px": translate_max_px}
-    pipeline = _clip_pipeline(device, n=len(ops), ops=tuple(known_ops), size_hw=size_hw, **style)
     op_ids = np.array([known_ops.index(name) for name in names], np.int32)
-    for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
-        pipeline.feed_input(name, [array])
-    (output,) = pipeline.run()
-    return np.array((output.as_cpu() if device == "gpu" else output)[0])
+    options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, **style}
+    with _clip_pipelines.lock:
+        pipeline = _clip_pipelines.get(device, options)
+        for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
+            pipeline.feed_input(name, [array])
+        (output,) = pipeline.run()
+        return np.array((output.as_cpu() if device == "gpu" else output)[0])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
-from .dali_internals import DaliChanged, WorkerPool
+from .dali_internals import DaliChanged, WorkerPool, never_destroy
 from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
@@ -132,6 +134,7 @@ class VideoLoader:
         self._pipeline: Any = None  # DALI's, while it runs
         self._watch: Watch | None = None
         self._clip_list: ClipList | None = None
+        _loaders.add(self)
         # named after the pipeline, so that it is still there when that ends together with the loader
         self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
         self.epoch = self.step = 0
@@ -145,9 +148,9 @@ class VideoLoader:
         if self._pipeline is not None and self.step:  # the last epoch was left before its end
             self.close()
             self.epoch, self.step = self.epoch + 1, 0
-        self._pipeline = self._pipeline or self._build()
         steps = len(self)
         while self.step < steps:
+            self._pipeline = self._pipeline or self._build()
             batch = self._next_batch()
             self.step += 1
             if self.step == steps:
@@ -189,6 +192,12 @@ class VideoLoader:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
         if self._watch is not None:
             self._watch.close()
+        self._pipeline = self._watch = self._clip_list = None
+
+    def leave_to_parent(self) -> None:
+        """In a forked process, which lacks the pipeline's threads and workers: iterating starts its own where it was."""
+        if self._pipeline is not None:
+            never_destroy(self._pipeline)
         self._pipeline = self._watch = self._clip_list = None
 
     def _schedule(self) -> Schedule:
@@ -326,6 +335,17 @@ class VideoLoader:
         out = torch.from_numpy(np.empty(dense.shape(), np.float32))
         feed_ndarray(dense, out)
         return out
+
+
+_loaders: WeakSet[VideoLoader] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for loader in _loaders:
+        loader.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def choose_device(device: str) -> torch.device:
