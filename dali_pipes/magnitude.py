@@ -18,6 +18,7 @@ import numpy as np
 
 from .errors import InputError, check_known
 from .hints import Node
+from .plain import is_number, plain, whole
 
 MAX_LEVEL = 30.0
 NUMBERS = 16
@@ -95,7 +96,7 @@ SCHEDULES: dict[str, Callable] = {
 
 
 def check_level(m: float) -> None:
-    if not isinstance(m, (int, float)) or not 0 <= m <= MAX_LEVEL:
+    if not is_number(plain(m)) or not 0 <= m <= MAX_LEVEL:
         raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
 
 
@@ -156,6 +157,4 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
     """
     schedule_function(schedule)
     check_level(m)
-    if num_frames < 1:
-        raise InputError(f"num_frames is {num_frames}, it must be at least 1")
-    return curve(schedule, m, num_frames, rng.random(NUMBERS))
+    return curve(schedule, m, whole("num_frames", num_frames, 1), rng.random(NUMBERS))

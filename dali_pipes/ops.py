@@ -16,6 +16,7 @@ from nvidia.dali import fn, math, types
 from .errors import InputError, check_known
 from .hints import Node
 from .magnitude import MAX_LEVEL
+from .plain import is_number, make_plain
 
 RANGE_TABLES = ("paper", "monotonic")
 INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
@@ -55,7 +56,8 @@ class Style:
 
     def __post_init__(self) -> None:
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
-        if not isinstance(self.fill, (int, float)) or not 0 <= self.fill <= 255:
+        make_plain(self)
+        if not is_number(self.fill) or not 0 <= self.fill <= 255:
             raise InputError(f"fill is {self.fill!r}, it must be one grey level from 0 to 255")
 
 

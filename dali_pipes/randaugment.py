@@ -25,6 +25,7 @@ from .errors import InputError, check_known
 from .hints import Node
 from .magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
+from .plain import is_number, make_plain, plain, whole
 
 
 class DrawnOps(NamedTuple):
@@ -63,10 +64,11 @@ class RandAugmentT:
     def __post_init__(self) -> None:
         # As names, so that worker processes need not know the user's own operations.
         object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
-        if not isinstance(self.n, int) or self.n < 1:
+        make_plain(self)
+        if type(self.n) is not int or self.n < 1:
             raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n!r}")
-        if self.translate_max_px < 0:
-            raise InputError(f"translate_max_px is {self.translate_max_px}, it must not be negative")
+        if not is_number(self.translate_max_px) or not self.translate_max_px >= 0:
+            raise InputError(f"translate_max_px is {self.translate_max_px!r}, it must be a number of at least 0")
         check_level(self.m)
         check_schedule(self.schedule, self.m)
         check_known("range table", self.ranges, RANGE_TABLES)
@@ -188,11 +190,11 @@ def apply_ops(
         (F, H, W, 3) uint8 on the video's device.
 
     Raises:
-        InputError: an operation, range table or interpolation is unknown, or ``fill`` is no grey level.
+        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level, or ``n`` is below 1.
     """
     names = check_ops(OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
-    style = Style(interpolation, fill, size_hw)
+    style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
     op_ids = fn.reshape(op_ids, shape=[n])
     for i in range(n):
         video = _apply_one(video, op_ids[i], levels[i], signs[i], names, ranges, translate_max_px, style)
@@ -248,7 +250,7 @@ def rand_augment_t(
     Raises:
         InputError: as :class:`RandAugmentT`.
     """
-    checked = RandAugmentT(**policy)
+    checked, num_frames = RandAugmentT(**policy), whole("num_frames", num_frames, 1)
     return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from .errors import InputError, check_known
+from .plain import make_plain, plain, whole
 
 SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
@@ -175,9 +176,9 @@ class ClipSampler:
     def __post_init__(self) -> None:
         check_known("crop mode", self.crop_mode, CROP_MODES)
         check_known("way to fill short videos", self.short, SHORT_VIDEOS)
+        make_plain(self)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, it must be at least 1")
+            whole(name, getattr(self, name), 1)
         if self.num_frames % self.keep_every:
             raise InputError(f"num_frames {self.num_frames} is not a multiple of keep_every {self.keep_every}")
         check_known("crops_per_video", self.crops_per_video, CROPS_PER_VIDEO)
@@ -189,8 +190,7 @@ class ClipSampler:
             raise InputError(f"side_range_px is {self.side_range_px}, it must rise within 0..{SHORT_SIDE_PX:g}")
         if not self.training and self.augment is not None:
             raise InputError("augment is for training clips, evaluation clips stay as they are: give augment=None")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}, it must not be negative")
+        whole("seed", self.seed, 0)
         if not len(self.videos):
             raise InputError("there are no videos to sample from")
 
@@ -215,6 +215,7 @@ class ClipSampler:
         Raises:
             InputError: an epoch has no such sample.
         """
+        epoch, sample = plain(epoch), plain(sample)
         if not 0 <= sample < len(self):
             raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
         index = self.video_of(epoch, sample) if video is None else video

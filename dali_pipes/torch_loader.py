@@ -22,6 +22,7 @@ from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
 from .manifest import Manifest
 from .pipelines import clip_pipeline
+from .plain import plain, whole
 from .probe import VideoInfo
 from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
@@ -111,9 +112,8 @@ class VideoLoader:
         time_limit_s: float = TIME_LIMIT_S,
         **sampling: Any,
     ):
-        for name, value, least in (("batch_size", batch_size, 1), ("side_px", side_px, 8), ("workers", workers, 0)):
-            if value < least:
-                raise InputError(f"{name} is {value}, it must be at least {least}")
+        batch_size, side_px = whole("batch_size", batch_size, 1), whole("side_px", side_px, 8)
+        workers, rank, world_size = whole("workers", workers, 0), plain(rank), plain(world_size)
         if not 0 < time_limit_s <= MOST_S:
             raise InputError(f"time_limit_s is {time_limit_s:g}, it must be above 0 and at most {MOST_S:g}")
         check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
@@ -171,6 +171,7 @@ class VideoLoader:
         Raises:
             InputError: the epoch has no such batch.
         """
+        epoch, step = plain(epoch), plain(step)
         if not 0 <= step <= len(self) or epoch < 0:
             raise InputError(f"start_epoch, start_step are {epoch}, {step}: an epoch has {len(self)} batches")
         self.close()

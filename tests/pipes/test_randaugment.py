@@ -131,7 +131,7 @@ def test_a_subset_of_operations():
         ({"n": 2.0}, "n of at least 1 operation, got 2.0"),
         ({"m": "10"}, "level is '10', it must lie"),
         ({"schedule": ["mix"]}, r"schedule must be a name or a function, got \['mix'\]"),
-        ({"translate_max_px": -5}, "translate_max_px is -5, it must not be negative"),
+        ({"translate_max_px": -5}, "translate_max_px is -5, it must be a number of at least 0"),
         ({"fill": 300}, "fill is 300, it must be one grey level"),
         ({"ops": []}, "ops is empty: name at least one of identity"),
         ({"ops": "rotate"}, "ops must be a list of names, got the text 'rotate'"),
