@@ -241,8 +241,13 @@ class ClipSampler:
         return self.num_frames, self.stride_frames, self.short
 
     def replacements(self, epoch: int, sample: int) -> list[int]:
-        """Other videos of the same class, in an order drawn for this sample."""
+        """Other videos that may take a sample's place: those of the same class, in an order drawn for this sample.
+
+        In evaluation the sample is left out and only its place in a batch to be filled: any video, the nearest first.
+        """
         own = self.video_of(epoch, sample)
+        if not self.training:
+            return sorted(set(range(len(self.videos))) - {own}, key=lambda index: abs(index - own))
         label = self.videos[own].label
         same = [index for index, video in enumerate(self.videos) if video.label == label and index != own]
         return _generator(_REPLACE, self.seed, epoch, sample).permutation(same).astype(int).tolist()

@@ -80,7 +80,7 @@ class ClipSource:
         schedule: what to read when.
         side_px: the side that crops are scaled to.
         decode: True hands over frames (F, side_px, side_px, 3) uint8, False the file's bytes, for DALI to decode.
-        on_bad_video: ``error`` raises; ``skip`` reads another video of the same class and says so in ``bad``. In
+        on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in ``bad``. In
             evaluation, where it would count twice, that clip is marked as one that is not to be used.
         time_limit_s: of ``decode_frames``.
     """
@@ -134,7 +134,7 @@ def carry_out(
 ) -> tuple[ClipPlan, Pixels, dict[int, str]]:
     """The plan of a sample, what ``read`` makes of it, and {video: why not} for those that could not be read.
 
-    ``skip`` takes another video of the same class in place of one for which ``read`` raises :class:`VideoError`.
+    ``skip`` takes another video in place of one for which ``read`` raises :class:`VideoError`, see ``ClipSampler.replacements``.
     """
     plan = sampler.plan(epoch, sample)
     bad: dict[int, str] = {}
@@ -151,7 +151,8 @@ def carry_out(
         except VideoError as error:
             bad[video] = str(error)
     first = next(iter(bad.values()))
-    raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos of its class can be read in its place")
+    whose = " of its class" if sampler.training else ""
+    raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos{whose} can be read in its place")
 
 
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:

@@ -12,7 +12,7 @@ import torch
 
 from dali_pipes import InputError, VideoError, VideoLoader, find_videos, scan_videos
 from dali_pipes.isolate import map_isolated
-from dali_pipes.source import ClipSource, Schedule
+from dali_pipes.source import NOT_USED, ClipSource, Schedule
 from dali_pipes.workers import death_error
 from tests.videos import write_lossless
 
@@ -90,6 +90,26 @@ def test_skip_without_another_of_the_class(breaking, tmp_path):
     loader = VideoLoader(breaking, workers=0, batch_size=5, on_bad_video="skip", max_bad_percent=100, **OPTIONS)
     with pytest.raises(VideoError, match="none of the 2 other videos of its class can be read in its place"):
         list(loader)
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, decode):
+    """Any video fills the place, the nearest that can be read; none only where there is none."""
+    for number in (0, 2):
+        (tmp_path / "a" / f"{number}.avi").unlink()
+    loader = VideoLoader(breaking, workers=0, batch_size=2, training=False, clips_per_video=2, on_bad_video="skip",
+                         max_bad_percent=60, **OPTIONS)  # fmt: skip
+    if decode:
+        assert [video for batch in loader for video in batch.videos_B.tolist()] == [3, 3, 4, 4]
+        assert sorted(loader.bad_videos) == [0, 1, 2]
+    source = ClipSource(Schedule(loader.clip_sampler, 5), 32, decode, on_bad_video="skip")
+    shown = source.names.index("shown")
+    info = [type("SampleInfo", (), {"idx_in_epoch": sample}) for sample in range(5)]
+    assert [int(source(sample)[shown]) for sample in info] == [NOT_USED, NOT_USED, NOT_USED, 3, 4]
+    for number in (0, 1):
+        (tmp_path / "b" / f"{number}.avi").unlink()
+    with pytest.raises(VideoError, match=r"a/0.avi: .*; and none of the 4 other videos can be read in its place"):
+        source(info[0])
 
 
 def test_files_for_dalis_decoder_are_checked_by_their_size(breaking):

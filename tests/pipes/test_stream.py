@@ -214,6 +214,14 @@ def test_a_missing_file_stops_or_is_replaced(folder, tmp_path):
     loader = VideoLoader(manifest, reader="stream", training=False, clips_per_video=2, **OPTIONS, **skipping)
     evaluated = [video for batch in loader for video in batch.videos_B.tolist()]
     assert evaluated == [video for video in range(5) for _ in range(2) if video != gone]
+    label = manifest.videos[gone].label
+    others = [video for video in range(5) if manifest.videos[video].label != label]
+    for video in manifest.videos:
+        if video.label == label:
+            Path(video.path).unlink(missing_ok=True)
+    loader = VideoLoader(manifest, reader="stream", training=False, **OPTIONS, **skipping | {"max_bad_percent": 99})
+    assert [video for batch in loader for video in batch.videos_B.tolist()] == others
+    assert len(loader.bad_videos) == 5 - len(others)
 
 
 @on_cpu
