@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, M, N, loader_of, make_long_videos, manifest_of
 
+from dali_pipes.cores import usable_cores
+
 MEMORY = "memory_after_epochs"
 
 
@@ -105,7 +107,7 @@ def machine() -> dict:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": model, "cores": os.cpu_count(), "gpu": gpu, "python": platform.python_version(),
+    return {"cpu": model, "cores": usable_cores(), "gpu": gpu, "python": platform.python_version(),
             "torch": torch.__version__, "dali": nvidia.dali.__version__}  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def parse():
     parser.add_argument("--row-limit-s", type=float, default=600, help="for one measurement of one row")
     parser.add_argument("--limit-s", type=float, default=36_000, help="after this no further measurement is begun")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count()))
+    parser.add_argument("--workers", type=int, default=min(16, usable_cores()))
     parser.add_argument("--json", help="write the results here")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one row, in its own process
     return parser.parse_args()

@@ -9,7 +9,6 @@ train/run.py does.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from dali_pipes.cores import usable_cores  # noqa: E402
 from train.mix_params import MIXES, draw_mix  # noqa: E402
 from train.mixing import apply_mix  # noqa: E402
 
@@ -41,7 +41,7 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}, {os.cpu_count()} cores"  # fmt: skip
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}, {usable_cores()} cores"  # fmt: skip
     print(f"{where}; torch {torch.__version__}; batch {tuple(options.shape)} {options.dtype}; {options.repeats} draws")
     rows = []
     for layout in [options.layout] if options.layout else LAYOUTS:

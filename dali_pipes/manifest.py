@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .class_names import class_name, in_order
+from .cores import usable_cores
 from .datasets import Item
 from .errors import InputError
 from .files import cache_folder, read_csv, replacing
@@ -146,7 +147,7 @@ def scan_videos(
         classes: the class names in order; by default those that occur, whole numbers as numbers, else alphabetically (or 0, 1,
             ... up to the highest index).
         cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
-        workers: processes, by default one per core.
+        workers: processes, by default one per core that this process may use.
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
             not see damage further on, see :func:`dali_pipes.probe.read_video_info`.
         time_limit_s: a file that takes longer is refused.
@@ -202,7 +203,7 @@ def _probe_all(
     done: dict[str, VideoInfo | str] = {}
     outcomes = map_isolated(
         probe, [(path, verify, time_limit_s) for path in fresh],
-        workers=workers or os.cpu_count() or 1, time_limit_s=time_limit_s,
+        workers=workers or usable_cores(), time_limit_s=time_limit_s,
     )  # fmt: skip
     due_s = time.monotonic() + KEEP_EVERY_S
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .class_names import in_order
+from .cores import usable_cores
 from .datasets import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
 from .errors import InputError
 from .files import check_not_replaced
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", default="auto", choices=("auto", FOLDER_DATA, "csv", *DATASETS), help="what the folder is"
     )
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
                         help="leave out a file that takes more processor time to read (default: %(default)g)")  # fmt: skip
     return parser

@@ -21,6 +21,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
+from .cores import usable_cores
 from .datasets import TRANSCODED
 from .errors import OR_A_COPY, InputError, NoAnswer, VideoError
 from .files import make_folder, remove_drafts, replacing
@@ -243,7 +244,7 @@ def transcode_folder(
         if target == other:
             raise InputError(f"{first} and {second}: both would become {target}; give one of them another name")
     with only_user(make_folder(out), "choose another folder for the copies"):
-        return _copy_all(list(targets.items()), out, settings, workers or os.cpu_count() or 1, time_limit_s, progress)
+        return _copy_all(list(targets.items()), out, settings, workers or usable_cores(), time_limit_s, progress)
 
 
 def _copy_all(
@@ -334,7 +335,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         value = getattr(defaults, name)
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
                         help="refuse a file that takes more processor time (default: %(default)g)")  # fmt: skip
     return parser

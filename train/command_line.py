@@ -1,7 +1,6 @@
 """The command line, derived from the fields of Config and Job, and the settings that it asks for."""
 
 import argparse
-import os
 import shlex
 import typing
 from dataclasses import dataclass, fields, replace
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 from dali_pipes.errors import InputError
 from dali_pipes.program import flag
 
-from .config import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, small
+from .config import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, processes_of_machine, small
 
 RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
 OF_INIT = "--init"
@@ -208,9 +207,7 @@ def _with_defaults(saved: Config, names: str, given: dict) -> Config:
 
 def _made(base: Config, given: dict) -> Config:
     """On a machine with several processes each takes its share of the cores."""
-    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # as in processes.py
-    machine = int(os.environ["LOCAL_WORLD_SIZE"]) if by_torchrun else 1
-    workers = max(1, base.workers // machine) if base.workers else 0
+    workers = max(1, base.workers // processes_of_machine()) if base.workers else 0
     return replace(base, **{"workers": workers} | given)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dali_pipes.cores import usable_cores
 from dali_pipes.datasets import DATASETS, FOLDER_DATA
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.files import replacing
@@ -29,6 +30,11 @@ GENERATED_DATA = ("demo", "perturbed")
 MOST_WORKERS = 8
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_PX = 100.0
+
+
+def processes_of_machine() -> int:
+    """How many processes of this training torchrun started on this machine; 1 without it."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def option(default: Any, help: str, choices: Iterable | None = None, at_least: float | None = None) -> Any:
@@ -103,7 +109,9 @@ class Config:
     eval_every: int = option(1, "epochs between evaluations; the last epoch always has one", at_least=1)
     seed: int = option(0, "of everything that is drawn", at_least=0)
     workers: int = option(
-        min(MOST_WORKERS, os.cpu_count() or 2), "decoding processes; 0 decodes in the main one", at_least=0
+        min(MOST_WORKERS, usable_cores()),
+        "processes that check and decode videos; 0 decodes in the main one",
+        at_least=0,
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     decoder: str = option("auto", "where videos are decoded", choices=("auto", "cpu", "gpu"))
@@ -236,4 +244,4 @@ def paper() -> Config:
 def small() -> Config:
     """The same network on clips small enough for two CPU cores: the demo data in about four minutes."""
     return Config(frames=32, crop=56, batch_size=8, epochs=9, lr=1e-3, warmup=0.2, dropout=0.0, randaug_n=1, randaug_m=5.0,
-                  eval_clips=2, workers=2)  # fmt: skip
+                  eval_clips=2, workers=min(2, usable_cores()))  # fmt: skip

@@ -17,12 +17,11 @@ from dali_pipes.manifest import default_cache, item_name
 from dali_pipes.ops import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.progress import progress_bar
 from dali_pipes.torch_loader import why_no_gpu
-from dali_pipes.video_file import TIME_LIMIT_S
 from dali_pipes.video_folders import LIST_EXTENSIONS, VIDEO_EXTENSIONS, list_files, subfolders
 from dali_pipes.video_lists import may_be_list
 from dali_pipes.workers import check_shared_memory
 
-from .config import UNLABELLED_DATA, Config
+from .config import UNLABELLED_DATA, Config, processes_of_machine
 from .demo_data import demo_folder
 from .models import MODELS
 from .perturbed_data import perturbed_folder
@@ -48,9 +47,9 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     train_items, val_items, classes, notes = list_videos(config)
     if len(classes) < 2:
         raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
-    train = scan(train_items, classes, config.time_limit)
+    train = scan(train_items, classes, config)
     _check_every_class(train, train_items)
-    val = train if val_items is train_items else scan(val_items, classes, config.time_limit)
+    val = train if val_items is train_items else scan(val_items, classes, config)
     if val is not train and config.split != "train+val":
         notes += _shared_videos(train, val)
     names = {item_name(*item) for item in (*train_items, *val_items)}
@@ -62,7 +61,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     return train, val, notes
 
 
-def load_named(paths: Sequence[str], classes: list[str], time_limit_s: float = TIME_LIMIT_S) -> Manifest:
+def load_named(paths: Sequence[str], classes: list[str], config: Config) -> Manifest:
     """The videos that a command line names, in its order, with a network's classes; their own are not known.
 
     Raises:
@@ -73,7 +72,7 @@ def load_named(paths: Sequence[str], classes: list[str], time_limit_s: float = T
         if has_rows or Path(path).is_dir():
             what = "a list; for the videos" if has_rows else "a folder; for all videos"
             raise InputError(f"{path}: is {what} in it: --data {shlex.quote(path)} --dataset {UNLABELLED_DATA}")
-    manifest = scan([(path, None) for path in paths], classes, time_limit_s)
+    manifest = scan([(path, None) for path in paths], classes, config)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     return manifest
@@ -117,7 +116,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
             )
     if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
-    manifest = scan(items, classes, config.time_limit)
+    manifest = scan(items, classes, config)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
 
 
@@ -273,11 +272,18 @@ def _find_official(config: Config) -> tuple[Items, Items, list[str], list[str]]:
     return train, val, listed.classes, []
 
 
-def scan(items: Items, classes: list[str], time_limit_s: float) -> Manifest:
-    """The videos, checked, and remembered in the user's cache; ``items`` are (path, class or None)."""
+def scan(items: Items, classes: list[str], config: Config) -> Manifest:
+    """The videos, checked by --workers processes, and remembered in the user's cache; ``items`` are (path, class or None)."""
     progress = partial(progress_bar, title="checking videos", unit="file")
-    cache = default_cache(items)
-    return scan_videos(items, classes=classes, cache=cache, time_limit_s=time_limit_s, progress=progress)
+    workers = max(1, config.workers) * processes_of_machine()  # of which one checks, while the others wait
+    return scan_videos(
+        items,
+        classes=classes,
+        cache=default_cache(items),
+        workers=workers,
+        time_limit_s=config.time_limit,
+        progress=progress,
+    )
 
 
 def make_loaders(

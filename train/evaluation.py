@@ -165,7 +165,7 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
     notes: list[str] = []
     with processes.first_of_machine_first():
         if job.videos:
-            manifest = load_named(job.videos, classes, configs[0].time_limit)
+            manifest = load_named(job.videos, classes, configs[0])
         else:
             manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
     out = make_folder(given.get("out") or Path(paths[0]).parent / (ENSEMBLE if job.ensemble else EVALUATION))

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import torch
 
+from dali_pipes.cores import usable_cores
 from dali_pipes.errors import InputError
 from dali_pipes.files import make_folder, replacing
 from dali_pipes.isolate import PR_SET_PDEATHSIG
@@ -202,10 +203,10 @@ def environment_of(slot: int, slots: int) -> dict[str, str]:
     if names:
         found["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
     elif slots > 1:
-        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // slots)))
+        found.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // slots)))
     return found
 
 
 def shared_workers(slots: int) -> int:
     """Decoding processes of each of several jobs at once."""
-    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // slots))
+    return min(MOST_WORKERS, max(1, usable_cores() // slots))

@@ -115,7 +115,7 @@ def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders
         data, "scan_videos", lambda items, **how: checked.append(how["time_limit_s"]) or scan_videos(items, **how)
     )
     train, val, _ = data.load_manifests(config)
-    assert checked == [300] and data.load_named([train.videos[0].path], train.classes, 300) and checked == [300, 300]
+    assert checked == [300] and data.load_named([train.videos[0].path], train.classes, config) and checked == [300, 300]
     data.load_for_evaluation(config, train.classes, predict=False)
     assert checked == [300, 300, 300]
     assert [loader.time_limit_s for loader in data.make_loaders(config, train, val, Processes())] == [300, 300]

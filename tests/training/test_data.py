@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dali_pipes import InputError
+from dali_pipes import InputError, isolate
 from train.config import Config
 from train.data import NO_VALIDATION, all_classes, list_videos, load_for_evaluation, load_manifests, load_named
 
@@ -28,6 +28,26 @@ def test_no_validation_video_is_trained_on(split_videos, tmp_path, train, val):
     for manifest, folder in zip(manifests, (train, val), strict=False):
         assert {Path(video.path).parts[-3] for video in manifest.videos} == {folder}
         assert manifest.classes == sorted(path.name for path in (split_videos / "train").iterdir())
+
+
+def test_videos_are_checked_by_so_many_processes_as_workers_says(split_videos, tmp_path, monkeypatch):
+    started, start = [], isolate._start
+    monkeypatch.setattr(isolate, "_start", lambda: started.append(1) or start())
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("dali_pipes.manifest.usable_cores", lambda: 6)
+    for workers, processes in ((0, 1), (1, 1), (2, 2)):
+        data = copied(split_videos, tmp_path / str(workers), train="train", val="val")
+        config = Config(data=str(data), workers=workers)
+        train, _, _ = load_manifests(config)
+        assert len(started) == 2 * processes  # for training and for validation
+        load_named(
+            [str(shutil.copy(data / "val" / "dark" / "0.avi", tmp_path / f"{workers}.avi"))], train.classes, config
+        )
+        assert len(started) == 2 * processes + 1
+        shutil.rmtree(tmp_path / "cache")
+        load_for_evaluation(config, train.classes, predict=False)
+        assert len(started) == 3 * processes + 1
+        started.clear()
 
 
 def test_a_split_by_other_names_stops_the_program_unless_meant(split_videos, tmp_path):
@@ -180,7 +200,7 @@ def test_hints_for_videos_without_classes(split_videos, tmp_path):
     with pytest.raises(
         InputError, match="list.txt: is a list; for the videos in it: --data .*list.txt --dataset unlabelled"
     ):
-        load_named([str(tmp_path / "list.txt")], ["a"])
+        load_named([str(tmp_path / "list.txt")], ["a"], Config())
 
 
 def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):

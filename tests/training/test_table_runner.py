@@ -136,7 +136,7 @@ def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
 def test_each_job_gets_a_gpu_of_its_own_or_its_share_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(table_runner.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(table_runner, "usable_cores", lambda: 8)
     monkeypatch.setattr(table_runner.torch.cuda, "device_count", lambda: 0)
     assert table_runner.environment_of(1, 3)["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in table_runner.environment_of(0, 1)
