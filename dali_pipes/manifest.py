@@ -150,7 +150,7 @@ def scan_videos(
         workers: processes, by default one per core that this process may use.
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
             not see damage further on, see :func:`dali_pipes.probe.read_video_info`.
-        time_limit_s: a file that takes longer is refused.
+        time_limit_s: a file that takes more seconds of processor time to read, or keeps its reader waiting for longer, is refused.
         progress: wraps an iterable with a known ``total``, such as :func:`dali_pipes.progress.progress_bar`.
 
     Returns:
