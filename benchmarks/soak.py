@@ -2,9 +2,10 @@
 
 ``python benchmarks/soak.py -o benchmarks/results/soak.md``: a training of the demo videos is stopped, killed, suspended,
 robbed of its workers, videos and disk, and started twice, at random moments, and continued each time with ``--resume
-auto``. At the end its weights must be those of an undisturbed run, bit for bit. What happens and when is printed; --seed
-sets the order of the events, the moments also depend on the machine. Prints a report in Markdown and ends with exit code
-1 if anything was not as it must be.
+auto``. At the end its weights must be those of an undisturbed run, bit for bit; that run comes first and takes a third of
+--minutes, and the rest of the disturbed one may take as long. What happens and when is printed; --seed sets the order of
+the events, the moments also depend on the machine. Prints a report in Markdown and ends with exit code 1 if anything was
+not as it must be.
 
 As root its folder is a small file system of its own, which nobody else sees, as is /dev/shm; otherwise --disk names one,
 and nothing else on the machine should use /dev/shm.
@@ -102,6 +103,8 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if unknown := set(options.without) - {*soak_events.AT_WORK, *soak_events.AT_START}:
         parser.error(f"--without {', '.join(sorted(unknown))}: choose of {known}")
+    if set(soak_events.AT_WORK) <= set(options.without):
+        parser.error(f"--without leaves none of {', '.join(soak_events.AT_WORK)}")
     return options
 
 

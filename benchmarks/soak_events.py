@@ -219,7 +219,8 @@ def start_without_video(soak: Soak) -> str:
     with Away(soak, whole_class) as path:
         run = soak.run = start(soak)
         name = "a class" if whole_class else "a video"
-        return f"{name}: {refused(soak, run, f'was trained on|{re.escape(str(path))}')}"
+        says = f"was trained on|{re.escape(str(path))}" + f"|unknown class '{path.name}'" * whole_class
+        return f"{name}: {refused(soak, run, says)}"
 
 
 def start_on_full_disk(soak: Soak) -> str:
@@ -253,7 +254,7 @@ AT_START: dict[str, Callable[[Soak], str]] = {
 
 def deck(soak: Soak, names: list[str]) -> Iterator[str]:
     """All names in a random order, again and again; the long suspension, which takes minutes, every third time."""
-    for turn in range(10**6):
+    for turn in range(10**6 if names else 0):
         hand = [name for name in names if name != "suspended long" or turn % 3 == 0]
         hand += ["suspended"] * ("suspended" in names)
         yield from soak.rng.sample(hand, len(hand))

@@ -117,7 +117,8 @@ class Soak:
 
     def fail(self, text: str, run: Run | None = None) -> None:
         if run is not None:
-            lines = [*run.out_text.splitlines()[-5:], *run.err_text.splitlines()[-25:]]
+            said = run.err_text.splitlines()
+            lines = [*run.out_text.splitlines()[-5:], *(said if len(said) < 30 else [*said[:8], "...", *said[-20:]])]
             text = "\n    ".join([f"{text} (start {run.number})", *lines])
         self.failures.append(text)
         self.log(f"FAILED: {text}")
