@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import soak_events
@@ -228,7 +229,7 @@ def has_checkpoint(soak: Soak) -> bool:
     return (soak.out / "last.pt").exists()
 
 
-def happen(soak: Soak, kind: str, event) -> None:
+def happen(soak: Soak, kind: str, event: Callable[[], str]) -> None:
     soak.log(kind)
     if soak.run is not None:
         soak.run.disturbed_s.append(time.monotonic() - soak.run.started_s)

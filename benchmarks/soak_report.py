@@ -59,10 +59,10 @@ def checks_of_results(soak: Soak, reference: Path) -> list[Check]:
         different = [part for part in parts if part not in ours or not same(ours[part], theirs.get(part))]
         title = f"{name}: {', '.join(parts)} are those of the undisturbed run, bit for bit"
         checks.append((title, not different, f"different: {', '.join(different)}" * bool(different)))
-    ours, theirs = ([without_times(row) for row in read_metrics(folder)] for folder in (soak.out, reference))
+    rows, expected = ([without_times(row) for row in read_metrics(folder)] for folder in (soak.out, reference))
     title = "metrics.csv: all that is not a time is equal"
-    checks.append((title, ours == theirs and bool(ours), f"{len(ours)} and {len(theirs)} epochs"))
-    bad = [row["epoch"] for row in ours if row.get("bad_videos") != "0"]
+    checks.append((title, rows == expected and bool(rows), f"{len(rows)} and {len(expected)} epochs"))
+    bad = [row["epoch"] for row in rows if row.get("bad_videos") != "0"]
     checks.append(("no video was left out", not bad, f"epochs {', '.join(bad)}" * bool(bad)))
     names = [{path.name for path in folder.glob("*")} for folder in (soak.out, reference)]
     wrong = sorted(names[0] ^ names[1])
@@ -106,7 +106,7 @@ def checks_of_memory(soak: Soak) -> list[Check]:
 
 def memory_line(soak: Soak) -> str:
     """Two minutes after each start that lived so long, and the most."""
-    first = {}
+    first: dict[int, float] = {}
     for number, at_s, mib in soak.samples:
         if at_s >= SETTLED_S:
             first.setdefault(number, mib)

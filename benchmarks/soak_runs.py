@@ -314,8 +314,8 @@ def ending(soak: Soak, run: Run, codes: tuple[int, ...], says: str = "", limit_s
 
 def _kind_of(sentence: str) -> str:
     """The sentence without what differs from time to time."""
-    text = re.sub(r"/\S+?(?=[:,;)\s]|$)", "PATH", sentence.removeprefix("error: "))
-    return f'"{re.sub(r"[0-9]+", "N", text)[:90]}"'
+    text = re.sub(r"[^\s(]*/\S+?(?=[:,;)\s]|$)", "PATH", sentence.removeprefix("error: "))
+    return f'"{re.sub(r"[0-9]+", "N", text)[:120]}"'
 
 
 def _check_processes(soak: Soak, run: Run) -> None:
