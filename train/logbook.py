@@ -4,14 +4,18 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from dali_pipes.errors import InputError
 from dali_pipes.files import replacing
 from dali_pipes.preview import Row, sheet, write_picture
 
@@ -23,37 +27,62 @@ PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python
 
 
 class Logbook:
-    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None."""
+    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None. What cannot be written, such as on a full disk, is an
+    :class:`InputError`."""
 
     def __init__(self, out: Path | None, first_step: int = 0):
         """``first_step``: what an earlier, interrupted start logged from this step on no longer counts."""
-        self._writer = None
+        self._writer: Any = None
         if out is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(out / TENSORBOARD), purge_step=first_step or None)
+            self._other_hook, threading.excepthook = threading.excepthook, _without_full_disks
+            self._folder = out / TENSORBOARD
+            self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None), keep=True)
+
+    def _write(self, write: Callable[[], Any], keep: bool = False) -> None:
+        try:
+            made = write()
+        except OSError as error:
+            self._writer = None  # it would fail again
+            raise InputError(
+                f"{self._folder}: cannot be written ({error.strerror}); --no-tensorboard trains without it"
+            ) from error
+        if keep:
+            self._writer = made
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """A number each, by names such as train/loss."""
-        if self._writer:
+        if writer := self._writer:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                self._write(lambda: writer.add_scalar(name, value, step))  # noqa: B023 - called at once
 
     def text(self, name: str, value: str) -> None:
-        if self._writer:
-            self._writer.add_text(name, f"```\n{value}\n```")
+        if writer := self._writer:
+            self._write(lambda: writer.add_text(name, f"```\n{value}\n```"))
 
     def picture(self, name: str, image_HWC: np.ndarray, step: int) -> None:
-        if self._writer:
-            self._writer.add_image(name, image_HWC, step, dataformats="HWC")
+        if writer := self._writer:
+            self._write(lambda: writer.add_image(name, image_HWC, step, dataformats="HWC"))
 
     def flush(self) -> None:
-        if self._writer:
-            self._writer.flush()
+        if writer := self._writer:
+            self._write(writer.flush)
 
     def close(self) -> None:
+        """Write what is left; the training has ended, so that a failure is only a warning."""
         if self._writer:
-            self._writer.close()
+            try:
+                self._write(self._writer.close)
+            except InputError as error:
+                warnings.warn(str(error), stacklevel=2)
+            threading.excepthook = self._other_hook
+
+
+def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own, and says the failure again to the next who writes, where it is one sentence."""
+    if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
+        threading.__excepthook__(failed)
 
 
 def sample_sheet(clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: Sequence[str]) -> np.ndarray:

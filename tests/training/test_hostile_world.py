@@ -11,6 +11,7 @@ from dali_pipes import InputError
 from tests.training.test_run import HERE, NARROW, TINY, metrics, run, run_here
 from tests.videos import write_lossless
 from train.checkpoint import save_checkpoint
+from train.logbook import Logbook
 
 
 @pytest.fixture
@@ -62,3 +63,25 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(breaking):
     assert not [path for path in out.iterdir() if "draft" in path.name]
     after = torch.load(out / "last.pt", weights_only=True)
     assert after["epoch"] == before["epoch"] and after["config"] == before["config"]
+
+
+def test_a_full_disk_under_tensorboard_is_one_sentence(tmp_path, capsys):
+    """It writes in a thread of its own, which fails first."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    logbook = Logbook(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(InputError) as error:
+            for step in range(10):
+                logbook.scalars(step, {f"number {number}": number for number in range(100)})
+                logbook.flush()
+        logbook.close()
+        with pytest.raises(InputError, match="tensorboard: cannot be written .File too large.; --no-tensorboard"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+            Logbook(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(error.value) == (
+        f"{tmp_path / 'tensorboard'}: cannot be written (File too large); --no-tensorboard trains without it"
+    )
+    assert capsys.readouterr() == ("", "")
