@@ -33,10 +33,11 @@ class Logbook:
     def __init__(self, out: Path | None, first_step: int = 0):
         """``first_step``: what an earlier, interrupted start logged from this step on no longer counts."""
         self._writer: Any = None
+        self._hook = threading.excepthook
         if out is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._other_hook, threading.excepthook = threading.excepthook, _without_full_disks
+            threading.excepthook = _without_full_disks
             self._folder = out / TENSORBOARD
             self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None), keep=True)
 
@@ -76,7 +77,7 @@ class Logbook:
                 self._write(self._writer.close)
             except InputError as error:
                 warnings.warn(str(error), stacklevel=2)
-            threading.excepthook = self._other_hook
+        threading.excepthook = self._hook
 
 
 def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
