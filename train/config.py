@@ -129,7 +129,7 @@ class Config:
     fused_adam: bool = option(True, "on a GPU, Adam in one kernel")
     on_bad_video: str = option(
         "error",
-        "a video that can no longer be read stops the run, or is replaced by one of its class and named in the log",
+        "a video that can no longer be read stops the run, or is named in the log and replaced by one of its class, in evaluation left out",
         choices=ON_BAD_VIDEO,
     )
     max_bad_percent: float = option(1.0, "stop when more of the videos are bad")
