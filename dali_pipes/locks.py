@@ -53,6 +53,8 @@ def only_user(folder: Path, advice: str) -> Iterator[None]:
     except BaseException as error:
         os.close(file)
         if isinstance(error, OSError):
+            with suppress(OSError):
+                path.unlink()
             raise InputError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
         raise
     try:

@@ -103,6 +103,16 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         pass
 
 
+def test_a_full_disk_leaves_no_empty_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(InputError, match=r".in-use: cannot be written .No space left"), only_user(tmp_path, "x"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_at_a_time(tmp_path):
     """Eight threads add one to a number in a file, each with a lock of its own."""
     path, number = tmp_path / "lock", tmp_path / "number"

@@ -1,6 +1,6 @@
 """An hour of training during which what can go wrong does, on two cores beside a process that takes one of them.
 
-``python benchmarks/soak.py -o benchmarks/results/soak.md``: a training of the demo videos is stopped, killed, suspended,
+``python benchmarks/soak -o benchmarks/results/soak.md``: a training of the demo videos is stopped, killed, suspended,
 robbed of its workers, videos and disk, and started twice, at random moments, and continued each time with ``--resume
 auto``. At the end its weights must be those of an undisturbed run, bit for bit; that run comes first and takes a third of
 --minutes, and the rest of the disturbed one may take as long. What happens and when is printed; --seed sets the order of
@@ -24,10 +24,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import soak_events
-import soak_report
-import soak_runs
-from soak_runs import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, watch
+import events
+import report
+
+import runs
+from runs import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, watch
 
 INSIDE = "DALI_PIPES_SOAK_INSIDE"
 HOG = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))"
@@ -70,7 +71,7 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
         hog.kill()
         for soak in soaks:
-            soak_runs.end_all(soak)
+            runs.end_all(soak)
             soak.ballast.unlink(missing_ok=True)
         if not options.disk:
             subprocess.run(["umount", work / "disk"], check=False, capture_output=True)
@@ -98,14 +99,14 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--disk", type=Path, help="a folder on a small file system for the run; as root one is made")
     parser.add_argument("--disk-mib", type=int, default=DISK_MIB, help=f"its size if it is made (default: {DISK_MIB})")
-    known = ", ".join([*soak_events.AT_WORK, *soak_events.AT_START])
+    known = ", ".join([*events.AT_WORK, *events.AT_START])
     parser.add_argument("--without", nargs="+", default=[], metavar="EVENT", help=f"events to leave out, of: {known}")
     parser.add_argument("-o", "--output", type=Path, help="file for the report")
     options = parser.parse_args()
-    if unknown := set(options.without) - {*soak_events.AT_WORK, *soak_events.AT_START}:
+    if unknown := set(options.without) - {*events.AT_WORK, *events.AT_START}:
         parser.error(f"--without {', '.join(sorted(unknown))}: choose of {known}")
-    if set(soak_events.AT_WORK) <= set(options.without):
-        parser.error(f"--without leaves none of {', '.join(soak_events.AT_WORK)}")
+    if set(events.AT_WORK) <= set(options.without):
+        parser.error(f"--without leaves none of {', '.join(events.AT_WORK)}")
     return options
 
 
@@ -116,7 +117,7 @@ def make_namespace() -> str:
             return "only root can mount a small file system for the run; name a folder on one with --disk DIR"
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
-    return mount(soak_runs.SHM, "50%")
+    return mount(runs.SHM, "50%")
 
 
 def mount(folder: Path, size: str) -> str:
@@ -142,13 +143,13 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
 
     def soak_of(name: str, out: Path) -> Soak:
         soak = Soak(name, work, out, [*training, "--epochs", str(epochs)], random.Random(options.seed))
-        soak_runs.sample_memory(soak)
+        runs.sample_memory(soak)
         soaks.append(soak)
         return soak
 
     reference = options.reference or work / "reference"
     if options.reference:
-        epochs = soak_runs.read_json(reference / "config.json")["epochs"]
+        epochs = runs.read_json(reference / "config.json")["epochs"]
     elif not epochs:
         epochs = 3
         seconds = seconds_per_epoch(soak_of("calibration", work / "calibration"))
@@ -163,13 +164,13 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
     disturb(soak, options)
     soak.log("undisturbed from here on")
     finish(soak)
-    shm_at_end = sorted(set(os.listdir(soak_runs.SHM)) - soak.runs[0].shm - set(soak.left_by_kill))
-    left = soak_runs.marked(soak.mark)
-    checks = [*soak_report.checks_of_events(soak, options), *soak_report.checks_of_results(soak, reference),
+    shm_at_end = sorted(set(os.listdir(runs.SHM)) - soak.runs[0].shm - set(soak.left_by_kill))
+    left = runs.marked(soak.mark)
+    checks = [*report.checks_of_events(soak, options), *report.checks_of_results(soak, reference),
               ("nothing else is left in /dev/shm", not shm_at_end, ", ".join(shm_at_end)),
               ("no process is left", not left, str(left or "")),
-              *(check for of in (undisturbed, soak) for check in soak_report.checks_of_memory(of))]  # fmt: skip
-    return soak_report.report(soak, undisturbed, options, epochs, checks), all(passed for _, passed, _ in checks)
+              *(check for of in (undisturbed, soak) for check in report.checks_of_memory(of))]  # fmt: skip
+    return report.report(soak, undisturbed, options, epochs, checks), all(passed for _, passed, _ in checks)
 
 
 def seconds_per_epoch(soak: Soak) -> float:
@@ -186,7 +187,7 @@ def seconds_per_epoch(soak: Soak) -> float:
     run = start(soak)
     if not watch(soak, run, has_two):
         raise Failed(f"ended with exit code {run.process.returncode}: {run.err_text[-500:]}")
-    soak_runs.end_all(soak)
+    runs.end_all(soak)
     shutil.rmtree(soak.out)
     return seen[2] - seen[1]
 
@@ -200,13 +201,13 @@ def train_undisturbed(soak: Soak) -> None:
 def disturb(soak: Soak, options: argparse.Namespace) -> None:
     """Events until the time is over, or the training done."""
     end_s = time.monotonic() + 60 * options.minutes
-    at_work = soak_events.deck(soak, [name for name in soak_events.AT_WORK if name not in options.without])
-    at_start = soak_events.deck(soak, [name for name in soak_events.AT_START if name not in options.without])
+    at_work = events.deck(soak, [name for name in events.AT_WORK if name not in options.without])
+    at_start = events.deck(soak, [name for name in events.AT_START if name not in options.without])
     kind = next(at_work)
     while time.monotonic() < end_s and not soak.done:
         if soak.run is None:
             if has_checkpoint(soak) and soak.rng.random() < EARLY and (name := next(at_start, None)):
-                happen(soak, name, lambda: soak_events.AT_START[name](soak))  # noqa: B023 - called at once
+                happen(soak, name, lambda: events.AT_START[name](soak))  # noqa: B023 - called at once
                 continue
             soak.run = start(soak)
         run, pause_s = soak.run, soak.rng.uniform(3, 20)
@@ -221,7 +222,7 @@ def disturb(soak: Soak, options: argparse.Namespace) -> None:
             give_up(soak, run, f"undisturbed: {failed}")
             continue
         if time.monotonic() < end_s:
-            happen(soak, kind, lambda: soak_events.AT_WORK[kind](soak, run))  # noqa: B023
+            happen(soak, kind, lambda: events.AT_WORK[kind](soak, run))  # noqa: B023
             kind = next(at_work)
 
 
@@ -249,8 +250,8 @@ def happen(soak: Soak, kind: str, event: Callable[[], str]) -> None:
 def give_up(soak: Soak, run: Run, text: str) -> None:
     """Note a failure, and end what is left of the run."""
     soak.fail(text, run)
-    soak_runs.end_all(soak)
-    soak.left_by_kill += set(os.listdir(soak_runs.SHM)) - run.shm - set(soak.left_by_kill)
+    runs.end_all(soak)
+    soak.left_by_kill += set(os.listdir(runs.SHM)) - run.shm - set(soak.left_by_kill)
     soak.run = None
 
 

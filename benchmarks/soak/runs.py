@@ -1,4 +1,4 @@
-"""The runs of benchmarks/soak.py: how one is started, watched, ended and checked, and what memory it takes."""
+"""The runs of benchmarks/soak: how one is started, watched, ended and checked, and what memory it takes."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHM = Path("/dev/shm")
 MARK = "DALI_PIPES_SOAK"
 """Environment variable by which the processes of a run are known, in whatever session they are."""

@@ -1,4 +1,4 @@
-"""What befalls a training in benchmarks/soak.py: each event is a function, the tables at the end name them.
+"""What befalls a training in benchmarks/soak: each event is a function, the tables at the end name them.
 
 An event leaves the run at work, or ended, and returns in a few words how the run took it.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from soak_runs import (
+from runs import (
     END_LIMIT_S,
     Failed,
     Run,

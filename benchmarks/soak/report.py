@@ -1,4 +1,4 @@
-"""What benchmarks/soak.py checks at the end, and its report."""
+"""What benchmarks/soak checks at the end, and its report."""
 
 import argparse
 import math
@@ -8,10 +8,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import events
 import numpy as np
-import soak_events
-import soak_runs
-from soak_runs import Soak
+
+import runs
+from runs import Soak
 
 SETTLED_S = 120.0
 SHORTEST_STRETCH_S, MOST_GROWTH_MIB_PER_H = 600.0, 150.0
@@ -25,7 +26,7 @@ Check = tuple[str, bool, str]
 
 def checks_of_events(soak: Soak, options: argparse.Namespace) -> list[Check]:
     seen = {kind for kind, _ in soak.outcomes}
-    missed = [kind for kind in (*soak_events.AT_WORK, *soak_events.AT_START) if kind not in {*seen, *options.without}]
+    missed = [kind for kind in (*events.AT_WORK, *events.AT_START) if kind not in {*seen, *options.without}]
     return [
         (
             "every run took its events as it must",
@@ -116,20 +117,20 @@ def memory_line(soak: Soak) -> str:
 
 
 def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: int, checks: list[Check]) -> str:
-    environment = soak_runs.read_json(soak.out / "environment.json")
+    environment = runs.read_json(soak.out / "environment.json")
     first = environment[0] if environment else {}
     git = first.get("git") or {}
     versions = ", ".join(f"{name} {version}" for name, version in first.get("packages", {}).items())
     took = undisturbed.runs[0] if undisturbed.runs else None
     rows = [(kind, sum(outcomes.values()), "; ".join(f"{outcome} ({count})" for outcome, count in outcomes.items()))
-            for kind, outcomes in soak_events.summary(soak).items()]  # fmt: skip
+            for kind, outcomes in events.summary(soak).items()]  # fmt: skip
     ends = Counter(soak.ends)
-    size = sum(path.stat().st_size for name in soak.left_by_kill if (path := soak_runs.SHM / name).exists())
+    size = sum(path.stat().st_size for name in soak.left_by_kill if (path := runs.SHM / name).exists())
     lines = [
         "# Soak: training through an hour of trouble" if options.minutes >= 60 else "# Soak, rehearsed",
         "",
         "```bash",
-        f"python benchmarks/soak.py {shlex.join(sys.argv[1:])}".rstrip(),
+        f"python benchmarks/soak {shlex.join(sys.argv[1:])}".rstrip(),
         "```",
         "",
         f"{cpu_name()}, 2 cores beside a process that takes one; {platform.platform()}; Python {platform.python_version()}, "
