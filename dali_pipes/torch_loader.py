@@ -28,7 +28,7 @@ from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
 from .stream import ClipList, stream_pipeline
 from .video_file import MOST_S, TIME_LIMIT_S
-from .workers import Watch, check_shared_memory, death_error, workers_without_signals
+from .workers import Watch, build_error, check_main_module, check_shared_memory, death_error, starting_workers
 
 PREFETCH_BATCHES = 2
 _log = logging.getLogger("dali_pipes")
@@ -208,6 +208,7 @@ class VideoLoader:
         decode = self.decoder == "cpu"
         parallel = self.workers > 0 and self.reader == "clips"
         if parallel:
+            check_main_module()
             check_shared_memory(self.shared_memory_bytes())
         on_gpu = self.device.type == "cuda"
         graph: dict[str, Any] = {
@@ -237,13 +238,13 @@ class VideoLoader:
                 **common,
             )
         try:
-            with workers_without_signals():
+            with starting_workers():
                 pipeline.build()
-        except RuntimeError as error:
-            raise (self._clip_list.explain(error, self.workers) if self._clip_list else error) from None
+        except (RuntimeError, OSError) as error:
+            raise (self._clip_list.explain(error, self.workers) if self._clip_list else build_error(error)) from None
         if parallel:
             try:
-                self._watch = Watch(WorkerPool(pipeline))
+                self._watch = Watch(WorkerPool(pipeline), pipeline)
             except DaliChanged as changed:
                 _log.warning(
                     "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
@@ -283,24 +284,21 @@ class VideoLoader:
         """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
         watch = self._watch
         try:
-            with watch.interruptible() if watch is not None else nullcontext():
+            with watch.running() if watch is not None else nullcontext():
                 clips, shown, bad, *numbers = self._pipeline.run()
             if self._clip_list is not None:
                 self._clip_list.check_order(*map(_on_cpu, numbers))
             return clips, shown, bad
-        except KeyboardInterrupt:
-            cause = watch.cause() if watch is not None and watch.interrupted else None
-            self.close()
-            if cause is None:
-                raise
-            raise death_error(cause, self._being_read(), self.workers) from None
         except Exception as error:  # DALI raises plain ones
-            cause = watch.cause() if watch is not None else None
+            cause = watch.cause if watch is not None else None
             clip_list = self._clip_list
             self.close()
             if clip_list is not None:
                 raise clip_list.explain(error, self.workers) from None
             raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
 
     def _being_read(self) -> list[VideoInfo]:
         """The videos of the next batches: those that workers may have been reading."""

@@ -1,27 +1,40 @@
 """DALI's decoding processes: whether there is memory for them, and what to say when one dies."""
 
+import atexit
+import contextlib
 import multiprocessing
 import os
 import selectors
 import signal
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
-from .dali_internals import WorkerPool
+from .dali_internals import WorkerPool, processes_of_failed_build
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
+from .multiprocessing_internals import imports_main_module, unlink_names
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
 SHM_FOLDER = "/dev/shm"
-DALI_NOTICES_S = 5.0
-"""DALI itself ends a run whose worker died, unless the worker was killed while it waited for work."""
+END_LIMIT_S = 5.0
+"""How long to wait for a killed worker; one that is reading from a network folder that is gone ends later."""
+PAUSE_S, IDLE_S = 0.01, 0.2
+WORKER = "DALI_PIPES_WORKER"
+"""An environment variable that workers have."""
+UNGUARDED = 86
+"""A worker's exit code when the script that it imports starts a loader."""
+GUARD = '`if __name__ == "__main__":`'
+KNOWS_WORKERS = (b"__name__", b"parent_process", b"current_process", b"MainProcess")
+"""A script with one of these may ask whether it is run or imported by a worker."""
 
 _HINTS = {
     "SIGKILL": "perhaps memory ran out: lower --batch-size or --workers",
@@ -65,97 +78,153 @@ def _outlive(parent: BaseProcess) -> None:
 
 
 def _obey(parent: int) -> None:
-    """Of SIGTERMs only the parent's counts. They are blocked, see :func:`workers_without_signals`."""
+    """Of SIGTERMs only the parent's counts. They are blocked, see :func:`starting_workers`."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(1)
 
 
 class Watch:
-    """Notices that a worker died, ends the others, and interrupts the main thread if that waits for it in vain.
+    """Ends the workers: all when one died, when the loader is closed or forgotten, and at exit.
 
-    DALI does the first two too, but not if the worker died holding the lock of a queue: then its observing thread waits
-    for that lock, or breaks off, and the workers that it should have ended keep this process from exiting.
+    Whoever waits for a worker that died gets an error, in any thread: not only DALI's own, which may never come.
+
+    Attributes:
+        cause: the signal or exit code with which a worker died; None while all live, or were ended from here.
+        processes: the workers.
     """
 
-    def __init__(self, pool: WorkerPool):
-        self.pool, self.processes = pool, pool.processes
-        self.waiting, self.closed, self.interrupted = False, False, False
-        self._cause: str | None = None
-        self._main_thread = threading.main_thread().ident or 0
+    def __init__(self, pool: WorkerPool, pipeline: Any):
+        self.processes = pool.processes
+        self.cause: str | None = None
+        self._pool, self._process = pool, os.getpid()
+        self._running, self._closed = False, threading.Event()
+        unlink_names(pool.semaphores)  # the pipeline is built, so all workers have opened them
+        weakref.finalize(pipeline, self.close).atexit = False
+        atexit.register(self.close)  # before multiprocessing waits for the workers, whose place was taken earlier
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """In the main thread a wait in here ends with KeyboardInterrupt after a death, whatever handles Ctrl-C."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        others = signal.getsignal(signal.SIGINT)
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            if callable(others):
-                others(number, frame)
-
-        signal.signal(signal.SIGINT, handle)
-        self.waiting = True
+    def running(self) -> Iterator[None]:
+        """In here something may wait for the workers."""
+        self._running = True
         try:
+            if self._closed.is_set():
+                raise RuntimeError("the loader was closed while it was used in another thread")
             yield
         finally:
-            self.waiting = False
-            signal.signal(signal.SIGINT, others)
+            self._running = False
 
     def _watch(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for process in self.processes:
-                selector.register(os.pidfd_open(process.pid), selectors.EVENT_READ)
-            while not self.closed and not selector.select(1.0):
-                pass
-            for key in list(selector.get_map().values()):
-                os.close(key.fd)
-        if self.closed:
-            return
-        time.sleep(DALI_NOTICES_S)
-        self.end_workers()
-        if self.waiting and not self.closed:
-            self.interrupted = True
-            signal.pthread_kill(self._main_thread, signal.SIGINT)
-
-    def cause(self) -> str | None:
-        """The signal that ended a worker, or None if all live or were ended by DALI."""
-        if self._cause is None:
-            codes = [process.exitcode for process in self.processes]
-            signals = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
-            self._cause = next(iter(signals), None)
-        return self._cause
-
-    def end_workers(self) -> None:
-        """After a death: leave nothing that this process would wait for, neither workers nor DALI's observing thread."""
-        self.cause()  # asked before they are killed
-        if any(process.exitcode is not None for process in self.processes):
-            self.pool.forget_observer()
-            for process in self.processes:
-                process.kill()
+        _wait_for_one(self.processes)
+        if not self._closed.is_set():
+            self.cause = _cause(self.processes)
+        for process in self.processes:
+            process.kill()
+        while self._running or not self._closed.is_set():
+            self._pool.end_waits()
+            time.sleep(PAUSE_S if self._running else IDLE_S)
 
     def close(self) -> None:
-        self.closed = True
-        self.end_workers()
+        """End the workers, in the process that started them."""
+        if self._closed.is_set() or os.getpid() != self._process:
+            return
+        self._closed.set()
+        atexit.unregister(self.close)
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join(END_LIMIT_S)
+
+
+def _wait_for_one(processes: Sequence[Any]) -> None:
+    """Return when one has ended."""
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as files:
+        for process in processes:
+            try:
+                file = os.pidfd_open(process.pid)
+            except ProcessLookupError:  # it has ended, and somebody has asked how
+                return
+            files.callback(os.close, file)
+            selector.register(file, selectors.EVENT_READ)
+        selector.select()
+
+
+def _cause(processes: Sequence[Any]) -> str:
+    """How one of them ended."""
+    for _ in range(100):
+        codes = [process.exitcode for process in processes if process.exitcode is not None]
+        if codes:
+            return _ending(min(codes))
+        time.sleep(PAUSE_S)  # another thread is just asking
+    return "nobody knows how"
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 @contextmanager
-def workers_without_signals() -> Iterator[None]:
+def starting_workers() -> Iterator[None]:
     """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
 
-    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand.
+    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand. They
+    also know that they are workers, see :func:`check_main_module`.
     """
     resource_tracker.ensure_running()  # starting it in here would let the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    os.environ[WORKER] = "1"
     try:
         yield
     finally:
+        os.environ.pop(WORKER, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_main_module() -> None:
+    """To be called before workers are started: each of them imports the user's script again.
+
+    A worker that gets here by that import ends: the script has no guard. The process that started it says so, see
+    :func:`build_error`; here only where it is certain at once.
+
+    Raises:
+        InputError: the script cannot be imported, or would run again.
+    """
+    if imports_main_module() and WORKER in os.environ:
+        os._exit(UNGUARDED)
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path == "<stdin>":
+        raise InputError(
+            "the loader's worker processes cannot import a script that is read from standard input: save it to a file, with what "
+            f"it does under {GUARD}, or use workers=0"
+        )
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    if path is None or frame is None or frame.f_code.co_filename != path or not os.path.isfile(path):
+        return  # no script, or one run by another program
+    source = Path(path).read_bytes()
+    if not any(word in source for word in KNOWS_WORKERS):
+        raise InputError(_unguarded(path))
+
+
+def _unguarded(path: str) -> str:
+    return (
+        f"{path}: the loader's worker processes import this script again, which would start a loader of its own in each: put what "
+        f"it does under {GUARD}, or use workers=0"
+    )
+
+
+def build_error(error: Exception) -> Exception:
+    """What to raise when the workers could not be started: a sentence where it is known why, else DALI's error."""
+    codes = [process.exitcode for process in processes_of_failed_build(error)]
+    if UNGUARDED in codes:
+        return InputError(_unguarded(getattr(sys.modules["__main__"], "__file__", "the main module")))
+    for cause in [_ending(code) for code in codes if code is not None and code < 0]:
+        hint = _HINTS.get(cause)
+        return InputError(f"a decoding process died while it started ({cause})" + (f"; {hint}" if hint else ""))
+    return error
 
 
 def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> InputError:

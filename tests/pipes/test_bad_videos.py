@@ -150,10 +150,10 @@ def test_workers_outlive_a_sigterm_to_the_whole_job(class_folders):
 
 
 def test_workers_start_with_signals_blocked():
-    from dali_pipes.workers import workers_without_signals
+    from dali_pipes.workers import starting_workers
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with workers_without_signals():
+    with starting_workers():
         child = subprocess.Popen(["sleep", "1000"])
     status = Path(f"/proc/{child.pid}/status").read_text().splitlines()
     mask = next(line for line in status if line.startswith("SigBlk:"))
@@ -161,40 +161,6 @@ def test_workers_start_with_signals_blocked():
     child.wait()
     assert all(int(mask.split()[1], 16) >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
-
-
-def test_a_worker_that_dies_while_the_main_thread_waits(monkeypatch):
-    """DALI misses the death of a worker that held its queue's lock; the watch interrupts the wait."""
-    import time
-
-    from dali_pipes import workers
-
-    monkeypatch.setattr(workers, "DALI_NOTICES_S", 0.1)
-
-    class Process:
-        def __init__(self):
-            self.child = subprocess.Popen(["sleep", "1000"])
-            self.pid, self.kill = self.child.pid, self.child.kill
-
-        @property
-        def exitcode(self):
-            return self.child.poll()
-
-    class Pool:
-        processes, waits_for_the_dead_workers_lock = [Process(), Process()], True
-
-        def forget_observer(self):
-            self.waits_for_the_dead_workers_lock = False
-
-    pool = Pool()
-    watch = workers.Watch(pool)
-    assert watch.cause() is None
-    with pytest.raises(KeyboardInterrupt), watch.interruptible():
-        os.kill(pool.processes[1].pid, signal.SIGBUS)
-        time.sleep(30)
-    assert watch.interrupted and watch.cause() == "SIGBUS"
-    # nothing is left that would keep this process from exiting: neither the other worker nor DALI's thread
-    assert pool.processes[0].child.wait(10) == -signal.SIGKILL and not pool.waits_for_the_dead_workers_lock
 
 
 def test_the_video_that_crashes_its_reader_is_named(monkeypatch, class_folders):

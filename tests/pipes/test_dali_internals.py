@@ -11,7 +11,19 @@ from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
 from dali_pipes import VideoLoader, find_videos, scan_videos
-from dali_pipes.dali_internals import OBSERVER, POOL, PROCESSES, DaliChanged, WorkerPool
+from dali_pipes.dali_internals import (
+    CONDITION,
+    MEMORY,
+    OBSERVER,
+    POOL,
+    PROCESSES,
+    RESULTS,
+    TASKS,
+    THREAD,
+    WAKE,
+    DaliChanged,
+    WorkerPool,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,26 +48,32 @@ def test_this_dali_has_all_that_is_needed():
     real = pipeline
     for name in POOL.split("."):
         real = getattr(real, name)
-    observer = getattr(real, OBSERVER)
-    assert observer is not None, f"DALI {dali.__version__} no longer keeps its observing thread in {OBSERVER}"
-    pool.forget_observer()
-    real.close()  # without its observer it waits for nothing
-    assert all(process.exitcode is None for process in pool.processes), "DALI ends the processes without its observer"
-    observer.close()
+    assert getattr(real, OBSERVER) is not None, f"DALI {dali.__version__} gives up without its observing thread"
+    pipeline.run()  # it works without the thread that ends the processes
+    real.close()
+    assert all(process.exitcode is None for process in pool.processes), "DALI ends the processes itself"
+    pool.end_waits()
+    with pytest.raises((AttributeError, RuntimeError)):
+        for _ in range(10):  # the first are prepared already
+            pipeline.run()
     for process in pool.processes:
         process.kill()
         process.join(10)
 
 
-@pytest.mark.parametrize("missing", [*POOL.split("."), PROCESSES, OBSERVER])
+@pytest.mark.parametrize(
+    "missing", [*POOL.split("."), OBSERVER, PROCESSES, RESULTS, TASKS, WAKE, THREAD, CONDITION, MEMORY, "_woken_count"]
+)
 def test_a_missing_name_is_a_sentence(missing):
     def owner(**names):
         return SimpleNamespace(**{name: value for name, value in names.items() if name != missing})
 
     outer, inner = POOL.split(".")
-    pool = owner(**{PROCESSES: [], OBSERVER: None})
-    with pytest.raises(DaliChanged, match=rf"^DALI {re.escape(dali.__version__)}: \w+ has no {missing}, by which"):
-        WorkerPool(owner(**{outer: owner(**{inner: pool})}))
+    condition = owner(_lock=None, _sleeping_count=None, _woken_count=None, _wait_semaphore=None)
+    queue = owner(**{CONDITION: condition, MEMORY: None})
+    observer = owner(**{PROCESSES: [], RESULTS: queue, TASKS: [], WAKE: None, THREAD: None})
+    with pytest.raises(DaliChanged, match=rf"^(DALI|Python) [\d.]+: .*\w+ has no {missing}\b"):
+        WorkerPool(owner(**{outer: owner(**{inner: owner(**{OBSERVER: observer})})}))
 
 
 def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
@@ -65,13 +83,13 @@ def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
     assert sum(map(len, loader)) == len(manifest)
     loader.close()
     (record,) = caplog.records
-    assert f"DALI {dali.__version__}: ProcPool has no _children" in record.getMessage()
+    assert f"DALI {dali.__version__}: Observer has no _children" in record.getMessage()
     assert "whether one dies is left to DALI" in record.getMessage()
 
 
 def test_no_other_file_reads_private_names():
     """Private names are those of another object than self or cls; names between single underscores, as those of an Enum, are not private."""
-    allowed = {("os", "_exit")}
+    allowed = {("os", "_exit"), ("sys", "_current_frames")}
     found = set()
     for path in [
         path for folder in ("dali_pipes", "train", "examples", "benchmarks") for path in (ROOT / folder).glob("*.py")

@@ -1,0 +1,58 @@
+"""What multiprocessing keeps private and this library needs: its semaphores and their names. The only file that touches it.
+
+The names below are those of Python 3.10 to 3.13. A test asks the running Python for them.
+"""
+
+import contextlib
+import multiprocessing
+import platform
+from collections.abc import Sequence
+from multiprocessing import util
+from typing import Any
+
+SEMAPHORES = ("_lock", "_sleeping_count", "_woken_count", "_wait_semaphore")
+"""All semaphores of a ``multiprocessing.Condition``."""
+SEMLOCK = "_semlock"
+"""A semaphore's C object, which knows its ``name``."""
+FINALIZERS = "_finalizer_registry"
+"""What is to be done at exit; for a semaphore, its name, the only argument, is unlinked and forgotten."""
+ARGUMENTS = "_args"
+IMPORTING = "_inheriting"
+"""A process has it while it imports the main module of the one that started it."""
+
+
+class PythonChanged(Exception):
+    """This version of Python lacks one of the private names; the message says which."""
+
+
+def semaphores_of(condition: Any) -> list[Any]:
+    """Return the semaphores of a ``multiprocessing.Condition``, its lock among them.
+
+    Raises:
+        PythonChanged: a private name is missing.
+    """
+    missing = [name for name in SEMAPHORES if not hasattr(condition, name)]
+    if missing:
+        raise PythonChanged(f"Python {platform.python_version()}: multiprocessing's Condition has no {missing[0]}")
+    return [getattr(condition, name) for name in SEMAPHORES]
+
+
+def unlink_names(semaphores: Sequence[Any]) -> None:
+    """Take semaphores out of /dev/shm once all processes that share them have opened them; whoever has them keeps them.
+
+    multiprocessing does so at exit, or its resource tracker when the process was killed: not where both are, by a signal to
+    all processes of a job. Does nothing where a private name is missing.
+    """
+    names = {getattr(getattr(semaphore, SEMLOCK, None), "name", None) for semaphore in semaphores}
+    registry = getattr(util, FINALIZERS, {})
+    for key in list(registry):  # of all, those of this process's other semaphores among them
+        finalizer: Any = registry.get(key)
+        arguments = getattr(finalizer, ARGUMENTS, None)
+        if arguments and len(arguments) == 1 and isinstance(arguments[0], str) and arguments[0] in names:
+            with contextlib.suppress(OSError):  # somebody removed it
+                finalizer()
+
+
+def imports_main_module() -> bool:
+    """Whether this process was spawned and is still importing the main module of the one that started it."""
+    return getattr(multiprocessing.current_process(), IMPORTING, False)
