@@ -20,6 +20,7 @@ from torch.utils.dlpack import from_dlpack
 from .dali_internals import DaliChanged, WorkerPool, never_destroy
 from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
+from .main_module import check_main_module
 from .manifest import Manifest
 from .pipelines import clip_pipeline
 from .plain import plain, whole
@@ -28,7 +29,7 @@ from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
 from .stream import ClipList, stream_pipeline
 from .video_file import MOST_S, TIME_LIMIT_S
-from .workers import Watch, build_error, check_main_module, check_shared_memory, death_error, starting_workers
+from .workers import Watch, build_error, check_shared_memory, death_error, starting_workers
 
 PREFETCH_BATCHES = 2
 _log = logging.getLogger("dali_pipes")

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import selectors
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -14,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from .dali_internals import WorkerPool, processes_of_failed_build
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
-from .multiprocessing_internals import imports_main_module, unlink_names
+from .main_module import UNGUARDED, WORKER, unguarded_error
+from .multiprocessing_internals import unlink_names
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
@@ -28,13 +27,6 @@ SHM_FOLDER = "/dev/shm"
 END_LIMIT_S = 5.0
 """How long to wait for a killed worker; one that is reading from a network folder that is gone ends later."""
 PAUSE_S, IDLE_S = 0.01, 0.2
-WORKER = "DALI_PIPES_WORKER"
-"""An environment variable that workers have."""
-UNGUARDED = 86
-"""A worker's exit code when the script that it imports starts a loader."""
-GUARD = '`if __name__ == "__main__":`'
-KNOWS_WORKERS = (b"__name__", b"parent_process", b"current_process", b"MainProcess")
-"""A script with one of these may ask whether it is run or imported by a worker."""
 
 _HINTS = {
     "SIGKILL": "perhaps memory ran out: lower --batch-size or --workers",
@@ -169,7 +161,7 @@ def starting_workers() -> Iterator[None]:
     """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
 
     Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand. They
-    also know that they are workers, see :func:`check_main_module`.
+    also know that they are workers, see ``main_module.py``.
     """
     resource_tracker.ensure_running()  # starting it in here would let the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -181,46 +173,11 @@ def starting_workers() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def check_main_module() -> None:
-    """To be called before workers are started: each of them imports the user's script again.
-
-    A worker that gets here by that import ends: the script has no guard. The process that started it says so, see
-    :func:`build_error`; here only where it is certain at once.
-
-    Raises:
-        InputError: the script cannot be imported, or would run again.
-    """
-    if imports_main_module() and WORKER in os.environ:
-        os._exit(UNGUARDED)
-    main = sys.modules["__main__"]
-    path = getattr(main, "__file__", None)
-    if path == "<stdin>":
-        raise InputError(
-            "the loader's worker processes cannot import a script that is read from standard input: save it to a file, with what "
-            f"it does under {GUARD}, or use workers=0"
-        )
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and frame.f_back is not None:
-        frame = frame.f_back
-    if path is None or frame is None or frame.f_code.co_filename != path or not os.path.isfile(path):
-        return  # no script, or one run by another program
-    source = Path(path).read_bytes()
-    if not any(word in source for word in KNOWS_WORKERS):
-        raise InputError(_unguarded(path))
-
-
-def _unguarded(path: str) -> str:
-    return (
-        f"{path}: the loader's worker processes import this script again, which would start a loader of its own in each: put what "
-        f"it does under {GUARD}, or use workers=0"
-    )
-
-
 def build_error(error: Exception) -> Exception:
     """What to raise when the workers could not be started: a sentence where it is known why, else DALI's error."""
     codes = [process.exitcode for process in processes_of_failed_build(error)]
     if UNGUARDED in codes:
-        return InputError(_unguarded(getattr(sys.modules["__main__"], "__file__", "the main module")))
+        return unguarded_error()
     for cause in [_ending(code) for code in codes if code is not None and code < 0]:
         hint = _HINTS.get(cause)
         return InputError(f"a decoding process died while it started ({cause})" + (f"; {hint}" if hint else ""))

@@ -14,6 +14,9 @@ def main(arguments: list[str]) -> int:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # imports take seconds
+        print("interrupted", file=sys.stderr)
+        return 130
     return end_of("error", lambda: stoppable(arguments))
 
 

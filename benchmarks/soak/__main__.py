@@ -26,7 +26,6 @@ from pathlib import Path
 
 import events
 import report
-
 import runs
 from runs import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, watch
 

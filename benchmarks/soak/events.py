@@ -65,7 +65,6 @@ def stopped(soak: Soak, run: Run, number: signal.Signals, pids: list[int]) -> st
 
 def kill_group(soak: Soak, run: Run) -> str:
     os.killpg(run.process.pid, signal.SIGKILL)
-    run.all_killed = True
     return ending(soak, run, (-signal.SIGKILL,))
 
 

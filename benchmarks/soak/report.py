@@ -10,7 +10,6 @@ from pathlib import Path
 
 import events
 import numpy as np
-
 import runs
 from runs import Soak
 
