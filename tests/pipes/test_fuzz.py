@@ -63,8 +63,10 @@ def test_plans_stay_within_their_video(sampler, epoch, data):
     if sampler.training:
         assert plan.levels_NK.shape == (1, count)
     others = sampler.replacements(epoch, sample)
-    same = [index for index, other in enumerate(sampler.videos) if other.label == video.label and index != plan.video]
-    assert sorted(others) == same
+    # in evaluation it only fills the place of the video, so any will do
+    may_replace = [index for index, other in enumerate(sampler.videos)
+                   if index != plan.video and (other.label == video.label or not sampler.training)]  # fmt: skip
+    assert sorted(others) == may_replace
 
 
 @settings(FUZZ, max_examples=200)
