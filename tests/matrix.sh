@@ -112,7 +112,7 @@ mapfile -t known < <(awk 'NF {print $1}' <<<"$table")
 cells=("$@")
 [[ $# -gt 0 ]] || mapfile -t cells < <(printf '%s\n' "${known[@]}" | grep -v '^files-')
 for name in "${cells[@]}"; do
-  if [[ " ${known[*]} " != *" $name "* ]]; then  # not grep -q: it may end before it has read all, which is an error in a pipe
+  if ! grep -qFx -- "$name" <<<"$(printf '%s\n' "${known[@]}")"; then  # in a pipe, grep -q may end before it has read all: an error
     echo "matrix: unknown cell '$name': choose from ${known[*]}" >&2
     exit 2
   fi
