@@ -26,8 +26,8 @@ from pathlib import Path
 
 import events
 import report
-import runs
-from runs import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, watch
+import starts
+from starts import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, watch
 
 INSIDE = "DALI_PIPES_SOAK_INSIDE"
 HOG = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))"
@@ -70,7 +70,7 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
         hog.kill()
         for soak in soaks:
-            runs.end_all(soak)
+            starts.end_all(soak)
             soak.ballast.unlink(missing_ok=True)
         if not options.disk:
             subprocess.run(["umount", work / "disk"], check=False, capture_output=True)
@@ -116,7 +116,7 @@ def make_namespace() -> str:
             return "only root can mount a small file system for the run; name a folder on one with --disk DIR"
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
-    return mount(runs.SHM, "50%")
+    return mount(starts.SHM, "50%")
 
 
 def mount(folder: Path, size: str) -> str:
@@ -142,13 +142,13 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
 
     def soak_of(name: str, out: Path) -> Soak:
         soak = Soak(name, work, out, [*training, "--epochs", str(epochs)], random.Random(options.seed))
-        runs.sample_memory(soak)
+        starts.sample_memory(soak)
         soaks.append(soak)
         return soak
 
     reference = options.reference or work / "reference"
     if options.reference:
-        epochs = runs.read_json(reference / "config.json")["epochs"]
+        epochs = starts.read_json(reference / "config.json")["epochs"]
     elif not epochs:
         epochs = 3
         seconds = seconds_per_epoch(soak_of("calibration", work / "calibration"))
@@ -163,8 +163,8 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
     disturb(soak, options)
     soak.log("undisturbed from here on")
     finish(soak)
-    shm_at_end = sorted(set(os.listdir(runs.SHM)) - soak.runs[0].shm - set(soak.left_by_kill))
-    left = runs.marked(soak.mark)
+    shm_at_end = sorted(set(os.listdir(starts.SHM)) - soak.runs[0].shm - set(soak.left_by_kill))
+    left = starts.marked(soak.mark)
     checks = [*report.checks_of_events(soak, options), *report.checks_of_results(soak, reference),
               ("nothing else is left in /dev/shm", not shm_at_end, ", ".join(shm_at_end)),
               ("no process is left", not left, str(left or "")),
@@ -186,7 +186,7 @@ def seconds_per_epoch(soak: Soak) -> float:
     run = start(soak)
     if not watch(soak, run, has_two):
         raise Failed(f"ended with exit code {run.process.returncode}: {run.err_text[-500:]}")
-    runs.end_all(soak)
+    starts.end_all(soak)
     shutil.rmtree(soak.out)
     return seen[2] - seen[1]
 
@@ -249,8 +249,8 @@ def happen(soak: Soak, kind: str, event: Callable[[], str]) -> None:
 def give_up(soak: Soak, run: Run, text: str) -> None:
     """Note a failure, and end what is left of the run."""
     soak.fail(text, run)
-    runs.end_all(soak)
-    soak.left_by_kill += set(os.listdir(runs.SHM)) - run.shm - set(soak.left_by_kill)
+    starts.end_all(soak)
+    soak.left_by_kill += set(os.listdir(starts.SHM)) - run.shm - set(soak.left_by_kill)
     soak.run = None
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runs import (
+from starts import (
     END_LIMIT_S,
     Failed,
     Run,

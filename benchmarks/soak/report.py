@@ -10,8 +10,8 @@ from pathlib import Path
 
 import events
 import numpy as np
-import runs
-from runs import Soak
+import starts
+from starts import Soak
 
 SETTLED_S = 120.0
 SHORTEST_STRETCH_S, MOST_GROWTH_MIB_PER_H = 600.0, 150.0
@@ -116,7 +116,7 @@ def memory_line(soak: Soak) -> str:
 
 
 def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: int, checks: list[Check]) -> str:
-    environment = runs.read_json(soak.out / "environment.json")
+    environment = starts.read_json(soak.out / "environment.json")
     first = environment[0] if environment else {}
     git = first.get("git") or {}
     versions = ", ".join(f"{name} {version}" for name, version in first.get("packages", {}).items())
@@ -124,7 +124,7 @@ def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: i
     rows = [(kind, sum(outcomes.values()), "; ".join(f"{outcome} ({count})" for outcome, count in outcomes.items()))
             for kind, outcomes in events.summary(soak).items()]  # fmt: skip
     ends = Counter(soak.ends)
-    size = sum(path.stat().st_size for name in soak.left_by_kill if (path := runs.SHM / name).exists())
+    size = sum(path.stat().st_size for name in soak.left_by_kill if (path := starts.SHM / name).exists())
     lines = [
         "# Soak: training through an hour of trouble" if options.minutes >= 60 else "# Soak, rehearsed",
         "",

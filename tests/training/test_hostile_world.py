@@ -1,13 +1,16 @@
-"""Training while files break and disks fill up."""
+"""Training and evaluating while files break and disks fill up."""
 
+import csv
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from dali_pipes import InputError
+from tests.training.evaluated import CLASSES, predictions, scores_of
 from tests.training.test_run import HERE, NARROW, TINY, metrics, run, run_here
 from tests.videos import write_lossless
 from train.checkpoint import save_checkpoint
@@ -85,3 +88,37 @@ def test_a_full_disk_under_tensorboard_is_one_sentence(tmp_path, capsys):
         f"{tmp_path / 'tensorboard'}: cannot be written (File too large); --no-tensorboard trains without it"
     )
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_class_whose_only_videos_are_bad_is_left_out(app, networks, split_videos, tmp_path):
+    """The rest is scored as ever; the class has no videos in the tables, and its videos no scores."""
+    data, last = shutil.copytree(split_videos / "val", tmp_path / "val"), networks / "a" / "last.pt"
+    (data / "dark" / "1.avi").unlink()
+    options = ["--eval-only", last, "--data", data, "--predict", "--out", tmp_path / "out"]
+    expected = app(*options) and scores_of(tmp_path / "out")
+    path = data / "dark" / "0.avi"
+    stat = path.stat()
+    path.write_bytes(bytes(stat.st_size))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    said = app(*options, "--on-bad-video", "skip", "--max-bad-percent", 20)
+    assert f"1 videos could no longer be read and have no scores, such as {path}" in said.out and "4 videos" in said.out
+    rows = predictions(tmp_path / "out")
+    assert [row["label"] for row in rows] == ["bright", "bright", "dark", "striped", "striped"]
+    assert rows[2]["path"] == str(path) and not rows[2]["class_1"]
+    known = torch.tensor([0, 1, 3, 4])
+    found = [{row[f"class_{n}"]: float(row[f"probability_{n}"]) for n in (1, 2, 3)} for row in rows if row["class_1"]]
+    found_VK = torch.tensor([[scores[name] for name in CLASSES] for scores in found], dtype=torch.float64)
+    torch.testing.assert_close(found_VK, expected[known], rtol=0, atol=2e-6)
+    right = (expected[known].argmax(1) == torch.tensor([0, 0, 2, 2])).double().mean()
+    assert said.accuracy(last)["top1"] == pytest.approx(100 * float(right), abs=0.006)
+    with open(tmp_path / "out" / "val_classes.csv") as file:
+        assert [(row["class"], row["videos"]) for row in csv.DictReader(file)] == [
+            ("bright", "2"),
+            ("dark", "0"),
+            ("striped", "2"),
+        ]
+    assert (
+        "1 of 5 videos can no longer be read"
+        in app(*options, "--on-bad-video", "skip", "--max-bad-percent", 19, expect=2).error
+    )
