@@ -1,7 +1,6 @@
 """Where files are kept, reading tables, and writing files whole or not at all."""
 
 import csv
-import fcntl
 import hashlib
 import os
 import re
@@ -12,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
-from .locks import is_at
+from .locks import is_at, lock
 
 
 def cache_folder() -> Path:
@@ -24,7 +23,7 @@ def cache_folder() -> Path:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # no $HOME, and no entry in the list of users
         caches = None
-    if caches is None or not _can_be_written(caches):
+    if caches is None or not _can_be_written(caches / "dali_pipes"):
         return Path(tempfile.gettempdir()) / f"dali_pipes-{os.getuid()}"
     return caches / "dali_pipes"
 
@@ -89,8 +88,8 @@ def _own_draft(path: Path) -> tuple[Path, int]:
     while True:
         draft = path.with_name(f".{start}.{secrets.token_hex(8)}{DRAFT}")
         file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks, or somebody who looks whether it is left over
+            lock(file)
         if is_at(file, draft):
             return draft, file
         os.close(file)  # taken for left over before it was locked
@@ -102,7 +101,7 @@ def remove_drafts(folder: Path) -> None:
         if not _DRAFT_NAME.fullmatch(draft.name):
             continue
         with suppress(OSError), open(draft, "rb+") as file:  # another process's, or no locks: it stays
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
             draft.unlink()
 
 

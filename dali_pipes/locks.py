@@ -1,6 +1,6 @@
 """Locks by which processes learn of each other: a folder that one of them works in, a file that one writes at a time.
 
-They are the kernel's (flock), so that a process that ends, even killed, holds none. They reach as far as the file system takes them:
+They are the kernel's, so that a process that ends, even killed, holds none. They reach as far as the file system takes them:
 over all containers of a machine, and over machines where a shared disk knows locks. Where it does not, the file
 ``.in-use`` shows that its writer lives: its time changes every few seconds.
 """
@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from .errors import InputError
 IN_USE = ".in-use"
 """In a folder that a process works in: who it is, as JSON."""
 SIGN_OF_LIFE_S = 3.0
-"""Between two changes of that file's time."""
+"""The time between two changes of that file's time."""
 WATCH_S = 10.0
 """How long a holder on another machine is watched for a sign of life."""
 
@@ -63,7 +64,8 @@ def only_user(folder: Path, advice: str) -> Iterator[None]:
         done.set()
         alive.join()
         with suppress(OSError):
-            path.unlink()  # before the lock goes: whoever waits for it sees that the file is no longer there
+            if is_at(file, path):  # not another's, should this one have been moved away
+                path.unlink()  # before the lock goes: whoever waits for it sees that the file is no longer there
         os.close(file)
 
 
@@ -72,10 +74,13 @@ def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
     while True:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError as error:
+            _remove_left_over(path, folder, advice, error)
+            continue
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror}); {advice}") from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             holder = _read(file)
             os.close(file)
@@ -85,6 +90,45 @@ def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
         if is_at(file, path):
             return file, True
         os.close(file)  # its holder has just ended and removed it
+
+
+def _remove_left_over(path: Path, folder: Path, advice: str, error: PermissionError) -> None:
+    """Remove the file of another user's process that was killed; one that lives, or a folder of another user, is an error."""
+    refusal = InputError(f"{folder}: cannot be written ({error.strerror}); {advice}")
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        raise refusal from error
+    try:
+        lock(file, alone=False)
+        path.unlink()
+    except BlockingIOError:
+        raise InputError(_named(folder, _read(file), advice)) from None
+    except OSError:
+        raise refusal from error
+    finally:
+        os.close(file)
+
+
+def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
+    """Lock an open file, until it is closed in all processes that have it.
+
+    The lock is on a byte far behind the file's end: on a Windows share nobody else can read or write what is locked.
+
+    Args:
+        file: its descriptor; open for writing, if ``alone``.
+        alone: nobody else may hold it; otherwise nobody may hold it alone.
+        wait: until it is free.
+
+    Raises:
+        BlockingIOError: another has locked it.
+        OSError: the file system knows no locks.
+    """
+    how = struct.pack("@hhqqi4x", fcntl.F_WRLCK if alone else fcntl.F_RDLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+    fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, how)
+
+
+_LOCKED_BYTE = 1 << 62
 
 
 def is_at(file: int, path: str | os.PathLike) -> bool:
@@ -166,8 +210,14 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            lock(file)
+        except BlockingIOError:
+            print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                lock(file, wait=True)
+        except OSError:  # no locks
+            pass
         yield
     finally:
         os.close(file)

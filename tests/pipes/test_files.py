@@ -1,12 +1,12 @@
 """Reading tables, and writing files whole beside other processes."""
 
-import fcntl
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from dali_pipes import files
 from dali_pipes.errors import InputError
 from dali_pipes.files import NOT_TEXT, cache_folder, check_not_replaced, read_csv, remove_drafts, replacing
 
@@ -47,15 +47,15 @@ def test_a_draft_at_work_is_not_taken_for_left_over(tmp_path):
 
 
 def test_a_draft_that_is_removed_before_it_is_locked(tmp_path, monkeypatch):
-    flock, removed = fcntl.flock, []
+    lock, removed = files.lock, []
 
-    def remove_first(file, how):
+    def remove_first(file):
         if not removed:
             removed.append(next(tmp_path.glob("*.draft")))
             removed[0].unlink()
-        flock(file, how)
+        lock(file)
 
-    monkeypatch.setattr(fcntl, "flock", remove_first)
+    monkeypatch.setattr(files, "lock", remove_first)
     with replacing(tmp_path / "x") as draft:
         draft.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["x"] and removed != [draft]
@@ -72,7 +72,11 @@ def test_the_cache_of_a_user_without_a_home(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert cache_folder() == tmp_path / ".cache" / "dali_pipes"
     own = Path(tempfile.gettempdir()) / f"dali_pipes-{os.getuid()}"
-    monkeypatch.setattr(os, "access", lambda path, how: path != tmp_path)
+    (tmp_path / ".cache" / "dali_pipes").mkdir(parents=True)
+    writable = [tmp_path / ".cache" / "dali_pipes"]  # such as a container's volume, in a folder of root
+    monkeypatch.setattr(os, "access", lambda path, how: path in writable)
+    assert cache_folder() == tmp_path / ".cache" / "dali_pipes"
+    writable.clear()
     assert cache_folder() == own
     monkeypatch.setattr(Path, "home", unknown)
     assert cache_folder() == own

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipes import InputError, locks
-from dali_pipes.locks import IN_USE, one_at_a_time, only_user
+from dali_pipes.locks import IN_USE, lock, one_at_a_time, only_user
 
 HOLD = "import sys, time, pathlib; from dali_pipes.locks import only_user\nwith only_user(pathlib.Path(sys.argv[1]), 'x'): print('in', flush=True); time.sleep(1000)"
 
@@ -46,7 +47,7 @@ def test_a_killed_holder_is_in_nobodys_way(tmp_path, holder):
 
 def test_who_does_not_say_who_it_is(tmp_path):
     file = os.open(tmp_path / IN_USE, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(file, fcntl.LOCK_EX)
+    lock(file)
     with (
         pytest.raises(InputError, match="another process is at work there; choose another"),
         only_user(tmp_path, "choose another"),
@@ -65,7 +66,7 @@ def test_a_holder_on_another_machine_is_alive_if_its_files_time_changes(
     there = {"process": 7, "machine": "elsewhere", "boot": "another", "since": "noon", "command": ["run.py"]}
     (tmp_path / IN_USE).write_text(json.dumps(there))
     if not has_locks:
-        monkeypatch.setattr(fcntl, "flock", raises_no_locks)
+        monkeypatch.setattr(fcntl, "fcntl", raises_no_locks)
     if is_alive:
         threading.Timer(0.4, os.utime, (tmp_path / IN_USE,)).start()
         with (
@@ -86,7 +87,7 @@ def raises_no_locks(*_):
 def test_without_locks_a_holder_on_this_machine_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "WATCH_S", 2.0)
     monkeypatch.setattr(locks, "SIGN_OF_LIFE_S", 0.1)
-    monkeypatch.setattr(fcntl, "flock", raises_no_locks)
+    monkeypatch.setattr(fcntl, "fcntl", raises_no_locks)
     refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* has been at work there")
     with only_user(tmp_path, "x"), refused, only_user(tmp_path, "x"):
         pass
@@ -111,6 +112,54 @@ def test_a_full_disk_leaves_no_empty_file(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r".in-use: cannot be written .No space left"), only_user(tmp_path, "x"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_who_leaves_does_not_take_anothers_sign_away(tmp_path):
+    with only_user(tmp_path, "x"):
+        (tmp_path / IN_USE).rename(tmp_path / "moved")
+        with only_user(tmp_path, "x"):
+            held = (tmp_path / IN_USE).read_text()
+            (tmp_path / IN_USE).rename(tmp_path / "moved too")
+            (tmp_path / IN_USE).write_text(held)
+    assert (tmp_path / IN_USE).exists()
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_another_users_file(tmp_path, monkeypatch, is_alive):
+    """It can be read, not written."""
+    (tmp_path / IN_USE).write_text(json.dumps({"process": 7, "machine": "here", "since": "noon", "boot": "x"}))
+    file, opened = os.open(tmp_path / IN_USE, os.O_RDWR), os.open
+    if is_alive:
+        lock(file)
+
+    def open_as_another(path, how, *mode):
+        if Path(path).exists() and how & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, how, *mode)
+
+    monkeypatch.setattr(os, "open", open_as_another)
+    if is_alive:
+        with (
+            pytest.raises(InputError, match="process 7 on here has been at work there since noon"),
+            only_user(tmp_path, "x"),
+        ):
+            pass
+    else:
+        with only_user(tmp_path, "x"):
+            pass
+        assert not list(tmp_path.iterdir())
+    os.close(file)
+
+
+def test_a_locked_file_is_read_and_written_by_others(tmp_path):
+    """The lock is behind its end, where a Windows share keeps nobody from anything."""
+    with open(tmp_path / "x", "wb+") as file:
+        lock(file.fileno())
+        how = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1 << 40, 0)
+        with open(tmp_path / "x", "rb+") as again:
+            fcntl.fcntl(again.fileno(), fcntl.F_OFD_SETLK, how)  # all that a file may hold
+            with pytest.raises(BlockingIOError):
+                lock(again.fileno())
 
 
 def test_one_at_a_time(tmp_path):
