@@ -20,7 +20,7 @@ from .class_names import class_name, in_order
 from .cores import usable_cores
 from .datasets import Item
 from .errors import InputError
-from .files import cache_folder, read_csv, replacing
+from .files import cache_folder, read_csv, remove_drafts, replacing
 from .isolate import map_isolated
 from .locks import one_at_a_time
 from .probe import VideoInfo, probe
@@ -30,9 +30,9 @@ from .video_lists import Segment
 PROBE_VERSION = b"3"
 """Changes when more is noted of a video than before, so that earlier caches are not used."""
 KEEP_EVERY_S = 5.0
-"""Between two times that a scan adds what it has read to its cache, at least."""
+"""The least time after which a scan adds to its cache what it has read since."""
 KEEP_SHARE = 20
-"""And at least so many times as long as that takes."""
+"""How many times longer than adding takes it waits for the next time, at least."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
 
@@ -214,9 +214,7 @@ def _probe_all(
                 due_s = time.monotonic() + max(KEEP_EVERY_S, KEEP_SHARE * took_s)
     except KeyboardInterrupt as interrupt:
         if cache:
-            interrupt.args = (
-                f"{len(done)} of {len(fresh)} files are read and remembered; the same command goes on from there",
-            )
+            interrupt.args = (f"{len(done)} of {len(fresh)} files are read; the same command goes on from there",)
         raise
     finally:
         outcomes.close()
@@ -305,6 +303,7 @@ def _keep(cache: Path, done: dict[str, VideoInfo | str]) -> float:
     start_s = time.monotonic()
     try:
         with one_at_a_time(cache.with_name(f".{cache.name}.lock")):
+            remove_drafts(cache.parent)
             infos = _load_cache(cache) | done
             _write_csv(cache, [_row(info) for _, info in sorted(infos.items()) if isinstance(info, VideoInfo)])
     except InputError as error:

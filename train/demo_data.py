@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from dali_pipes.files import cache_folder, make_folder, replacing
+from dali_pipes.files import cache_folder, make_folder, remove_drafts, replacing
 from dali_pipes.locks import one_at_a_time
 from dali_pipes.progress import progress_bar
 
@@ -167,7 +167,7 @@ def make_missing(root: Path, scenes: Sequence[Scene], workers: int, title: str) 
 
 def _make(jobs: Sequence[Scene], workers: int, title: str) -> None:
     for folder in dict.fromkeys(scene.path.parent for scene in jobs):
-        make_folder(folder)
+        remove_drafts(make_folder(folder))
 
     def make(scene: Scene) -> None:
         write_video(scene.path, make_frames(scene.motion, np.random.default_rng(scene.seed), scene.film))

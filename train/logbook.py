@@ -37,9 +37,13 @@ class Logbook:
         if out is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            threading.excepthook = _without_full_disks
+            threading.excepthook = self._pass_over_full_disks
             self._folder = out / TENSORBOARD
-            self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None), keep=True)
+            try:
+                self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None), keep=True)
+            except InputError:
+                threading.excepthook = self._hook
+                raise
 
     def _write(self, write: Callable[[], Any], keep: bool = False) -> None:
         try:
@@ -79,11 +83,10 @@ class Logbook:
                 warnings.warn(str(error), stacklevel=2)
         threading.excepthook = self._hook
 
-
-def _without_full_disks(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread of its own, and says the failure again to the next who writes, where it is one sentence."""
-    if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
-        threading.__excepthook__(failed)
+    def _pass_over_full_disks(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread of its own, and says the failure again to the next who writes, where it is one sentence."""
+        if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
+            self._hook(failed)
 
 
 def sample_sheet(clips_BCTHW: torch.Tensor, targets_BK: torch.Tensor, classes: Sequence[str]) -> np.ndarray:

@@ -30,6 +30,8 @@ class Processes:
     local_rank: int = 0
     """Among those of this machine; also the number of its GPU."""
     local_world_size: int = 1
+    machine: int = 0
+    """The number of this process's machine among all."""
     store: Any = field(default=None, repr=False, compare=False)
     """Where processes leave word for each other; None if there is one alone."""
     rounds: count = field(default_factory=count, repr=False, compare=False)
@@ -97,10 +99,10 @@ class Processes:
         """
         name = f"round-{next(self.rounds)}"
         if self.local_rank:
-            self._wait_for(f"{name}/first", self.world_size // self.local_world_size)
+            self._wait_for(f"{name}/first of {self.machine}", 1)
         yield
         if not self.local_rank:
-            self._add_one(f"{name}/first")
+            self._add_one(f"{name}/first of {self.machine}")
         self._add_one(f"{name}/all")
         self._wait_for(f"{name}/all", self.world_size)
 
@@ -139,9 +141,11 @@ def join_processes() -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return
-    local_rank, local_world_size = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    local_rank, local_world_size, machine = (
+        int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+    )
     store, rank, world_size = next(rendezvous("env://", timeout=PATIENCE))
-    processes = Processes(rank, world_size, local_rank, local_world_size, PrefixStore("dali_pipes", store))
+    processes = Processes(rank, world_size, local_rank, local_world_size, machine, PrefixStore("dali_pipes", store))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if processes.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(processes.local_rank)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dali_pipes.errors import InputError
+from dali_pipes.locks import IN_USE, only_user
 
 from .run_files import CONFIG, FOLDERS, RUN_FILES, TENSORBOARD, TRAIN_VIDEOS, VAL_VIDEOS
 
@@ -74,7 +75,7 @@ def set_aside(out: Path, videos: Iterable[str] = ()) -> Path | None:
         That folder, or None if there was nothing.
 
     Raises:
-        InputError: they cannot be moved, such as those of another user.
+        InputError: they cannot be moved, such as those of another user, or a process is at work in one.
     """
     above = {folder for path in videos for folder in Path(path).resolve().parents}
     found = [out / name for name in RUN_FILES if (out / name).exists() and (out / name).resolve() not in above]
@@ -83,6 +84,10 @@ def set_aside(out: Path, videos: Iterable[str] = ()) -> Path | None:
     found.sort(
         key=lambda path: path.name == CONFIG
     )  # by which the others are known: the last one, should this be ended
+    for path in found:
+        if (path / IN_USE).exists():  # an evaluation at work, or what a killed one left
+            with only_user(path, OTHER_OUT):
+                pass
     number = next(n for n in range(1, 10**6) if not (out / f"earlier-{n}").exists())
     target = out / f"earlier-{number}"
     try:

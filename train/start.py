@@ -103,9 +103,14 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
         if path and not goes_on_here:
             copy_best(path.parent, out)
     logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
-    training = Training(config, processes, model, train_loader, val_loader, logbook)
+    try:
+        training = Training(config, processes, model, train_loader, val_loader, logbook)
+        if state:
+            training.restore(state)
+    except BaseException:
+        logbook.close()
+        raise
     if state:
-        training.restore(state)
         notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
     if processes.is_first:
         train_videos.save(out / TRAIN_VIDEOS)

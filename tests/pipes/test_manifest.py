@@ -225,7 +225,7 @@ def test_sigterm_while_scanning_says_how_to_go_on(class_folders, tmp_path, monke
     monkeypatch.setattr(summary, "progress_bar", ended)
     assert summary.main([str(class_folders)]) == 143
     assert capsys.readouterr().err == (
-        "stopped by SIGTERM; 2 of 5 files are read and remembered; the same command goes on from there\n"
+        "stopped by SIGTERM; 2 of 5 files are read; the same command goes on from there\n"
     )
     monkeypatch.setattr(summary, "progress_bar", lambda results, title, unit, total: print(total, "files") or results)
     assert summary.main([str(class_folders)]) == 0 and "3 files" in capsys.readouterr().out

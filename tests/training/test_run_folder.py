@@ -56,6 +56,13 @@ def test_a_second_evaluation_in_one_folder_is_refused(trained, tmp_path):
     assert f"error: {tmp_path}: process " in said and not list(tmp_path.iterdir())
 
 
+def test_an_evaluation_at_work_is_not_moved_away(videos, out):
+    (out / "evaluation").mkdir()
+    with only_user(out / "evaluation", ""):
+        said = run_here("--data", videos, *OPTIONS, "--seed", 7, "--out", out, expect=2).stderr
+    assert f"error: {out / 'evaluation'}: process " in said and (out / "evaluation").is_dir()
+
+
 def test_nothing_is_left_of_a_folder_that_was_made_for_nothing(tmp_path):
     run_here("--data", tmp_path / "missing", "--out", tmp_path / "out", expect=2)
     run_here("--resume", tmp_path / "missing" / "last.pt", expect=2)
