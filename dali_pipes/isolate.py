@@ -36,6 +36,10 @@ class Died(str):
     """In place of a result: why there is none."""
 
 
+class Overstayed(Died):
+    """In place of a result: the call took too long."""
+
+
 def map_isolated(
     function: Callable, arguments: Sequence[tuple], *, workers: int, time_limit_s: float
 ) -> Generator[tuple[int, Any], None, None]:
@@ -116,13 +120,13 @@ class _Process:
             sentence = _wait(child, time_limit_s + GRACE_S)
             if sentence is None:
                 return pickle.load(answers)
-            reason = sentence(time_limit_s)
+            outcome: Died = Overstayed(sentence(time_limit_s))
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             child.wait()
             code = child.returncode
-            reason = f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+            outcome = Died(f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})")
         self.end()
-        return Died(reason)
+        return outcome
 
     def stop(self) -> None:
         """Kill the child; its pipes stay open until the thread that waits for it has seen that."""

@@ -5,6 +5,7 @@ The names below are those of Python 3.10 to 3.13. A test asks the running Python
 
 import contextlib
 import multiprocessing
+import multiprocessing.process
 import platform
 from collections.abc import Sequence
 from multiprocessing import util
@@ -17,6 +18,8 @@ SEMLOCK = "_semlock"
 FINALIZERS = "_finalizer_registry"
 """What is to be done at exit; for a semaphore, its name, the only argument, is unlinked and forgotten."""
 ARGUMENTS = "_args"
+CHILDREN = "_children"
+"""The set of all processes that multiprocessing started and has not joined."""
 IMPORTING = "_inheriting"
 """A process has it while it imports the main module of the one that started it."""
 
@@ -51,6 +54,11 @@ def unlink_names(semaphores: Sequence[Any]) -> None:
         if arguments and len(arguments) == 1 and isinstance(arguments[0], str) and arguments[0] in names:
             with contextlib.suppress(OSError):  # somebody removed it
                 finalizer()
+
+
+def forget_children(processes: Sequence[Any]) -> None:
+    """In a forked process: the processes that its parent started are not its own, which multiprocessing would wait for at exit."""
+    getattr(multiprocessing.process, CHILDREN, set()).difference_update(processes)
 
 
 def imports_main_module() -> bool:

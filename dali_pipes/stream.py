@@ -8,6 +8,9 @@ of a plan reaches the graph as it does for the other reader.
 
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,7 +24,7 @@ from nvidia.dali import fn, pipeline_def
 from .decode import decode_frames
 from .errors import VideoError
 from .hints import Node
-from .isolate import Died, map_isolated
+from .isolate import Died, Overstayed, map_isolated
 from .pipelines import clip_graph, clip_inputs
 from .probe import VideoInfo
 from .randaugment import RandAugmentT
@@ -66,6 +69,19 @@ def sequences_of(frame_indices_SK: np.ndarray) -> Sequences:
     stride = int(np.gcd.reduce(offsets_SK, axis=None)) or 1
     length = int(offsets_SK.max()) // stride + 1
     return Sequences(first_S, last_S + 1, length, stride, (offsets_SK // stride).astype(np.int32))
+
+
+class ListFolder:
+    """A temporary folder for a list. It goes with this object, not with a copy of it in a forked process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="dali_pipes_"))
+        weakref.finalize(self, _remove_folder, self.path, os.getpid())
+
+
+def _remove_folder(path: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class ClipList:
@@ -142,7 +158,7 @@ class ClipList:
         # where there is no seeking, reading again would take too long
         calls = [(self.videos[n].path, self.frame_indices_SK[n]) for n in ahead if self.videos[n].exact_times]
         for place, reason in map_isolated(_reason, calls, workers=workers, time_limit_s=BLAME_LIMIT_S) if calls else ():
-            if reason:
+            if reason and not isinstance(reason, Overstayed):  # a slow one need not be to blame
                 path = calls[place][0]
                 return VideoError(f"{path}: {reason}" if isinstance(reason, Died) else reason)
         paths = list(dict.fromkeys(self.videos[number].path for number in ahead))

@@ -4,11 +4,9 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -22,12 +20,13 @@ from .decoders import DALI_VERSION, choose_decoder
 from .errors import InputError, VideoError, check_known
 from .main_module import check_main_module
 from .manifest import Manifest
+from .multiprocessing_internals import forget_children
 from .pipelines import clip_pipeline
 from .plain import plain, whole
 from .probe import VideoInfo
 from .sampling import ClipSampler
 from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
-from .stream import ClipList, stream_pipeline
+from .stream import ClipList, ListFolder, stream_pipeline
 from .video_file import MOST_S, TIME_LIMIT_S
 from .workers import Watch, build_error, check_shared_memory, death_error, starting_workers
 
@@ -137,7 +136,7 @@ class VideoLoader:
         self._clip_list: ClipList | None = None
         _loaders.add(self)
         # named after the pipeline, so that it is still there when that ends together with the loader
-        self._folder = tempfile.TemporaryDirectory(prefix="dali_pipes_") if reader == "stream" else None
+        self._folder = ListFolder() if reader == "stream" else None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
@@ -196,10 +195,14 @@ class VideoLoader:
             self._watch.close()
         self._pipeline = self._watch = self._clip_list = None
 
-    def leave_to_parent(self) -> None:
+    def _leave_to_parent(self) -> None:
         """In a forked process, which lacks the pipeline's threads and workers: iterating starts its own where it was."""
         if self._pipeline is not None:
             never_destroy(self._pipeline)
+        if self._watch is not None:
+            forget_children(self._watch.processes)
+        if self._folder is not None:
+            self._folder = ListFolder()
         self._pipeline = self._watch = self._clip_list = None
 
     def _schedule(self) -> Schedule:
@@ -225,7 +228,7 @@ class VideoLoader:
             "seed": 0,
         }
         if self._folder is not None:
-            self._clip_list = clips = ClipList(self._schedule(), self.on_bad_video, Path(self._folder.name))
+            self._clip_list = clips = ClipList(self._schedule(), self.on_bad_video, self._folder.path)
             pipeline = stream_pipeline(clips, **graph, **common | {"batch_size": clips.batch_size})
         else:
             pipeline = clip_pipeline(
@@ -296,7 +299,11 @@ class VideoLoader:
             self.close()
             if clip_list is not None:
                 raise clip_list.explain(error, self.workers) from None
-            raise (death_error(cause, self._being_read(), self.workers) if cause else _as_video_error(error)) from None
+            raise (
+                death_error(cause, self._being_read(), self.workers, self.time_limit_s)
+                if cause
+                else _as_video_error(error)
+            ) from None
         except BaseException:  # Ctrl-C
             self.close()
             raise
@@ -342,7 +349,7 @@ _loaders: WeakSet[VideoLoader] = WeakSet()
 
 def _after_fork_in_child() -> None:
     for loader in _loaders:
-        loader.leave_to_parent()
+        loader._leave_to_parent()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

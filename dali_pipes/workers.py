@@ -26,7 +26,7 @@ from .video_file import TIME_LIMIT_S
 SHM_FOLDER = "/dev/shm"
 END_LIMIT_S = 5.0
 """How long to wait for a killed worker; one that is reading from a network folder that is gone ends later."""
-PAUSE_S, IDLE_S = 0.01, 0.2
+PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
 
 _HINTS = {
     "SIGKILL": "perhaps memory ran out: lower --batch-size or --workers",
@@ -70,7 +70,7 @@ def _outlive(parent: BaseProcess) -> None:
 
 
 def _obey(parent: int) -> None:
-    """Of SIGTERMs only the parent's counts. They are blocked, see :func:`starting_workers`."""
+    """End the worker at a SIGTERM of the parent; no other counts. They are blocked, see :func:`starting_workers`."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(1)
@@ -98,7 +98,7 @@ class Watch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """In here something may wait for the workers."""
+        """Mark the time in which something may wait for the workers."""
         self._running = True
         try:
             if self._closed.is_set():
@@ -131,6 +131,14 @@ class Watch:
 
 def _wait_for_one(processes: Sequence[Any]) -> None:
     """Return when one has ended."""
+    try:
+        _wait_by_pidfd(processes)
+    except (AttributeError, OSError):  # Python was built without, as conda's is, or the kernel refuses
+        while all(process.exitcode is None for process in processes):
+            time.sleep(LOOK_S)
+
+
+def _wait_by_pidfd(processes: Sequence[Any]) -> None:
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as files:
         for process in processes:
             try:
@@ -164,13 +172,18 @@ def starting_workers() -> Iterator[None]:
     also know that they are workers, see ``main_module.py``.
     """
     resource_tracker.ensure_running()  # starting it in here would let the signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    os.environ[WORKER] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(WORKER, None)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with _one_starts:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        os.environ[WORKER] = "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(WORKER, None)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_one_starts = threading.Lock()
+"""For loaders in several threads: the environment is the whole process's."""
 
 
 def build_error(error: Exception) -> Exception:
@@ -184,11 +197,13 @@ def build_error(error: Exception) -> Exception:
     return error
 
 
-def death_error(cause: str, candidates: Sequence[VideoInfo], workers: int) -> InputError:
+def death_error(
+    cause: str, candidates: Sequence[VideoInfo], workers: int, time_limit_s: float = TIME_LIMIT_S
+) -> InputError:
     """What to raise: names the video that crashes its reader, if one of those that were being read does."""
     paths = sorted({video.path for video in candidates})
-    calls = [(path, True, TIME_LIMIT_S) for path in paths]
-    for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=TIME_LIMIT_S):
+    calls = [(path, True, time_limit_s) for path in paths]
+    for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=time_limit_s):
         if isinstance(outcome, Died):
             return VideoError(f"{paths[place]}: {outcome}")
     hint = _HINTS.get(cause, "none of the videos being read does so when read alone")

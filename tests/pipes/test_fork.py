@@ -1,9 +1,11 @@
 """Threads and forked processes: a DALI pipeline serves one caller at a time, and its threads do not live on in a fork."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from dali_pipes import InputError, VideoLoader, augment_clip, find_videos, randaugment, scan_videos
 
 LIMIT_S = 30.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def grey_after(grey, name="identity", **options):
@@ -147,3 +150,31 @@ def test_a_loader_at_work_in_the_parent(class_folders):
     ours = [batch.videos_B.tolist() for batch in batches]
     assert theirs == ours and sum(map(len, ours)) == len(manifest) - len(first)
     loader.close()
+
+
+FORKS = """
+import os, sys
+from dali_pipes import VideoLoader, find_videos, scan_videos
+from dali_pipes.stream import ListFolder
+
+if __name__ == "__main__":
+    loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")
+    batches, folder = iter(loader), ListFolder()
+    shown = len(next(batches))
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        assert folder.path.is_dir()
+        print(shown + sum(map(len, batches)), loader._watch.cause)
+        loader.close()
+"""
+
+
+def test_a_fork_that_ends_as_any_program_leaves_its_parents_loader_alone(class_folders, tmp_path):
+    """Its workers live, its list's folder stays, and nothing is complained of."""
+    (tmp_path / "forks.py").write_text(FORKS)
+    command = [sys.executable, str(tmp_path / "forks.py"), str(class_folders)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert (result.stdout, result.stderr) == ("5 None\n", "")

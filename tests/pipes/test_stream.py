@@ -190,7 +190,7 @@ def test_lists_leave_neither_threads_nor_files_behind(manifest):
             counts.append(held())
             assert epoch % 6 == 5
     assert len(counts) == 4 and len(set(counts[1:])) == 1
-    folder = loader._folder.name
+    folder = loader._folder.path
     assert len(os.listdir(folder)) == 6  # the last list, and links to files with a space
     del loader
     gc.collect()

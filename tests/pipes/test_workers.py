@@ -107,6 +107,21 @@ def test_whatever_waits_for_a_dead_worker_ends(wait):
         pass
 
 
+def test_a_dead_worker_is_seen_where_python_has_no_pidfd(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr(workers, "LOOK_S", 0.01)
+    pipeline = Pipeline()
+    watch = workers.Watch(WorkerPool(pipeline), pipeline)
+
+    def run():
+        with watch.running():
+            pipeline.processes[0].kill()
+            wait_for_results(pipeline)
+
+    assert outcome_of(run) and watch.cause == "SIGKILL"
+    watch.close()
+
+
 def test_a_dying_process_does_not_keep_the_lock_from_the_waiting_thread():
     """When the lock is given back, such a process may be woken in the thread's place, and never take it."""
     pipeline = Pipeline()
