@@ -7,8 +7,9 @@ import contextlib
 import multiprocessing
 import multiprocessing.process
 import platform
+import subprocess
 from collections.abc import Sequence
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from typing import Any
 
 SEMAPHORES = ("_lock", "_sleeping_count", "_woken_count", "_wait_semaphore")
@@ -18,6 +19,8 @@ SEMLOCK = "_semlock"
 FINALIZERS = "_finalizer_registry"
 """What is to be done at exit; for a semaphore, its name, the only argument, is unlinked and forgotten."""
 ARGUMENTS = "_args"
+SPAWN = "spawnv_passfds"
+"""How a program is started that keeps some open files; returns its process id."""
 CHILDREN = "_children"
 """The set of all processes that multiprocessing started and has not joined."""
 IMPORTING = "_inheriting"
@@ -54,6 +57,29 @@ def unlink_names(semaphores: Sequence[Any]) -> None:
         if arguments and len(arguments) == 1 and isinstance(arguments[0], str) and arguments[0] in names:
             with contextlib.suppress(OSError):  # somebody removed it
                 finalizer()
+
+
+def start_tracker_apart() -> None:
+    """Start multiprocessing's resource tracker, if it does not run yet, in a session of its own.
+
+    It unlinks what a killed process left in /dev/shm, but not if it is killed with all processes of a job. So does
+    :func:`unlink_names`, but only once the workers have started.
+    """
+    spawn = getattr(util, SPAWN, None)
+    if spawn is None:
+        resource_tracker.ensure_running()
+        return
+    setattr(util, SPAWN, _spawn_apart)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        setattr(util, SPAWN, spawn)
+
+
+def _spawn_apart(path: bytes | str, arguments: Sequence[str], files: Sequence[int]) -> int:
+    child = subprocess.Popen(arguments, executable=path, pass_fds=files, start_new_session=True)
+    child.returncode = 0  # multiprocessing waits for it, not this object
+    return child.pid
 
 
 def forget_children(processes: Sequence[Any]) -> None:

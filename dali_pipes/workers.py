@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -19,7 +18,7 @@ from .dali_internals import WorkerPool, processes_of_failed_build
 from .errors import InputError, VideoError
 from .isolate import Died, map_isolated
 from .main_module import UNGUARDED, WORKER, unguarded_error
-from .multiprocessing_internals import unlink_names
+from .multiprocessing_internals import start_tracker_apart, unlink_names
 from .probe import VideoInfo, probe
 from .video_file import TIME_LIMIT_S
 
@@ -171,8 +170,8 @@ def starting_workers() -> Iterator[None]:
     Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand. They
     also know that they are workers, see ``main_module.py``.
     """
-    resource_tracker.ensure_running()  # starting it in here would let the signals through again
     with _one_starts:
+        start_tracker_apart()  # with the signals blocked it would let them through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         os.environ[WORKER] = "1"
         try:

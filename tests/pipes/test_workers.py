@@ -215,6 +215,29 @@ def test_semaphores_lose_their_names_and_nobody_complains():
     assert (result.stdout.split(), result.stderr) == (["True", "False", "True"], "")
 
 
+KILLED_WHILE_STARTING = """
+import multiprocessing, os, signal
+from dali_pipes.workers import starting_workers
+
+with starting_workers():
+    lock = multiprocessing.get_context("spawn").Lock()
+    print(lock._semlock.name, flush=True)
+    os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_a_job_that_is_killed_while_workers_start_leaves_no_semaphores():
+    """What would remove them is not of its process group."""
+    result = subprocess.run([sys.executable, "-c", KILLED_WHILE_STARTING], cwd=ROOT, capture_output=True, text=True,
+                            timeout=HANG_S, start_new_session=True)  # fmt: skip
+    assert result.returncode == -signal.SIGKILL
+    left = file_of(result.stdout.strip())
+    end = time.monotonic() + HANG_S
+    while left.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert left.name.startswith("sem.mp-") and not left.exists()
+
+
 def test_a_python_that_lacks_private_names(monkeypatch):
     condition = multiprocessing.get_context("spawn").Condition()
     assert isinstance(condition, Condition)
