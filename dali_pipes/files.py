@@ -63,8 +63,7 @@ def replacing(path: str | os.PathLike, make_folders: bool = False) -> Iterator[P
             path.parent.mkdir(parents=True, exist_ok=True)
         draft, file = _own_draft(path)
         yield draft
-        with open(draft, "rb+") as written:
-            os.fsync(written.fileno())
+        os.fsync(file)
         os.replace(draft, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -40,21 +40,19 @@ class Logbook:
             threading.excepthook = self._pass_over_full_disks
             self._folder = out / TENSORBOARD
             try:
-                self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None), keep=True)
+                self._writer = self._write(lambda: SummaryWriter(str(self._folder), purge_step=first_step or None))
             except InputError:
                 threading.excepthook = self._hook
                 raise
 
-    def _write(self, write: Callable[[], Any], keep: bool = False) -> None:
+    def _write(self, write: Callable[[], Any]) -> Any:
         try:
-            made = write()
+            return write()
         except OSError as error:
             self._writer = None  # it would fail again
             raise InputError(
                 f"{self._folder}: cannot be written ({error.strerror}); --no-tensorboard trains without it"
             ) from error
-        if keep:
-            self._writer = made
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """A number each, by names such as train/loss."""
