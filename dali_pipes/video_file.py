@@ -153,6 +153,8 @@ class VideoReader:
         try:
             for packet in self.container.demux(self.stream):
                 self._check_time()
+                if packet.has_sidedata("encryption_info"):  # a decoder may make frames of it, of noise
+                    raise VideoError(f"{self.path}: cannot be read as video (it is encrypted)")
                 yield packet
         except av.FFmpegError as error:
             raise self._failure(error) from error

@@ -209,10 +209,11 @@ def no_frames(path: Path) -> Path:
     return path
 
 
-def encrypted(path: Path) -> Path:
+def encrypted(path: Path, codec: str = "libx264") -> Path:
+    """Other noise each time: what a decoder says of it differs."""
     options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "12" * 16, "encryption_kid": "34" * 16}
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=25)
+        stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
         for _ in range(FRAMES):
             picture = np.random.default_rng(0).integers(0, 256, (SIZE_HW[0] * 3 // 2, SIZE_HW[1]), np.uint8)

@@ -65,6 +65,10 @@ REFUSED = {  # name -> maker, reason
     "cover.m4a.mp4": (lambda path: odd.several(path, "sound", "cover"), "has no video, only a cover picture"),
     "no_frames.avi": (odd.no_frames, "has no frames"),
     "encrypted.mp4": (odd.encrypted, "cannot be read as video (it is encrypted)"),
+    "encrypted mpeg2.mp4": (
+        lambda path: odd.encrypted(path, "mpeg2video"),
+        "cannot be read as video (it is encrypted)",
+    ),
     "changing.h264": (odd.changing_size, "changes size from 64x48 to 64x96 at frame 12"),
     "unknown.avi": (odd.unknown_codec, "has a video codec that PyAV does not know"),
     "cut.mp4": (lambda path: odd.cut(path, 0.5), "has no video stream"),
