@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dali_pipes import find_videos, scan_videos
-from dali_pipes.decode import decode_frames
-from dali_pipes.progress import progress_bar
-from dali_pipes.sampling import count_starts, random_box, window_indices
+from dali_pipes.decode.frames import decode_frames
+from dali_pipes.plan.sampling import count_starts, random_box, window_indices
+from dali_pipes.system.progress import progress_bar
 from tests.videos import natural_clip, write_video
 
 FRAMES, KEEP_EVERY, SIDE_PX = 64, 2, 160

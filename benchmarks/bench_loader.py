@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, M, N, loader_of, make_long_videos, manifest_of
 
-from dali_pipes.cores import usable_cores
+from dali_pipes.system.cores import usable_cores
 
 MEMORY = "memory_after_epochs"
 
@@ -140,7 +140,7 @@ def main():
     if unknown:
         sys.exit(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     if not options.data:
-        from train.demo_data import demo_folder
+        from train.data.demo_data import demo_folder
 
         options.data = str(demo_folder() / "train")
     print(machine(), f"batches of {options.batch_size}, {options.workers} workers, N = {N}, M = {M:g}")

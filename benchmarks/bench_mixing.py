@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from dali_pipes.cores import usable_cores  # noqa: E402
-from train.mix_params import MIXES, draw_mix  # noqa: E402
-from train.mixing import apply_mix  # noqa: E402
+from dali_pipes.system.cores import usable_cores  # noqa: E402
+from train.mixing.apply import apply_mix  # noqa: E402
+from train.mixing.params import MIXES, draw_mix  # noqa: E402
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
 

@@ -19,13 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dali_pipes import ClipBatch
 from dali_pipes.errors import InputError
-from train.command_line import Job, new_config, parse
-from train.data import load_manifests, make_loaders
-from train.engine import Training, train_step
-from train.logbook import Logbook
-from train.models import MODELS, build_model
-from train.precision import choose_precision
-from train.processes import Processes
+from train.config.command_line import Job, new_config, parse
+from train.data.videos import load_manifests, make_loaders
+from train.engine.logbook import Logbook
+from train.engine.loop import Training, train_step
+from train.engine.precision import choose_precision
+from train.models.zoo import MODELS, build_model
+from train.runtime.processes import Processes
 
 WARM_UP_STEPS = 3
 MATRIX = {"cpu": 2048, "cuda": 8192}

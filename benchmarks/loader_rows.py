@@ -16,7 +16,7 @@ LONG_S, LONG_FPS, LONG_FILES, LONG_HW = 180, 25, 2, (240, 320)
 
 def manifest_of(options):
     from dali_pipes import find_videos, scan_videos
-    from dali_pipes.manifest import default_cache
+    from dali_pipes.dataset.manifest import default_cache
 
     items = find_videos(options.data)
     manifest = scan_videos(items, cache=default_cache(items))
@@ -92,7 +92,7 @@ def make_long_videos(manifest, folder: Path) -> None:
     """Files of ``LONG_S`` seconds in H.264 with a key frame every two, of the frames of ``manifest``'s videos again and again."""
     import av
 
-    from dali_pipes.pyav import open_input
+    from dali_pipes.decode.pyav import open_input
 
     for number in range(LONG_FILES):
         path = folder / "long" / f"{number}.mp4"
@@ -120,10 +120,10 @@ def _pipeline(options, finish, crop=True):
     from nvidia.dali import pipeline_def
 
     from dali_pipes import ClipSampler
-    from dali_pipes.decode import dali_decode
-    from dali_pipes.pipelines import clip_inputs
-    from dali_pipes.source import ClipSource, Schedule
-    from dali_pipes.spatial import crop_resize
+    from dali_pipes.decode.frames import dali_decode
+    from dali_pipes.loader.pipelines import clip_inputs
+    from dali_pipes.loader.source import ClipSource, Schedule
+    from dali_pipes.loader.spatial import crop_resize
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
     sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=FRAMES)
@@ -155,7 +155,7 @@ def dali_auto_aug(options):
     """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
     from nvidia.dali.auto_aug import rand_augment
 
-    from dali_pipes.spatial import normalise
+    from dali_pipes.loader.spatial import normalise
 
     def finish(video, inputs):
         video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)
@@ -210,8 +210,8 @@ def _augment_with_pil(images, rng):
     import numpy as np
     from PIL import Image
 
-    from dali_pipes.magnitude import schedule_levels
-    from dali_pipes.ops import OPS
+    from dali_pipes.augment.ops import OPS
+    from dali_pipes.plan.magnitude import schedule_levels
     from tests.reference import pil_ops
 
     images = [Image.fromarray(image) for image in images]

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dali_pipes.errors import InputError
-from dali_pipes.files import read_csv, replacing
-from train.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
-from train.recipes import TABLES
-from train.report_data import Run, read_runs
-from train.table_report import seeds_in
+from dali_pipes.system.files import read_csv, replacing
+from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
+from train.paper.recipes import TABLES
+from train.paper.results import seeds_in
+from train.report.data import Run, read_runs
 
 TITLES = {"shake": "camera shake", "pan": "camera pan", "roll": "camera roll", "exposure": "exposure drift",
           "flash": "flashes", "fade": "contrast fades"}  # fmt: skip
@@ -150,7 +150,7 @@ def page(out: Path, machine: str) -> str:
         f"{len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
         "",
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one perturbation that changes over "
-        "time ([what they are](../../train/perturbed_data.py)), chance is 12.5 %. The same SlowFast-50, "
+        "time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. The same SlowFast-50, "
         f"{settings['epochs']} epochs, {settings['frames']} frames of {settings['crop']}x{settings['crop']}, RandAugment with "
         f"N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard "
         f"deviation over the seeds {', '.join(map(str, seeds))}.",

@@ -18,7 +18,7 @@ PARTS = {  # heading -> (what to import from, names in the order of reading)
     ),
     "Errors": ("dali_pipes", "InputError VideoError"),
     "Mixing": ("train.mixing", "build_mix MIXES"),
-    "The network": ("train.slowfast", "slowfast50"),
+    "The network": ("train.models", "slowfast50"),
 }
 HEAD = """# Public names
 
@@ -32,9 +32,9 @@ WIDTH = 100
 
 
 def definitions(package: str) -> dict[str, tuple[ast.AST, str]]:
-    """Every top-level name of a package's or module's files -> (its definition, the string below it)."""
+    """Every top-level name of a package's files -> (its definition, the string below it)."""
     path = ROOT.joinpath(*package.split("."))
-    files = sorted(path.glob("*.py")) if path.is_dir() else sorted(path.parent.glob("*.py"))
+    files = sorted(path.rglob("*.py"))
     found = {}
     for file in files:
         found |= _named(ast.parse(file.read_text()).body)

@@ -16,7 +16,7 @@ from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from dali_pipes import RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.manifest import default_cache
+from dali_pipes.dataset import default_cache
 
 FRAMES, SIDE_PX = 16, 64
 

@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 # cell | Python | extra | what pip is held to; floors: the lowest version of everything that setup.cfg names | the tests, if not all
-files="tests/pipes/test_{pyav,files,video_file,probe,decode,decoders,transcode,video_folders,video_lists,datasets,manifest,stream,loader,bad_videos,fuzz,dali_internals}.py"
+files="tests/pipes/{decode,dataset,system/test_{files,dali_internals}.py} tests/pipes/loader/test_{decoders,stream,video_loader,bad_videos}.py"
 table="
 oldest      | 3.10 | cuda110 | floors                                                    |
 middle      | 3.11 | cuda120 | nvidia-dali-cuda120==1.53.0 torch==2.7.1 av==17.*         | tests/pipes

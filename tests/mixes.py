@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.mix_params import MIXES, draw_mix
+from train.mixing.params import MIXES, draw_mix
 
 NAMES = list(MIXES)
 MIXING = [name for name in NAMES if not name.endswith("cutout")]

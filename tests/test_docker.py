@@ -89,7 +89,7 @@ def test_the_context_is_what_the_image_needs():
 
 
 def test_commands_and_options_are_real():
-    from train.command_line import _parser
+    from train.config.command_line import _parser
 
     own = {name for action in _parser()._actions for name in action.option_strings}
     docker = {"--rm", "--gpus", "--shm-size", "--stop-timeout", "--user", "--build-arg"}
@@ -128,10 +128,15 @@ def test_it_runs_as_a_user_and_sees_the_video_decoder():
 
 def test_the_messages_that_the_page_quotes_are_the_programs():
     sources = [
-        (ROOT / path).read_text()
-        for path in ("dali_pipes/torch_loader.py", "dali_pipes/decoders.py", "dali_pipes/workers.py")
+        (ROOT / "dali_pipes" / path).read_text()
+        for path in (
+            "loader/video_loader.py",
+            "loader/decoders.py",
+            "loader/workers.py",
+            "system/files.py",
+            "dataset/sources.py",
+        )
     ]
-    sources += [(ROOT / path).read_text() for path in ("dali_pipes/files.py", "dali_pipes/datasets.py")]
     for quoted in re.findall(r'"([^"$]+)"', re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
         part = max(re.split(r"/dev/shm|\d+|\(.*\)|\.\.\.", quoted), key=len).strip()
         assert len(part) > 10 and any(part in source for source in sources), quoted

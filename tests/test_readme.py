@@ -61,10 +61,12 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
 
 
 def test_every_option_in_the_readme_exists():
-    from dali_pipes import preview
-    from train import cam, localisation, report, tables
-    from train import preview as mix_preview
-    from train.command_line import _parser as run_parser
+    from dali_pipes.augment import preview
+    from train.analysis import cam, localisation
+    from train.analysis import preview as mix_preview
+    from train.config.command_line import _parser as run_parser
+    from train.paper import tables
+    from train.report import page as report
 
     known = {"--shm-size", "--gpus", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
     known |= {"--dist", "--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
@@ -115,7 +117,7 @@ def test_the_table_of_levels_is_that_of_the_code():
 
 
 def test_the_page_about_mixing_is_that_of_the_code():
-    from train.mix_params import MIXES
+    from train.mixing.params import MIXES
 
     text = (ROOT / "docs" / "mixing.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]

@@ -10,7 +10,7 @@ import time
 def main(arguments: list[str]) -> int:
     """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 when something given was wrong, 128 + a signal's number."""
     try:
-        from dali_pipes.program import end_of
+        from dali_pipes.system import end_of
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
 
 
 def stoppable(arguments: list[str]) -> int:
-    from train.stop import Stopped
+    from train.runtime.stop import Stopped
 
     try:
         run(arguments)
@@ -32,20 +32,20 @@ def stoppable(arguments: list[str]) -> int:
 
 
 def run(arguments: list[str]) -> None:
-    from train.command_line import parse
-    from train.processes import join_processes
+    from train.config.command_line import parse
+    from train.runtime.processes import join_processes
 
     start = time.perf_counter()
     given, job = parse(arguments)
     with join_processes() as processes:
         if job.checkpoints:
-            from train.evaluation import evaluate_checkpoints
+            from train.engine.evaluation import evaluate_checkpoints
 
             evaluate_checkpoints(given, job, processes)
             return
-        from train.engine import fit
-        from train.start import begin
-        from train.stop import StopRequest
+        from train.engine.loop import fit
+        from train.engine.start import begin
+        from train.runtime.stop import StopRequest
 
         with begin(given, job, processes) as training, StopRequest() as stop:
             rows = fit(training, stop)

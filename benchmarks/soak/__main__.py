@@ -134,7 +134,7 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
     if not options.disk and (refused := mount(disk, f"{options.disk_mib}m")):
         raise SystemExit(f"soak: {refused}")
     if not (work / "data").exists():
-        from train.demo_data import demo_folder
+        from train.data.demo_data import demo_folder
 
         shutil.copytree(demo_folder(), work / "data")
     training = [*shlex.split(options.training), "--data", str(work / "data")]

@@ -24,17 +24,17 @@ from dali_pipes import (
     rand_augment_t,
     scan_videos,
 )
-from dali_pipes.decode import decode_frames
-from dali_pipes.decoders import DALI_VERSION, _obstacle
-from dali_pipes.stream import takes_frame_ranges
+from dali_pipes.decode.frames import decode_frames
+from dali_pipes.loader.decoders import DALI_VERSION, _obstacle
+from dali_pipes.loader.stream import takes_frame_ranges
 from tests.dali_decoding import decode_with_dali
 from tests.training.planted import guessing_checkpoint, shaken
 from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
-from train import cam, localisation
-from train.activation import class_maps
-from train.config import Config
-from train.mixing import MIXES, build_mix
-from train.models import MODELS
+from train.analysis import cam, localisation
+from train.analysis.activation import class_maps
+from train.config.options import Config
+from train.mixing.apply import MIXES, build_mix
+from train.models.zoo import MODELS
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,10 +19,10 @@ from dali_pipes import (
     scan_videos,
     schedule_levels,
 )
-from dali_pipes.ops import Style
+from dali_pipes.augment.ops import Style
 from dali_pipes.plain import plain
 from tests.videos import natural_clip
-from train.mixing import build_mix
+from train.mixing.apply import build_mix
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tests.training.evaluated import CLASSES, HERE, NETWORK, Said, write_pattern
 from tests.training.narrow import narrow_network
 from tests.training.report_pages import Page
-from train import report
+from train.report import page as report
 from train.run import main
 
 

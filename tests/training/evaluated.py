@@ -11,7 +11,7 @@ import torch
 
 from dali_pipes import VideoLoader, scan_videos
 from tests.videos import write_video
-from train.models import build_model
+from train.models.zoo import build_model
 
 CLASSES = ["bright", "dark", "striped"]
 NETWORK = "--frames 16 --crop 40 --batch-size 4 --eval-clips 2 --lr 5e-3".split()

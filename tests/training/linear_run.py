@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from train.checkpoint import load_checkpoint
-from train.config import small
-from train.data import load_manifests, make_loaders
-from train.engine import Training, fit
-from train.logbook import Logbook
-from train.processes import Processes, join_processes
-from train.stop import Stopped, StopRequest
+from train.config.options import small
+from train.data.videos import load_manifests, make_loaders
+from train.engine.logbook import Logbook
+from train.engine.loop import Training, fit
+from train.runtime.processes import Processes, join_processes
+from train.runtime.stop import Stopped, StopRequest
+from train.weights.checkpoint import load_checkpoint
 
 
 class Linear(torch.nn.Module):

@@ -12,7 +12,7 @@ WIDTH = 8
 
 
 def _build(num_classes, kept_frames, side, dropout, lateral):
-    from train.slowfast import SlowFast
+    from train.models.slowfast import SlowFast
 
     return SlowFast(num_classes, fast_stride=1, dropout=dropout, width=WIDTH, lateral=lateral)
 
@@ -20,7 +20,9 @@ def _build(num_classes, kept_frames, side, dropout, lateral):
 @contextmanager
 def narrow_network():
     """In here ``--model slowfast50``, the default, is narrow."""
-    from train.models import MODELS  # imports torch, which the decoding processes of the program below do not need
+    from train.models.zoo import (
+        MODELS,  # imports torch, which the decoding processes of the program below do not need
+    )
 
     real = MODELS["slowfast50"]
     MODELS["slowfast50"] = replace(real, build=_build)

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool3d
 
-from dali_pipes.preview import load_clip
-from train.checkpoint import save_checkpoint
-from train.config import Config
-from train.models import MODELS, Network, build_model
+from dali_pipes.augment.preview import load_clip
+from train.config.options import Config
+from train.models.zoo import MODELS, Network, build_model
+from train.weights.checkpoint import save_checkpoint
 
 CELL = (2, 8, 8)  # frames, rows and columns of the clip that one place of the features sees
 

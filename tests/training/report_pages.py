@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.config import small
-from train.metrics import write_csv
+from train.config.options import small
+from train.engine.metrics import write_csv
 
 VOID = "meta img br hr input link".split()
 ROW = {"train_loss": 1.5, "train_top1": 30.0, "val_loss": 1.25, "val_top1": 50.0, "val_top5": 90.0, "lr": 1e-3,

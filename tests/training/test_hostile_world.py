@@ -13,8 +13,8 @@ from dali_pipes import InputError
 from tests.training.evaluated import CLASSES, predictions, scores_of
 from tests.training.test_run import HERE, NARROW, TINY, metrics, run, run_here
 from tests.videos import write_lossless
-from train.checkpoint import save_checkpoint
-from train.logbook import Logbook
+from train.engine.logbook import Logbook
+from train.weights.checkpoint import save_checkpoint
 
 
 @pytest.fixture

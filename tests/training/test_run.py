@@ -17,13 +17,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dali_pipes import InputError, decoders, torch_loader
+from dali_pipes import InputError
+from dali_pipes.loader import decoders
+from dali_pipes.loader import video_loader as torch_loader
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
-from train.config import Config, small
-from train.data import list_videos, notes_on_devices
+from train.config.options import Config, small
+from train.data.videos import list_videos, notes_on_devices
 from train.run import main
-from train.run_folder import set_aside
+from train.runtime.run_folder import set_aside
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")

@@ -1,0 +1,17 @@
+from .ops import INTERPOLATIONS as INTERPOLATIONS
+from .ops import OPS as OPS
+from .ops import PAPER_OPS as PAPER_OPS
+from .ops import RANGE_TABLES as RANGE_TABLES
+from .ops import Affine as Affine
+from .ops import Range as Range
+from .ops import register_op as register_op
+from .randaugment import RandAugmentT as RandAugmentT
+from .randaugment import apply_ops as apply_ops
+from .randaugment import augment_clip as augment_clip
+from .randaugment import rand_augment_t as rand_augment_t
+from .sheets import SheetRow as SheetRow
+from .sheets import check_sheet_options as check_sheet_options
+from .sheets import draw_sheet as draw_sheet
+from .sheets import load_clip as load_clip
+from .sheets import write_picture as write_picture
+from .sheets import write_sheet as write_sheet

@@ -1,0 +1,346 @@
+"""The table of RandAugment-T's 14 operations, each a DALI graph function with a value per frame (paper section 3.1).
+
+To add an operation, call :func:`register_op`; everything else (sampling, selection, previews) reads the table.
+
+In graph functions ``video`` is a batch of (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` a batch of (F,) float32
+on the CPU, and the formulas are PIL's. The few lines that depend on the device ask for ``video.device``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import radians
+
+from nvidia import dali
+from nvidia.dali import fn, math, types
+
+from ..errors import InputError, check_known
+from ..hints import Node
+from ..plain import is_number, make_plain
+from ..plan.magnitude import MAX_LEVEL
+
+RANGE_TABLES = ("paper", "monotonic")
+INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
+
+
+@dataclass(frozen=True)
+class Range:
+    """How a level in 0..30 becomes an operation's value: ``base + sign * (low + (high - low) * level / 30)``.
+
+    Example: rotate has ``Range(0, 30, signed=True)``: at level 10 the frame turns by 10 degrees, one way or the other.
+    """
+
+    low: float
+    """At level 0, in the operation's unit."""
+    high: float
+    """At level 30; may be below ``low``."""
+    signed: bool = False
+    """Whether the sign is drawn at random; otherwise it is always +1."""
+    base: float = 0.0
+    """What the rest is added to, such as a factor of 1."""
+
+    def value(self, level: Node, sign: Node = 1.0) -> Node:
+        """The value at ``level``; numbers, arrays and DALI nodes alike."""
+        return self.base + (1 + self.signed * (sign - 1)) * (self.low + (self.high - self.low) * level / MAX_LEVEL)
+
+
+NO_MAGNITUDE = Range(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What geometric operations share: how pixels are interpolated, what fills the outside, the frames' size if known."""
+
+    interpolation: str = "nearest"
+    fill: float = 0.0
+    size_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_known("interpolation", self.interpolation, INTERPOLATIONS)
+        make_plain(self)
+        if not is_number(self.fill) or not 0 <= self.fill <= 255:
+            raise InputError(f"fill is {self.fill!r}, it must be one grey level from 0 to 255")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An affine operation: output (x, y) shows input (ax + by + c, dx + ey + f), in pixels from the corner.
+
+    All affine operations run as one warp, which DALI does for a larger part of a batch at once.
+
+    Example: ``Affine(slope=(0, 1, 0, 0, 0, 0))`` is a shear along x by as many pixels per row as the value says.
+
+    Raises:
+        InputError: ``slope`` does not hold 6 numbers.
+    """
+
+    slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """What one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order."""
+    turn: float = 0.0
+    """Counter-clockwise turn about the frame's centre by one unit of the value, in degrees."""
+
+    def __post_init__(self) -> None:
+        if len(self.slope) != 6:
+            raise InputError(f"slope must be 6 numbers (a, b, c, d, e, f), got {self.slope}")
+
+    @property
+    def numbers(self) -> list[float]:
+        """The turn in radians, clockwise, then what the value adds to the factors of x, of y and to the shift."""
+        a, b, c, d, e, f = self.slope
+        return [-radians(self.turn), a, d, b, e, c, f]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One operation.
+
+    Attributes:
+        name: key in ``OPS``.
+        graph: DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`.
+        unit: unit of the value.
+        ranges: range table name -> :class:`Range`; empty for operations without a magnitude.
+    """
+
+    name: str
+    graph: Callable | Affine
+    unit: str = ""
+    ranges: dict[str, Range]
+
+    def range_in(self, table: str, translate_max_px: float = 100.0) -> Range:
+        """The range in a table; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
+        check_known("range table", table, RANGE_TABLES)
+        if self.name in ("translate_x", "translate_y"):
+            return replace(self.ranges[table], high=translate_max_px)
+        return self.ranges.get(table, NO_MAGNITUDE)
+
+
+OPS: dict[str, Op] = {}
+"""Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph function or
+an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range tables ``paper`` and
+``monotonic``, or nothing where there is no magnitude."""
+
+
+def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: Range | dict | None = None) -> None:
+    """Add an operation to ``OPS``, from where policies draw and previews read.
+
+    Args:
+        name: a new name.
+        graph: a DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`. ``video`` is (F, H, W, 3) uint8 on
+            the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has ``interpolation``, ``fill`` and ``size_hw``.
+        unit: of the value, such as ``degrees``; for previews.
+        ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
+
+    Raises:
+        InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
+    """
+    if name in OPS:
+        raise InputError(f"operation {name!r} exists already; choose a name other than {', '.join(OPS)}")
+    if not callable(graph) and not isinstance(graph, Affine):
+        raise InputError(f"operation {name!r} needs a graph function or an Affine, got {graph!r}")
+    if isinstance(ranges, Range):
+        ranges = dict.fromkeys(RANGE_TABLES, ranges)
+    if ranges is None and isinstance(graph, Affine):
+        raise InputError(f"operation {name!r} is affine and needs ranges, without a value it would do nothing")
+    if ranges is not None and not (
+        isinstance(ranges, dict)
+        and set(ranges) == set(RANGE_TABLES)
+        and all(isinstance(range_, Range) for range_ in ranges.values())
+    ):
+        raise InputError(
+            f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, got {ranges!r}"
+        )
+    OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {})
+
+
+def _broadcast(value: Node, video: Node) -> Node:
+    """(F,) -> (F, 1, 1, 1) beside the video, on its device."""
+    value = fn.reshape(value, shape=[-1, 1, 1, 1])
+    return value.gpu() if video.device == "gpu" else value
+
+
+def _to_uint8(video: Node) -> Node:
+    """Round to the nearest integer and clip to 0..255."""
+    return fn.cast(video, dtype=types.UINT8)
+
+
+def _linear(video: Node, scale: Node, shift: Node) -> Node:
+    """``video * scale + 255 * shift``, in 0..255, with (F,) float32 computed from the video, on its device."""
+    if video.device == "gpu":  # there a named argument cannot come from the GPU
+        scale, shift = (fn.reshape(number, shape=[-1, 1, 1, 1]) for number in (scale, shift))
+        return _to_uint8(video * scale + shift * 255.0)
+    return fn.brightness(video, brightness=fn.per_frame(scale), brightness_shift=fn.per_frame(shift))
+
+
+def _to_planes(video: Node) -> Node:
+    """(F, H, W, 3) -> (3 F, H, W, 1): each channel of each frame as a frame of its own."""
+    planes = fn.crop_mirror_normalize(video, dtype=types.UINT8, output_layout="FCHW", mean=[0.0] * 3, std=[1.0] * 3)
+    return fn.reshape(planes, src_dims=[0, 2, 3, 1], rel_shape=[3, 1, 1, 1 / 3], layout="FHWC")
+
+
+def _from_planes(planes: Node) -> Node:
+    planes = fn.reshape(planes, src_dims=[0, 3, 1, 2], rel_shape=[1 / 3, 3, 1, 1], layout="FCHW")
+    return fn.crop_mirror_normalize(planes, dtype=types.UINT8, output_layout="FHWC", mean=[0.0] * 3, std=[1.0] * 3)
+
+
+def _identity(video: Node, value: Node, style: Style) -> Node:
+    return video
+
+
+def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
+    """Stretch each channel of each frame to 0..255; a flat channel stays as it is."""
+    planes = _to_planes(video)
+    low, high = (reduce(planes, axes=[1, 2, 3]) for reduce in (fn.reductions.min, fn.reductions.max))
+    width = high - low
+    flat = width == 0
+    width = width + flat * 255
+    return _from_planes(_linear(planes, 255.0 / width, low * (flat - 1) / width))
+
+
+def _equalize(video: Node, value: Node, style: Style) -> Node:
+    """Histogram equalisation per channel of each frame, through the negative.
+
+    PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
+    where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down (and
+    leaves a channel with less than 255 of them as it is): hence the stretch.
+    """
+    equalize = fn.equalize if hasattr(fn, "equalize") else fn.experimental.equalize
+    negative = _to_planes(video ^ types.Constant(255).uint8())
+    lowest = fn.reductions.min(negative, axes=[1, 2, 3])
+    below = _linear(negative, lowest * 0.0 + 1000.0, lowest * (-1000 / 255) - (500 / 255))  # 0 where highest, else 255
+    count = fn.reductions.sum(below, axes=[1, 2, 3]) // 255
+    step = count // 255
+    keep = step == 0
+    stretch = count * (1 - keep) / (255 * (step + keep))
+    return _from_planes(
+        _linear(equalize(negative), stretch * -1.0, stretch) + _linear(negative, keep * -1.0, keep * 1.0)
+    )
+
+
+def _fixed(number: Node) -> Node:
+    """In whole 1/65536 pixel."""
+    return math.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
+
+
+def warp(video: Node, x: Node, y: Node, shift: Node, style: Style) -> Node:
+    """DALI graph function: affine warp of each frame; output (x, y) shows input (ax + by + c, dx + ey + f).
+
+    PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
+    are the same ones also where a coordinate falls between two.
+
+    Args:
+        video: (F, H, W, 3) uint8.
+        x, y, shift: (F, 2) float64 on the CPU: (a, d), (b, e) and (c, f), in pixels from the corner.
+        style: interpolation and fill.
+    """
+    start = _fixed((x + y) * 0.5 + shift)
+    x, y = _fixed(x), _fixed(y)
+    matrices = fn.cast(fn.stack(x, y, start - (x + y) * 0.5, axis=2), dtype=types.FLOAT)
+    return fn.warp_affine(
+        video,
+        matrix=fn.per_frame(matrices),
+        interp_type=INTERPOLATIONS[style.interpolation],
+        fill_value=style.fill,
+        inverse_map=True,
+    )
+
+
+def warp_by(video: Node, value: Node, style: Style, affine: Node) -> Node:
+    """DALI graph function: one affine operation for each clip.
+
+    Args:
+        video, value, style: as everywhere.
+        affine: (7,) float64 on the CPU: the numbers of :class:`Affine`, see ``Affine.numbers``.
+    """
+    value = fn.cast(value, dtype=types.FLOAT64)  # float32 would miss PIL's 1/65536 pixel
+    angle = value * affine[0]
+    cos, sin = math.cos(angle), math.sin(angle)
+    height, width = _size_hw(video, style)
+    cx, cy = width * 0.5, height * 0.5
+    change = fn.reshape(value, shape=[-1, 1])
+    x = fn.stack(cos, -sin, axis=1) + change * affine[1:3]
+    y = fn.stack(sin, cos, axis=1) + change * affine[3:5]
+    shift = fn.stack(cx - cos * cx - sin * cy, cy + sin * cx - cos * cy, axis=1) + change * affine[5:7]
+    return warp(video, x, y, shift, style)
+
+
+def _size_hw(video: Node, style: Style) -> tuple[Node, Node]:
+    """Height and width, as numbers or as float32 scalars on the CPU."""
+    if style.size_hw:
+        return style.size_hw
+    if hasattr(video, "shape"):
+        shape = video.shape(dtype=types.FLOAT)
+    elif video.device == "cpu":
+        shape = fn.shapes(video, dtype=types.FLOAT)
+    else:  # before DataNode.shape, a GPU video's shape was on the GPU, where no named argument may come from
+        raise InputError(f"DALI {dali.__version__} needs the size of frames on the GPU: give size_hw=(height, width)")
+    return shape[1], shape[2]
+
+
+def _solarize(video: Node, value: Node, style: Style) -> Node:
+    """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255, and ``255 - v`` is ``v ^ 255``."""
+    at_or_above = fn.contrast(video, contrast=1000.0, contrast_center=fn.per_frame(math.ceil(value) - 0.5))
+    return video ^ at_or_above
+
+
+def _posterize(video: Node, value: Node, style: Style) -> Node:
+    """Keep the highest int(value) bits, at least one."""
+    bits = math.max(math.floor(value), 1.0)
+    mask = fn.cast(256.0 - math.pow(2.0, 8.0 - bits), dtype=types.UINT8)
+    return video & _broadcast(mask, video)
+
+
+def _brightness(video: Node, value: Node, style: Style) -> Node:
+    return fn.brightness(video, brightness=fn.per_frame(value))
+
+
+def _grey(video: Node) -> Node:
+    return fn.color_space_conversion(video, image_type=types.RGB, output_type=types.GRAY)
+
+
+def _contrast(video: Node, value: Node, style: Style) -> Node:
+    """Blend with the frame's mean grey, rounded to an integer."""
+    mean = math.floor(fn.reductions.mean(_grey(video), axes=[1, 2, 3]) + 0.5)
+    if video.device == "gpu":  # there a named argument cannot come from the GPU
+        mean = fn.reshape(mean, shape=[-1, 1, 1, 1])
+        return _to_uint8(mean + (video - mean) * _broadcast(value, video))
+    return fn.contrast(video, contrast=fn.per_frame(value), contrast_center=fn.per_frame(mean))
+
+
+def _color(video: Node, value: Node, style: Style) -> Node:
+    """Blend with the grey version of the frame; int16 holds what leaves 0..255 before the sum."""
+    grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
+    colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
+    return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
+
+
+def _sharpness(video: Node, value: Node, style: Style) -> Node:
+    """Blend with the frame smoothed by PIL's 3x3 kernel (centre 5, neighbours 1, over 13), as one filter."""
+    blurred = (1.0 - value) * (1.0 / 13.0)
+    centre = value + 5.0 * blurred
+    kernel = fn.reshape(fn.stack(*[blurred] * 4, centre, *[blurred] * 4, axis=1), shape=[-1, 3, 3])
+    filter_frames = fn.filter if hasattr(fn, "filter") else fn.experimental.filter
+    return filter_frames(video, fn.per_frame(kernel.gpu() if video.device == "gpu" else kernel), border="clamp")
+
+
+_ROTATE, _SHEAR = Range(0.0, 30.0, signed=True), Range(0.0, 0.3, signed=True)
+_TRANSLATE = Range(0.0, 100.0, signed=True)
+_ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
+_SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
+_POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
+
+register_op("identity", _identity)
+register_op("auto_contrast", _auto_contrast)
+register_op("equalize", _equalize)
+register_op("rotate", Affine(turn=1.0), unit="degrees", ranges=_ROTATE)
+register_op("solarize", _solarize, unit="threshold", ranges=_SOLARIZE)
+register_op("color", _color, unit="factor", ranges=_ENHANCE)
+register_op("posterize", _posterize, unit="bits", ranges=_POSTERIZE)
+register_op("contrast", _contrast, unit="factor", ranges=_ENHANCE)
+register_op("brightness", _brightness, unit="factor", ranges=_ENHANCE)
+register_op("sharpness", _sharpness, unit="factor", ranges=_ENHANCE)
+register_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
+register_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
+register_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=_TRANSLATE)
+register_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), unit="pixels", ranges=_TRANSLATE)
+
+PAPER_OPS = tuple(OPS)
+"""The 14 operations of the paper, in the order of their ids."""

@@ -1,0 +1,172 @@
+"""Look at augmentations: ``python -m dali_pipes.preview VIDEO -o sheet.png`` (or ``-o clip.mp4``).
+
+Rows are operations, or with ``--aug`` samples of a policy; columns are frames over time, with the magnitude that each
+frame gets written above it and the level's curve beside it. Everything shown has passed the DALI graph of training.
+Without ``--level`` and ``--schedule`` the levels rise from 0 to 30: Fig. 3 of the paper.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
+from ..system.files import check_not_replaced, replacing
+from ..system.program import end_of
+from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
+from .randaugment import RandAugmentT, augment_clip, check_ops
+from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
+
+AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  # name -> its schedule
+
+
+def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
+    op = OPS[name]
+    if not op.ranges:
+        return "no magnitude"
+    range_ = op.range_in(policy.ranges, policy.translate_max_px)
+    value = range_.value(level, sign)
+    value = max(1, int(value)) if op.unit == "bits" else value
+    short = {"degrees": "deg", "pixels per pixel": "", "pixels": "px", "threshold": "", "factor": "x"}
+    return f"level {level:.1f}: {value:.3g} {short.get(op.unit, op.unit)}".strip()
+
+
+def rows_of_operations(
+    frames_FHWC: np.ndarray,
+    names: Sequence[str],
+    policy: RandAugmentT,
+    levels_of: Callable[[], np.ndarray],
+    side: float,
+) -> list[SheetRow]:
+    """One row for each operation; ``levels_of()`` gives its (F,) levels."""
+    rows = []
+    for name in names:
+        levels_F = levels_of()
+        drawn = augment_clip(frames_FHWC, [name], levels_F[None], [side], **_style(policy))
+        captions = [_caption(name, level, side, policy) for level in levels_F]
+        rows.append(SheetRow(drawn, captions, [(name, levels_F if OPS[name].ranges else None)]))
+    return rows
+
+
+def rows_of_samples(
+    frames_FHWC: np.ndarray, policy: RandAugmentT, count: int, rng: np.random.Generator
+) -> list[SheetRow]:
+    """``count`` draws of the policy."""
+    rows = []
+    for _ in range(count):
+        drawn = policy.sample(rng, len(frames_FHWC))
+        names = [policy.op_names[op_id] for op_id in drawn.op_ids]
+        clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
+        signed = [OPS[name].range_in(policy.ranges).signed for name in names]
+        titles = [f"{name} {'-+'[int(sign > 0)]}" if has_sign else name
+                  for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)]  # fmt: skip
+        levels = [levels if OPS[name].ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)]
+        captions = ["\n".join(_caption(name, level, sign, policy)
+                              for name, level, sign in zip(names, levels_N, drawn.signs, strict=True))
+                    for levels_N in drawn.levels_NF.T]  # fmt: skip
+        rows.append(SheetRow(clip, captions, list(zip(titles, levels, strict=True))))
+    return rows
+
+
+def _style(policy: RandAugmentT) -> dict:
+    return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops")}
+
+
+def draw_schedules(path: Path, m: float = 10.0, num_frames: int = 64, draws: int = 6) -> None:
+    """A figure with a few draws of every schedule."""
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(2)
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    places = figure.subplots(-(-len(SCHEDULES) // 3), 3, sharex=True, sharey=True).flat
+    for axes, name in zip(places, SCHEDULES, strict=False):
+        for _ in range(draws):
+            axes.plot(schedule_levels(name, m, num_frames, rng))
+        axes.set(title=name, ylim=(0, 2 * m))
+    figure.supxlabel("frame")
+    figure.supylabel(f"level, M = {m:g}")
+    with replacing(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:], dpi=100)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dali_pipes.preview", description=__doc__.splitlines()[0])
+    parser.add_argument("video", nargs="?", help="video file; without one, and with -o, the schedules are drawn")
+    parser.add_argument(
+        "-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4: before and after, playing"
+    )
+    parser.add_argument("--ops", help="operations, with commas, or all; default: those with a magnitude")
+    parser.add_argument("--aug", choices=AUGMENTATIONS, help="show samples of this augmentation instead of operations")
+    parser.add_argument("--samples", type=int, default=6, help="how many, with --aug (default: %(default)s)")
+    parser.add_argument("--n", type=int, default=2, help="operations per sample, with --aug (default: %(default)s)")
+    parser.add_argument("--level", type=float, help="RandAugment level M, 0 to 30 (default: 10)")
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how levels change over a clip (default: temporal+, and spatial for --aug randaug)",
+    )
+    parser.add_argument("--sign", type=int, choices=(1, -1), default=1, help="direction of signed operations")
+    parser.add_argument(
+        "--ranges", choices=RANGE_TABLES, default="paper", help="what a level means (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        default="nearest",
+        help="of shearing, moving and turning (default: %(default)s)",
+    )
+    parser.add_argument("--frames", type=int, default=64, help="clip window (default: %(default)s)")
+    parser.add_argument("--start", type=int, help="first frame; default: the middle of the video")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=160,
+        help="side of the clip in pixels; translations are in proportion (default: %(default)s)",
+    )
+    parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out a parsed command line."""
+    out = Path(options.out)
+    check_sheet_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
+    if options.video is None:
+        if out.suffix not in PICTURES:
+            raise InputError(
+                f"{out}: without a video the schedules are drawn, which needs a name that ends with .png or .jpg"
+            )
+        draw_schedules(out)
+        print(options.out)
+        return
+    check_not_replaced(out, [options.video])
+    geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
+    with_magnitude = [name for name in geometric_first if OPS[name].ranges]
+    names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
+    schedule = options.schedule or AUGMENTATIONS.get(options.aug) or "temporal+"
+    m = 10.0 if options.level is None else options.level
+    policy = RandAugmentT(n=options.n, m=m, schedule=schedule, ops=check_ops(names) if options.ops else None,
+                          ranges=options.ranges, interpolation=options.interpolation,
+                          translate_max_px=100 * options.size / 160)  # fmt: skip
+    rng = np.random.default_rng(options.seed)
+    clip = load_clip(options.video, options.frames, options.size, options.start)
+    rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
+    if options.aug is None:
+        rising = options.level is None and options.schedule is None
+        whole = np.linspace(0, MAX_LEVEL, len(clip), dtype=np.float32)
+        rows += rows_of_operations(clip, check_ops(names), policy, lambda: whole if rising else
+                                   schedule_levels(schedule, m, len(clip), rng), options.sign)  # fmt: skip
+    elif options.aug != "none":
+        rows += rows_of_samples(clip, policy, options.samples, rng)
+    write_sheet(out, rows, options.columns, options.fps)
+    print(options.out)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    return end_of("preview", lambda: run(options))

@@ -1,0 +1,392 @@
+"""RandAugment-T (paper section 3.1, Fig. 2): N operations one after the other, each with a level per frame.
+
+Three levels of entry, which share everything below them:
+
+* :func:`rand_augment_t` draws inside anyone's DALI graph with DALI's random operators;
+* :func:`apply_ops` applies given operations, levels and signs inside a graph; :class:`RandAugmentT` draws them in numpy;
+* ``ops.OPS`` is the table of operations.
+
+Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import RLock
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from nvidia.dali import fn, math, pipeline_def, types
+
+from ..errors import InputError, check_known
+from ..hints import Node
+from ..plain import is_number, make_plain, plain, whole
+from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
+from ..system.dali_internals import never_destroy
+from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
+
+
+class DrawnOps(NamedTuple):
+    """What :class:`RandAugmentT` draws for one clip."""
+
+    op_ids: np.ndarray  # (N,) int32, positions in the policy's ops
+    levels_NF: np.ndarray  # (N, F) float32, 0..30
+    signs: np.ndarray  # (N,) float32, +1 or -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugmentT:
+    """The policy: which operations, how strong, how they change over time (paper section 3.1). Checked on construction.
+
+    Raises:
+        InputError: a field is out of range, or names something unknown.
+    """
+
+    n: int = 2
+    """Operations applied one after the other."""
+    m: float = 10.0
+    """RandAugment level, 0..30."""
+    schedule: str | Callable = "temporal+"
+    """How the level changes over the clip, anew for each operation: a name in ``SCHEDULES``, or a function like those."""
+    ops: Sequence[str] | None = None
+    """Names to draw from, uniformly with replacement; None is all of ``OPS``."""
+    ranges: str = "paper"
+    """Range table, ``paper`` or ``monotonic``."""
+    interpolation: str = "nearest"
+    """Of geometric operations, ``nearest`` or ``linear``."""
+    fill: float = 0.0
+    """Grey level outside the frame."""
+    translate_max_px: float = 100.0
+    """Translation at level 30, in pixels; 100 is the paper's, for 160-pixel crops."""
+
+    def __post_init__(self) -> None:
+        # As names, so that worker processes need not know the user's own operations.
+        object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
+        make_plain(self)
+        if type(self.n) is not int or self.n < 1:
+            raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n!r}")
+        if not is_number(self.translate_max_px) or not self.translate_max_px >= 0:
+            raise InputError(f"translate_max_px is {self.translate_max_px!r}, it must be a number of at least 0")
+        check_level(self.m)
+        check_schedule(self.schedule, self.m)
+        check_known("range table", self.ranges, RANGE_TABLES)
+        Style(self.interpolation, self.fill)
+
+    @property
+    def op_names(self) -> Sequence[str]:
+        """``ops``, where None has become all that there were."""
+        assert self.ops is not None, "set on construction"
+        return self.ops
+
+    def sample(self, rng: np.random.Generator, num_frames: int) -> DrawnOps:
+        """Draw for one clip of ``num_frames`` frames.
+
+        Returns:
+            (op_ids, levels_NF, signs): (N,) int32, positions in ``ops``; (N, F) float32, 0..30; (N,) float32, +1 or -1.
+        """
+        op_ids = rng.integers(len(self.op_names), size=self.n).astype(np.int32)
+        signs = rng.choice(np.array([-1, 1], np.float32), size=self.n)
+        numbers = rng.random((self.n, NUMBERS))
+        numbers[:, 0] = numbers[0, 0]
+        levels_NF = np.stack([curve(self.schedule, self.m, num_frames, u) for u in numbers])
+        return DrawnOps(op_ids, levels_NF, signs)
+
+    def graph_options(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`apply_ops`."""
+        names = ("n", "ops", "ranges", "interpolation", "fill", "translate_max_px")
+        return {name: getattr(self, name) for name in names}
+
+
+def check_ops(names: Collection[str]) -> tuple[str, ...]:
+    """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
+    if isinstance(names, str):
+        raise InputError(f"ops must be a list of names, got the text {names!r}")
+    for name in names:
+        check_known("operation", name, OPS)
+    if not len(names):
+        raise InputError(f"ops is empty: name at least one of {', '.join(OPS)}")
+    return tuple(names)
+
+
+def _select(video: Node, index: Node, branches: Sequence[Callable], first: int = 0) -> Node:
+    """``branches[index - first](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 10."""
+    if len(branches) == 1:
+        selected = branches[0](video)
+    else:
+        half = len(branches) // 2
+        if index < first + half:
+            selected = _select(video, index, branches[:half], first)
+        else:
+            selected = _select(video, index, branches[half:], first + half)
+    return selected
+
+
+def _bind(graph: Callable, value: Node, style: Style) -> Callable:
+    def branch(video: Node) -> Node:
+        return graph(video, value, style)
+
+    return branch
+
+
+def _apply_one(
+    video: Node,
+    op_id: Node,
+    level: Node,
+    sign: Node,
+    names: Sequence[str],
+    ranges: str,
+    translate_max_px: float,
+    style: Style,
+) -> Node:
+    """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
+    ops = [OPS[name] for name in names]
+    table = [op.range_in(ranges, translate_max_px) for op in ops]
+    row = types.Constant(np.array([[r.low, r.high, r.signed, r.base] for r in table], np.float32))[op_id]
+    value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
+    graph_of = [Affine if isinstance(op.graph, Affine) else op.graph for op in ops]
+    graphs = list(dict.fromkeys(graph_of))
+    branch_of = [graphs.index(graph) for graph in graph_of]
+    kinds = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
+    affine = types.Constant(np.array([kind.numbers for kind in kinds], np.float64))[op_id]
+    graphs = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
+    branches = [_bind(graph, value, style) for graph in graphs]
+    return _select(video, types.Constant(np.array(branch_of, np.int32))[op_id], branches)
+
+
+def apply_ops(
+    video: Node,
+    op_ids: Node,
+    levels: Node,
+    signs: Node,
+    *,
+    n: int = 2,
+    ops: Sequence[str] | None = None,
+    ranges: str = "paper",
+    interpolation: str = "nearest",
+    fill: float = 0.0,
+    translate_max_px: float = 100.0,
+    size_hw: tuple[int, int] | None = None,
+) -> Node:
+    """DALI graph function: apply N given operations, one after the other.
+
+    Works in any pipeline made with ``@pipeline_def(enable_conditionals=True)``.
+
+    Args:
+        video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU.
+        op_ids: (N,) int32 on the CPU, positions in ``ops``.
+        levels: (N, F) float32 on the CPU, 0..30.
+        signs: (N,) float32 on the CPU, +1 or -1; ignored by operations without a sign.
+        n: N, which a graph must know when it is built. Other sizes of ``op_ids`` end the pipeline with an error.
+        ops: names of the operations that may occur; None is all of ``OPS``.
+        ranges: ``paper`` or ``monotonic``.
+        interpolation: ``nearest`` or ``linear``, of geometric operations.
+        fill: grey level outside the frame.
+        translate_max_px: translation at level 30, in pixels.
+        size_hw: height and width of all frames, if known; old versions of DALI need it on the GPU.
+
+    Returns:
+        (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level, or ``n`` is below 1.
+    """
+    names = check_ops(OPS if ops is None else ops)
+    check_known("range table", ranges, RANGE_TABLES)
+    style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
+    op_ids = fn.reshape(op_ids, shape=[n])
+    for i in range(n):
+        video = _apply_one(video, op_ids[i], levels[i], signs[i], names, ranges, translate_max_px, style)
+    return video
+
+
+GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
+"""What schedules need of DALI, see magnitude.py."""
+
+
+def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> tuple[Node, Node, Node]:
+    """DALI graph function: the draws of :meth:`RandAugmentT.sample` with DALI's random operators.
+
+    Returns:
+        op_ids (N,) int32, levels (N, F) float32 and signs (N,) float32, for :func:`apply_ops`.
+    """
+    # Random operators given equal seeds draw correlated numbers, so each gets its own.
+    seeds = iter([{}] * 4 if seed is None else
+                 [{"seed": int(own)} for own in np.random.SeedSequence(seed).generate_state(4) % 2**31])  # fmt: skip
+    n = policy.n
+    op_ids = fn.random.uniform(values=list(range(len(policy.op_names))), shape=[n], dtype=types.INT32, **next(seeds))
+    signs = fn.random.uniform(values=[-1.0, 1.0], shape=[n], **next(seeds))
+    own = fn.random.uniform(range=[0.0, 1.0], shape=[n, NUMBERS - 1], **next(seeds))
+    shared = fn.random.uniform(range=[0.0, 1.0], shape=[1], **next(seeds))
+    time = types.Constant(np.linspace(0, 1, num_frames, dtype=np.float32))
+    schedule = schedule_function(policy.schedule)
+    levels = fn.stack(*[schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)])
+    return op_ids, math.clamp(levels, 0.0, MAX_LEVEL), signs
+
+
+def rand_augment_t(
+    video: Node,
+    *,
+    num_frames: int,
+    size_hw: tuple[int, int] | None = None,
+    seed: int | None = None,
+    **policy: Any,
+) -> Node:
+    """DALI graph function: RandAugment-T with DALI's own random operators.
+
+    For pipelines made with ``@pipeline_def(enable_conditionals=True)``.
+
+    Args:
+        video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU, with F = ``num_frames``.
+        num_frames: F.
+        size_hw: as :func:`apply_ops`.
+        seed: makes the draws reproducible; without it they follow the pipeline's seed.
+        **policy: fields of :class:`RandAugmentT`: n, m, schedule, ops, ranges, interpolation, fill, translate_max_px.
+
+    Returns:
+        (F, H, W, 3) uint8 on the video's device.
+
+    Raises:
+        InputError: as :class:`RandAugmentT`.
+    """
+    checked, num_frames = RandAugmentT(**policy), whole("num_frames", num_frames, 1)
+    return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
+
+
+MOST_CLIP_PIPELINES = 32
+
+
+class _ClipPipelines:
+    """The pipelines of :func:`augment_clip` by their options, those used last at the end.
+
+    A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits for
+    the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
+    """
+
+    def __init__(self, forked_from_gpu: bool = False) -> None:
+        self.lock = RLock()  # one thread may fork from a signal handler while it is in here
+        self.built: dict[tuple, Any] = {}
+        self.forked_from_gpu = forked_from_gpu
+
+    def get(self, device: str, options: dict[str, Any]) -> Any:
+        """Return the built pipeline of these options; the caller holds the lock."""
+        if device == "gpu" and self.forked_from_gpu:
+            raise InputError(
+                "device 'gpu' cannot be used in a process forked from one that used it: start it by spawn, or choose cpu"
+            )
+        key = (device, *options.items())
+        found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
+        while len(self.built) > MOST_CLIP_PIPELINES:
+            del self.built[next(iter(self.built))]
+        return found
+
+    def of_child(self) -> "_ClipPipelines":
+        """Return those of a forked process: none yet. The parent's are left alone, see :func:`never_destroy`."""
+        for pipeline in self.built.values():
+            never_destroy(pipeline)
+        return _ClipPipelines(self.forked_from_gpu or any(device == "gpu" for device, *_ in self.built))
+
+
+_clip_pipelines = _ClipPipelines()
+
+
+def _before_fork() -> None:
+    _clip_pipelines.lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _clip_pipelines.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _clip_pipelines
+    _clip_pipelines = _clip_pipelines.of_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
+    device_id = None if device == "cpu" else 0
+
+    @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
+    def pipeline() -> Node:
+        video = fn.external_source(name="video", layout="FHWC", no_copy=False)
+        inputs = [fn.external_source(name=name) for name in ("op_ids", "levels", "signs")]
+        return apply_ops(video.gpu() if device == "gpu" else video, *inputs, **options)
+
+    built = pipeline()
+    try:
+        built.build()
+    except (RuntimeError, AssertionError) as error:
+        if device == "gpu":
+            raise InputError("device 'gpu' needs an NVIDIA GPU that DALI can use, there is none; choose cpu") from error
+        raise
+    return built
+
+
+def augment_clip(
+    frames_FHWC: np.ndarray,
+    ops: Sequence[str],
+    levels: Sequence[Sequence[float] | np.ndarray] | np.ndarray,
+    signs: Sequence[float] | np.ndarray | None = None,
+    *,
+    ranges: str = "paper",
+    interpolation: str = "nearest",
+    fill: float = 0.0,
+    translate_max_px: float = 100.0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Apply named operations to one clip with the real DALI graph, outside any training.
+
+    Threads may call it at once, and take turns. So may processes forked from one that called it, on the CPU.
+
+    Args:
+        frames_FHWC: (F, H, W, 3) uint8.
+        ops: N names from ``OPS``, applied one after the other.
+        levels: (N, F), 0..30.
+        signs: (N,) of +1 or -1; None is all +1.
+        ranges, interpolation, fill, translate_max_px: as :func:`apply_ops`.
+        device: ``cpu`` or ``gpu``.
+
+    Returns:
+        (F, H, W, 3) uint8.
+
+    Raises:
+        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none or it was used by the
+            process that this one was forked from.
+
+    Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
+    counter-clockwise and leaves the first as it is.
+    """
+    check_known("device", device, ("cpu", "gpu"))
+    frames = np.ascontiguousarray(frames_FHWC)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise InputError(f"frames_FHWC must be non-empty (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
+    if not len(ops):
+        return frames.copy()
+    names = check_ops(ops)
+    levels_NF = np.asarray(levels, np.float32)
+    if levels_NF.shape != (len(ops), len(frames)):
+        raise InputError(
+            f"levels must have shape {(len(ops), len(frames))} (operations, frames), got {levels_NF.shape}"
+        )
+    if not ((levels_NF >= 0) & (levels_NF <= MAX_LEVEL)).all():
+        raise InputError(f"levels must lie between 0 and {MAX_LEVEL:g}, got {levels_NF.min():g} to {levels_NF.max():g}")
+    signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
+    if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
+        raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
+    check_known("range table", ranges, RANGE_TABLES)
+    Style(interpolation, fill)
+    known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
+    size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
+    style = {"ranges": ranges, "interpolation": interpolation, "fill": fill, "translate_max_px": translate_max_px}
+    op_ids = np.array([known_ops.index(name) for name in names], np.int32)
+    options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, **style}
+    with _clip_pipelines.lock:
+        pipeline = _clip_pipelines.get(device, options)
+        for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
+            pipeline.feed_input(name, [array])
+        (output,) = pipeline.run()
+        return np.array((output.as_cpu() if device == "gpu" else output)[0])

@@ -1,0 +1,369 @@
+"""What one video file is: counted packet by packet, or frame by frame.
+
+Imports no DALI, so that the processes which scan (:mod:`dali_pipes.system.isolate`) start fast.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+
+import av
+import numpy as np
+
+from ..decode.video_file import (
+    LOOK_AHEAD_PACKETS,
+    MATRIX_NAMES,
+    TIME_LIMIT_S,
+    UPRIGHT,
+    VideoReader,
+    check_colours,
+    open_video,
+    orientation_of,
+    swscale_matrix,
+)
+from ..errors import NoAnswer, TooSlow, VideoError
+
+Complaints = list[tuple[int, str, str]]
+"""What FFmpeg finds wrong, as (level, who, what)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """One readable video. Sizes are as shown: the file's own rotation is applied."""
+
+    path: str
+    """As it was given."""
+    label: int
+    """Index into the manifest's classes, or -1 where the class is not known."""
+    num_frames: int
+    """As decoded, not as the header says."""
+    fps: float
+    """Frames per second on average; 0 where the file does not say."""
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    codec: str
+    """As FFmpeg names it, such as ``h264``."""
+    size_bytes: int
+    """Of the file; with the next, how a change is noticed."""
+    mtime_ns: int
+    """When the file last changed, in nanoseconds since 1970."""
+    pix_fmt: str = ""
+    """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
+    odd: str = ""
+    """What is unusual, of the kinds in ``ODD_KINDS``, joined by ``; ``. None of it is a fault."""
+    verified: bool = False
+    """Every frame was decoded, not only the packets counted."""
+    exact_times: bool = False
+    """Every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
+    start_frame: int = 0
+    """Where the part of the file begins that this entry stands for."""
+    end_frame: int = 0
+    """The frame after that part's last; 0 is the end of the file."""
+
+    @property
+    def used_frames(self) -> range:
+        """The frames that clips are taken from: all, or the segment that a list names."""
+        return range(self.start_frame, self.end_frame or self.num_frames)
+
+    def is_current(self, path: str | None = None) -> bool:
+        """Whether the file (at ``path``, by default its own) is there with the size and time of change that it had."""
+        try:
+            stat = os.stat(path or self.path)
+        except OSError:
+            return False
+        return (stat.st_size, stat.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+ODD_KINDS = {
+    "variable rate": "the time between frames changes",
+    "starts late": "the first time stamp is not zero",
+    "rotated": "stored on its side or head; applied when decoding",
+    "mirrored": "stored mirrored; applied when decoding",
+    "frame times": "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
+    "packed B-frames": "two frames in one packet, as old DivX files have",
+    "more than 8 bits": "bits are dropped when decoding",
+    "not 4:2:0": "another chroma sampling, grey or RGB",
+    "not BT.601": "another colour matrix, as most HD video has; heeded when decoding",
+    "odd size": "an odd width or height",
+    "pixels not square": "width to height of a pixel as shown; frames are read as they are stored",
+    "interlaced": "two fields in each frame; shown as they are",
+    "header": "it speaks of another number of frames, or of a longer time, than there is",
+    "frames unlike packets": "their numbers differ",
+    "hidden packets": "an edit list leaves some out",
+    "several video streams": "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
+    "damaged": "the decoder found errors and showed what it could",
+}
+"""Kind -> meaning."""
+
+# One packet is one frame, so that counting packets counts frames; files of other codecs are decoded to count.
+_COUNTABLE = frozenset("h264 hevc vp9 av1 libdav1d libaom-av1 mpeg4 mjpeg prores ffv1 dnxhd rawvideo".split())
+_VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 packet; 2 high bits say of which type
+_B_VOP = 2
+_MILLISECOND_S = 0.001
+_DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
+
+
+@dataclass
+class _Seen:
+    """What went by while a file was read."""
+
+    times: list = field(default_factory=list)
+    """Presentation times of the packets, in the order of decoding."""
+    key_times: set = field(default_factory=set)
+    """Of the packets that the container calls key frames."""
+    new_headers: bool = False
+    """Whether the decoder was told something new on the way."""
+    hidden: int = 0
+    """Packets that an edit list leaves out."""
+    doubtful: bool = False
+    """Whether the packets may not say how many frames there are."""
+    packed: bool = False
+    b_frames: bool = False
+    """Whether MPEG-4 packets hold B-frames, so that frames are decoded in another order than they are shown."""
+    frame_times: list = field(default_factory=list)
+    key_frame_times: set = field(default_factory=set)
+    """Of the frames that the decoder calls key frames: some containers call all packets so."""
+    damaged: int = 0
+    first: av.VideoFrame | None = None
+
+    def packet(self, packet: av.Packet, codec: str) -> None:
+        if not packet.size:
+            return
+        self.new_headers |= bool(self.times) and packet.has_sidedata("new_extradata")
+        if packet.is_discard:
+            self.hidden += 1
+        else:
+            self.times.append(packet.pts)
+        if packet.is_keyframe:
+            self.key_times.add(packet.pts)
+        self.doubtful |= packet.is_corrupt or packet.is_discard
+        if codec == "mpeg4":
+            vops = _VOPS.findall(bytes(packet))
+            self.packed |= len(vops) > 1
+            self.b_frames |= any(byte[0] >> 6 == _B_VOP for byte in vops)
+            self.doubtful |= self.packed or packet.size <= _DROPPED_BYTES
+
+    def leaves_order_in_doubt(self, reader: VideoReader) -> bool:
+        """Whether frames must be decoded to know in which order they are shown: the packets' times may not tell."""
+        reordered = self.b_frames if reader.codec == "mpeg4" else reader.stream.codec_context.has_b_frames
+        return None in self.times or not _rise(sorted(self.times)) or (reordered and _rise(self.times))
+
+    def frame(self, path: str, frame: av.VideoFrame) -> None:
+        first, index = self.first or frame, len(self.frame_times)
+        if (frame.width, frame.height) != (first.width, first.height):
+            sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
+            raise VideoError(f"{path}: changes size from {sizes} at frame {index}")
+        if orientation_of(frame, path) != orientation_of(first, path):
+            raise VideoError(f"{path}: changes its orientation at frame {index}")
+        if self.first is None:
+            check_colours(frame, path)
+        self.first = first
+        self.frame_times.append(frame.pts)
+        if frame.key_frame:
+            self.key_frame_times.add(frame.pts)
+        self.damaged += frame.is_corrupt
+
+
+def _rise(times: Sequence[int]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(times))
+
+
+def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limit_s: float = TIME_LIMIT_S) -> VideoInfo:
+    """Describe a file.
+
+    Args:
+        path: the file.
+        label: is handed on.
+        verify: decode every frame. Otherwise the packets are counted and one frame is decoded, unless the packets leave
+            doubt about the number of frames.
+        time_limit_s: a file that takes more processor time is refused, and one that keeps its reader waiting for as long twice.
+
+    Raises:
+        VideoError: it is missing, empty, damaged, has no frames, changes its frame size or takes too long.
+    """
+    try:
+        return _describe(path, label, verify, time_limit_s)
+    except NoAnswer:  # the disk's fault may have passed; or it was none, and this process was stopped
+        return _describe(path, label, verify, time_limit_s)
+
+
+def _describe(path: str, label: int, verify: bool, time_limit_s: float) -> VideoInfo:
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise VideoError(f"{path}: {error.strerror}") from error
+    if not stat.st_size:
+        raise VideoError(f"{path}: is empty (0 bytes)")
+    with complaints_of_decoders() as complaints:
+        try:
+            info = _read(path, label, stat, verify, time_limit_s, complaints)
+            if info is None:  # what the packets leave in doubt is decoded
+                info = _read(path, label, stat, True, time_limit_s, complaints)
+            assert info is not None, "no doubt is left"
+            return info
+        except (TooSlow, NoAnswer):
+            raise
+        except VideoError as error:
+            raise VideoError(f"{error}{quoted(complaints)}") from error
+
+
+@contextmanager
+def complaints_of_decoders() -> Iterator[Complaints]:
+    """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log that is
+    listened to slows decoding, and may block decoders with threads of their own."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as complaints:
+            yield complaints
+    finally:
+        av.logging.set_level(before)
+
+
+def quoted(complaints: Complaints) -> str:
+    """``, h264 says: ...`` of the first."""
+    if not complaints:
+        return ""
+    _, who, what = complaints[0]
+    return f", {who} says: {' '.join(what.replace(';', ',').split())}"
+
+
+def _read(
+    path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, complaints: Complaints
+) -> VideoInfo | None:
+    """None: the packets leave doubt about the number of frames, or their order."""
+    with open_video(path, time_limit_s) as reader:
+        seen = _Seen()
+        all_decoded = verify or reader.codec not in _COUNTABLE
+        for packet in reader.packets():
+            seen.packet(packet, reader.codec)
+            if all_decoded or seen.first is None:
+                for frame in reader.decode(packet):
+                    seen.frame(path, frame)
+        if seen.first is None:
+            raise VideoError(f"{path}: has no frames")
+        if not all_decoded and (seen.doubtful or complaints or seen.leaves_order_in_doubt(reader)):
+            complaints.clear()
+            return None
+        height, width = orientation_of(seen.first, path).size_hw(seen.first.height, seen.first.width)
+        return VideoInfo(
+            path=path,
+            label=label,
+            num_frames=len(seen.frame_times) if all_decoded else len(seen.times),
+            fps=_rate(reader, seen.times),
+            width=width,
+            height=height,
+            codec=reader.codec,
+            size_bytes=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            pix_fmt=seen.first.format.name,
+            odd="; ".join(_oddities(path, reader, seen.first, seen, all_decoded, complaints)),
+            verified=all_decoded,
+            exact_times=all_decoded and not complaints and _exact_times(seen),
+        )
+
+
+def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | str:
+    """:func:`read_video_info`, or why it failed; for :func:`dali_pipes.system.isolate.map_isolated`."""
+    try:
+        return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
+    except VideoError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except Exception as error:  # a hostile file may make PyAV stumble in its own way
+        return f"makes its reader fail ({type(error).__name__}: {error})"
+
+
+def _rate(reader: VideoReader, times: list[int | None]) -> float:
+    """On average, as the file says or else its time stamps."""
+    if reader.stream.average_rate:
+        return float(reader.stream.average_rate)
+    known = [time for time in times if time is not None]
+    ticks = max(known) - min(known) if known else 0
+    return float((len(known) - 1) / (ticks * reader.tick_s)) if ticks else float(reader.stream.guessed_rate or 0)
+
+
+def _exact_times(seen: _Seen) -> bool:
+    inexact = seen.hidden or seen.doubtful or seen.damaged or seen.new_headers or None in seen.times
+    if inexact or sorted(seen.times) != seen.frame_times or not seen.key_times <= seen.key_frame_times:
+        return False
+    order = np.argsort(seen.times, kind="stable")
+    strictly = (np.diff(np.array(seen.frame_times)) > 0).all()
+    return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
+
+
+def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
+    """What is wrong with the time stamps, by which DALI orders frames; empty if nothing is."""
+    times = seen.frame_times if all_decoded else sorted(seen.times)
+    if None in times:
+        return "missing"
+    if not _rise(times) or (seen.b_frames and not _are_times_stored(reader)):
+        return "not in the order of showing"
+    return "below zero" if times[0] < 0 else ""
+
+
+def _are_times_stored(reader: VideoReader) -> bool:
+    """Whether the file itself holds the times at which frames are shown. AVI does not: FFmpeg asks its decoder for them, and DALI,
+    which has no such decoder, takes the times of decoding."""
+    with open_video(reader.path, reader.time_limit_s, stored_times=True) as again:
+        packets = islice((packet for packet in again.packets() if packet.size), LOOK_AHEAD_PACKETS)
+        return all(packet.pts is not None for packet in packets)
+
+
+def _oddities(
+    path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, complaints: Complaints
+) -> list[str]:
+    """Each begins with its kind, a key of ``ODD_KINDS``."""
+    stream, odd = reader.stream, []
+    times = np.sort([time for time in seen.times if time is not None])
+    steps = np.diff(times)
+    # containers round times, by up to one tick either way, and those of files that were copied from one to another by a
+    # millisecond; times that occur twice are no times
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    rounding = max(min(2.0, usual / 2), 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
+    if len(steps) and steps.min() > 0 and np.ptp(steps) > rounding:
+        low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
+        odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
+    start = float(times[0] * reader.tick_s) if len(times) else 0.0
+    if start:
+        odd.append(f"starts late: at {start:.3f} s")
+    orientation = orientation_of(first, path)
+    if orientation != UPRIGHT:
+        odd.append(str(orientation))
+    if note := _time_note(reader, seen, all_decoded):
+        odd.append(f"frame times {note}")
+    if seen.packed:
+        odd.append("packed B-frames")
+    bits = max(component.bits for component in first.format.components)
+    if bits > 8:
+        odd.append(f"more than 8 bits: {bits}")
+    if not first.format.name.startswith(("yuv420p", "yuvj420p", "nv12")):
+        odd.append(f"not 4:2:0: {first.format.name}")
+    if (matrix := swscale_matrix(first)) in MATRIX_NAMES:
+        odd.append(f"not BT.601: {MATRIX_NAMES[matrix]}")
+    if first.width % 2 or first.height % 2:
+        odd.append(f"odd size: {first.width}x{first.height}")
+    if (shape := 1 / reader.pixel_shape if orientation.transpose else reader.pixel_shape) != 1:
+        odd.append(f"pixels not square: {shape.numerator}:{shape.denominator}")
+    if first.interlaced_frame:
+        odd.append("interlaced")
+    packets = len(seen.times) + seen.hidden
+    if stream.frames and stream.frames != packets:
+        odd.append(f"header counts {stream.frames} frames, there are {packets} packets")
+    promised_s = (reader.container.duration or 0) / 1e6
+    lasts_s = float((times[-1] - times[0]) * reader.tick_s) if len(times) else 0.0
+    if promised_s > 1.2 * lasts_s + 1:
+        odd.append(f"header says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
+    if seen.hidden:
+        odd.append(f"hidden packets: {seen.hidden} of {packets}")
+    if all_decoded and len(seen.frame_times) != len(seen.times):
+        odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
+    if (streams := len(reader.container.streams.video)) > 1:
+        odd.append(f"several video streams: {streams}")
+    if seen.damaged or complaints:
+        odd.append(f"damaged: {f'{seen.damaged} frames not whole' if seen.damaged else 'in part'}{quoted(complaints)}")
+    return odd

@@ -1,0 +1,153 @@
+"""``python -m dali_pipes.dataset.manifest``: scan a dataset and say what its videos have in common, and what stands out."""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from ..decode.video_file import TIME_LIMIT_S
+from ..errors import InputError
+from ..system.cores import usable_cores
+from ..system.files import check_not_replaced
+from ..system.program import check_limits, end_of, one_line
+from ..system.progress import progress_bar
+from .class_names import in_order
+from .folders import walk_videos
+from .manifest import Manifest, default_cache, scan_videos
+from .probe import ODD_KINDS, VideoInfo
+from .sources import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
+
+SHOWN = 6
+
+
+def summary(manifest: Manifest) -> str:
+    """Lines of a name and what is to be said about it."""
+    videos = manifest.videos
+    per_class = Counter(video.label for video in videos)
+    counts = sorted(per_class[label] for label in range(len(manifest.classes)))
+    frames = sorted(len(video.used_frames) for video in videos)
+    shortest, longest = (choose(videos, key=lambda video: len(video.used_frames)) for choose in (min, max))
+    how = "all decoded" if all(video.verified for video in videos) else "counted by packets where these leave no doubt"
+    rows = [
+        ("videos", f"{len(videos):,} of {len(videos) + len(manifest.refused):,} files"),
+        ("classes", f"{len(counts)}, of {counts[0]:,} to {counts[-1]:,} videos each"),
+        (
+            "frames",
+            f"{sum(frames):,}; {frames[0]:,} to {frames[-1]:,} each, median {frames[len(frames) // 2]:,}; {how}",
+        ),
+        ("seconds", _seconds(videos)),
+        ("rates", _counts(videos, lambda video: f"{video.fps:.4g}/s" if video.fps else "unknown")),
+        ("sizes", _counts(videos, lambda video: f"{video.width}x{video.height}")),
+        ("codecs", _counts(videos, lambda video: video.codec)),
+        ("bytes", f"{sum({video.path: video.size_bytes for video in videos}.values()):,}"),
+        ("shortest", f"{len(shortest.used_frames):,} frames: {one_line(shortest.path)}"),
+        ("longest", f"{len(longest.used_frames):,} frames: {one_line(longest.path)}"),
+    ]
+    lines = [f"{name:9} {text}" for name, text in rows]
+    return "\n".join(lines + _odd(videos) + _refused(manifest.refused))
+
+
+def _seconds(videos: list[VideoInfo]) -> str:
+    with_rate = [len(video.used_frames) / video.fps for video in videos if video.fps]
+    if not with_rate:
+        return "unknown"
+    return f"{sum(with_rate):,.0f}; {min(with_rate):.1f} to {max(with_rate):,.1f} each"
+
+
+def _counts(videos: list[VideoInfo], of: Callable[[VideoInfo], str]) -> str:
+    """``a (10), b (3), and 2 others (2)``."""
+    counts = Counter(map(of, videos)).most_common()
+    shown = [f"{name} ({count:,})" for name, count in counts[:SHOWN]]
+    rest = counts[SHOWN:]
+    shown += [f"and {len(rest):,} others ({sum(count for _, count in rest):,})"] if rest else []
+    return ", ".join(shown)
+
+
+def _odd(videos: list[VideoInfo]) -> list[str]:
+    """One line for each kind that occurs, with an example."""
+    lines = []
+    for kind, meaning in ODD_KINDS.items():
+        found = [(video, note) for video in videos for note in video.odd.split("; ") if note.startswith(kind)]
+        if found:
+            video, note = found[0]
+            detail = note.removeprefix(kind).removeprefix(":").strip()
+            lines.append(f"  {len(found):6,}  {kind} ({meaning})")
+            lines.append(f"          such as {one_line(video.path)}{f': {detail}' if detail else ''}")
+    return ["odd", *lines] if lines else [f"{'odd':9} none"]
+
+
+def _refused(refused: dict[str, str]) -> list[str]:
+    if not refused:
+        return [f"{'left out':9} none"]
+    return ["left out", *(f"  {one_line(path)}: {reason}" for path, reason in refused.items())]
+
+
+def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[str]]:
+    """The videos of a source as training reads them, by their split or all at once under ``""``; and the classes."""
+    if dataset in DATASETS:
+        listed = [DATASETS[dataset].read(source, split) for split in DATASETS[dataset].splits]
+        every = {path: label or NO_CLASS for lists in listed for part in lists.parts.values() for path, label in part}
+        return {"": list(every.items())}, listed[0].classes + [NO_CLASS] * (NO_CLASS in every.values())
+    find = partial(find_videos, source, class_folders=dataset == FOLDER_DATA)
+    parts = find_splits(source, class_folders=dataset == FOLDER_DATA)
+    groups: dict[str, list[Item]]
+    if parts:
+        groups = {split: find(split) for split in parts}
+    elif os.path.isdir(source) and any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source)):
+        groups = {"": [(path, NO_CLASS) for path in walk_videos(source)]}
+    else:
+        groups = {"": find()}
+    return groups, in_order(str(item[1]) for items in groups.values() for item in items)
+
+
+NO_CLASS = "(no class)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_pipes.manifest",
+        description="Look at all videos of a dataset: how many, how long, which are odd, which cannot be read and why.",
+    )
+    parser.add_argument(
+        "source",
+        help="folder of class folders (or of train/ and val/ with them, or of videos), or a list such as a .csv",
+    )
+    parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
+    parser.add_argument(
+        "--dataset", default="auto", choices=("auto", FOLDER_DATA, "csv", *DATASETS), help="what the folder is"
+    )
+    parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
+                        help="leave out a file that takes more processor time to read (default: %(default)g)")  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    return end_of("manifest", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out a parsed command line; returns the exit code."""
+    check_limits(options.workers, options.time_limit)
+    if options.out and not options.out.endswith(".csv"):
+        raise InputError(f"{options.out}: -o takes a name that ends in .csv")
+    if options.out:
+        check_not_replaced(options.out, [options.source])
+    groups, classes = find_groups(options.source, options.dataset)
+    manifest, splits = Manifest([], classes), list[str]()
+    for split, items in groups.items():
+        items = [(os.path.abspath(path), *rest) for path, *rest in items]
+        found = scan_videos(
+            items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
+            time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
+        )  # fmt: skip
+        manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
+        splits += [split] * len(found)
+    if options.out:
+        manifest.save(options.out, splits if any(splits) else ())
+    print(summary(manifest) + (f"\nWritten to {options.out}." if options.out else ""))
+    return 1 if manifest.refused else 0

@@ -1,0 +1,238 @@
+"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole; for long ones.
+
+The plans of an epoch (of several short ones) are written as a list, a line per clip: file, running number, first frame, end.
+Without shuffling DALI's video reader gives one sequence per line, in the list's order, and the number with it, which the
+loader compares. One reader knows one length and one step for all its sequences, see :func:`sequences_of`; everything else
+of a plan reaches the graph as it does for the other reader.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn, pipeline_def
+
+from ..augment.randaugment import RandAugmentT
+from ..dataset.probe import VideoInfo
+from ..decode.frames import decode_frames
+from ..errors import VideoError
+from ..hints import Node
+from ..system.isolate import Died, Overstayed, map_isolated
+from .pipelines import clip_graph, clip_inputs
+from .source import Schedule, carry_out, check_size, plan_arrays
+
+CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
+"""Those that DALI decodes without a GPU."""
+OLDER_REFUSES = ("variable rate", "starts late", "header")
+"""Kinds of odd videos in which DALI's older reader, which finds frames by their times, would show others."""
+MOST_FRAMES = 2**24
+"""DALI reads the list's frame numbers as float32."""
+LEAST_STEPS = 16
+"""Of a list: each needs a new pipeline, and what DALI reads ahead at its end is thrown away."""
+BLAME_LIMIT_S = 20.0
+SHOWN_PATHS = 8
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What one reader reads for S clips: ``length`` frames each, ``stride`` apart, of which K are shown."""
+
+    first_S: np.ndarray
+    """(S,) int, the first frame that is read of each video."""
+    end_S: np.ndarray
+    """(S,) int, the frame after the last that is shown."""
+    length: int
+    """In frames, as read."""
+    stride: int
+    """In frames of the video."""
+    places_SK: np.ndarray
+    """(S, K) int32, which frames of its sequence a clip shows; those past its end are the reader's repeats and never shown."""
+
+
+def sequences_of(frame_indices_SK: np.ndarray) -> Sequences:
+    """The fewest frames, with one length and stride for all clips, that hold the planned ones; indices never fall.
+
+    Example: windows 4 6 8 and 5 7 9 are 3 frames with stride 2, all shown. With 0 0 1, a short video shown slowly, beside
+    4 6 8 they are 5 frames with stride 1, shown 0 2 4 and 0 0 1.
+    """
+    first_S, last_S = frame_indices_SK[:, 0], frame_indices_SK[:, -1]
+    offsets_SK = frame_indices_SK - first_S[:, None]
+    stride = int(np.gcd.reduce(offsets_SK, axis=None)) or 1
+    length = int(offsets_SK.max()) // stride + 1
+    return Sequences(first_S, last_S + 1, length, stride, (offsets_SK // stride).astype(np.int32))
+
+
+class ListFolder:
+    """A temporary folder for a list. It goes with this object, not with a copy of it in a forked process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="dali_pipes_"))
+        weakref.finalize(self, _remove_folder, self.path, os.getpid())
+
+
+def _remove_folder(path: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class ClipList:
+    """A schedule's first clips, to the end of an epoch: the list for DALI's reader, and a source of all else.
+
+    In evaluation each clip of a video is a sequence of its own, so a batch holds ``clips_per_video`` times as many.
+
+    Args:
+        schedule: what to read when.
+        on_bad_video: as for ``ClipSource``, for files that are missing or changed their size when the list is made.
+        folder: of the list, and of links to files whose names DALI's list cannot hold.
+    """
+
+    decode = False
+
+    def __init__(self, schedule: Schedule, on_bad_video: str, folder: Path):
+        sampler = schedule.sampler
+        steps = schedule.steps_per_epoch - schedule.start_step
+        steps += max(0, -(-(LEAST_STEPS - steps) // schedule.steps_per_epoch)) * schedule.steps_per_epoch
+        self.batch_size = schedule.batch_size * sampler.clips_per_video
+        self.videos: list[VideoInfo] = []
+        self._arrays: list[dict] = []
+        self._compared = 0
+        for position in range(steps * schedule.batch_size):
+            epoch, sample, real = schedule.at(position)
+            plan, _, bad = carry_out(
+                sampler, epoch, sample, lambda plan: check_size(sampler.videos[plan.video]), on_bad_video
+            )
+            arrays = plan_arrays(plan, real and (sampler.training or not bad), bad)
+            for indices in plan.frame_indices.reshape(sampler.clips_per_video, -1):
+                self._arrays.append(arrays | {"frame_indices": indices})
+                self.videos.append(sampler.videos[plan.video])
+        self.frame_indices_SK = np.stack([arrays["frame_indices"] for arrays in self._arrays])
+        self.sequences = sequences_of(self.frame_indices_SK)
+        for number, arrays in enumerate(self._arrays):
+            arrays |= {"frame_indices": self.sequences.places_SK[number], "number": np.array([number], np.int32)}
+        augment = [] if sampler.augment is None else ["op_ids", "levels", "signs"]
+        self.names = ["frame_indices", "box", "flip", "shown", "bad", "number", *augment]
+        self.path = folder / "clips.txt"
+        self.path.write_bytes(b"".join(self._lines(folder)))
+
+    def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
+        """Past the end, where DALI reads ahead in vain, it begins again, as the reader does."""
+        arrays = self._arrays[sample_info.idx_in_epoch % len(self._arrays)]
+        return tuple(arrays[name] for name in self.names)
+
+    @property
+    def is_used_up(self) -> bool:
+        return self._compared == len(self.videos)
+
+    def _lines(self, folder: Path) -> Iterator[bytes]:
+        for number, video in enumerate(self.videos):
+            place = f" {number} {self.sequences.first_S[number]} {self.sequences.end_S[number]}\n"
+            yield os.fsencode(_name_in_list(video.path, folder)) + place.encode()
+
+    def check_order(self, planned_B: np.ndarray, read_B: np.ndarray) -> None:
+        """Compare the numbers of a batch with those that the reader gave.
+
+        Raises:
+            VideoError: the reader passed over a file, which is named.
+        """
+        different = np.flatnonzero(planned_B != read_B)
+        if len(different):
+            path = self.videos[planned_B[different[0]]].path
+            raise VideoError(f"{path}: DALI's video reader cannot open it and passed over it; leave it out")
+        self._compared += len(planned_B)
+
+    def explain(self, error: Exception, workers: int) -> Exception:
+        """For an error of DALI's reader, which seldom names the file, one that does: each clip is read once more alone."""
+        if isinstance(error, VideoError) or "readers" not in str(error):
+            return error
+        told = re.findall(r"encountered:\s+(.+)", str(error)) or str(error).splitlines()
+        ahead = range(self._compared, min(self._compared + 4 * self.batch_size, len(self.videos)))
+        # where there is no seeking, reading again would take too long
+        calls = [(self.videos[n].path, self.frame_indices_SK[n]) for n in ahead if self.videos[n].exact_times]
+        for place, reason in map_isolated(_reason, calls, workers=workers, time_limit_s=BLAME_LIMIT_S) if calls else ():
+            if reason and not isinstance(reason, Overstayed):  # a slow one need not be to blame
+                path = calls[place][0]
+                return VideoError(f"{path}: {reason}" if isinstance(reason, Died) else reason)
+        paths = list(dict.fromkeys(self.videos[number].path for number in ahead))
+        more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
+        return VideoError(f"DALI's video reader failed at one of {', '.join(paths[:SHOWN_PATHS])}{more}: {told[-1]}")
+
+
+def _name_in_list(path: str, folder: Path) -> str:
+    """White space ends a name in DALI's list: such a file gets a link that has none, always the same."""
+    path = os.path.abspath(path)
+    if path.split() == [path]:
+        return path
+    link = folder / sha256(os.fsencode(path)).hexdigest()
+    if not link.is_symlink():
+        link.symlink_to(path)
+    return str(link)
+
+
+def _reason(path: str, frame_indices: np.ndarray) -> str:
+    """Why a clip cannot be read; empty if it can."""
+    try:
+        decode_frames(path, frame_indices, exact_times=True)
+    except VideoError as error:
+        return str(error)
+    return ""
+
+
+def takes_frame_ranges() -> bool:
+    """Whether this DALI has a video reader that takes a list with frame numbers: it finds them by counting, exactly.
+
+    Older versions have ``fn.readers.video`` alone, for the GPU, which finds frames by their times.
+    """
+    return _counting_reader() is not None
+
+
+def _counting_reader() -> Any:
+    """That reader, also where it is no longer experimental."""
+    places: tuple[Any, ...] = (getattr(getattr(fn, "experimental", None), "readers", None), fn.readers)
+    readers = [place.video for place in places if hasattr(place, "video")]
+    return next((reader for reader in readers if "file_list_format" in signature(reader).parameters), None)
+
+
+def obstacle_of(video: VideoInfo, on_gpu: bool) -> str | None:
+    """Why DALI's reader would not show this video as planned, or None."""
+    if not on_gpu and video.codec not in CPU_CODECS:
+        return f"{video.path} is {video.codec}, on the CPU DALI's video reader knows VP8, VP9 and MJPEG"
+    if video.num_frames > MOST_FRAMES:
+        return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
+    if not takes_frame_ranges():
+        note = next((note for note in video.odd.split("; ") if note.startswith(OLDER_REFUSES)), None)
+        return note and f"{video.path} is odd ({note}), for which this DALI's video reader is too old"
+    return None
+
+
+def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
+    """DALI graph function: each clip's (``sequences.length``, H, W, 3) uint8 frames, and its number in the list."""
+    common = {
+        "device": device,
+        "file_list": str(clips.path),
+        "sequence_length": clips.sequences.length,
+        "stride": clips.sequences.stride,
+    }
+    if takes_frame_ranges():
+        return _counting_reader()(file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common)
+    return fn.readers.video(file_list_frame_num=True, file_list_include_preceding_frame=False, pad_sequences=True,
+                            skip_vfr_check=True, **common)  # fmt: skip
+
+
+@pipeline_def(enable_conditionals=True)
+def stream_pipeline(
+    clips: ClipList, *, device: str, side_px: int, augment: RandAugmentT | None
+) -> tuple[Node, Node, Node, Node, Node]:
+    """Pipeline as ``clip_pipeline``, and the clips' numbers as planned and as read."""
+    inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
+    inputs["pixels"], number = dali_read(clips, device=device)
+    graph = clip_graph(inputs, device=device, decoder="stream", side_px=side_px, augment=augment)
+    return graph, inputs["shown"], inputs["bad"], inputs["number"], number

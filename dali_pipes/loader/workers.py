@@ -1,0 +1,209 @@
+"""DALI's decoding processes: whether there is memory for them, and what to say when one dies."""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import selectors
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from ..dataset.probe import VideoInfo, probe
+from ..decode.video_file import TIME_LIMIT_S
+from ..errors import InputError, VideoError
+from ..system.dali_internals import WorkerPool, processes_of_failed_build
+from ..system.isolate import Died, map_isolated
+from ..system.multiprocessing_internals import start_tracker_apart, unlink_names
+from .main_module import UNGUARDED, WORKER, unguarded_error
+
+SHM_FOLDER = "/dev/shm"
+END_LIMIT_S = 5.0
+"""How long to wait for a killed worker; one that is reading from a network folder that is gone ends later."""
+PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
+
+_HINTS = {
+    "SIGKILL": "perhaps memory ran out: lower --batch-size or --workers",
+    "SIGBUS": f"perhaps {SHM_FOLDER} is full: start Docker with --shm-size=8g, lower --batch-size, or use --workers 0",
+}
+
+
+def check_shared_memory(needed: int) -> None:
+    """Raise :class:`InputError` if so many bytes do not fit into shared memory; DALI itself would just die."""
+    stat = os.statvfs(SHM_FOLDER)
+    free = stat.f_bavail * stat.f_frsize
+    if needed > free:
+        raise InputError(
+            f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
+            "start Docker with --shm-size=8g, lower the batch size, or use --workers 0"
+        )
+
+
+class EndsWithParent:
+    """A source for DALI's worker processes; there it ends the process when the one that started it asks for that by SIGTERM,
+    as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output open.
+    """
+
+    def __init__(self, source: Callable[[Any], tuple]):
+        self.source = source
+
+    def __call__(self, sample_info: Any) -> tuple:
+        return self.source(sample_info)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # unpickled: this is a worker
+        self.__dict__.update(state)
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
+            threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
+
+
+def _outlive(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _obey(parent: int) -> None:
+    """End the worker at a SIGTERM of the parent; no other counts. They are blocked, see :func:`starting_workers`."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(1)
+
+
+class Watch:
+    """Ends the workers: all when one died, when the loader is closed or forgotten, and at exit.
+
+    Whoever waits for a worker that died gets an error, in any thread: not only DALI's own, which may never come.
+
+    Attributes:
+        cause: the signal or exit code with which a worker died; None while all live, or were ended from here.
+        processes: the workers.
+    """
+
+    def __init__(self, pool: WorkerPool, pipeline: Any):
+        self.processes = pool.processes
+        self.cause: str | None = None
+        self._pool, self._process = pool, os.getpid()
+        self._running, self._closed = False, threading.Event()
+        unlink_names(pool.semaphores)  # the pipeline is built, so all workers have opened them
+        weakref.finalize(pipeline, self.close).atexit = False
+        atexit.register(self.close)  # before multiprocessing waits for the workers, whose place was taken earlier
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Mark the time in which something may wait for the workers."""
+        self._running = True
+        try:
+            if self._closed.is_set():
+                raise RuntimeError("the loader was closed while it was used in another thread")
+            yield
+        finally:
+            self._running = False
+
+    def _watch(self) -> None:
+        _wait_for_one(self.processes)
+        if not self._closed.is_set():
+            self.cause = _cause(self.processes)
+        for process in self.processes:
+            process.kill()
+        while self._running or not self._closed.is_set():
+            self._pool.end_waits()
+            time.sleep(PAUSE_S if self._running else IDLE_S)
+
+    def close(self) -> None:
+        """End the workers, in the process that started them."""
+        if self._closed.is_set() or os.getpid() != self._process:
+            return
+        self._closed.set()
+        atexit.unregister(self.close)
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.join(END_LIMIT_S)
+
+
+def _wait_for_one(processes: Sequence[Any]) -> None:
+    """Return when one has ended."""
+    try:
+        _wait_by_pidfd(processes)
+    except (AttributeError, OSError):  # Python was built without, as conda's is, or the kernel refuses
+        while all(process.exitcode is None for process in processes):
+            time.sleep(LOOK_S)
+
+
+def _wait_by_pidfd(processes: Sequence[Any]) -> None:
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as files:
+        for process in processes:
+            try:
+                file = os.pidfd_open(process.pid)
+            except ProcessLookupError:  # it has ended, and somebody has asked how
+                return
+            files.callback(os.close, file)
+            selector.register(file, selectors.EVENT_READ)
+        selector.select()
+
+
+def _cause(processes: Sequence[Any]) -> str:
+    """How one of them ended."""
+    for _ in range(100):
+        codes = [process.exitcode for process in processes if process.exitcode is not None]
+        if codes:
+            return _ending(min(codes))
+        time.sleep(PAUSE_S)  # another thread is just asking
+    return "nobody knows how"
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
+
+    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand. They
+    also know that they are workers, see ``main_module.py``.
+    """
+    with _one_starts:
+        start_tracker_apart()  # with the signals blocked it would let them through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        os.environ[WORKER] = "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(WORKER, None)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_one_starts = threading.Lock()
+"""For loaders in several threads: the environment is the whole process's."""
+
+
+def build_error(error: Exception) -> Exception:
+    """What to raise when the workers could not be started: a sentence where it is known why, else DALI's error."""
+    codes = [process.exitcode for process in processes_of_failed_build(error)]
+    if UNGUARDED in codes:
+        return unguarded_error()
+    for cause in [_ending(code) for code in codes if code is not None and code < 0]:
+        hint = _HINTS.get(cause)
+        return InputError(f"a decoding process died while it started ({cause})" + (f"; {hint}" if hint else ""))
+    return error
+
+
+def death_error(
+    cause: str, candidates: Sequence[VideoInfo], workers: int, time_limit_s: float = TIME_LIMIT_S
+) -> InputError:
+    """What to raise: names the video that crashes its reader, if one of those that were being read does."""
+    paths = sorted({video.path for video in candidates})
+    calls = [(path, True, time_limit_s) for path in paths]
+    for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=time_limit_s):
+        if isinstance(outcome, Died):
+            return VideoError(f"{paths[place]}: {outcome}")
+    hint = _HINTS.get(cause, "none of the videos being read does so when read alone")
+    return InputError(f"a decoding process died ({cause}); {hint}")

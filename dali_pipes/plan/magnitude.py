@@ -1,0 +1,160 @@
+"""Magnitude levels over time: what makes RandAugment temporal (paper sections 3.1 and 4.2).
+
+A level is a point on the 0..30 scale of RandAugment. A schedule is a pure function of uniform random numbers that gives
+one level per frame, written once for numpy and for DALI graphs:
+
+    schedule(u, m, time, xp) -> levels
+
+``u`` holds ``NUMBERS`` independent numbers in [0, 1), of which ``u[0]`` is shared by all operations of a clip; ``m`` is
+the RandAugment level; ``time`` runs from 0 to 1 over the frames, (F,); ``xp`` has ``abs``, ``floor``, ``sin`` and
+``clip``. To add a schedule, write such a function and its row in ``SCHEDULES``, or pass it where a name is expected.
+"""
+
+from collections.abc import Callable
+from math import pi
+from types import SimpleNamespace
+
+import numpy as np
+
+from ..errors import InputError, check_known
+from ..hints import Node
+from ..plain import is_number, plain, whole
+
+MAX_LEVEL = 30.0
+NUMBERS = 16
+
+NUMPY = SimpleNamespace(abs=np.abs, floor=np.floor, sin=np.sin, clip=np.clip)
+
+
+def _either_way(u: Node, time: Node) -> Node:
+    """Time forwards or backwards, with equal chance, as in the authors' experiments."""
+    forwards = u < 0.5
+    return forwards * time + (1 - forwards) * (1 - time)
+
+
+def _half_width(m: float) -> float:
+    """How far the level may leave m. The paper's M/2 is held back above M = 20, so that no level leaves the scale."""
+    return min(0.5 * m, MAX_LEVEL - m)
+
+
+def _spatial(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    return m + 0.0 * time
+
+
+def _temporal(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    low = min(0.1, m)
+    start = low + (m - low) * u[1]
+    way = _either_way(u[2], time)
+    return start * (1 - way) + m * way
+
+
+def _swing(u: Node, m: float, time: Node) -> Node:
+    return _half_width(m) * u[1] * (2 * _either_way(u[2], time) - 1)
+
+
+def _temporal_plus(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    return m + _swing(u, m, time)
+
+
+def _mix(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    temporal = u[0] < 0.5  # shared: the whole clip is one or the other
+    return m + temporal * _swing(u, m, time)
+
+
+WALK_STEPS = 8
+
+
+def _random_walk(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """A random walk of 8 straight steps, reflected at the edges of m +- m/2; at every moment uniform between them."""
+    place = 2 * u[1] - 1
+    for step in range(WALK_STEPS):
+        place = place + 1.2 * (u[2 + step] - 0.5) * xp.clip(WALK_STEPS * time - step, 0.0, 1.0)
+    turned = place + 1
+    turned = turned - 4 * xp.floor(turned * 0.25)
+    return m + _half_width(m) * (1 - xp.abs(turned - 2))
+
+
+def _fourier(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """A weighted mean of three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, inside m +- m/2."""
+    total, weights = 0.0 * time, 1e-6
+    for wave in range(3):
+        weight, cycles, phase = u[2 + 3 * wave], 0.2 + 1.3 * u[3 + 3 * wave], u[4 + 3 * wave]
+        total = total + weight * xp.sin(2 * pi * (cycles * time + phase))
+        weights = weights + weight
+    return m + _half_width(m) * (total / weights)
+
+
+SCHEDULES: dict[str, Callable] = {
+    "spatial": _spatial,
+    "temporal": _temporal,
+    "temporal+": _temporal_plus,
+    "mix": _mix,
+    "random_walk": _random_walk,
+    "fourier": _fourier,
+}
+"""Name -> function ``(u, m, time, xp) -> levels``; what they draw is described at :func:`schedule_levels`."""
+
+
+def check_level(m: float) -> None:
+    if not is_number(plain(m)) or not 0 <= m <= MAX_LEVEL:
+        raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
+
+
+def schedule_function(schedule: str | Callable) -> Callable:
+    """The function of a schedule given by its name, or as that function; anything else raises :class:`InputError`."""
+    if callable(schedule):
+        return schedule
+    if not isinstance(schedule, str):
+        raise InputError(f"schedule must be a name or a function, got {schedule!r}")
+    check_known("schedule", schedule, SCHEDULES)
+    return SCHEDULES[schedule]
+
+
+def check_schedule(schedule: str | Callable, m: float) -> None:
+    """Raise :class:`InputError` for an unknown name, or a function that fails or leaves the scale in 100 tries."""
+    schedule_function(schedule)
+    if isinstance(schedule, str):
+        return
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        curve(schedule, m, 7, rng.random(NUMBERS))
+
+
+def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) -> np.ndarray:
+    """The (F,) float32 levels that a schedule makes of given numbers."""
+    levels = np.asarray(schedule_function(schedule)(u, float(m), np.linspace(0, 1, num_frames), NUMPY), np.float32)
+    name = getattr(schedule, "__name__", schedule)
+    if levels.shape != (num_frames,):
+        raise InputError(f"schedule {name} gave levels of shape {levels.shape} for {num_frames} frames")
+    if not ((levels >= 0) & (levels <= MAX_LEVEL)).all():
+        raise InputError(
+            f"schedule {name} gave levels from {levels.min():g} to {levels.max():g} at m = {m:g}, "
+            f"they must lie between 0 and {MAX_LEVEL:g}"
+        )
+    return levels
+
+
+def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw one RandAugment level per frame (paper section 4.2).
+
+    Args:
+        schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]`` is
+            shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``, ``sin`` and
+            ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
+            and m + d with d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and
+            ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023) wander within m - m/2 and m + m/2.
+        m: RandAugment level, 0..30.
+        num_frames: F, frames of the clip window at stride 1.
+        rng: the only source of chance.
+
+    Returns:
+        (F,) float32 levels, all within 0..30.
+
+    Raises:
+        InputError: the schedule is unknown or leaves the scale, or ``m`` or ``num_frames`` is out of range.
+
+    Example: ``temporal+`` with m = 10 and d = 5 over 3 frames is ``[5, 10, 15]`` or ``[15, 10, 5]``.
+    """
+    schedule_function(schedule)
+    check_level(m)
+    return curve(schedule, m, whole("num_frames", num_frames, 1), rng.random(NUMBERS))

@@ -1,0 +1,5 @@
+"""Files, locks, processes, cores and programs: what the library needs of the machine. Nothing here knows what a video is."""
+
+from ..lazy import public_names
+
+__getattr__, __dir__, __all__ = public_names(__name__, __file__)

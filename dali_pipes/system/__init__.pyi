@@ -1,0 +1,15 @@
+from .cores import usable_cores as usable_cores
+from .files import cache_folder as cache_folder
+from .files import check_not_replaced as check_not_replaced
+from .files import make_folder as make_folder
+from .files import read_csv as read_csv
+from .files import remove_drafts as remove_drafts
+from .files import replacing as replacing
+from .isolate import PR_SET_PDEATHSIG as PR_SET_PDEATHSIG
+from .locks import IN_USE as IN_USE
+from .locks import one_at_a_time as one_at_a_time
+from .locks import only_user as only_user
+from .program import end_of as end_of
+from .program import flag as flag
+from .program import one_line as one_line
+from .progress import progress_bar as progress_bar

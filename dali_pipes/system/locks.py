@@ -1,0 +1,223 @@
+"""Locks by which processes learn of each other: a folder that one of them works in, a file that one writes at a time.
+
+They are the kernel's, so that a process that ends, even killed, holds none. They reach as far as the file system takes them:
+over all containers of a machine, and over machines where a shared disk knows locks. Where it does not, the file
+``.in-use`` shows that its writer lives: its time changes every few seconds.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+IN_USE = ".in-use"
+"""In a folder that a process works in: who it is, as JSON."""
+SIGN_OF_LIFE_S = 3.0
+"""The time between two changes of that file's time."""
+WATCH_S = 10.0
+"""How long a holder on another machine is watched for a sign of life."""
+
+
+@contextmanager
+def only_user(folder: Path, advice: str) -> Iterator[None]:
+    """Work alone in a folder that exists.
+
+    Args:
+        folder: the folder.
+        advice: what to do if another process works there, such as "choose another --out".
+
+    Raises:
+        InputError: another process works there, which is named, or the folder cannot be written.
+    """
+    path = folder / IN_USE
+    file, is_locked = _open_own(path, folder, advice)
+    try:
+        holder = _read(file)
+        if holder and (not is_locked or holder.get("boot") != _boot()) and _shows_life(path, folder, holder):
+            raise InputError(_named(folder, holder, advice))
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(_self()).encode(), 0)
+        done = threading.Event()
+        alive = threading.Thread(target=_show_life, args=(file, done), daemon=True)
+        alive.start()
+    except BaseException as error:
+        os.close(file)
+        if isinstance(error, OSError):
+            with suppress(OSError):
+                path.unlink()
+            raise InputError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
+        raise
+    try:
+        yield
+    finally:
+        done.set()
+        alive.join()
+        with suppress(OSError):
+            if is_at(file, path):  # not another's, should this one have been moved away
+                path.unlink()  # before the lock goes: whoever waits for it sees that the file is no longer there
+        os.close(file)
+
+
+def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
+    """The file, and whether it is locked: False where the file system knows no locks."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError as error:
+            _remove_left_over(path, folder, advice, error)
+            continue
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror}); {advice}") from error
+        try:
+            lock(file)
+        except BlockingIOError:
+            holder = _read(file)
+            os.close(file)
+            raise InputError(_named(folder, holder, advice)) from None
+        except OSError:
+            return file, False
+        if is_at(file, path):
+            return file, True
+        os.close(file)  # its holder has just ended and removed it
+
+
+def _remove_left_over(path: Path, folder: Path, advice: str, error: PermissionError) -> None:
+    """Remove the file of another user's process that was killed; one that lives, or a folder of another user, is an error."""
+    refusal = InputError(f"{folder}: cannot be written ({error.strerror}); {advice}")
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        raise refusal from error
+    try:
+        lock(file, alone=False)
+        path.unlink()
+    except BlockingIOError:
+        raise InputError(_named(folder, _read(file), advice)) from None
+    except OSError:
+        raise refusal from error
+    finally:
+        os.close(file)
+
+
+def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
+    """Lock an open file, until it is closed in all processes that have it.
+
+    The lock is on a byte far behind the file's end: on a Windows share nobody else can read or write what is locked.
+
+    Args:
+        file: its descriptor; open for writing, if ``alone``.
+        alone: nobody else may hold it; otherwise nobody may hold it alone.
+        wait: until it is free.
+
+    Raises:
+        BlockingIOError: another has locked it.
+        OSError: the file system knows no locks.
+    """
+    how = struct.pack("@hhqqi4x", fcntl.F_WRLCK if alone else fcntl.F_RDLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+    fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, how)
+
+
+_LOCKED_BYTE = 1 << 62
+
+
+def is_at(file: int, path: str | os.PathLike) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
+
+
+def _boot() -> str:
+    """Which start of which machine this is; the same in all its containers."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _self() -> dict[str, Any]:
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    command = [os.path.basename(sys.argv[0] or "python"), *sys.argv[1:]]
+    return {
+        "process": os.getpid(),
+        "machine": socket.gethostname(),
+        "boot": _boot(),
+        "since": since,
+        "command": command,
+    }
+
+
+def _read(file: int) -> dict[str, Any]:
+    """Who holds the folder; empty if the file does not say so."""
+    with suppress(OSError, ValueError):
+        found = json.loads(os.pread(file, 10**6, 0))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _named(folder: Path, holder: dict[str, Any], advice: str) -> str:
+    if not holder:
+        return f"{folder}: another process is at work there; {advice}"
+    command = " ".join(map(str, holder.get("command", ())))
+    return (
+        f"{folder}: process {holder.get('process')} on {holder.get('machine')} has been at work there since {holder.get('since')} "
+        f"({command[:200]}); {advice}"
+    )
+
+
+def _shows_life(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
+    """Whether the file's time changes: clocks of machines differ, so times are not compared with them."""
+    print(
+        f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_S:g} s whether it still is",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    seen: set[int] = set()
+    end = time.monotonic() + WATCH_S
+    while time.monotonic() < end and len(seen) < 2:
+        with suppress(OSError), open(path) as again:  # a shared disk asks its server when a file is opened
+            seen.add(os.fstat(again.fileno()).st_mtime_ns)
+        time.sleep(min(0.5, WATCH_S / 4))
+    return len(seen) > 1
+
+
+def _show_life(file: int, done: threading.Event) -> None:
+    while not done.wait(SIGN_OF_LIFE_S):
+        with suppress(OSError):
+            os.utime(file)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same path, of a file that is made and stays; where that file cannot be
+    made or the file system knows no locks, nobody waits."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        yield
+        return
+    try:
+        try:
+            lock(file)
+        except BlockingIOError:
+            print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                lock(file, wait=True)
+        except OSError:  # no locks
+            pass
+        yield
+    finally:
+        os.close(file)

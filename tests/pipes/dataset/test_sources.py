@@ -1,0 +1,200 @@
+"""The official lists of UCF-101, HMDB-51 and VIPriors, in the layouts that their archives unpack to."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dali_pipes import DATASETS, InputError
+from dali_pipes.dataset.sources import read_hmdb51, read_ucf101, read_vipriors
+from train.config.options import Config
+from train.data.videos import list_videos as find_items
+
+
+def write(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+
+
+def ucf101(root: Path) -> Path:
+    lists = root / "ucfTrainTestlist"
+    write(lists / "classInd.txt", "\ufeff1 Archery\r\n2 HandstandPushups\r\n3 Biking\r\n")
+    for split in "123":
+        write(lists / f"trainlist0{split}.txt", f"Archery/v_Archery_g0{split}_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n")  # fmt: skip
+        write(lists / f"testlist0{split}.txt", f"Biking/v_Biking_g0{split}_c02.avi\r\n\r\n")
+    write(root / "UCF-101" / "Archery" / "v_Archery_g01_c01.avi")
+    return root
+
+
+def hmdb51(root: Path, videos: str = "") -> Path:
+    lists = root / "testTrainMulti_7030_splits"
+    for split in "123":
+        write(lists / f"wave_test_split{split}.txt", f"a(1)_wave!{split}.avi 1 \nb c.avi 2 \nunused.avi 0 \n")
+        write(lists / f"wave_ball_test_split{split}.txt", "c.avi 1 \nd.avi 2 \n")
+        write(lists / f"._wave_test_split{split}.txt", "left by another system")
+    write(root / videos / "wave" / "b c.avi")
+    return root
+
+
+def vipriors(root: Path) -> Path:
+    lists = root / "mod-ucf101" / "annotations"
+    write(lists / "mod-ucf101-classInd.txt", "2 Archery\n1 Biking\n")
+    write(lists / "mod-ucf101-train.txt", "video_train_0000001.avi 2\nvideo_train_0000002.avi 1\n")
+    write(lists / "mod-ucf101-validation.txt", "video_validation_0000001.avi 1\n")
+    write(lists / "mod-ucf101-test.txt", "video_test_0000001.avi\n")
+    return root
+
+
+def test_ucf101(tmp_path):
+    ucf101(tmp_path)
+    for split in "123":
+        listed = read_ucf101(tmp_path, split)
+        assert listed.classes == ["Archery", "HandstandPushups", "Biking"]
+        videos = tmp_path / "UCF-101"
+        assert listed.parts == {
+            "train": [(str(videos / f"Archery/v_Archery_g0{split}_c01.avi"), "Archery"),
+                      (str(videos / "HandstandPushups/v_HandStandPushups_g01_c01.avi"), "HandstandPushups")],
+            "val": [(str(videos / f"Biking/v_Biking_g0{split}_c02.avi"), "Biking")],
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("lists", ["testTrainMulti_7030_splits", "test_train_splits", "test_train_splits/testTrainMulti_7030_splits", "."])  # fmt: skip
+@pytest.mark.parametrize("videos", ["", "hmdb51_org"])
+def test_hmdb51(tmp_path, videos, lists):
+    root = hmdb51(tmp_path / "root", videos)
+    (root / "testTrainMulti_7030_splits").rename(tmp_path / "lists")
+    (root / lists).mkdir(parents=True, exist_ok=True)
+    for path in (tmp_path / "lists").iterdir():
+        path.rename(root / lists / path.name)
+    listed = read_hmdb51(root, "2")
+    assert listed.classes == ["wave", "wave_ball"]  # though wave_ball_test_split2.txt comes before wave_test_split2.txt
+    folder = root / videos
+    assert listed.parts == {
+        "train": [(str(folder / "wave/a(1)_wave!2.avi"), "wave"), (str(folder / "wave_ball/c.avi"), "wave_ball")],
+        "val": [(str(folder / "wave/b c.avi"), "wave"), (str(folder / "wave_ball/d.avi"), "wave_ball")],
+    }
+
+
+def test_ucf101_whose_lists_lie_among_the_class_folders(tmp_path):
+    ucf101(tmp_path)
+    flat = tmp_path / "UCF-101"
+    for path in (tmp_path / "ucfTrainTestlist").iterdir():
+        path.rename(flat / path.name)
+    assert read_ucf101(flat, "3").parts["val"] == [(str(flat / "Biking/v_Biking_g03_c02.avi"), "Biking")]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_training_gets_the_split_that_was_asked_for(tmp_path, name):
+    root = MAKE[name](tmp_path)
+    read = {"ucf101": read_ucf101, "hmdb51": read_hmdb51}
+    for split in ("", *DATASETS[name].splits):
+        train, val, classes, notes = find_items(Config(data=str(root), dataset=name, split=split))
+        listed = read_vipriors(root) if name == "vipriors" else read[name](root, split or "1")
+        both = split == "train+val"
+        assert train == listed.parts["train"] + (listed.parts["val"] if both else []) and val == listed.parts["val"]
+        assert classes == listed.classes and bool(notes) == both
+    with pytest.raises(InputError, match=f"holds {DATASETS[name].mark}, as {name} does; choose --dataset {name}, or"):
+        find_items(Config(data=str(root)))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_vipriors(tmp_path, inside):
+    vipriors(tmp_path)
+    listed = read_vipriors(tmp_path / "mod-ucf101" if inside else tmp_path)
+    assert listed.classes == ["Biking", "Archery"]
+    videos = tmp_path / "mod-ucf101" / "videos"
+    assert listed.parts == {
+        "train": [(str(videos / "video_train_0000001.avi"), "Archery"), (str(videos / "video_train_0000002.avi"), "Biking")],
+        "val": [(str(videos / "video_validation_0000001.avi"), "Biking")],
+        "test": [(str(videos / "video_test_0000001.avi"), None)],
+    }  # fmt: skip
+
+
+def test_the_challenges_own_lists(shared_clips, tmp_path):
+    (tmp_path / "mod-ucf101").mkdir()
+    shutil.copytree(shared_clips / "annotations", tmp_path / "mod-ucf101" / "annotations")
+    listed = read_vipriors(tmp_path)
+    assert [len(listed.parts[part]) for part in ("train", "val", "test")] == [4795, 4742, 3783]
+    assert (
+        len(listed.classes) == 101 and listed.classes[0] == "ApplyLipstick" and listed.classes[99] == "ApplyEyeMakeup"
+    )
+    path, label = listed.parts["train"][0]
+    assert path.endswith("mod-ucf101/videos/video_train_0000001.avi") and label == "ApplyEyeMakeup"
+
+
+# fmt: off
+UCF, HMDB, VIP = "ucfTrainTestlist/", "testTrainMulti_7030_splits/", "mod-ucf101/annotations/mod-ucf101-"
+BROKEN = [  # the dataset, a file of it, its new text (None: no file), how the message begins
+    ("ucf101", UCF + "trainlist01.txt", "Rowing/a.avi 1", "{file}, line 1: the class 'Rowing' of Rowing/a.avi is not in {root}/ucfTrainTestlist/classInd.txt"),
+    ("ucf101", UCF + "trainlist01.txt", "\nArchery/a.avi 3", "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt Archery has 1"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery 1", "{file}, line 1: 'Archery' is not <class>/<video>"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not <class>/<video>"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi " + "1" * 5000, "{file}, line 1: 'Archery/a.avi 1"),
+    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is already listed in {file}, line 1"),
+    ("ucf101", UCF + "trainlist01.txt", None, "{file}: No such file"),
+    ("ucf101", UCF + "testlist01.txt", "HandstandPushups/v_HandStandPushups_g01_c01.avi", "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in {root}/ucfTrainTestlist/trainlist01.txt, line 2"),
+    ("ucf101", UCF + "testlist01.txt", "Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video alone"),
+    ("ucf101", UCF + "testlist01.txt", "Archery/\0.avi", "{file}, line 1: holds a NUL byte"),
+    ("ucf101", UCF + "testlist01.txt", "", "{root}/ucfTrainTestlist: the lists hold no videos for val"),
+    ("ucf101", UCF + "classInd.txt", "1 Archery\n3 Biking", "{file}: the class numbers must go from 1 up without gaps, they are [1, 3]"),
+    ("ucf101", UCF + "classInd.txt", "1 Archery\n1 Biking", "{file}, line 2: '1 Biking' is not a new class number and a new class name"),
+    ("ucf101", UCF + "classInd.txt", "", "{file}: the class numbers must go from 1 up without gaps, they are []"),
+    ("ucf101", UCF + "classInd.txt", None, "{root}: holds no ucfTrainTestlist/classInd.txt; expected the folder with UCF-101/"),
+    ("ucf101", "UCF-101/Archery/v_Archery_g01_c01.avi", None, "{root}: holds no UCF-101/*/*.avi; expected the folder with UCF-101/ (UCF101.rar)"),
+    ("hmdb51", HMDB + "wave_test_split1.txt", "a.avi 3", "{file}, line 1: 'a.avi 3' must end with 0"),
+    ("hmdb51", HMDB + "wave_test_split1.txt", "a.avi", "{file}, line 1: 'a.avi' must end with 0"),
+    ("hmdb51", HMDB + "wave_test_split1.txt", None, "{file}: No such file"),
+    ("hmdb51", "run/a.avi", "", "{root}/testTrainMulti_7030_splits: holds no list for the class folder run of {root}"),
+    ("hmdb51", "wave/b c.avi", None, "{root}: holds no hmdb51_org/*/*.avi; expected the folder with"),
+    ("vipriors", VIP + "train.txt", "a.avi 0", "{file}, line 1: a.avi has the class number 0, {root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2"),
+    ("vipriors", VIP + "train.txt", "a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
+    ("vipriors", VIP + "test.txt", "a.avi 1", "{file}, line 1: 'a.avi 1' is not a video alone"),
+    ("vipriors", VIP + "classInd.txt", None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
+]
+# fmt: on
+MAKE = {"ucf101": ucf101, "hmdb51": hmdb51, "vipriors": vipriors}
+
+
+@pytest.mark.parametrize("name, file, text, message", BROKEN, ids=[f"{case[0]} {number}" for number, case in enumerate(BROKEN)])  # fmt: skip
+def test_broken_lists_are_named(tmp_path, name, file, text, message):
+    root = MAKE[name](tmp_path)
+    DATASETS[name].read(root, DATASETS[name].splits[0])
+    (root / file).unlink() if text is None else write(root / file, text)
+    with pytest.raises(InputError) as caught:
+        DATASETS[name].read(root, DATASETS[name].splits[0])
+    assert str(caught.value).startswith(message.format(root=root, file=root / file))
+
+
+def test_wrong_folders_and_text(tmp_path):
+    ucf101(tmp_path / "u")
+    with pytest.raises(InputError, match="nowhere: no such folder; expected the folder with UCF-101/"):
+        read_ucf101(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="classInd.txt: is a file; expected the folder with"):
+        read_vipriors(tmp_path / "u" / "ucfTrainTestlist" / "classInd.txt")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        (ucf101(tmp_path / "x") / "ucfTrainTestlist" / "testlist01.txt").write_bytes(b"Archery/\xff.avi")
+        read_ucf101(tmp_path / "x")
+    assert {name: dataset.splits[0] for name, dataset in DATASETS.items()} == {"ucf101": "1", "hmdb51": "1", "vipriors": "train"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_copies_stand_for_the_listed_files(tmp_path, name):
+    """What ``dali_pipes.dataset.transcode`` makes of a.avi is a.mp4."""
+    root = MAKE[name](tmp_path)
+    read = DATASETS[name].read
+    before = read(root, DATASETS[name].splits[0])
+    videos = sorted(Path(path) for listed in before.parts.values() for path, _ in listed)
+    for path in videos:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    for path in videos[1:]:
+        path.with_suffix(".mp4").touch()
+    videos[0].touch()
+    after = read(root, DATASETS[name].splits[0])
+    assert after.classes == before.classes
+    for part, listed in before.parts.items():
+        for (old, label), (new, new_label) in zip(listed, after.parts[part], strict=True):
+            expected = old if Path(old) == videos[0] else old.replace(".avi", ".mp4")
+            assert (new, new_label) == (expected, label)

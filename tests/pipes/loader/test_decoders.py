@@ -1,0 +1,92 @@
+"""What DALI would show in another order, or of another stream, is not left to it: by DALI's own index of the packets."""
+
+import pytest
+
+from dali_pipes import InputError, scan_videos
+from dali_pipes.dataset.probe import read_video_info
+from dali_pipes.decode.video_file import open_video
+from dali_pipes.loader import decoders
+from dali_pipes.loader.decoders import _obstacle, choose_decoder
+from tests import odd_videos as odd
+from tests.dali_container import order_by_dali, packet_times
+from tests.videos import write_lossless
+
+FILES = {  # name -> maker, whether DALI orders its frames as they are shown
+    "mpeg4_b.avi": (lambda path: write_lossless(path, 30, codec="mpeg4", bf=2), False),
+    "h264_b.avi": (lambda path: odd.h264(path, frames=30), False),
+    "below_zero.flv": (odd.below_zero, False),
+    "mpeg4.avi": (lambda path: write_lossless(path, 30, codec="mpeg4"), True),
+    "h264.avi": (lambda path: odd.h264(path, frames=30, bf=0), True),
+    "mpeg4_b.mp4": (lambda path: write_lossless(path, 30, codec="mpeg4", bf=2), True),
+    "mpeg4_b.mkv": (lambda path: write_lossless(path, 30, codec="mpeg4", bf=2), True),
+    "h264_b.mp4": (lambda path: odd.h264(path, frames=30), True),
+    "h264_b.mkv": (lambda path: odd.h264(path, frames=30), True),
+    "h264_b.ts": (lambda path: odd.h264(path, frames=30), True),
+    "h264_b.flv": (lambda path: odd.h264(path, frames=30), True),
+    "vp9.webm": (lambda path: write_lossless(path, 30, codec="libvpx-vp9"), True),
+}
+
+
+def order_shown(path: str) -> list[int]:
+    """Which packet each frame was in, in the order of showing."""
+    with open_video(path) as reader:
+        times, shown = [], []
+        for packet in reader.packets():
+            times += [packet.pts] * bool(packet.size)
+            shown += [frame.pts for frame in reader.decode(packet)]
+    assert len(set(times)) == len(times)
+    return [times.index(time) for time in shown]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("name", FILES)
+def test_dali_gets_what_it_orders_right(tmp_path, name, verify):
+    maker, right = FILES[name]
+    path = str(maker(tmp_path / name))
+    assert (order_by_dali(path) == order_shown(path)) is right
+    obstacle = _obstacle(read_video_info(path, verify=verify))
+    assert obstacle is None if right else f"{path} is odd (frame times " in obstacle
+
+
+def test_dali_would_take_the_thumbnail(tmp_path):
+    path = str(odd.several(tmp_path / "video.mkv", "thumbnail", "video"))
+    stream, _ = packet_times(path)
+    with open_video(path) as reader:
+        assert (reader.stream.index, stream) == (1, 0)
+    assert "several video streams: 2" in _obstacle(read_video_info(path))
+
+
+def test_real_clips(shared_clips):
+    """UCF-101's and HMDB-51's with B-frames go to the CPU, and no others."""
+    obstacles = {}
+    for path in sorted((shared_clips / "actions").rglob("*.avi")):
+        infos = [read_video_info(str(path), verify=verify) for verify in (True, False)]
+        assert infos[0].odd == infos[1].odd
+        obstacles[path.parent.name] = "frame times not in the order of showing" in infos[0].odd
+        if not infos[0].odd:
+            assert order_by_dali(str(path)) == list(range(infos[0].num_frames))
+    assert obstacles["wave"] and obstacles["ApplyEyeMakeup"] and not obstacles["BaseballPitch"]
+
+
+@pytest.mark.parametrize(
+    "name, maker, note",
+    [
+        ("b_frames.avi", FILES["mpeg4_b.avi"][0], "frame times not in the order of showing"),
+        ("cover.mp4", odd.cover_first, "several video streams: 2"),
+    ],
+)
+def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
+    """The choice alone: nothing here needs a GPU."""
+    monkeypatch.setattr(decoders, "_loads", lambda library: True)
+    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
+    manifest = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False)
+    assert choose_decoder("auto", "cuda", manifest) == "cpu"
+    way_out = rf"{name} is odd .{note}., python -m dali_pipes.transcode makes a copy that is not; choose"
+    with pytest.raises(InputError, match=f"decoder 'gpu' cannot be used: .*{way_out} cpu or auto"):
+        choose_decoder("gpu", "cuda", manifest)
+    with pytest.raises(InputError, match=f"reader 'stream' cannot be used: .*{way_out} the reader clips"):
+        choose_decoder("auto", "cuda", manifest, reader="stream")
+
+
+def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):
+    assert _obstacle(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None

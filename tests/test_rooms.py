@@ -1,0 +1,117 @@
+"""What may import what: in both packages the folders are floors, and a file imports from its own floor and those below."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = {  # package -> its folders from the bottom up; "" are the files beside them, the programs and the public names
+    "dali_pipes": ("errors hints lazy plain version", "system", "decode", "dataset", "plan", "augment", "loader", ""),
+    "train": ("runtime models mixing", "config", "data weights", "engine", "analysis report", "paper", ""),
+}
+MOST_FILES, MOST_LINES = 12, 400
+SOURCES = {
+    package: sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
+    for package in FLOORS
+}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """(module, name) of everything that a file imports, also within functions; (module, "") of a plain import."""
+    found = []
+    package = ".".join(path.relative_to(ROOT).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found += [(module, alias.name) for alias in node.names]
+    return found
+
+
+def floor_of(module: str) -> int:
+    package, *names = module.split(".")
+    room = names[0] if names else ""
+    floors = [words.split() or [""] for words in FLOORS[package]]
+    return next((floor for floor, rooms in enumerate(floors) if room in rooms), len(floors) - 1)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_go_downwards(package):
+    upwards = [
+        f"{module_of(path)} imports {module}"
+        for path in SOURCES[package]
+        for module, _ in imports_of(path)
+        if module.split(".")[0] == package and floor_of(module) > floor_of(module_of(path))
+    ]
+    assert not upwards
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_imports_in_a_circle(package):
+    """Neither folders of one floor nor files of one folder import each other."""
+    modules = {module_of(path) for path in SOURCES[package]}
+    arrows: dict[str, set[str]] = {}
+    for path in SOURCES[package]:
+        source = module_of(path)
+        for module, name in imports_of(path):
+            target = f"{module}.{name}" if f"{module}.{name}" in modules else module
+            if target in modules and target != source and not source.startswith(f"{target}."):
+                arrows.setdefault(source, set()).add(target)
+                if room(source) != room(target):
+                    arrows.setdefault(f"folder {room(source)}", set()).add(f"folder {room(target)}")
+    for start in arrows:
+        seen, waiting = set(), list(arrows[start])
+        while waiting:
+            module = waiting.pop()
+            assert module != start, f"{start} imports itself by way of {sorted(seen)}"
+            if module not in seen:
+                seen.add(module)
+                waiting += arrows.get(module, ())
+
+
+def room(module: str) -> str:
+    """The folder of a module, or itself if it lies beside the folders."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_train_uses_public_names_of_the_library():
+    wrong = [
+        f"{module_of(path)} imports {name} from {module}"
+        for path in [*SOURCES["train"], *sorted((ROOT / "examples").glob("*.py"))]
+        for module, name in imports_of(path)
+        if module.split(".")[0] == "dali_pipes" and not is_public(module, name)
+    ]
+    assert not wrong
+
+
+def is_public(module: str, name: str) -> bool:
+    if module == "dali_pipes.errors":
+        return not name.startswith("_")
+    return module.count(".") < 2 and name in getattr(import_module(module), "__all__", ())
+
+
+def test_the_library_imports_torch_in_one_room():
+    rooms = {
+        module_of(path).rpartition(".")[0]
+        for path in SOURCES["dali_pipes"]
+        for module, _ in imports_of(path)
+        if module.split(".")[0] in ("torch", "torchvision") or module.startswith("nvidia.dali.plugin.pytorch")
+    }
+    assert rooms == {"dali_pipes.loader"}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_folders_and_files_stay_small(package):
+    folders: dict[Path, list[Path]] = {}
+    for path in SOURCES[package]:
+        folders.setdefault(path.parent, []).append(path)
+        assert len(path.read_text().splitlines()) <= MOST_LINES, path
+    assert all(len(files) <= MOST_FILES for files in folders.values())

@@ -1,0 +1,233 @@
+"""The command line: presets, overrides, and one clear sentence for whatever is wrong."""
+
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from dali_pipes import OPS, InputError, augment_clip
+from dali_pipes.augment.ops import PAPER_OPS
+from train.config.command_line import (
+    MAY_CHANGE,
+    OF_EVALUATION,
+    Job,
+    evaluation_config,
+    new_config,
+    parse,
+    resumed_config,
+)
+from train.config.options import Config, paper, small
+from train.data import videos as data
+from train.data.videos import _augmentation
+from train.engine.loop import learning_rate, make_mix, mix_generator
+from train.runtime.processes import Processes
+from train.weights.checkpoint import saved_config
+
+
+def config_of(arguments, has_gpu):
+    given, job = parse(arguments)
+    assert job == Job()
+    return new_config(given, has_gpu)
+
+
+def test_the_defaults_are_the_papers():
+    config, line = config_of(["--data", "videos"], has_gpu=False)
+    assert config.frames == 64 and config.crop == 160 and config.batch_size == 16 and config.epochs == 150
+    assert (config.lr, config.weight_decay, config.dropout, config.eval_clips) == (1e-4, 1e-5, 0.5, 10)
+    assert config.schedule == "temporal+" and config.translate_max_px == 100 and "paper" in line
+    assert config_of([], has_gpu=True)[0] == paper()
+
+
+@pytest.mark.parametrize("arguments, has_gpu", [([], False), (["--device", "cpu"], True)])
+def test_small_preset_without_gpu_and_data(arguments, has_gpu):
+    config, line = config_of([*arguments, "--epochs", "3"], has_gpu)
+    assert config.crop < 160 and config.frames < 64 and config.epochs == 3
+    assert line.startswith("Preset small") and "\n" not in line
+    assert f"{config.frames} frames of {config.crop}x{config.crop}, 3 epochs" in line
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--aug", "rand"], "--aug: invalid choice: 'rand'.*none.*randaug.*randaug_t"),
+        (["--schedule", "slow"], "--schedule: invalid choice"),
+        (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
+        (["--epochs", "0"], "--epochs is 0, it must be at least 1"),
+        (["--frames", "40"], "--frames is 40, slowfast50 needs a multiple of 16"),
+        (["--randaug-m", "31"], "--randaug-m is 31, it must lie between 0 and --randaug-scale, 30"),
+        (
+            ["--randaug-m", "11", "--randaug-scale", "10"],
+            "--randaug-m is 11, it must lie between 0 and --randaug-scale, 10",
+        ),
+        (["--randaug-scale", "0"], "--randaug-scale is 0, it must be above 0"),
+        (["--lr", "-1"], "--lr is -1"),
+        (["--aug", "randaug", "--schedule", "mix"], "--schedule mix is for --aug randaug_t, not for --aug randaug"),
+        (["--dataset", "ucf"], "--dataset: invalid choice: 'ucf'"),
+        (["--split", "2"], "--split 2 needs a --dataset with official splits: ucf101, hmdb51, vipriors"),
+        (["--dataset", "ucf101"], "--dataset ucf101 needs --data"),
+        (
+            ["--dataset", "ucf101", "--data", "x", "--split", "train"],
+            "unknown --split of ucf101 'train': choose one of 1, 2, 3",
+        ),
+        (
+            ["--dataset", "vipriors", "--data", "x", "--split", "tests"],
+            "unknown --split of vipriors 'tests': choose one of train, train.val, test",
+        ),
+        (["--dataset", "hmdb51", "--data", "x", "--val-data", "y"], "--val-data y is of no use with --dataset hmdb51"),
+        (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout, framecutout"),
+        (
+            ["--mix", "mixup", "--mix-labels", "seen_frames"],
+            "--mix-labels seen_frames is of no use: the labels of mixup",
+        ),
+        (["--mix", "cutmix,cutout", "--batch-size", "1"], "--batch-size 1 leaves --mix cutmix,cutout no other clip"),
+        (["--mix", "mixup,none"], "unknown mix 'none'"),
+        (["--mix", "mixup", "--mix-prob", "1.5"], "--mix-prob is 1.5, it must lie between 0 and 1"),
+        (["--mix", "mixup", "--mix-alpha", "0"], "--mix-alpha is 0.0, it must lie above 0"),
+        (
+            ["--mix", "cutout,cubecutout", "--mix-alpha", "2"],
+            "--mix-alpha 2 is of no use: cutout, cubecutout deletes",
+        ),
+        (["--mix-alpha", "2"], "--mix-alpha 2.0 needs a --mix: choose one of cutout"),
+        (["--mix-labels", "seen_frames"], "--mix-labels seen_frames needs a --mix"),
+        (["--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
+        (["--model", "mvit_v2_s", "--frames", "20"], "--frames is 20, mvit_v2_s needs a multiple of 8"),
+        (["--model", "s3d", "--lateral", "norm_relu"], "--lateral norm_relu is for --model slowfast50, s3d has no"),
+        (["--label-smoothing", "1"], "--label-smoothing is 1.0, it must lie between 0 and 0.99"),
+        (["--ema", "1"], "--ema is 1.0, it must lie between 0 and 0.99999"),
+        (["--accumulate", "0"], "--accumulate is 0"),
+        (["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
+        (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
+        (["--time-limit", "0"], "--time-limit is 0, it must be above 0 and at most 1e.06"),
+        (["--time-limit", "nan"], "--time-limit is nan, it must be above 0"),
+        (["--predict"], "--predict needs a network"),
+        (["--resume", "--eval-only", "x.pt"], "--resume and --eval-only exclude each other"),
+        (
+            ["--ensemble", "a.pt", "b.pt", "--ensemble-weights", "1"],
+            "--ensemble-weights has 1 numbers, --ensemble has 2",
+        ),
+    ],
+)
+def test_wrong_options(arguments, message):
+    with pytest.raises(InputError, match=message):
+        config_of(arguments, has_gpu=False)
+
+
+def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders):
+    config, _ = config_of(
+        ["--time-limit", "300", "--data", str(class_folders), "--device", "cpu", "--workers", "0"], False
+    )
+    checked, scan_videos = [], data.scan_videos
+    monkeypatch.setattr(
+        data, "scan_videos", lambda items, **how: checked.append(how["time_limit_s"]) or scan_videos(items, **how)
+    )
+    train, val, _ = data.load_manifests(config)
+    assert checked == [300] and data.load_named([train.videos[0].path], train.classes, config) and checked == [300, 300]
+    data.load_for_evaluation(config, train.classes, predict=False)
+    assert checked == [300, 300, 300]
+    assert [loader.time_limit_s for loader in data.make_loaders(config, train, val, Processes())] == [300, 300]
+
+
+def test_the_time_limit_may_change_and_older_checkpoints_have_none():
+    older = {name: value for name, value in asdict(Config()).items() if name != "time_limit"}
+    saved = saved_config({"config": older}, "last.pt")
+    assert saved.time_limit == 120
+    assert resumed_config({"time_limit": 300.0}, saved, "run/last.pt").time_limit == 300
+    assert evaluation_config({"time_limit": 300.0}, saved).time_limit == 300
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    config = Config(lr=1.0, warmup=0.1)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(1.0) and rates[55] == pytest.approx(0.5) and rates[99] < 0.001
+    assert learning_rate(Config(lr=1.0, warmup=0), 0, 1) == pytest.approx(1.0)
+
+
+def test_mixes():
+    config, _ = config_of(
+        ["--mix", "cutmix,fademixup", "--mix-alpha", "2", "--mix-prob", "0.25", "--mix-draw", "clip"], False
+    )
+    assert (config.mix, config.mix_alpha, config.mix_prob, config.mix_draw) == ("cutmix,fademixup", 2, 0.25, "clip")
+    assert Config().mix == "none" and Config().mix_alpha is None
+
+
+def test_the_mix_of_a_configuration():
+    clips, labels = torch.eye(4)[:, :, None, None, None].expand(-1, -1, 8, 4, 4).contiguous(), torch.arange(4)
+    same, targets = make_mix(Config(), 4)(clips, labels, generator=mix_generator(Config(), 0))
+    assert same is clips and targets.equal(torch.eye(4))
+    results = {}
+    for name, options in (("all", {}), ("seen", {"mix_labels": "seen_frames"}), ("clip", {"mix_draw": "clip"})):
+        config = Config(mix="framecutmix", mix_prob=1.0, frames=16, **options)
+        results[name] = make_mix(config, 4)(clips.clone(), labels, generator=mix_generator(config, 3))
+    assert results["all"][0].equal(results["seen"][0]) and not results["all"][1].equal(results["seen"][1])
+    shares = {name: result[1].max(dim=1).values for name, result in results.items()}
+    assert len(set(shares["all"].tolist()) - {1.0}) == 1 < len(set(shares["clip"].tolist()) - {1.0})
+
+
+def test_each_step_mixes_alike_in_every_run_and_unlike_the_others():
+    draws = {
+        (seed, step): tuple(mix_generator(Config(seed=seed), step).random(3)) for seed in (0, 1) for step in range(50)
+    }
+    assert len(set(draws.values())) == 100
+    assert draws[1, 7] == tuple(mix_generator(Config(seed=1), 7).random(3))
+
+
+def test_a_resumed_run_keeps_its_settings():
+    saved = replace(small(), data="videos", lr=0.5, device="cuda:3", decoder="gpu", precision="bf16", out="there")
+    config = resumed_config({"workers": 3, "data": "moved"}, saved, "last.pt")
+    assert config == replace(saved, data="moved", workers=3, device="auto", decoder="auto", out=".")
+    assert resumed_config({"reader": "stream"}, saved, "last.pt").reader == "stream"
+    assert evaluation_config({}, replace(saved, reader="stream")).reader == "clips"
+    assert resumed_config({"lr": 0.5}, saved, "last.pt").lr == 0.5
+    with pytest.raises(
+        InputError, match="last.pt: was trained with --lr 0.5, not 0.1, --aug randaug_t, not none; leave"
+    ):
+        resumed_config({"lr": 0.1, "aug": "none"}, saved, "last.pt")
+
+
+def test_an_evaluation_keeps_the_networks_settings():
+    saved = replace(small(), data="videos", dataset="folder", val_data="others", model="r3d_18", precision="bf16")
+    config = evaluation_config({"eval_clips": 5, "eval_crops": 3}, saved)
+    assert config == replace(saved, eval_clips=5, eval_crops=3, precision="auto", device="auto", workers=config.workers)
+    moved = evaluation_config({"data": "new"}, saved)
+    assert (moved.data, moved.dataset, moved.val_data, moved.model) == ("new", "auto", "", "r3d_18")
+    with pytest.raises(InputError, match="--lr, --aug: of no use in an evaluation"):
+        evaluation_config({"lr": 1.0, "aug": "none", "out": "x"}, saved)
+
+
+def test_what_may_change_are_settings():
+    names = {item.name for item in fields(Config)}
+    assert set(MAY_CHANGE) <= names and set(OF_EVALUATION) <= names
+
+
+def test_switches_and_lists():
+    given, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
+    assert given == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
+    assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
+
+
+def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert config_of(["--data", "x"], False)[0].workers == paper().workers  # not torchrun's
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert config_of(["--data", "x"], False)[0].workers == max(1, paper().workers // 2)
+    assert config_of(["--data", "x", "--workers", "6"], False)[0].workers == 6
+
+
+def test_the_switches_of_randaugment_reach_its_policy_and_invert_is_what_it_says():
+    config = Config(randaug_m=3.0, randaug_scale=10.0, randaug_ranges="monotonic", randaug_interpolation="linear",
+                    randaug_invert=True)  # fmt: skip
+    try:
+        policy = _augmentation(config)
+        assert (policy.m, policy.ranges, policy.interpolation) == (9.0, "monotonic", "linear")
+        assert policy.ops == (*PAPER_OPS, "invert")
+        assert _augmentation(config).ops == policy.ops  # a second loader in one process
+        frames = np.random.default_rng(0).integers(0, 256, (3, 8, 10, 3), dtype=np.uint8)
+        levels = np.float32([[0, 10, 30]])
+        np.testing.assert_array_equal(augment_clip(frames, ["invert"], levels), 255 - frames)
+    finally:
+        OPS.pop("invert", None)
+    plain = _augmentation(Config())
+    assert (plain.m, plain.ranges, plain.interpolation, plain.ops) == (10.0, "paper", "nearest", PAPER_OPS)

@@ -1,0 +1,56 @@
+"""The catalogue of trainings and tables is the paper's."""
+
+import statistics
+
+import pytest
+
+from train.config.command_line import parse
+from train.config.options import Config
+from train.paper.jobs import as_arguments
+from train.paper.recipes import RECIPES, TABLES
+
+
+def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same():
+    for recipe, settings in RECIPES.items():
+        given, _ = parse(list(as_arguments({"data": "x"} | settings)))
+        assert given == {"data": "x"} | settings, recipe
+        Config(**given)
+
+
+def test_every_row_has_its_own_name_and_known_recipes():
+    for table in TABLES.values():
+        names = [row.name for row in table.rows]
+        assert len(set(names)) == len(names)
+        for row in table.rows:
+            assert {*row.recipes, *row.rivals} <= set(RECIPES) and (len(row.recipes) == 1) == (row.combine == "only")
+
+
+def test_hmdb51s_averages_are_those_of_its_splits():
+    """Also a check of every figure of Table 6 against a slip of the pen."""
+    rows = {row.name: row for row in TABLES["table6"].rows}
+    averages = [row for row in rows.values() if row.combine == "mean"]
+    assert len(averages) == 14 and len(rows) == 4 * 14
+    for row in averages:
+        for figure in (0, 1):
+            of_splits = [rows[f"{row.name}_{split}"].paper[figure] for split in (1, 2, 3)]
+            assert statistics.mean(of_splits) == pytest.approx(row.paper[figure], abs=0.0101), row.name
+
+
+def test_the_papers_best_rows():
+    """Section 4: what the text says about the tables."""
+
+    def best(table):
+        rows = [row for row in TABLES[table].rows if row.paper[0] is not None and not row.test]
+        return max(rows, key=lambda row: row.paper[0]).name
+
+    assert [best(f"table{number}") for number in (2, 3, 4, 5, 7)] == [
+        "temporal+", "baseline", "framecutmix", "framecutmixup", "randaug_t+framecutmixup"]  # fmt: skip
+    assert {TABLES[f"table{number}"].rows[0].paper for number in (2, 3, 4, 5, 7)} == {(49.37, 73.62)}
+    assert RECIPES["vipriors/framecutmix"]["mix_alpha"] == 5 and RECIPES["vipriors/framecutmix2"]["mix_alpha"] == 2
+    assert [RECIPES[f"hmdb51_{split}/mixup"]["split"] for split in (1, 2, 3)] == ["1", "2", "3"]
+    assert len(TABLES["grid"].rows) == 4 * 3 * 3
+
+
+def test_recipes_are_the_papers_settings_but_for_how_often_they_are_evaluated():
+    assert {name for name, value in RECIPES["vipriors/baseline"].items() if getattr(Config, name) != value} == {
+        "dataset", "split", "aug", "eval_every"}  # fmt: skip

@@ -1,0 +1,183 @@
+"""``python -m train.paper.tables``: what a user may ask for; trainings are started, stopped, continued and reported."""
+
+import csv
+import json
+import os
+import signal
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training.paper.test_results import report
+from tests.training.test_run import NARROW, metrics
+from train.data import demo_data
+from train.data.demo_data import MOTIONS, Scene, make_missing
+from train.paper import jobs as table_jobs
+from train.paper import recipes
+from train.paper.jobs import Job, jobs_of
+from train.paper.recipes import RECIPES, TABLES, Row
+from train.paper.tables import main
+
+TINY = ("--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
+        "--no-tensorboard --checkpoint-minutes 0").split()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["show", "table8"], "unknown table 'table8': choose one of table2, table3"),
+        (["show", "table2", "--rows", "temporel"], "unknown row of table2 'temporel': choose one of baseline, spatial"),
+        (["run", "table2"], "--data is missing: the folder of vipriors"),
+        (
+            ["show", "table2", "table3", "--rows", "cut"],
+            "unknown row of table2 or table3 'cut': choose one of baseline",
+        ),
+        (["run", "table2", "--data", "x", "--aug", "none"], "--aug: is what the rows of a table choose"),
+        (["run", "table2", "--data", "x", "--accumulate", "0"], "--accumulate is 0, it must be at least 1"),
+        (["run", "table2", "--data", "x", "--seeds", "0"], "--seeds is 0, it must be at least 1"),
+        (["run", "table2", "--data", "x", "--jobs", "-1"], "--jobs is -1, it must be at least 1"),
+        (["run", "table2", "--data", "x", "--resume"], "tables resume by themselves"),
+        (["run", "table2", "--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["run", "table2", "--data", "x", "--epochs", "0"], "--epochs is 0, it must be at least 1"),
+        (["report", "table2", "--out", "nowhere"], "nowhere: no such folder"),
+        (["report", "table2", "--epochs", "3"], "--epochs: of no use in report"),
+        (["list", "--epochs", "3"], "--epochs: of no use in list"),
+        (
+            ["run", "--data", "x", "table2"],
+            "unknown table 'x': choose one of table2, table3",
+        ),
+        (["run", "table2", "--data", "nowhere", "--dataset", "folder"], "nowhere: no such folder"),
+        (["run", "table6", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_list_and_show(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name} " in listed for name in TABLES)
+    assert main(["show", "table7", "--rows", "randaug*", "test_ensemble", "--data", "DIR"]) == 0
+    shown = capsys.readouterr().out
+    assert "randaug_t+fademixup: RandAug-T, FadeMixUp; in the paper 68.73 / 89.27" in shown
+    assert "--mix fademixup" in shown and "--data DIR" in shown and "baseline:" not in shown
+    assert shown.count("--split train+val") == 9 and "submission.txt" in shown
+
+
+def test_a_recipes_data_gives_way_to_the_users_own():
+    assert table_jobs.settings_of("hmdb51_2/mixup", {"data": "x"}) == RECIPES["hmdb51_2/mixup"] | {"data": "x"}
+    given = {"data": "x", "dataset": "folder", "epochs": 3}
+    found = table_jobs.settings_of("hmdb51_2/mixup", given)
+    assert found == {name: value for name, value in RECIPES["hmdb51_2/mixup"].items() if name != "split"} | given
+    made = table_jobs.settings_of("hmdb51_2/mixup", {"data": "demo"})  # at the preset of this machine
+    assert made == {"data": "demo", "aug": "none", "mix": "mixup", "mix_alpha": 1.0}
+
+
+def test_rows_share_trainings():
+    rows = [row for name in ("table2", "table3", "table4", "table5") for row in TABLES[name].rows]
+    jobs = jobs_of(rows, range(3), {"data": "x"}, Path("out"))
+    assert len(jobs) == 3 * (1 + 4 + 3 + 5 + 5) and len({job.folder for job in jobs}) == len(jobs)
+    assert sum("baseline" in job.name for job in jobs) == 3
+    assert [job.settings["seed"] for job in jobs[:18]] == [0] * 18  # a first figure of every row comes first
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """Of three motions two training videos and one to validate, short."""
+    root = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_data, "FRAMES", (12, 16))
+        make_missing(
+            root,
+            [
+                Scene(root / split / motion / f"{number}.avi", motion, (number, len(motion), len(split)))
+                for motion in list(MOTIONS)[:3]
+                for split, count in (("train", 2), ("val", 1))
+                for number in range(count)
+            ],
+            workers=2,
+            title="making videos",
+        )
+    return root
+
+
+def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "tables"
+    options = ["--out", str(out), "--data", str(demo), *TINY]
+    table2 = ["run", "table2", "--rows", "baseline", "temporal+", "--seeds", "1", "--jobs", "2", *options]
+    monkeypatch.setattr(Job, "command", property(lambda job: [sys.executable, *NARROW, *job.arguments]))
+
+    def stop_after_the_first_checkpoint():
+        while not list(out.rglob("last.pt")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_after_the_first_checkpoint, daemon=True)
+    thread.start()
+    assert main(table2) == 128 + signal.SIGTERM
+    thread.join()
+    assert "the same command goes on from here" in capsys.readouterr().out
+    assert not list(out.rglob("seed-*.json"))
+    stopped = [
+        path.parent
+        for path in out.rglob("last.pt")
+        if not (path.parent / "metrics.csv").exists() or len(metrics(path.parent)) < 2
+    ]
+    assert stopped  # in the midst of training
+
+    assert main(table2) == 0
+    said = capsys.readouterr().out
+    assert "goes on" in said and "2 of 2 done" in said
+    for folder in stopped:
+        assert f"Resuming {folder / 'last.pt'}" in folder.with_name("seed-0.log").read_text()
+        assert not list(folder.glob("earlier-*"))
+    for method in ("baseline", "temporal+_n2_m5"):
+        assert [row["epoch"] for row in metrics(out / "vipriors" / method / "seed-0")] == ["1", "2"]
+
+    # a second seed of one row, and two points of the grid, of which one is done
+    assert main(["run", "table2", "--rows", "baseline", "--seeds", "2", *options]) == 0
+    assert capsys.readouterr().out.count("was done before") == 1
+    assert json.loads((out / "vipriors" / "baseline" / "seed-1" / "config.json").read_text())["seed"] == 1
+    assert main(["run", "grid", "--rows", "temporal+_n[12]_m5", "--seeds", "1", *options]) == 0
+    assert capsys.readouterr().out.count("was done before") == 1
+
+    text, rows = report("table2", out)
+    assert capsys.readouterr().out.strip() == text.strip() and len(rows) == 5
+    assert report("table2", out, "baseline")[1] == rows  # the file always holds all
+    assert "RandAugment" not in capsys.readouterr().out
+    last = [[float(metrics(out / "vipriors" / method / f"seed-{seed}")[-1]["val_top1"]) for seed in seeds]
+            for method, seeds in (("baseline", (0, 1)), ("temporal+_n1_m5", (0,)), ("temporal+_n2_m5", (0,)))]  # fmt: skip
+    assert float(rows["baseline"]["top1_mean"]) == pytest.approx(statistics.mean(last[0]), abs=1e-3)
+    assert float(rows["baseline"]["top1_sd"]) == pytest.approx(statistics.stdev(last[0]), abs=1e-3)
+    assert rows["baseline"]["paper_top1"] == "49.3700" and rows["baseline"]["difference_top1"] == ""  # other videos
+    assert "No difference is given where other videos" in text
+    assert float(rows["temporal+"]["top1_mean"]) == pytest.approx(max(map(statistics.mean, last[1:])), abs=1e-3)
+    assert "the best of 2 points of the grid: temporal+_n" in rows["temporal+"]["note"]
+    assert rows["mix"]["note"] == "not trained" and rows["mix"]["top1_mean"] == ""
+    assert f"| Baseline | {statistics.mean(last[0]):.2f} +- {statistics.stdev(last[0]):.2f} |" in text
+    assert "--epochs 2, not 150" in text and "--frames 16, not 64" in text and f"--data {demo}" in text
+
+    assert main([*table2, "--epochs", "3"]) == 1
+    assert "was trained with --epochs 2, not 3" in capsys.readouterr().out
+    assert main([*table2, "--short", "pad"]) == 1
+    assert "was trained with --short slow_down, not pad" in capsys.readouterr().out
+    assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
+
+    # an ensemble of the two trainings, as Table 7's of nine; these have labels, whether they are called test or not
+    pair = Row(name="pair", title="Pair", recipes=("vipriors/baseline", "vipriors/temporal+_n2_m5"), combine="ensemble")
+    monkeypatch.setitem(TABLES, "table7", recipes.Table("Table 7", (pair,)))
+    assert main(["run", "table7", "--seeds", "1", *options]) == 0
+    _, rows = report("table7", out)
+    with open(out / "vipriors" / "pair" / "seed-0" / "val_predictions.csv") as file:
+        predicted = list(csv.DictReader(file))
+    right = statistics.mean(row["label"] == row["class_1"] for row in predicted)
+    assert float(rows["pair"]["top1_mean"]) == pytest.approx(100 * right, abs=1e-3) and len(predicted) == 3
+    assert float(rows["pair"]["top5_mean"]) == 100  # of three classes

@@ -1,0 +1,294 @@
+"""Where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix fademixup VIDEO_B]``.
+
+Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to a
+folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as numbers.
+"""
+
+import argparse
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dali_pipes.augment import SheetRow, write_sheet
+from dali_pipes.dataset import UNLABELLED, class_name
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.system import end_of, make_folder, only_user, progress_bar, replacing
+
+from ..config.options import Config
+from ..data.pictures import pictures_of
+from ..data.videos import make_eval_loader, scan
+from ..engine.evaluation import load_network, middle_clip_config
+from ..engine.metrics import figure_text
+from ..mixing.apply import apply_mix
+from ..mixing.params import MIXES, draw_mix
+from ..mixing.params import check_numbers as check_mix_numbers
+from ..models.zoo import MODELS, Network
+from ..runtime.processes import Processes
+from ..runtime.progress import Bar
+from ..runtime.run_files import CAM
+from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
+from ..weights.checkpoint import load_checkpoint
+from .activation import check_numbers, class_maps, map_frames, stretch
+
+SHOWN_PX = 128  # smaller clips are enlarged
+CAM_FILES = SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
+MIXED = [name for name, mix in MIXES.items() if not mix.deletes]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The middle clip of a video, as it is evaluated."""
+
+    path: str
+    label: int
+    """Index of the class whose name the video's folder has; -1 if the network does not know it."""
+    clip_CTHW: torch.Tensor
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One clip, and what the network saw in it of P classes."""
+
+    name: str
+    titles: list[str]
+    """The same in short lines."""
+    clip_CTHW: torch.Tensor
+    classes: list[str]
+    """P names."""
+    probabilities_P: list[float]
+    maps_PTHW: torch.Tensor
+    """Of the features' frames, rows and columns, see :func:`train.analysis.activation.class_maps`."""
+    shares_PF: np.ndarray | None
+    """How much of each frame of the clip belongs to each class; None if that is not known."""
+    of_A_F: np.ndarray | None = None
+    """How much of each frame is the first video's, if two are mixed."""
+
+    @property
+    def over_time_PT(self) -> np.ndarray:
+        return self.maps_PTHW.mean(dim=(2, 3)).numpy()
+
+
+def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> list[Clip]:
+    """The middle clips of videos.
+
+    Raises:
+        InputError: a video cannot be read.
+    """
+    folders = {path: class_name(Path(os.path.abspath(path)).parent.name) for path in videos}  # of links their own
+    known = set(map(class_name, classes))
+    items = [(path, name if name in known else None) for path, name in folders.items()]
+    manifest = scan(
+        items, classes, replace(config, workers=Config.workers)
+    )  # here 0, as for so few it decodes in this process
+    for path, reason in manifest.refused.items():
+        raise InputError(f"{path}: {reason}")
+    loader = make_eval_loader(config, manifest, Processes())
+    try:
+        read = {int(batch.videos_B[0]): batch.clips_BCTHW[0].clone() for batch in Bar(loader, "reading", len(loader))}
+    finally:
+        loader.close()
+    clips = {video.path: Clip(video.path, video.label, read[place]) for place, video in enumerate(manifest.videos)}
+    return [clips[path] for path in videos]
+
+
+def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen: list[int], layer: str) -> list[Seen]:
+    """Each clip with the ``chosen`` classes, or without any, its own and the one that it is taken for."""
+    found = []
+    for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
+        known = clip.label != UNLABELLED
+        wanted = chosen or list(dict.fromkeys([clip.label] * known + [_taken_for(network, clip)]))
+        shares_PF = np.array([[float(k == clip.label)] * clip.clip_CTHW.shape[1] for k in wanted]) if known else None
+        maps = _see(network, clip.clip_CTHW, wanted, classes, layer)
+        found.append(Seen(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
+    return found
+
+
+def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: list[str], chosen: list[int], layer: str,
+              mix: str, alpha: float | None = None, seed: int = 0) -> list[Seen]:  # fmt: skip
+    """Each clip A mixed with the other, B, with the ``chosen`` classes, or without any, those of both.
+
+    If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in the
+    shares.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
+        params = draw_mix(mix, 2, tuple(clip.clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
+        params = replace(params, partners_B=np.array([1, 0]))
+        mixed_CTHW = apply_mix(torch.stack([clip.clip_CTHW, other.clip_CTHW]), params)[0]
+        wanted = chosen or list(dict.fromkeys(
+            one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)
+        ))  # fmt: skip
+        of_A_F, known = params.shares_PT[0], UNLABELLED not in (clip.label, other.label)
+        shares_PF = np.array([of_A_F * (k == clip.label) + (1 - of_A_F) * (k == other.label) for k in wanted])
+        maps = _see(network, mixed_CTHW, wanted, classes, layer)
+        titles = [mix, f"A {clip.name}", f"B {other.name}"]
+        found.append(
+            Seen(
+                f"{mix} {clip.path} {other.path}", titles, mixed_CTHW.cpu(), *maps, shares_PF if known else None, of_A_F
+            )
+        )
+    return found
+
+
+@torch.no_grad()
+def _taken_for(network: Network, clip: Clip) -> int:
+    return network.eval()(clip.clip_CTHW[None])[0].argmax().item()
+
+
+def _see(
+    network: Network, clip_CTHW: torch.Tensor, wanted: list[int], classes: Sequence[str], layer: str
+) -> tuple[list[str], list[float], torch.Tensor]:
+    maps = check_numbers(class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer), network)
+    probabilities_K = maps.logits_BK[0].softmax(dim=0)
+    return [classes[k] for k in wanted], probabilities_K[wanted].tolist(), maps.maps_BPTHW[0].cpu()
+
+
+def rows_of(seen: Seen) -> list[SheetRow]:
+    """The clip, and a map over it for each class. Colours go from the lowest to the highest value of all its maps."""
+    frames_FHWC = pictures_of(seen.clip_CTHW)
+    count, side = len(frames_FHWC), max(SHOWN_PX, frames_FHWC.shape[1])
+    shown_FHWC = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_CUBIC) for frame in frames_FHWC])
+    low, high = seen.maps_PTHW.min(), seen.maps_PTHW.max()
+    lowest, highest = seen.over_time_PT.min(), seen.over_time_PT.max()
+    captions = [f"frame {frame}" for frame in range(count)]
+    curves: list[tuple[str, np.ndarray | None]] = [(line, None) for line in seen.titles]
+    if seen.of_A_F is not None:
+        captions = [f"frame {frame}: A {share:.2f}" for frame, share in enumerate(seen.of_A_F)]
+        curves.append(("share of A", seen.of_A_F))
+    rows = [SheetRow(shown_FHWC, captions, curves, top=1)]
+    for name, probability, map_THW in zip(seen.classes, seen.probabilities_P, seen.maps_PTHW, strict=True):
+        map_FHW = stretch(map_THW, count, side)
+        heat_FHW = ((map_FHW - low) / (high - low).clamp_min(1e-12)).numpy()
+        colours = [cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1] for heat in heat_FHW]
+        over_FHWC = (shown_FHWC * 0.5 + np.stack(colours) * 0.5).round().astype(np.uint8)
+        mean_F = stretch(map_THW.mean(dim=(1, 2), keepdim=True), count, 1)[:, 0, 0].numpy()
+        captions = [f"activation {value:.2f}" for value in mean_F]
+        curve_F = (mean_F - lowest) / max(highest - lowest, 1e-12)
+        rows.append(SheetRow(over_FHWC, captions, [(name, None), (f"probability {probability:.2f}", None), (f"activation, {lowest:.2f} to {highest:.2f}", curve_F)],
+                        top=1))  # fmt: skip
+    return rows
+
+
+def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
+    """A line of axes for each clip: the activation of its classes over time, and how much of each frame is theirs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6 * len(clips)), layout="constrained")
+    for (left, right), seen in zip(figure.subplots(len(clips), 2, squeeze=False), clips, strict=True):
+        count = seen.clip_CTHW.shape[1]
+        frames = map_frames(seen.maps_PTHW.shape[1], count)
+        for name, values_T in zip(seen.classes, seen.over_time_PT, strict=True):
+            left.plot(frames, values_T, marker="o", label=figure_text(name))
+        for name, values_F in zip(seen.classes, () if seen.shares_PF is None else seen.shares_PF, strict=False):
+            right.plot(values_F, drawstyle="steps-mid", label=figure_text(name))
+        left.set(title=figure_text(" ".join(seen.titles)), ylabel="activation", xlim=(-0.5, count - 0.5))
+        right.set(ylabel="share of the frame" if seen.shares_PF is not None else "not known", xlim=left.get_xlim(),
+                  ylim=(-0.03, 1.03))  # fmt: skip
+        left.legend()
+    for axes in figure.axes[-2:]:
+        axes.set_xlabel("frame of the clip")
+    with replacing(path) as draft:
+        figure.savefig(draft, format="png", dpi=100)
+
+
+def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
+    """A CSV line for each clip, class and time of its map: the activation, and how much of that frame is the class's."""
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "class", "probability", "frame", "activation", "share"])
+        for seen in clips:
+            frames = map_frames(seen.maps_PTHW.shape[1], seen.clip_CTHW.shape[1])
+            for place, values_T in enumerate(seen.over_time_PT):
+                for frame, value in zip(frames, values_T, strict=True):
+                    share = (
+                        ""
+                        if seen.shares_PF is None
+                        else f"{np.interp(frame, range(len(seen.shares_PF[place])), seen.shares_PF[place]):.6g}"
+                    )
+                    writer.writerow([seen.name, seen.classes[place], f"{seen.probabilities_P[place]:.6g}",
+                                     f"{frame:g}", f"{value:.6g}", share])  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of train/run.py, such as runs/latest/best.pt")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
+                        help="maps of this class, may be repeated; default: the video's, which is its folder's name, and "
+                        "what it is taken for; of a mix the classes of both videos")  # fmt: skip
+    parser.add_argument(
+        "--mix", nargs=2, metavar=("NAME", "VIDEO_B"), help=f"mix with this video by {', '.join(MIXED)}"
+    )
+    parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: the mix's own")
+    parser.add_argument("--seed", type=int, default=0, help="of the mix (default: %(default)s)")
+    parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")
+    parser.add_argument("-o", "--out", help="folder; default: cam, beside the checkpoint")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet (default: %(default)s)")
+    parser.add_argument("--fps", type=int, default=8, help="frames per second of the film (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    return parser
+
+
+def run(options: argparse.Namespace) -> Path:
+    """Carry out a parsed command line; returns the folder.
+
+    Raises:
+        InputError: something given is wrong; nothing was written then.
+    """
+    for name, (least, most) in {"columns": (1, 1000), "fps": (1, 240), "seed": (0, 2**32)}.items():
+        if not least <= getattr(options, name) <= most:
+            raise InputError(f"--{name} is {getattr(options, name)}, it must lie between {least} and {most}")
+    if options.mix:
+        check_known("--mix", options.mix[0], MIXED)
+        check_mix_numbers(options.alpha, None, "--")
+    elif options.alpha is not None:
+        raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
+    out = Path(options.out or Path(options.checkpoint).parent / CAM)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, --out must name a folder")
+    check_inputs_stay(out, CAM_FILES, {"VIDEO": options.videos, "--mix": options.mix[1:] if options.mix else []})
+    state = load_checkpoint(options.checkpoint)
+    config = middle_clip_config({"workers": 0, "batch_size": 1, "device": options.device}, state, options.checkpoint)
+    classes = state["classes"]
+    for name in options.classes:
+        check_known("--class", name, classes)
+    if options.layer:
+        check_known("--layer", options.layer, MODELS[config.model].features)
+    chosen = [classes.index(name) for name in dict.fromkeys(options.classes)]
+    read = read_clips(config, classes, options.videos + options.mix[1:] if options.mix else options.videos)
+    network = load_network(state, config, read[0].clip_CTHW.device)
+    if options.mix:
+        *clips, other = read
+        seen = see_mixed(
+            network, clips, other, classes, chosen, options.layer, options.mix[0], options.alpha, options.seed
+        )
+    else:
+        seen = see_pure(network, read, classes, chosen, options.layer)
+    rows = [row for clip in progress_bar(seen, title="drawing", unit="clip", leave=False) for row in rows_of(clip)]
+    with only_user(make_folder(out), OTHER_OUT):
+        for name in (SHEET, FILM):
+            write_sheet(out / name, rows, options.columns, options.fps)
+        draw_activation(out / CURVES, seen)
+        write_numbers(out / NUMBERS, seen)
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+
+    def program() -> None:
+        out = run(options)
+        print(f"wrote {', '.join(CAM_FILES)} to {out}")
+
+    return end_of("cam", program)

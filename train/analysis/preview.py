@@ -1,0 +1,82 @@
+"""Look at mixes: ``python -m train.preview VIDEO_A VIDEO_B -o sheet.png`` (or ``-o clip.mp4``): Fig. 4 of the paper.
+
+Rows are operations, columns frames over time; above each frame stands the share of A in it, beside the row the weights
+of both labels and the share of A as a curve. Without videos, two of the demo's are taken.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dali_pipes.augment import SheetRow, check_sheet_options, load_clip, write_sheet
+from dali_pipes.errors import InputError
+from dali_pipes.loader import MEAN, STD
+from dali_pipes.system import check_not_replaced, end_of
+
+from ..data.demo_data import demo_folder
+from ..data.pictures import pictures_of
+from ..mixing.apply import apply_mix
+from ..mixing.params import MIXES, check_alpha_is_used, draw_mix, parse_names
+
+
+def mixed_row(
+    clip_a_FHWC: np.ndarray, clip_b_FHWC: np.ndarray, name: str, rng: np.random.Generator, alpha: float | None
+) -> SheetRow:
+    """Clip A mixed with B, uint8 (F, H, W, 3) both, as training does it."""
+    clips_BCTHW = torch.from_numpy(np.stack([clip_a_FHWC, clip_b_FHWC])).movedim(-1, 1).sub(MEAN).div(STD)
+    frames, height, width = clips_BCTHW.shape[2:]
+    params = draw_mix(name, 2, (frames, height, width), rng=rng, alpha=alpha, prob=1.0)
+    if params.partners_B is not None:
+        params = replace(params, partners_B=np.array([1, 0]))
+    mixed_FHWC = pictures_of(apply_mix(clips_BCTHW, params)[0])
+    shares_T, (of_A,) = params.shares_PT[0], params.label_weights_P()
+    title = f"label A {of_A:.2f}" + (f" B {1 - of_A:.2f}" if params.partners_B is not None else "")
+    return SheetRow(mixed_FHWC, [f"A {share:.2f}" for share in shares_T], [(name, None), (title, shares_T)], top=1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train.preview", description=__doc__.splitlines()[0])
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="two video files, A and B; default: two of the demo")
+    parser.add_argument("-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4")
+    parser.add_argument("--mix", default=",".join(MIXES), help="operations, with commas; default: all")
+    parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: each one's own")
+    parser.add_argument("--samples", type=int, default=1, help="draws of each operation")
+    parser.add_argument("--frames", type=int, default=64, help="clip window")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet")
+    parser.add_argument("--size", type=int, default=112, help="side of the clips in pixels")
+    parser.add_argument("--fps", type=int, default=12, help="of clip.mp4")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out a parsed command line."""
+    check_sheet_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
+    names = parse_names(options.mix)
+    check_alpha_is_used(names, options.alpha, "--alpha")
+    videos = options.videos or _demo_videos()
+    if len(videos) != 2:
+        raise InputError(f"{len(videos)} videos are given ({', '.join(videos)}), a mix is of two: A and B")
+    check_not_replaced(options.out, videos)
+    clip_a, clip_b = (load_clip(video, options.frames, options.size, None) for video in videos)
+    numbers = [f"frame {frame}" for frame in range(options.frames)]
+    rows = [SheetRow(clip_a, numbers, [("clip A", None)]), SheetRow(clip_b, numbers, [("clip B", None)])]
+    rng = np.random.default_rng(options.seed)
+    rows += [mixed_row(clip_a, clip_b, name, rng, options.alpha) for name in names for _ in range(options.samples)]
+    write_sheet(Path(options.out), rows, options.columns, options.fps)
+    print(options.out)
+
+
+def _demo_videos() -> list[str]:
+    """The first validation videos of the first and the last class."""
+    classes = sorted((demo_folder(workers=2) / "val").iterdir())
+    return [str(sorted(folder.iterdir())[0]) for folder in (classes[0], classes[-1])]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    return end_of("preview", lambda: run(options))

@@ -1,0 +1,234 @@
+"""The command line, derived from the fields of Config and Job, and the settings that it asks for."""
+
+import argparse
+import shlex
+import typing
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dali_pipes.errors import InputError
+from dali_pipes.system import flag
+
+from .options import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, processes_of_machine, small
+
+RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
+OF_INIT = "--init"
+"""The value of --eval-only without one: the weights of --init."""
+OF_DATA = "--data"
+"""The value of --predict without one: the videos of --data."""
+MAY_CHANGE = (
+    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent "
+    "time_limit out checkpoint_minutes tensorboard"
+).split()
+"""What may differ when a run is resumed: where and how it is computed, not what."""
+OF_EVALUATION = (
+    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 channels_last compile "
+    "on_bad_video max_bad_percent time_limit out"
+).split()
+"""What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
+OF_PUBLISHED = (*OF_EVALUATION, *"init model lateral frames stride short".split())
+"""What may be given with --init and --eval-only: no checkpoint says how the clips of published weights are made."""
+NAMES_VIDEOS = ("data", "val_data", "dataset", "split")
+OF_LENGTH = ("epochs", "max_steps")
+OPTIONAL_VALUES: dict[str, dict[str, Any]] = {
+    "resume": {"nargs": "?", "const": RESUME_LAST},
+    "eval_only": {"nargs": "?", "const": OF_INIT},
+    "predict": {"nargs": "*"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to do, if it is not a training from the start."""
+
+    resume: str = option(
+        "", "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew"
+    )
+    eval_only: str = option(
+        "",
+        "CHECKPOINT: evaluate it on the validation videos instead of training; "
+        "without a value: the published weights of --init, whose outputs are taken for the classes of --data in order",
+    )
+    ensemble: list[str] = option((), "CHECKPOINTS: evaluate the average of their softmax scores")
+    ensemble_weights: list[float] = option(
+        (), "one number for each checkpoint of --ensemble; by default all count the same"
+    )
+    predict: list[str] = option(
+        (),
+        "with --eval-only or --ensemble: write each video's most probable classes; "
+        "VIDEOS: the classes of these files instead of --data's, also printed",
+    )
+
+    def __post_init__(self) -> None:
+        chosen = [name for name in ("resume", "eval_only", "ensemble") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
+        if self.predict and not self.checkpoints:
+            raise InputError(
+                "--predict needs a network: --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, or --init FILE --eval-only"
+            )
+        count, expected = len(self.ensemble_weights), len(self.ensemble)
+        if count and count != expected:
+            raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
+        if count and not (min(self.ensemble_weights) >= 0 and 0 < sum(self.ensemble_weights) < float("inf")):
+            weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
+            raise InputError(f"--ensemble-weights are {weights}, they must be finite, not negative, and not all 0")
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """What is evaluated instead of a training."""
+        return [self.eval_only] if self.eval_only else list(self.ensemble)
+
+    @property
+    def videos(self) -> list[str]:
+        """What --predict names."""
+        return [] if self.predict == [OF_DATA] else list(self.predict)
+
+
+def parse(arguments: list[str]) -> tuple[dict, Job]:
+    """The settings of ``Config`` that a command line gives, and what it asks for.
+
+    Raises:
+        InputError: an option or value is wrong.
+    """
+    given = vars(_parser().parse_args(arguments))
+    if "predict" in given:
+        given["predict"] = given["predict"] or [OF_DATA]
+    job = Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+    if "" in job.videos:
+        raise InputError(
+            "--predict names an empty path; it must be followed by video files, or by nothing for those of --data"
+        )
+    named_twice = [flag(name) for name in NAMES_VIDEOS if name in given] if job.videos else []
+    if named_twice:
+        raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
+    if job.eval_only == OF_INIT:
+        _check_published(given, job)
+    return given, job
+
+
+def _check_published(given: dict, job: Job) -> None:
+    if not given.get("init"):
+        raise InputError("--eval-only needs a CHECKPOINT, or --init FILE with published weights")
+    if job.videos:
+        raise InputError(
+            "--predict takes no single videos with --init FILE --eval-only: published weights name no classes"
+        )
+    if "data" not in given or given.get("dataset") == UNLABELLED_DATA:
+        raise InputError(
+            "--eval-only of published weights, which name no classes, needs --data with videos of all their classes"
+        )
+
+
+def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
+    """The settings of a new run, and one line that says which preset they start from.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    aug = given.get("aug", Config.aug)
+    if "schedule" in given and aug != "randaug_t":
+        raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
+    use_small = given.get("data", Config.data) in GENERATED_DATA and (not has_gpu or given.get("device") == "cpu")
+    if not use_small:
+        config = _made(paper(), given)
+        return config, _described(config, "Preset paper, section 4.1")
+    config = _made(small(), given)
+    return config, _described(config, "Preset small, for data sets made here and no GPU")
+
+
+def _described(config: Config, preset: str) -> str:
+    randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
+    return (
+        f"{preset}, with what was given: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, {randaug}"
+        f"dropout {config.dropout:g}, {config.eval_clips} test clips."
+    )
+
+
+def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
+    """The settings of a checkpoint's run; what is given may only differ where the result does not depend on it.
+
+    Raises:
+        InputError: a setting differs, which is named with both values.
+    """
+    differing = [name for name, value in given.items() if name not in MAY_CHANGE and value != getattr(saved, name)]
+    if differing:
+        theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
+        length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in OF_LENGTH)
+        longer = f"; to train a new run from its weights, give its options and --init {shlex.quote(str(path))} {length} --out OTHER"
+        what = "these options" if len(differing) > 1 else "the option"
+        raise InputError(
+            f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"
+            f"{longer if length else ''}"
+        )
+    base = replace(_with_defaults(saved, "device decoder workers", given), out=str(Path(path).parent))
+    return _made(base, given)
+
+
+def evaluation_config(given: dict, saved: Config) -> Config:
+    """The settings of a checkpoint's run, with what is given for its evaluation.
+
+    Raises:
+        InputError: something that is given is of no use.
+    """
+    useless = [flag(name) for name in given if name not in OF_EVALUATION]
+    if useless:
+        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
+    names = (
+        "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels"  # nothing is mixed here
+    )
+    if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
+        names += " dataset split val_data"
+    if given.get("dataset") == UNLABELLED_DATA and "data" not in given:
+        raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
+    return _made(_with_defaults(saved, names, given), given)
+
+
+def published_config(given: dict) -> Config:
+    """The settings to evaluate the weights of --init as they are.
+
+    Raises:
+        InputError: something that is given is of no use, or a value is wrong.
+    """
+    useless = [flag(name) for name in given if name not in OF_PUBLISHED]
+    if useless:
+        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
+    return _made(paper(), given)
+
+
+def _with_defaults(saved: Config, names: str, given: dict) -> Config:
+    """``saved`` with some settings as if nobody had chosen them, so that they do not contradict what is given."""
+    if "on_bad_video" in given:
+        names += " max_bad_percent on_bad_video"
+    return replace(saved, **{name: getattr(Config, name) for name in names.split()})
+
+
+def _made(base: Config, given: dict) -> Config:
+    """On a machine with several processes each takes its share of the cores."""
+    workers = max(1, base.workers // processes_of_machine()) if base.workers else 0
+    return replace(base, **{"workers": workers} | given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="run.py", description="Train networks on video through a DALI graph.", allow_abbrev=False)
+    for item in (*fields(Job), *fields(Config)):
+        unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
+        shown = unset.get(item.default, item.default)
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{item.metadata['help']} (default: {shown})"}
+        kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None and of list[float]
+        if item.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": kind, "choices": item.metadata["choices"]}
+        if typing.get_origin(item.type) is list:
+            options["nargs"] = "+"
+        options |= OPTIONAL_VALUES.get(item.name, {})
+        parser.add_argument(flag(item.name), **options)
+    return parser

@@ -1,0 +1,304 @@
+"""Accuracy over whole videos, predictions, and ensembles of checkpoints (paper sections 4.1 and 4.5)."""
+
+import csv
+import os
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from dali_pipes import Manifest, VideoLoader
+from dali_pipes.dataset import DATASETS, item_name
+from dali_pipes.errors import InputError
+from dali_pipes.loader import choose_device
+from dali_pipes.system import make_folder, one_line, only_user, replacing
+
+from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
+from ..config.options import GENERATED_DATA, UNLABELLED_DATA, Config
+from ..data.videos import Items, all_classes, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
+from ..models.zoo import Network, build_model
+from ..runtime.processes import Processes
+from ..runtime.progress import Bar
+from ..runtime.run_files import (
+    CLASS_ACCURACY,
+    CLASS_FILES,
+    CONFUSION,
+    ENSEMBLE,
+    EVALUATION,
+    EVALUATION_FILES,
+    PREDICTIONS,
+    SUBMISSION,
+    VAL_PREDICTIONS,
+)
+from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
+from ..runtime.stop import Stopped, StopRequest
+from ..weights.checkpoint import load_checkpoint, saved_config, weights_of
+from ..weights.pretrained import load_pretrained
+from .metrics import (
+    VideoScores,
+    confusion,
+    draw_confusion,
+    known_videos,
+    mean_class_accuracy,
+    summarise,
+    write_class_accuracy,
+)
+from .precision import autocast, choose_precision, prepare
+
+TOP = 5
+
+
+@torch.no_grad()
+def evaluate(
+    model: torch.nn.Module, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest
+) -> torch.Tensor:
+    """(V, K) softmax scores averaged over the clips of each video (paper section 4.1), whatever the processes; see
+    :meth:`train.engine.metrics.VideoScores.means_VK`.
+
+    Raises:
+        Stopped: it was asked for.
+        InputError: the network's output is not a number.
+    """
+    model.eval()
+    scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
+    for batch in Bar(loader, "evaluating", len(loader)):
+        if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
+            with autocast(config, loader.device):
+                logits_BK = model(batch.clips_BCTHW)
+            scores.add(logits_BK.float(), batch.videos_B)
+        if processes.sum(torch.tensor([stop.number])).item():
+            raise Stopped(stop.number or signal.SIGTERM)
+    processes.sum(scores.sums_VK)
+    processes.sum(scores.counts_V)
+    means_VK = scores.means_VK()
+    if not means_VK.isfinite().all():
+        video = loader.manifest.videos[int((~means_VK.isfinite()).any(dim=1).nonzero()[0])]
+        raise InputError(f"{video.path}: the network's scores are not numbers; its weights are of no use")
+    return means_VK
+
+
+def labels_of(manifest: Manifest) -> torch.Tensor:
+    """(V,) int64; -1 where the class is not known."""
+    return torch.tensor([video.label for video in manifest.videos])
+
+
+def write_classes(out: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """The ``CLASS_FILES``: accuracy of each class, what it was taken for, and what each video was taken for."""
+    table = confusion(scores_VK, labels_of(manifest))
+    write_class_accuracy(out / CLASS_ACCURACY, table, manifest.classes)
+    draw_confusion(out / CONFUSION, table, manifest.classes)
+    write_predictions(out / VAL_PREDICTIONS, scores_VK, manifest)
+
+
+def write_predictions(path: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None = None) -> None:
+    """Write a CSV line per video: path, class if it is known, and the most probable classes with their probabilities.
+
+    Where a list names segments, they stand behind the class. ``items``, the list that the manifest was made of, gives a
+    line to each of its rows, in its order; that of a file that could not be read holds no classes.
+    """
+    numbers = range(1, min(TOP, len(manifest.classes)) + 1)
+    predicted = [f"{name}_{number}" for number in numbers for name in ("class", "probability")]
+    segment = ["start_frame", "end_frame"] if any(video.end_frame for video in manifest.videos) else []
+    found = zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True)
+    with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, ["path", "label", *segment, *predicted], extrasaction="ignore", restval="")
+        writer.writeheader()
+        for item in items or [(video.path, None) for video in manifest.videos]:
+            if item_name(*item) in manifest.refused:
+                writer.writerow({"path": item[0], "label": item[1] or ""})
+                continue
+            video, pairs = next(found)
+            label = manifest.classes[video.label] if video.label >= 0 else ""
+            cells = [cell for name, value in pairs for cell in (name, f"{value:.6f}")]
+            frames = {"start_frame": video.start_frame, "end_frame": video.end_frame} if video.end_frame else {}
+            writer.writerow({"path": video.path, "label": label} | frames | dict(zip(predicted, cells, strict=False)))
+
+
+def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tuple[str, float]]]:
+    """The most probable classes of each video, with their probabilities; none for a video without scores."""
+    top = scores_VK.topk(min(TOP, len(classes)), dim=1)
+    return [
+        [(classes[k], value) for k, value in zip(chosen, values, strict=True)] if sum(values) else []
+        for chosen, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
+
+
+def write_submission(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
+    """The VIPriors challenge's file: a line per video, its listed name and the numbers (from 1) of the most probable classes."""
+    top_VK = scores_VK.topk(min(TOP, len(manifest.classes)), dim=1).indices + 1
+    with replacing(path) as draft, open(draft, "w") as file:
+        for video, seen, numbers in zip(manifest.videos, scores_VK.sum(dim=1) > 0, top_VK.tolist(), strict=True):
+            if seen:
+                print(f"{Path(video.path).stem}.avi", *numbers, file=file)
+
+
+def average(scores: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
+    """(V, K) weighted mean of several networks' scores; 0 for a video that one of them lacks."""
+    weights_N = torch.tensor(weights or [1.0] * len(scores), dtype=torch.float64)
+    stacked_NVK = torch.stack(scores)
+    everywhere_V = (stacked_NVK.sum(dim=2) > 0).all(dim=0)
+    return torch.einsum("n,nvk->vk", weights_N / weights_N.sum(), stacked_NVK) * everywhere_V[:, None]
+
+
+def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
+    """What --eval-only, --ensemble and --predict ask for: print the accuracy, write the tables.
+
+    Raises:
+        InputError: a checkpoint, a setting or the data is wrong.
+    """
+    if job.videos:  # whatever the checkpoints were validated with
+        given = given | {"data": job.videos[0], "dataset": UNLABELLED_DATA}
+    if job.eval_only == OF_INIT:
+        paths = [given["init"]]
+        config, published, said = published_checkpoint(given, processes)
+        configs, classes = [config], published["classes"]
+    else:
+        paths, published, said = job.checkpoints, None, []
+        configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
+    items: Items | None = None
+    notes: list[str] = []
+    with processes.first_of_machine_first():
+        if job.videos:
+            manifest = load_named(job.videos, classes, configs[0])
+        else:
+            manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
+    out = make_folder(given.get("out") or Path(paths[0]).parent / (ENSEMBLE if job.ensemble else EVALUATION))
+    config = configs[0]
+    read = {"--data": config.data, "--val-data": config.val_data, "--predict": job.videos, "the checkpoint": paths}
+    check_inputs_stay(out, EVALUATION_FILES, read)
+    scores: list[torch.Tensor] = []
+    with only_user(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
+        for path, config in zip(paths, configs, strict=True):
+            state, loader = published or load_checkpoint(path), make_eval_loader(config, manifest, processes)
+            if processes.is_first and not scores:
+                for note in (*said, *notes, *notes_on_devices(config, {"the videos": loader})):
+                    print(note, flush=True)
+            scores.append(_scores_of(state, config, loader, processes, stop))
+            if processes.is_first:
+                views = f", {config.eval_clips} x {config.eval_crops} views"
+                _print_accuracy(path, scores[-1], manifest, views)
+        if processes.is_first:
+            _write_all(out, average(scores, job.ensemble_weights), manifest, items, configs[0].dataset, job)
+
+
+def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
+    """The weights of --init as if they were a checkpoint: its settings, the checkpoint with the classes of --data, and what the
+    user should know.
+
+    Raises:
+        InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
+    """
+    config = published_config(given)
+    choose_precision(config.precision, choose_device(config.device))
+    with processes.first_of_machine_first():
+        classes = all_classes(config)
+    model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
+    note = load_pretrained(model, config.init, classes, to_evaluate=True)
+    step = f", {config.stride} apart" * (config.stride > 1)
+    clips = f"Clips of {config.frames} frames{step}, {config.crop}x{config.crop} pixels (--frames, --stride, --crop)."
+    return config, {"model": model.state_dict(), "config": asdict(config), "classes": classes}, [note, clips]
+
+
+def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tuple[list[Config], list[str]]:
+    """``config_of(state, path)`` of each checkpoint, and their classes; all are looked at before any is evaluated.
+
+    Raises:
+        InputError: a checkpoint or setting is wrong, or the checkpoints' classes or videos differ.
+    """
+    configs: list[Config] = []
+    classes: list[str] = []
+    for path in paths:
+        state = load_checkpoint(path)
+        config = config_of(state, path)
+        configs.append(config)
+        choose_precision(
+            config.precision, choose_device(config.device)
+        )  # a wrong one is said before videos are checked
+        classes = classes or state["classes"]
+        if state["classes"] != classes:
+            raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
+        ours, theirs = map(_validation_of, (config, configs[0]))
+        if ours != theirs:  # else one might be scored on what it was trained on
+            raise InputError(
+                f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "
+                f"give all of what names the videos to score both on"
+            )
+    return configs, classes
+
+
+def _validation_of(config: Config) -> str:
+    """The options that name a run's validation videos, however they were spelt."""
+    name, given = ("--val-data", config.val_data) if config.val_data else ("--data", config.data)
+    words = [name, given if given in GENERATED_DATA else str(Path(given).resolve())]
+    if config.dataset in DATASETS:
+        words += ["--dataset", config.dataset, "--split", config.split or DATASETS[config.dataset].splits[0]]
+    return " ".join(words)
+
+
+def _scores_of(
+    state: dict, config: Config, loader: VideoLoader, processes: Processes, stop: StopRequest
+) -> torch.Tensor:
+    config = replace(config, precision=choose_precision(config.precision, loader.device))
+    model = load_network(state, config, loader.device)
+    try:
+        return evaluate(model, loader, config, processes, stop)
+    finally:
+        loader.close()
+
+
+def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Config:
+    """A checkpoint's settings to look at the middle clip of each video, and into the network.
+
+    Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced by another.
+    """
+    fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "tf32": False, "on_bad_video": "error"}
+    return evaluation_config({**given, **fixed}, saved_config(state, path))
+
+
+def load_network(state: dict, config: Config, device: torch.device) -> Network:
+    """The network of a checkpoint, with its averaged weights if it has any."""
+    model = build_model(config.model, len(state["classes"]), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral)  # fmt: skip
+    model.load_state_dict(weights_of(state))
+    prepare(model.to(device), config, device)
+    return model
+
+
+def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, views: str = "") -> None:
+    labels_V = labels_of(manifest)
+    count = int(known_videos(scores_VK, labels_V).sum())
+    if not count:
+        return
+    row, by_class = summarise(scores_VK, labels_V), mean_class_accuracy(confusion(scores_VK, labels_V))
+    print(
+        f"{name}: top-1 {row['val_top1']:.2f} %, top-5 {row['val_top5']:.2f} %, mean of the classes {by_class:.2f} %, "
+        f"loss {row['val_loss']:.4f}; {count} videos{views}"
+    )
+
+
+def _write_all(
+    out: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None, dataset: str, job: Job
+) -> None:
+    written: list[str] = []
+    if known_videos(scores_VK, labels_of(manifest)).any():
+        if job.ensemble:
+            _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)
+        write_classes(out, scores_VK, manifest)
+        written += CLASS_FILES
+    if job.videos:
+        for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
+            print(f"{one_line(video.path)}: {', '.join(f'{name} {value:.3f}' for name, value in pairs)}")
+    if job.predict:
+        write_predictions(out / PREDICTIONS, scores_VK, manifest, items)
+        written += [PREDICTIONS]
+        if dataset == "vipriors":
+            write_submission(out / SUBMISSION, scores_VK, manifest)
+            written += [SUBMISSION]
+    missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]
+    if missing:
+        print(f"{len(missing)} videos could no longer be read and have no scores, such as {missing[0]}")
+    if written:
+        print(f"wrote {', '.join(written)} to {out}")

@@ -1,0 +1,61 @@
+"""How the network computes: precision, memory layout, compilation. What is best on a GPU is switched on by default."""
+
+import contextlib
+import os
+import shutil
+
+import torch
+
+from dali_pipes.errors import InputError
+
+from ..config.options import Config
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 on GPUs that have it (Ampere and newer), fp16 on others, fp32 on a CPU.
+
+    Raises:
+        InputError: the device cannot.
+    """
+    if device.type == "cpu":
+        if precision not in ("auto", "fp32"):
+            raise InputError(f"--precision {precision} needs a GPU, on a CPU it must be fp32")
+        return "fp32"
+    has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "bf16" and not has_bf16:
+        raise InputError(
+            f"--precision bf16: {torch.cuda.get_device_name(device)} does not have it, choose fp16 or fp32"
+        )
+    return ("bf16" if has_bf16 else "fp16") if precision == "auto" else precision
+
+
+def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> None:
+    """Set the switches of the process, and the model's memory layout; compile it if that is asked for."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cudnn.benchmark = True  # clips have one size
+    if config.channels_last and device.type == "cuda":  # on a CPU it makes the first steps take ten times as long
+        for parameter in model.parameters():
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    if config.compile:
+        if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+            raise InputError(
+                "--compile needs a C compiler such as gcc, here is none (nor in the project's Docker image)"
+            )
+        model.compile()
+
+
+def autocast(config: Config, device: torch.device) -> contextlib.AbstractContextManager:
+    """Context in which the network computes in the chosen precision."""
+    if config.precision not in DTYPES:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, DTYPES[config.precision])
+
+
+def scaler_for(config: Config) -> torch.amp.GradScaler:
+    """Keeps small gradients of fp16 from vanishing; does nothing in the other precisions."""
+    return torch.amp.GradScaler("cuda", enabled=config.precision == "fp16")

@@ -1,0 +1,137 @@
+"""From a command line to a training that stands at its first step, or where its checkpoint was."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dali_pipes import VideoLoader
+from dali_pipes.errors import InputError
+from dali_pipes.loader import choose_device
+from dali_pipes.system import make_folder, only_user, remove_drafts
+
+from ..config.command_line import RESUME_WORDS, Job, new_config, resumed_config
+from ..config.options import Config
+from ..data.videos import load_manifests, make_loaders, notes_on_devices
+from ..models.zoo import build_model
+from ..runtime.processes import Processes
+from ..runtime.run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VAL_VIDEOS
+from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, set_aside
+from ..weights.checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
+from ..weights.pretrained import load_pretrained
+from .logbook import Logbook, note_start
+from .loop import Training
+from .precision import choose_precision
+
+
+@contextmanager
+def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
+    """Check everything, make the run's folder and keep other runs out of it, and build what is trained; end that afterwards.
+
+    Raises:
+        InputError: a setting, the data or the checkpoint is wrong, or another run is at work in the folder; nothing was changed then.
+    """
+    out = _out(given, job)
+    is_new = not out.exists()
+    make_folder(out)
+    try:
+        # first of all: what another run has in there must neither be read, as its checkpoint may be replaced, nor changed
+        with only_user(out, OTHER_OUT) if processes.is_first else nullcontext():
+            training = _build(given, job, processes, out)
+            try:
+                yield training
+            finally:
+                training.close()
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
+
+
+def _out(given: dict, job: Job) -> Path:
+    """The folder of a new run, or that of the checkpoint that it goes on from."""
+    if "out" in given or job.resume in ("", *RESUME_WORDS):
+        return Path(given.get("out", Config.out))
+    if not Path(job.resume).exists():
+        load_resumable(job.resume)  # says so
+    return Path(job.resume).parent
+
+
+def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
+    path = find_checkpoint(job.resume, str(out)) if job.resume else None
+    state = load_resumable(path) if path else None
+    if path and state:
+        config = resumed_config(given, saved_config(state, path), path)
+        lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
+    else:
+        config, preset = new_config(given, has_gpu=torch.cuda.is_available())
+        lines = [preset]
+    if not processes.agree(state["epoch"] * 10**6 + state["step"] if state else -1):
+        raise InputError(
+            f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
+        )
+    device = choose_device(processes.device(config.device))  # what can be wrong here is said before videos are checked
+    processes.share(config.batch_size)  # also refuses what cannot be shared
+    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
+    precision = choose_precision("auto" if moved else config.precision, device)
+    goes_on_here = path is not None and path.parent.resolve() == out.resolve()
+    check_inputs_stay(out, RUN_FILES, {"--data": config.data, "--val-data": config.val_data, "--init": config.init})
+    if processes.is_first and not goes_on_here:
+        check_written_by_a_run(out)
+    with processes.first_of_machine_first():
+        train_videos, val_videos, notes = load_manifests(config)
+    if path and state:
+        for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
+            check_same_videos(state[what], videos, path, "trained on" if what == "videos" else "evaluated on")
+    train_loader, val_loader = make_loaders(config, train_videos, val_videos, processes)
+    notes += notes_on_devices(config, {"the training videos": train_loader, "the validation videos": val_loader})
+    config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
+                        dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
+    if config.init and not state:
+        notes.append(load_pretrained(model, config.init, train_videos.classes))
+    if processes.is_first:
+        remove_drafts(out)
+        if not goes_on_here:
+            earlier = set_aside(out, (video.path for video in train_videos.videos + val_videos.videos))
+            notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
+        config.save(out / CONFIG)  # the first of a run's files: it says that the others are a run's
+        if path and not goes_on_here:
+            copy_best(path.parent, out)
+    logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
+    try:
+        training = Training(config, processes, model, train_loader, val_loader, logbook)
+        if state:
+            training.restore(state)
+    except BaseException:
+        logbook.close()
+        raise
+    if state:
+        notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
+    if processes.is_first:
+        train_videos.save(out / TRAIN_VIDEOS)
+        val_videos.save(out / VAL_VIDEOS)
+        environment = note_start(out / ENVIRONMENT, device, processes.world_size)
+        logbook.text("settings", (out / CONFIG).read_text())
+        logbook.text("environment", str(environment))
+        print("\n".join([*lines, *notes, _summary(training)]), flush=True)
+    return training
+
+
+def _steps_done(state: dict | None, loader: VideoLoader) -> int:
+    return state["epoch"] * len(loader) + state["step"] if state else 0
+
+
+def _summary(training: Training) -> str:
+    config, processes = training.config, training.processes
+    train, val = (loader.manifest for loader in (training.train_loader, training.val_loader))
+    unlike = f" (validation on {training.val_loader.decoder})" * (training.val_loader.decoder != config.decoder)
+    together = f" with {processes.world_size - 1} more processes" if processes.world_size > 1 else ""
+    return (
+        f"{len(train)} training and {len(val)} validation videos of {len(train.classes)} classes; {config.model}, "
+        f"augmentation {config.aug}, mix {config.mix}; training on {config.device} in {config.precision}{together}, "
+        f"decoding on {config.decoder}{unlike}; results in {config.out}"
+    )

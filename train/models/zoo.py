@@ -1,0 +1,214 @@
+"""The networks of ``--model``: SlowFast-50, and torchvision's for video, all started at random; nothing is downloaded.
+
+A network looks at every ``keep_every``-th frame of the ``--frames`` window; the loader does not decode the others.
+Every network stands behind the same small step, :class:`Network`, that turns the loader's pixel values into those its
+weights were trained on: it changes nothing until published weights are loaded (:mod:`train.weights.pretrained`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.loader import MEAN, STD
+
+from .slowfast import frame_weights, slowfast50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What ``--model`` names."""
+
+    build: Callable[..., nn.Module]
+    """``build(num_classes, kept_frames, side, dropout, lateral)``; the loader leaves ``kept_frames`` of the window."""
+    keep_every: int
+    """A 64-frame window gives as many frames as the published weights were trained on."""
+    window: int
+    """The window must be a multiple of this."""
+    least_side: int = 32
+    side: int = 1
+    """Width and height of the clips must be a multiple of this."""
+    classifier: str
+    """Name of the last layer, whose size depends on the classes."""
+    mean: tuple[float, float, float]
+    """Of red, green, blue from 0 to 1: what the published weights expect is (pixel / 255 - mean) / std."""
+    std: tuple[float, float, float]
+    features: dict[str, str]
+    """Last layers before the means over space and time, which activation maps are of: name -> place in the network."""
+    layout: str = "BCTHW"
+    """Of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
+
+
+def _slowfast50(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
+    return slowfast50(num_classes, fast_stride=1, dropout=dropout, lateral=lateral)
+
+
+def _torchvision(name: str, change: Callable[[Any, int, int, float], None] | None = None) -> Callable[..., nn.Module]:
+    def build(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
+        from torchvision.models import video  # slow to import
+
+        model = getattr(video, name)(weights=None, num_classes=num_classes)
+        (change or _add_dropout)(model, kept_frames, side, dropout)
+        return model
+
+    return build
+
+
+def _add_dropout(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+    # before the classifier without a name of its own, so that torchvision's weights fit
+    model.avgpool = nn.Sequential(model.avgpool, nn.Dropout(dropout))
+
+
+def _fit_s3d(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+    """Its pooling of 2 x 7 x 7 is that of clips of at least 14 frames of 224 x 224: for smaller ones, what there is."""
+    size_THW = (kept_frames // 8, side // 32, side // 32)
+    frames, height, width = (min(size) for size in zip(model.avgpool.kernel_size, size_THW, strict=True))
+    model.avgpool = nn.AvgPool3d((frames, height, width), stride=1)
+    model.classifier[0].p = dropout
+
+
+def _fit_mvit(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+    """The numbers of patches. The position tables keep their published size, the forward pass interpolates them."""
+    step_THW = model.conv_proj.stride
+    model.pos_encoding.temporal_size = kept_frames // step_THW[0]
+    model.pos_encoding.spatial_size = (side // step_THW[1], side // step_THW[2])
+    model.head[0].p = dropout
+
+
+_KINETICS: dict[str, Any] = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
+_IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_GREY: dict[str, Any] = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+_RESNET: dict[str, Any] = {
+    "keep_every": 4,
+    "window": 4,
+    "classifier": "fc",
+    "features": {"last": "layer4"},
+    **_KINETICS,
+}
+_BOTH_PATHS = {"slow": "slow.4", "fast": "fast.4"}
+
+MODELS: dict[str, Model] = {
+    "slowfast50": Model(
+        build=_slowfast50, keep_every=2, window=16, classifier="classifier", features=_BOTH_PATHS, **_GREY
+    ),
+    "r3d_18": Model(build=_torchvision("r3d_18"), **_RESNET),
+    "mc3_18": Model(build=_torchvision("mc3_18"), **_RESNET),
+    "r2plus1d_18": Model(build=_torchvision("r2plus1d_18"), **_RESNET),
+    "s3d": Model(
+        build=_torchvision("s3d", _fit_s3d),
+        keep_every=2,
+        window=16,
+        classifier="classifier.1",
+        features={"last": "features"},
+        **_KINETICS,
+    ),
+    "mvit_v2_s": Model(
+        build=_torchvision("mvit_v2_s", _fit_mvit),
+        keep_every=4,
+        window=8,
+        side=4,
+        classifier="head.1",
+        features={"last": "blocks.15.norm1"},
+        layout="tokens",
+        **_GREY,
+    ),
+    "swin3d_t": Model(
+        build=_torchvision("swin3d_t"),
+        keep_every=2,
+        window=4,
+        classifier="head",
+        features={"last": "norm"},
+        layout="BTHWC",
+        **_IMAGENET,
+    ),
+}
+
+
+class Network(nn.Module):
+    """The loader's clips (B, 3, T, H, W) -> logits (B, num_classes): ``backbone(clips * input_scale + input_shift)``.
+
+    Scale and shift are saved with the weights, under the same names in every checkpoint. They are 1 and 0, which
+    changes no bit, unless the backbone started from weights that were trained on other values. Folding them into the first
+    convolution would be wrong at the borders, where it sees zeros.
+
+    Attributes:
+        name: of ``MODELS``.
+        backbone: the network itself, with its own names (such as torchvision's) for its weights.
+        input_scale, input_shift: (3, 1, 1, 1), of red, green and blue.
+    """
+
+    def __init__(self, name: str, backbone: nn.Module):
+        super().__init__()
+        self.name, self.backbone = name, backbone
+        self.input_scale: torch.Tensor
+        self.input_shift: torch.Tensor
+        self.register_buffer("input_scale", torch.ones(3, 1, 1, 1))
+        self.register_buffer("input_shift", torch.zeros(3, 1, 1, 1))
+
+    def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        return self.backbone(torch.addcmul(self.input_shift, clips_BCTHW, self.input_scale))
+
+    def expect(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """From now on the backbone sees (pixel / 255 - mean) / std; the loader's clips are (pixel - 128) / 128.
+
+        Args:
+            mean, std: of red, green and blue, from 0 to 1. A mean of 0.45 and deviation of 0.225 turn the loader's -1
+                (black) into -2 and its 0 (grey 128) into 0.231.
+        """
+        centre, spread = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1, 1) for values in (mean, std))
+        self.input_scale.copy_(STD / 255 / spread)
+        self.input_shift.copy_((MEAN / 255 - centre) / spread)
+
+
+def build_model(
+    name: str, num_classes: int, *, frames: int, side: int, dropout: float = 0.5, lateral: str = "plain"
+) -> Network:
+    """A network of ``MODELS`` with random weights.
+
+    Args:
+        name: of ``MODELS``.
+        num_classes: size of the output.
+        frames: of the window; the network is given clips of ``frames // MODELS[name].keep_every``.
+        side: width and height of the clips in pixels.
+        dropout: before the classifier.
+        lateral: of slowfast50, see :func:`train.models.slowfast.slowfast50`.
+
+    Raises:
+        InputError: unknown name, or a number of frames or pixels, or an option, that this network cannot take.
+    """
+    model = check_clips(name, frames, side)
+    if name != "slowfast50" and lateral != "plain":
+        raise InputError(f"--lateral {lateral} is for --model slowfast50, {name} has no lateral convolutions")
+    return Network(name, model.build(num_classes, frames // model.keep_every, side, dropout, lateral))
+
+
+def check_clips(name: str, frames: int, side: int) -> Model:
+    """The entry of ``MODELS``, if that network can take windows of ``frames`` and clips of ``side`` x ``side`` pixels.
+
+    Raises:
+        InputError: it cannot, or the name is unknown.
+    """
+    check_known("--model", name, MODELS)
+    model = MODELS[name]
+    if frames < model.window or frames % model.window:
+        raise InputError(f"--frames is {frames}, {name} needs a multiple of {model.window}")
+    if side < model.least_side or side % model.side:
+        multiple = f" and a multiple of {model.side}" if model.side > 1 else ""
+        raise InputError(f"--crop is {side}, {name} needs at least {model.least_side}{multiple}")
+    return model
+
+
+def frame_weights_of(name: str, frames: int) -> torch.Tensor:
+    """(T,) float64, sum 1: how much of what the network looks at each kept frame of a window of ``frames`` is.
+
+    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.models.slowfast.frame_weights`), and 16 for
+    r3d_18, each 1/16.
+    """
+    check_known("--model", name, MODELS)
+    kept_frames = frames // MODELS[name].keep_every
+    if name == "slowfast50":
+        return frame_weights(kept_frames, fast_stride=1)
+    return torch.full((kept_frames,), 1 / kept_frames, dtype=torch.float64)

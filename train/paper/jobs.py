@@ -1,0 +1,197 @@
+"""From rows of tables to jobs: each is one run of train/run.py, for runner.py.
+
+A job's folder is ``OUT/<data>/<method>/seed-<n>``; beside it lie ``seed-<n>.log``, what it printed, and
+``seed-<n>.json``, how it ended. What is done is not done again, what was interrupted goes on from its checkpoint, what
+failed is tried again only when that is asked for.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dali_pipes.errors import InputError
+from dali_pipes.system import flag
+
+from ..config.command_line import MAY_CHANGE, OF_EVALUATION, RESUME_AUTO, resumed_config
+from ..config.options import GENERATED_DATA, Config
+from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
+from .recipes import DATA, METHODS, RECIPES, Row, Settings
+
+DONE, FAILED = "done", "failed"
+OF_DATA = ("data", "dataset", "split")
+RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)
+"""One of them is there when a job is done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of train/run.py."""
+
+    name: str
+    folder: Path
+    settings: Settings
+    """Given to a training; empty for an evaluation."""
+    arguments: tuple[str, ...]
+    needs: tuple["Job", ...] = ()
+    """Trainings whose networks it evaluates."""
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".log")
+
+    @property
+    def end(self) -> Path:
+        return self.folder.with_name(self.folder.name + ".json")
+
+    @property
+    def command(self) -> list[str]:
+        # under -m the program's folder does not come first on the import path
+        return [sys.executable, "-m", "train.run", *self.arguments]
+
+
+def settings_of(recipe: str, given: Settings) -> Settings:
+    """A recipe's settings with what the user gives for all.
+
+    Data of the user's own takes the place of the recipe's; for data that is made here, its preset holds.
+    """
+    data, _, method = recipe.partition("/")
+    if given.get("data") in GENERATED_DATA and given["data"] != DATA[data].get("data"):
+        return METHODS[method] | given
+    kept = {name: value for name, value in DATA[data].items() if "dataset" not in given or name not in OF_DATA}
+    return kept | METHODS[method] | given
+
+
+def as_arguments(settings: Settings) -> tuple[str, ...]:
+    """The settings as a command line of train/run.py."""
+    found: list[str] = []
+    for name, value in settings.items():
+        if isinstance(value, bool):
+            found.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
+        else:
+            found += [flag(name), str(value)]
+    return tuple(found)
+
+
+def training(recipe: str, seed: int, given: Settings, out: Path) -> Job:
+    settings = settings_of(recipe, given) | {"seed": seed}
+    folder = out / recipe / f"seed-{seed}"
+    return Job(
+        f"{recipe}, seed {seed}",
+        folder,
+        settings,
+        (*as_arguments(settings), "--out", str(folder), "--resume", RESUME_AUTO),
+    )
+
+
+def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
+    """Of the averaged scores of a row's networks, or of its only one, where that is not what training prints."""
+    needs = tuple(training(recipe, seed, given, out) for recipe in row.recipes)
+    checkpoints = [str(job.folder / LAST) for job in needs]
+    data = row.recipes[0].partition("/")[0]
+    folder = out / data / row.name / f"seed-{seed}"
+    what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
+    where = {name: value for name, value in given.items() if name in OF_EVALUATION}
+    where |= {name: needs[0].settings[name] for name in ("data", "dataset") if name in needs[0].settings}
+    if row.test and "split" in needs[0].settings:
+        where["split"] = "test"
+    arguments = (*what, "--predict", *as_arguments(where), "--out", str(folder))
+    return Job(f"{data}/{row.name}, seed {seed}", folder, {}, arguments, needs)
+
+
+def jobs_of(rows: Iterable[Row], seeds: Iterable[int], given: Settings, out: Path) -> list[Job]:
+    """Every job of the rows once; of one seed all rows before the next seed, trainings before what needs them."""
+    rows = list(rows)
+    jobs: dict[Path, Job] = {}
+    for seed in seeds:
+        for row in rows:
+            own = [training(recipe, seed, given, out) for recipe in row.recipes]
+            if is_evaluated(row):
+                own.append(evaluation(row, seed, given, out))
+            jobs |= {job.folder: job for job in own}
+    return list(jobs.values())
+
+
+def is_evaluated(row: Row) -> bool:
+    return row.test or row.combine == "ensemble"
+
+
+def state_of(job: Job) -> tuple[str, str]:
+    """``done``, ``failed`` or nothing, and the reason of a failure.
+
+    Raises:
+        InputError: what was done there was done with other settings, or a file is damaged.
+    """
+    saved = saved_settings(job.folder)
+    if job.settings and saved:
+        _check_same_training(job, saved)
+    end = _read_json(job.end) if job.end.exists() else {}
+    state = str(end.get("state", ""))
+    if state == DONE and not any((job.folder / name).exists() for name in RESULTS):
+        return "", ""  # its folder was removed
+    if any(need.end.stat().st_mtime > job.end.stat().st_mtime for need in job.needs if need.end.exists() and end):
+        return "", ""  # of networks that were trained again since
+    return state, str(end.get("reason", ""))
+
+
+def _check_same_training(job: Job, saved: Config) -> None:
+    ours = job.settings.get("data")
+    if ours != saved.data and {ours, saved.data} & set(GENERATED_DATA):
+        raise InputError(f"{job.folder}: was trained on --data {saved.data}, not {ours}; choose another --out")
+    if ours not in GENERATED_DATA:  # whose preset depends on the machine
+        differing = _differences(saved, Config(**job.settings))
+        if differing:
+            how = ", ".join(as_words(name, *pair) for name, pair in differing.items())
+            raise InputError(f"{job.folder}: was trained with {how}; give the same options, or choose another --out")
+    resumed_config(job.settings, saved, job.folder)
+
+
+def saved_settings(folder: Path) -> Config | None:
+    """Those of the run in a folder, if there is one.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    try:
+        return Config(**_read_json(path))
+    except TypeError as error:
+        raise InputError(f"{path}: was written by another version ({error}); choose another --out") from error
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not found:
+            raise ValueError("it holds no settings")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is cut off or damaged ({error}); remove it to do the job again") from error
+    return found
+
+
+def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
+    """In what the training in a job's folder differs from its recipe: setting -> (trained with, the recipe's)."""
+    saved = saved_settings(job.folder)
+    settings: Settings = {"data": "of the recipe"} | RECIPES[recipe]
+    planned = Config(**settings)
+    return _differences(saved, planned) if saved else {}
+
+
+def as_words(name: str, found: object, expected: object) -> str:
+    """``--epochs 2, not 150``."""
+    found, expected = ("none" if value in ("", None) else value for value in (found, expected))
+    return f"{flag(name)} {found}, not {expected}"
+
+
+def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
+    """Settings that a result depends on and that differ; without augmentation its numbers are of no account."""
+    names = [name for name in MATTERS if saved.aug != "none" or not name.startswith(("randaug_", "schedule"))]
+    pairs = {name: (getattr(saved, name), getattr(planned, name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+MATTERS = [item.name for item in fields(Config) if item.name not in (*MAY_CHANGE, "seed", "eval_every", "max_steps")]
+"""Settings that a result depends on."""

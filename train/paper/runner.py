@@ -1,0 +1,210 @@
+"""Runs the jobs of jobs.py, each in a process of its own, several at once: on a GPU each, or sharing the cores."""
+
+import ctypes
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from dali_pipes.errors import InputError
+from dali_pipes.system import PR_SET_PDEATHSIG, make_folder, replacing, usable_cores
+
+from ..config.options import MOST_WORKERS
+from ..runtime.run_files import LAST
+from ..runtime.stop import StopRequest
+from .jobs import DONE, FAILED, Job, state_of
+
+SAY_EVERY_S = 600.0
+"""How often the jobs at work are named with their epochs."""
+
+
+@dataclass
+class _AtWork:
+    job: Job
+    process: subprocess.Popen
+    log: BinaryIO
+    """Holds the lock, until it is written how the job ended."""
+    slot: int
+    since: float
+
+
+class Runner:
+    """Runs jobs side by side, and says what becomes of them."""
+
+    def __init__(self, jobs: Sequence[Job], slots: int, retry: bool, say: Callable[[str], None] = print):
+        self.waiting = list(jobs)
+        self.total, self.ended, self.say = len(jobs), 0, say
+        self.free = list(range(slots))
+        self.slots = slots
+        self.retry = retry
+        self.running: list[_AtWork] = []
+        self.not_done: dict[Path, str] = {}
+        """Folder of a job -> why: it failed, or was left to another process."""
+
+    def run(self, stop: StopRequest) -> None:
+        """Until all have ended, or until it is asked to stop; then the jobs at work write their checkpoints."""
+        said = time.monotonic()
+        try:
+            while (self.waiting or self.running) and not stop.number:
+                self._start_what_can_be()
+                self._look()
+                if time.monotonic() - said > SAY_EVERY_S:
+                    said = time.monotonic()
+                    for at_work in self.running:
+                        self.say(f"{at_work.job.name}: {last_line(at_work.job.log)}")
+                time.sleep(0.2)
+            if self.running:
+                self.say(f"stopping: {len(self.running)} jobs write their checkpoints")
+            self._ask_to_end()
+        finally:
+            for at_work in self.running:  # after a second Ctrl-C
+                at_work.process.kill()
+                at_work.process.wait()
+                at_work.log.close()
+
+    def _ask_to_end(self) -> None:
+        for at_work in self.running:
+            at_work.process.terminate()
+        for at_work in self.running:
+            at_work.process.wait()
+
+    def _start_what_can_be(self) -> None:
+        for job in list(self.waiting):
+            lacking = [need for need in job.needs if need.folder in self.not_done]
+            if lacking:
+                self._end(job, f"needs {lacking[0].name}, which is not done")
+            elif not any(self._pending(need) for need in job.needs) and self.free:
+                self.waiting.remove(job)
+                try:
+                    self._start(job)
+                except (InputError, OSError) as error:
+                    self._end(job, str(error))
+
+    def _pending(self, job: Job) -> bool:
+        return job in self.waiting or any(at_work.job == job for at_work in self.running)
+
+    def _start(self, job: Job) -> None:
+        make_folder(job.folder.parent)
+        log = open(job.log, "ab")  # noqa: SIM115 - it is held as long as the job is at work
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.close()
+            self._end(job, "is at work in another process, to which it is left")
+            return
+        try:
+            if self._was_ended_before(job):
+                log.close()
+                return
+            goes_on = (job.folder / LAST).exists()
+            job.end.unlink(missing_ok=True)
+            log.write(f"\n$ {shlex.join(job.command)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(
+                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment_of(self.free[0], self.slots),
+                start_new_session=True, preexec_fn=_end_with_parent,
+            )  # fmt: skip
+        except BaseException:
+            log.close()
+            raise
+        self.running.append(_AtWork(job, process, log, self.free.pop(0), time.monotonic()))
+        self.say(f"{job.name}: {'goes on' if goes_on else 'starts'}, see {job.log}")
+
+    def _was_ended_before(self, job: Job) -> bool:
+        state, reason = state_of(job)
+        if state == DONE:
+            self.ended += 1
+            self.say(f"[{self.ended}/{self.total}] {job.name}: was done before")
+        elif state == FAILED and not self.retry:
+            self._end(job, f"failed before, try again with --retry: {reason}")
+        else:
+            return False
+        return True
+
+    def _look(self) -> None:
+        for at_work in list(self.running):
+            code = at_work.process.poll()
+            if code is None:
+                continue
+            self.running.remove(at_work)
+            self.free.append(at_work.slot)
+            job, minutes = at_work.job, (time.monotonic() - at_work.since) / 60
+            with at_work.log:
+                reason = "was stopped by someone else; the same command goes on with it" if code in STOPPED else ""
+                if not reason:
+                    reason = "" if code == 0 else _why(code, job.log)
+                    try:
+                        with replacing(job.end) as draft:
+                            draft.write_text(json.dumps({"state": FAILED if reason else DONE, "reason": reason}) + "\n")
+                    except InputError as error:
+                        reason = reason or str(error)
+            if reason:
+                self._end(job, reason)
+            else:
+                self.ended += 1
+                self.say(f"[{self.ended}/{self.total}] {job.name}: done in {minutes:.1f} min; {last_line(job.log)}")
+
+    def _end(self, job: Job, reason: str) -> None:
+        with suppress(ValueError):
+            self.waiting.remove(job)
+        self.ended += 1
+        self.not_done[job.folder] = reason
+        self.say(f"[{self.ended}/{self.total}] {job.name}: NOT DONE, {reason}")
+
+
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    """Should this program be killed, its jobs write their checkpoints and end; they are not left alone."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
+
+
+def _why(code: int, log: Path) -> str:
+    if code < 0:
+        return f"killed by signal {-code}{' (out of memory?)' if code == -9 else ''}, see {log}"
+    return f"exit code {code}, see {log}: {last_line(log)}"
+
+
+def last_line(log: Path) -> str:
+    """What was printed last, without what a progress bar overwrote."""
+    with suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return ""
+
+
+def gpus() -> list[str]:
+    """Of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[:count] or [str(number) for number in range(count)]
+
+
+def environment_of(slot: int, slots: int) -> dict[str, str]:
+    """Of one of several jobs at once: a GPU for each in turn; without one, its share of the cores."""
+    found, names = dict(os.environ), gpus()
+    if names:
+        found["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
+    elif slots > 1:
+        found.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // slots)))
+    return found
+
+
+def shared_workers(slots: int) -> int:
+    """Decoding processes of each of several jobs at once."""
+    return min(MOST_WORKERS, max(1, usable_cores() // slots))

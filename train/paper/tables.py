@@ -1,0 +1,198 @@
+"""The paper's tables by name: ``python -m train.tables list|show|run|report``. What they consist of is in recipes.py."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.system import end_of, flag, make_folder
+
+from ..config.command_line import parse
+from ..config.options import Config
+from ..data.videos import list_videos
+from ..runtime.stop import StopRequest
+from .jobs import Job, as_arguments, jobs_of, settings_of
+from .recipes import METHODS, RECIPES, TABLES, Row, Settings
+from .results import write_report
+from .runner import Runner, gpus, shared_workers
+
+OUT = "runs/tables"
+OF_RECIPES = sorted(
+    {name for settings in METHODS.values() for name in settings} | {"split", "seed", "out", "max_steps"}
+)
+"""What is not the user's to choose for a whole table."""
+
+
+def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, list[Row]]:
+    """The rows of each table whose names match one of the patterns, or all.
+
+    Raises:
+        InputError: a table is unknown, or no table has a row of that name.
+    """
+    for table in tables:
+        check_known("table", table, TABLES)
+    names = list(dict.fromkeys(row.name for table in tables for row in TABLES[table].rows))
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            check_known(f"row of {' or '.join(tables)}", pattern, names)
+    return {
+        table: [row for row in TABLES[table].rows if not patterns or any(fnmatch(row.name, name) for name in patterns)]
+        for table in tables
+    }
+
+
+def given_settings(arguments: list[str]) -> Settings:
+    """Options of train/run.py that are given for all rows.
+
+    Raises:
+        InputError: one is unknown, or is what the rows differ in.
+    """
+    given, job = parse(arguments)
+    if job.checkpoints or job.resume:
+        raise InputError("--eval-only, --ensemble and --resume are for train/run.py: tables resume by themselves")
+    chosen = [name for name in given if name in OF_RECIPES]
+    if chosen:
+        raise InputError(
+            f"{', '.join(map(flag, chosen))}: is what the rows of a table choose; choose rows with --rows, "
+            f"or use train/run.py for what is in no table"
+        )
+    return given
+
+
+def _nothing_given(given: Settings, command: str) -> None:
+    if given:
+        raise InputError(f"{', '.join(map(flag, given))}: of no use in {command}")
+
+
+def _list(options: argparse.Namespace, given: Settings) -> None:
+    _nothing_given(given, "list")
+    for name, table in TABLES.items():
+        print(f"{name:10} {len(table.rows):3} rows  {table.title}")
+    print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE tells a table's rows")
+
+
+def _show(options: argparse.Namespace, given: Settings) -> None:
+    for table, rows in rows_of(options.tables, options.rows).items():
+        print(TABLES[table].title + "; one command per seed, each with its own --seed and --out")
+        for row in rows:
+            figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
+            print(f"\n{row.name}: {row.title}" + (f"; in the paper {figures}" if figures else ""))
+            if row.combine == "mean":
+                print("  the mean of", ", ".join(row.recipes))
+                continue
+            for recipe in row.recipes:
+                settings = settings_of(recipe, given)
+                place = [] if "data" in settings else ["--data", "DIR"]
+                print(f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings)])}")
+            if row.combine == "ensemble":
+                print("  and the average of their scores")
+            if row.test:
+                print("  predicts the test videos, whose labels are not public: submission.txt")
+            if row.rivals:
+                print(f"  or the best of its {len(row.rivals)} points of the grid, if they are trained")
+
+
+def _run(options: argparse.Namespace, given: Settings) -> int:
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}, it must be at least 1")
+    slots = options.jobs or max(1, len(gpus()))
+    if slots < 1:
+        raise InputError(f"--jobs is {options.jobs}, it must be at least 1")
+    rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
+    if slots > 1:
+        given = {"workers": shared_workers(slots)} | given
+    jobs = jobs_of(rows, range(options.seeds), given, Path(options.out).resolve())
+    _check(jobs)
+    make_folder(options.out)
+    print(f"{len(jobs)} jobs, {slots} at once, in {options.out}", flush=True)
+    runner = Runner(jobs, slots, options.retry, say=lambda line: print(line, flush=True))
+    with StopRequest() as stop:
+        runner.run(stop)
+    if stop.number:
+        print("stopped; the same command goes on from here")
+        return 128 + stop.number
+    print(f"{len(jobs) - len(runner.not_done)} of {len(jobs)} done; python -m train.tables report shows the figures")
+    for job in jobs:
+        if job.folder in runner.not_done:
+            print(f"not done: {job.name}: {runner.not_done[job.folder]}")
+    return 1 if runner.not_done else 0
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    """Finds the videos of all jobs, and makes those that are made here, before the first job starts.
+
+    Raises:
+        InputError: a setting is wrong, or videos are missing.
+    """
+    seen = set()
+    for job in jobs:
+        if not job.settings:
+            continue
+        if "data" not in job.settings:
+            raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
+        config = Config(**job.settings)
+        source = config.data, config.dataset, config.split
+        if source not in seen:
+            list_videos(config)
+        seen.add(source)
+
+
+def _report(options: argparse.Namespace, given: Settings) -> None:
+    _nothing_given(given, "report")
+    out = Path(options.out)
+    if not out.is_dir():
+        raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
+    for table, rows in rows_of(options.tables, options.rows).items():
+        print(write_report(table, [row.name for row in rows], out.resolve()))
+
+
+COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.tables", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name the tables")
+    texts = {
+        "show": "a table's rows: the paper's figures, and the command of each training",
+        "run": "train what is missing; all other options are those of train/run.py, such as --data DIR --epochs 150",
+        "report": "print ours, the paper's and the difference; write TABLE.md and TABLE.csv into --out",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument("tables", nargs="+", metavar="TABLE", help=", ".join(TABLES))
+        command.add_argument(
+            "--rows", nargs="+", default=[], metavar="ROW", help="names, or patterns such as 'temporal*'"
+        )
+        if name != "show":
+            command.add_argument("--out", default=OUT, help=f"where the runs are (default: {OUT})")
+        if name == "run":
+            command.add_argument(
+                "--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N - 1 (default: 3)"
+            )
+            command.add_argument("--jobs", type=int, default=0, metavar="N",
+                                 help="trainings at once (default: one per GPU, one without)")  # fmt: skip
+            command.add_argument("--retry", action="store_true", help="try again what failed")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
+    options, rest = _parser().parse_known_args(arguments)
+    return end_of("tables", lambda: run(options, rest))
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int | None:
+    """Carry out a parsed command line, of which ``rest`` is for train/run.py; returns the exit code."""
+    if options.command != "list":
+        stray = next((name for name in options.tables if name not in TABLES), None)
+        if stray and rest and set(options.tables) & set(TABLES):
+            raise InputError(
+                f"unknown table {stray!r}: choose one of {', '.join(TABLES)}; options of train/run.py such as {rest[0]} come after the tables' names"
+            )
+        rows_of(options.tables, options.rows)
+    return COMMANDS[options.command](options, given_settings(rest))

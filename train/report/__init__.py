@@ -1,0 +1,1 @@
+"""Runs side by side on one HTML page: ``python -m train.report``."""

@@ -1,0 +1,8 @@
+"""The program ``python -m train.report``."""
+
+import sys
+
+from .page import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The processes of a training, how it is stopped, its progress, and the names of its files."""
