@@ -18,7 +18,7 @@ def public_names(package: str, file: str) -> tuple[Callable[[str], Any], Callabl
     """
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     home_of = {
-        alias.name: f".{node.module}"
+        alias.name: f"{'.' * node.level}{node.module}"
         for node in stub.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

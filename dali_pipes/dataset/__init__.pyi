@@ -11,7 +11,6 @@ from .manifest import Manifest as Manifest
 from .manifest import default_cache as default_cache
 from .manifest import item_name as item_name
 from .manifest import scan_videos as scan_videos
-from .probe import VideoInfo as VideoInfo
 from .sources import DATASETS as DATASETS
 from .sources import FOLDER_DATA as FOLDER_DATA
 from .sources import Item as Item

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..decode.video_file import TIME_LIMIT_S
+from ..decode.video_info import VideoInfo
 from ..errors import InputError
 from ..system.cores import usable_cores
 from ..system.files import cache_folder, read_csv, remove_drafts, replacing
@@ -23,7 +24,7 @@ from ..system.isolate import map_isolated
 from ..system.locks import one_at_a_time
 from .class_names import class_name, in_order
 from .lists import Segment
-from .probe import VideoInfo, probe
+from .probe import probe
 from .sources import Item
 
 PROBE_VERSION = b"3"

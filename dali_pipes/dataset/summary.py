@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..decode.video_file import TIME_LIMIT_S
+from ..decode.video_info import ODD_KINDS, VideoInfo
 from ..errors import InputError
 from ..system.cores import usable_cores
 from ..system.files import check_not_replaced
@@ -15,7 +16,6 @@ from ..system.progress import progress_bar
 from .class_names import in_order
 from .folders import walk_videos
 from .manifest import Manifest, default_cache, scan_videos
-from .probe import ODD_KINDS, VideoInfo
 from .sources import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
 
 SHOWN = 6

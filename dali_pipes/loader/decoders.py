@@ -5,7 +5,7 @@ import ctypes
 from nvidia import dali
 
 from ..dataset.manifest import Manifest
-from ..dataset.probe import VideoInfo
+from ..decode.video_info import VideoInfo
 from ..errors import InputError, check_known
 from .stream import obstacle_of, takes_frame_ranges
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..dataset.probe import VideoInfo
 from ..decode.frames import decode_frames
 from ..decode.video_file import TIME_LIMIT_S
+from ..decode.video_info import VideoInfo
 from ..errors import TooSlow, VideoError
 from ..plan.sampling import ClipPlan, ClipSampler
 

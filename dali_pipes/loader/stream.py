@@ -22,8 +22,8 @@ import numpy as np
 from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
-from ..dataset.probe import VideoInfo
 from ..decode.frames import decode_frames
+from ..decode.video_info import VideoInfo
 from ..errors import VideoError
 from ..hints import Node
 from ..system.isolate import Died, Overstayed, map_isolated

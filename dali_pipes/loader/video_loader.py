@@ -16,8 +16,8 @@ from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
 from ..dataset.manifest import Manifest
-from ..dataset.probe import VideoInfo
 from ..decode.video_file import MOST_S, TIME_LIMIT_S
+from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
 from ..plain import plain, whole
 from ..plan.sampling import ClipSampler

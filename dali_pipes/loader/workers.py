@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..dataset.probe import VideoInfo, probe
+from ..dataset.probe import probe
 from ..decode.video_file import TIME_LIMIT_S
+from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError
 from ..system.dali_internals import WorkerPool, processes_of_failed_build
 from ..system.isolate import Died, map_isolated

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dali_pipes.dataset import VideoInfo, scan_videos
+from dali_pipes import VideoInfo, scan_videos
 from dali_pipes.decode import decode_frames
 from dali_pipes.errors import InputError
 

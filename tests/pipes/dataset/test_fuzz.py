@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dali_pipes import ClipSampler, RandAugmentT, VideoError
-from dali_pipes.dataset.probe import VideoInfo, probe
+from dali_pipes.dataset.probe import probe
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.decode.video_file import open_video
+from dali_pipes.decode.video_info import VideoInfo
 from dali_pipes.loader.source import Schedule
 from tests.videos import natural_clip, write_video
 

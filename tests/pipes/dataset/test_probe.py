@@ -8,9 +8,10 @@ import pytest
 
 from dali_pipes import VideoError, find_videos, scan_videos
 from dali_pipes.dataset import probe as probe_module
-from dali_pipes.dataset.probe import ODD_KINDS, probe, read_video_info
+from dali_pipes.dataset.probe import probe, read_video_info
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.video_file import _ORIENTATIONS, UPRIGHT
+from dali_pipes.decode.video_info import ODD_KINDS
 from tests import odd_videos as odd
 from tests.videos import rgb_of, write_lossless, write_video
 
