@@ -14,6 +14,8 @@ from .dataset.sources import DATASETS as DATASETS
 from .dataset.sources import Listed as Listed
 from .dataset.sources import find_splits as find_splits
 from .dataset.sources import find_videos as find_videos
+from .decode.video_info import Oddity as Oddity
+from .decode.video_info import OddKind as OddKind
 from .decode.video_info import VideoInfo as VideoInfo
 from .errors import InputError as InputError
 from .errors import VideoError as VideoError

@@ -8,6 +8,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from dali_pipes import VideoInfo
 from tests.videos import grey_of, write_lossless, write_video
 
 FRAMES, SIZE_HW = 12, (48, 64)
@@ -21,6 +22,11 @@ ORIENTATION_MATRICES = {  # a, b, c, d of the display matrix; numpy's way to sho
     (0, 1, 1, 0): lambda frame: frame.swapaxes(0, 1),
     (0, -1, -1, 0): lambda frame: np.rot90(frame, 2).swapaxes(0, 1),
 }
+
+
+def odd_text(info: VideoInfo) -> str:
+    """Return what is odd about a video, as a manifest's file holds it."""
+    return "; ".join(map(str, info.odd))
 
 
 def h264(path: Path, frames=FRAMES, size_hw=SIZE_HW, **options) -> Path:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..decode.video_file import TIME_LIMIT_S
-from ..decode.video_info import VideoInfo
+from ..decode.video_info import Oddity, OddKind, VideoInfo
 from ..errors import InputError
 from ..system.cores import usable_cores
 from ..system.files import cache_folder, read_csv, remove_drafts, replacing
-from ..system.isolate import map_isolated
+from ..system.isolate import NoResult, map_isolated
 from ..system.locks import one_at_a_time
 from .class_names import class_name, in_order
 from .lists import Segment
-from .probe import probe
+from .probe import Refused, probe
 from .sources import Item
 
 PROBE_VERSION = b"3"
@@ -106,7 +106,18 @@ class Manifest:
         return cls(videos, [names[index] for index in range(len(names))], refused)
 
 
-_PARSERS: dict[object, Callable[[str], object]] = {bool: lambda text: {"yes": True, "no": False}[text]}
+def _parse_oddities(text: str) -> tuple[Oddity, ...]:
+    return tuple(map(Oddity.parse, text.split("; "))) if text else ()
+
+
+_PARSERS: dict[object, Callable[[str], object]] = {
+    bool: lambda text: {"yes": True, "no": False}[text],
+    tuple[Oddity, ...]: _parse_oddities,
+}
+_WRITERS: dict[type, Callable[[Any], object]] = {
+    bool: lambda value: "yes" if value else "no",
+    tuple: lambda oddities: "; ".join(map(str, oddities)),
+}
 _TYPES: dict[str, Any] = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
 _SEGMENT = ("start_frame", "end_frame")
 _COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
@@ -116,7 +127,7 @@ def _row(video: VideoInfo) -> dict[str, object]:
     row = {name: getattr(video, name) for name in _TYPES}
     if not video.end_frame:  # the whole file
         row |= dict.fromkeys(_SEGMENT, "")
-    return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in row.items()}
+    return {name: _WRITERS[type(value)](value) if type(value) in _WRITERS else value for name, value in row.items()}
 
 
 def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
@@ -178,12 +189,11 @@ def scan_videos(
     refused: dict[str, str] = {}
     for (path, given, segment), label in zip(listed, labels, strict=True):
         info = found[path]
-        frames = frames_of(segment, info) if isinstance(info, VideoInfo) else str(info)
-        if isinstance(info, VideoInfo) and not isinstance(frames, str):
-            start_frame, end_frame = frames
-            videos.append(replace(info, path=path, label=label, start_frame=start_frame, end_frame=end_frame))
+        video = info if isinstance(info, Refused) else _cut(replace(info, path=path, label=label), segment)
+        if isinstance(video, Refused):
+            refused[item_name(path, given, segment)] = video.reason
         else:
-            refused[item_name(path, given, segment)] = str(frames)
+            videos.append(video)
     if not videos:
         first = next((f"{name}: {reason}" for name, reason in refused.items()), "none were given")
         are_missing = listed and not any(os.path.exists(item.path) for item in listed)
@@ -195,12 +205,12 @@ def scan_videos(
 def _probe_all(
     paths: Sequence[str], cache: str | os.PathLike | None, workers: int | None, verify: bool, time_limit_s: float,
     progress: Callable[..., Iterable] | None,
-) -> dict[str, VideoInfo | str]:  # fmt: skip
+) -> dict[str, VideoInfo | Refused]:  # fmt: skip
     """What each file is, or why it cannot be read; each is read once, however often it is given."""
     absolute = {path: os.path.abspath(path) for path in paths}
     found = _load_cache(cache)
     fresh = sorted({path for path in absolute.values() if not _is_known(found.get(path), path, verify)})
-    done: dict[str, VideoInfo | str] = {}
+    done: dict[str, VideoInfo | Refused] = {}
     outcomes = map_isolated(
         probe, [(path, verify, time_limit_s) for path in fresh],
         workers=workers or usable_cores(), time_limit_s=time_limit_s,
@@ -208,7 +218,7 @@ def _probe_all(
     due_s = time.monotonic() + KEEP_EVERY_S
     try:
         for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:
-            done[fresh[place]] = outcome
+            done[fresh[place]] = Refused(outcome.reason) if isinstance(outcome, NoResult) else outcome
             if cache and time.monotonic() > due_s:  # whatever ends this process, the next scan goes on from here
                 took_s = _keep(Path(cache), done)
                 due_s = time.monotonic() + max(KEEP_EVERY_S, KEEP_SHARE * took_s)
@@ -224,21 +234,22 @@ def _probe_all(
     return {path: found[where] for path, where in absolute.items()}
 
 
-def frames_of(segment: Segment | None, video: VideoInfo) -> tuple[int, int] | str:
-    """Return the frames [start, end) of a segment, an end beyond the video's cut to it, (0, 0) for all; or why there are none."""
+def _cut(video: VideoInfo, segment: Segment | None) -> VideoInfo | Refused:
+    """Return a video cut to a segment, an end beyond the video's to that; or why the segment holds no frames of it."""
     if segment is None:
-        return 0, 0
+        return video
     start, end = segment.start, segment.end
     if segment.unit == "s":
-        if "variable rate" in video.odd or not video.fps:
+        if video.oddity(OddKind.VARIABLE_RATE) or not video.fps:
             why = "the time between its frames changes" if video.fps else "it does not say its frames per second"
-            return f"{why}, so {segment} are no frames: give start_frame and end_frame, or a copy by python -m dali_pipes.transcode"
+            copy = "give start_frame and end_frame, or a copy by python -m dali_pipes.transcode"
+            return Refused(f"{why}, so {segment} are no frames: {copy}")
         start, end = start * video.fps, None if end is None else end * video.fps
     first, last = round(start), video.num_frames if end is None else min(round(end), video.num_frames)
     if first >= video.num_frames:
         ends = f"at {video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"before frame {video.num_frames}"
-        return f"the segment begins behind the video's end, which is {ends}"
-    return first, max(last, first + 1)
+        return Refused(f"the segment begins behind the video's end, which is {ends}")
+    return replace(video, start_frame=first, end_frame=max(last, first + 1))
 
 
 def item_name(path: str, label: object, segment: Segment | None = None) -> str:
@@ -281,11 +292,11 @@ def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | No
     return [str(index) for index in range(max(indices) + 1)] if indices else in_order(names)
 
 
-def _is_known(info: VideoInfo | str | None, path: str, verify: bool) -> bool:
+def _is_known(info: VideoInfo | Refused | None, path: str, verify: bool) -> bool:
     return isinstance(info, VideoInfo) and (info.verified or not verify) and info.is_current(path)
 
 
-def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
+def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | Refused]:
     """By absolute path."""
     if not cache or not os.path.exists(cache):
         return {}
@@ -295,7 +306,7 @@ def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | str]:
         return {}  # a damaged cache is made anew
 
 
-def _keep(cache: Path, done: dict[str, VideoInfo | str]) -> float:
+def _keep(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
     """Add what was read to the cache, beside what other processes add meanwhile; returns the seconds that it took.
 
     Refused files are left out, so that they are tried again: they may have been mended.

@@ -24,7 +24,7 @@ from ..decode.video_file import (
     orientation_of,
     swscale_matrix,
 )
-from ..decode.video_info import VideoInfo
+from ..decode.video_info import Oddity, OddKind, VideoInfo
 from ..errors import NoAnswer, TooSlow, VideoError
 
 Complaints = list[tuple[int, str, str]]
@@ -193,20 +193,28 @@ def _read(
             size_bytes=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
             pix_fmt=seen.first.format.name,
-            odd="; ".join(_oddities(path, reader, seen.first, seen, all_decoded, complaints)),
+            odd=tuple(_oddities(path, reader, seen.first, seen, all_decoded, complaints)),
             verified=all_decoded,
             exact_times=all_decoded and not complaints and _exact_times(seen),
         )
 
 
-def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | str:
-    """:func:`read_video_info`, or why it failed; for :func:`dali_pipes.system.isolate.map_isolated`."""
+@dataclass(frozen=True)
+class Refused:
+    """In place of a video's description: why it cannot be used."""
+
+    reason: str
+    """What follows the path in a sentence, such as ``is empty (0 bytes)``."""
+
+
+def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | Refused:
+    """Return what :func:`read_video_info` does, or why it failed; for :func:`dali_pipes.system.isolate.map_isolated`."""
     try:
         return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
     except VideoError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return Refused(str(error).removeprefix(f"{path}: "))
     except Exception as error:  # a hostile file may make PyAV stumble in its own way
-        return f"makes its reader fail ({type(error).__name__}: {error})"
+        return Refused(f"makes its reader fail ({type(error).__name__}: {error})")
 
 
 def _rate(reader: VideoReader, times: list[int | None]) -> float:
@@ -247,9 +255,8 @@ def _are_times_stored(reader: VideoReader) -> bool:
 
 def _oddities(
     path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, complaints: Complaints
-) -> list[str]:
-    """Each begins with its kind, a key of ``ODD_KINDS``."""
-    stream, odd = reader.stream, []
+) -> Iterator[Oddity]:
+    stream = reader.stream
     times = np.sort([time for time in seen.times if time is not None])
     steps = np.diff(times)
     # containers round times, by up to one tick either way, and those of files that were copied from one to another by a
@@ -258,43 +265,43 @@ def _oddities(
     rounding = max(min(2.0, usual / 2), 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
     if len(steps) and steps.min() > 0 and np.ptp(steps) > rounding:
         low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
-        odd.append(f"variable rate: {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
+        yield Oddity(OddKind.VARIABLE_RATE, f": {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
     start = float(times[0] * reader.tick_s) if len(times) else 0.0
     if start:
-        odd.append(f"starts late: at {start:.3f} s")
+        yield Oddity(OddKind.STARTS_LATE, f": at {start:.3f} s")
     orientation = orientation_of(first, path)
     if orientation != UPRIGHT:
-        odd.append(str(orientation))
+        yield Oddity.parse(str(orientation))
     if note := _time_note(reader, seen, all_decoded):
-        odd.append(f"frame times {note}")
+        yield Oddity(OddKind.FRAME_TIMES, f" {note}")
     if seen.packed:
-        odd.append("packed B-frames")
+        yield Oddity(OddKind.PACKED_B_FRAMES)
     bits = max(component.bits for component in first.format.components)
     if bits > 8:
-        odd.append(f"more than 8 bits: {bits}")
+        yield Oddity(OddKind.DEEP_COLOUR, f": {bits}")
     if not first.format.name.startswith(("yuv420p", "yuvj420p", "nv12")):
-        odd.append(f"not 4:2:0: {first.format.name}")
+        yield Oddity(OddKind.NOT_420, f": {first.format.name}")
     if (matrix := swscale_matrix(first)) in MATRIX_NAMES:
-        odd.append(f"not BT.601: {MATRIX_NAMES[matrix]}")
+        yield Oddity(OddKind.NOT_BT601, f": {MATRIX_NAMES[matrix]}")
     if first.width % 2 or first.height % 2:
-        odd.append(f"odd size: {first.width}x{first.height}")
+        yield Oddity(OddKind.ODD_SIZE, f": {first.width}x{first.height}")
     if (shape := 1 / reader.pixel_shape if orientation.transpose else reader.pixel_shape) != 1:
-        odd.append(f"pixels not square: {shape.numerator}:{shape.denominator}")
+        yield Oddity(OddKind.PIXELS_NOT_SQUARE, f": {shape.numerator}:{shape.denominator}")
     if first.interlaced_frame:
-        odd.append("interlaced")
+        yield Oddity(OddKind.INTERLACED)
     packets = len(seen.times) + seen.hidden
     if stream.frames and stream.frames != packets:
-        odd.append(f"header counts {stream.frames} frames, there are {packets} packets")
+        yield Oddity(OddKind.WRONG_HEADER, f" counts {stream.frames} frames, there are {packets} packets")
     promised_s = (reader.container.duration or 0) / 1e6
     lasts_s = float((times[-1] - times[0]) * reader.tick_s) if len(times) else 0.0
     if promised_s > 1.2 * lasts_s + 1:
-        odd.append(f"header says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
+        yield Oddity(OddKind.WRONG_HEADER, f" says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
     if seen.hidden:
-        odd.append(f"hidden packets: {seen.hidden} of {packets}")
+        yield Oddity(OddKind.HIDDEN_PACKETS, f": {seen.hidden} of {packets}")
     if all_decoded and len(seen.frame_times) != len(seen.times):
-        odd.append(f"frames unlike packets: {len(seen.frame_times)} of {len(seen.times)}")
+        yield Oddity(OddKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
     if (streams := len(reader.container.streams.video)) > 1:
-        odd.append(f"several video streams: {streams}")
+        yield Oddity(OddKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
     if seen.damaged or complaints:
-        odd.append(f"damaged: {f'{seen.damaged} frames not whole' if seen.damaged else 'in part'}{quoted(complaints)}")
-    return odd
+        how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
+        yield Oddity(OddKind.DAMAGED, f": {how}{quoted(complaints)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..decode.video_file import TIME_LIMIT_S
-from ..decode.video_info import ODD_KINDS, VideoInfo
+from ..decode.video_info import OddKind, VideoInfo
 from ..errors import InputError
 from ..system.cores import usable_cores
 from ..system.files import check_not_replaced
@@ -67,12 +67,12 @@ def _counts(videos: list[VideoInfo], of: Callable[[VideoInfo], str]) -> str:
 def _odd(videos: list[VideoInfo]) -> list[str]:
     """One line for each kind that occurs, with an example."""
     lines = []
-    for kind, meaning in ODD_KINDS.items():
-        found = [(video, note) for video in videos for note in video.odd.split("; ") if note.startswith(kind)]
+    for kind in OddKind:
+        found = [(video, oddity) for video in videos for oddity in video.odd if oddity.kind is kind]
         if found:
-            video, note = found[0]
-            detail = note.removeprefix(kind).removeprefix(":").strip()
-            lines.append(f"  {len(found):6,}  {kind} ({meaning})")
+            video, oddity = found[0]
+            detail = oddity.detail.removeprefix(":").strip()
+            lines.append(f"  {len(found):6,}  {kind.words} ({kind.meaning})")
             lines.append(f"          such as {one_line(video.path)}{f': {detail}' if detail else ''}")
     return ["odd", *lines] if lines else [f"{'odd':9} none"]
 

@@ -22,10 +22,11 @@ from av.container import OutputContainer
 
 from ..decode.pyav import open_input
 from ..decode.video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
+from ..decode.video_info import OddKind
 from ..errors import OR_A_COPY, InputError, NoAnswer, VideoError
 from ..system.cores import usable_cores
 from ..system.files import make_folder, remove_drafts, replacing
-from ..system.isolate import map_isolated
+from ..system.isolate import NoResult, map_isolated
 from ..system.locks import only_user
 from ..system.program import check_limits, end_of, flag, one_line
 from ..system.progress import progress_bar
@@ -88,7 +89,7 @@ def transcode_video(
     info = read_video_info(source, verify=False, time_limit_s=time_limit_s)
     own_rate = Fraction(info.fps).limit_denominator(1001) or DEFAULT_RATE
     rate = Fraction(settings.fps).limit_denominator(1001) or own_rate
-    timed = "variable rate" in info.odd
+    timed = info.oddity(OddKind.VARIABLE_RATE) is not None
     with open_video(source, time_limit_s) as reader:
 
         def seconds_and_frames() -> Iterator[tuple[Fraction, av.VideoFrame]]:
@@ -256,8 +257,8 @@ def _copy_all(
     outcomes = {}
     try:
         for place, result in progress(results, total=len(pairs)) if progress else results:
-            if isinstance(result, str):
-                result = "refused", "", "", result.replace(OR_A_COPY, "")  # this is where copies are made
+            if isinstance(result, NoResult):
+                result = "refused", "", "", result.reason.replace(OR_A_COPY, "")  # this is where copies are made
             outcomes[place] = Outcome(*pairs[place], *result)
     except KeyboardInterrupt as interrupt:
         interrupt.args = ("the same command goes on from here",)

@@ -2,6 +2,81 @@
 
 import os
 from dataclasses import dataclass
+from enum import Enum
+
+
+class DecodedBy(Enum):
+    """Which decoders show the frames of an odd video as they are, and count them right."""
+
+    ALL = "PyAV and all of DALI's"
+    COUNTING = "all but DALI's older video reader, which finds frames by their times instead of counting them"
+    PYAV = "PyAV alone"
+
+
+class OddKind(Enum):
+    """What may be unusual about a video. None of it is a fault."""
+
+    def __init__(self, words: str, meaning: str, decoded_by: DecodedBy):
+        self.words, self.meaning, self.decoded_by = words, meaning, decoded_by
+
+    VARIABLE_RATE = ("variable rate", "the time between frames changes", DecodedBy.COUNTING)
+    STARTS_LATE = ("starts late", "the first time stamp is not zero", DecodedBy.COUNTING)
+    ROTATED = ("rotated", "stored on its side or head; applied when decoding", DecodedBy.PYAV)
+    MIRRORED = ("mirrored", "stored mirrored; applied when decoding", DecodedBy.PYAV)
+    FRAME_TIMES = (
+        "frame times",
+        "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
+        DecodedBy.PYAV,
+    )
+    PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecodedBy.PYAV)
+    DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecodedBy.PYAV)
+    NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecodedBy.PYAV)
+    NOT_BT601 = ("not BT.601", "another colour matrix, as most HD video has; heeded when decoding", DecodedBy.PYAV)
+    ODD_SIZE = ("odd size", "an odd width or height", DecodedBy.ALL)
+    PIXELS_NOT_SQUARE = (
+        "pixels not square",
+        "width to height of a pixel as shown; frames are read as they are stored",
+        DecodedBy.ALL,
+    )
+    INTERLACED = ("interlaced", "two fields in each frame; shown as they are", DecodedBy.ALL)
+    WRONG_HEADER = (
+        "header",
+        "it speaks of another number of frames, or of a longer time, than there is",
+        DecodedBy.COUNTING,
+    )
+    FRAMES_UNLIKE_PACKETS = ("frames unlike packets", "their numbers differ", DecodedBy.PYAV)
+    HIDDEN_PACKETS = ("hidden packets", "an edit list leaves some out", DecodedBy.PYAV)
+    SEVERAL_VIDEO_STREAMS = (
+        "several video streams",
+        "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
+        DecodedBy.PYAV,
+    )
+    DAMAGED = ("damaged", "the decoder found errors and showed what it could", DecodedBy.ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """One thing that is unusual about a video. As text it is its kind's words and the detail: ``starts late: at 0.080 s``."""
+
+    kind: OddKind
+    """Which, and with that which decoders may read the video."""
+    detail: str = ""
+    """What follows the kind's words, such as ``: at 0.080 s``."""
+
+    def __str__(self) -> str:
+        return self.kind.words + self.detail
+
+    @classmethod
+    def parse(cls, text: str) -> "Oddity":
+        """Return what a text stands for, the inverse of ``str``.
+
+        Raises:
+            ValueError: it begins with no kind's words.
+        """
+        for kind in OddKind:
+            if text.startswith(kind.words):
+                return cls(kind, text.removeprefix(kind.words))
+        raise ValueError(f"unknown oddity {text!r}: known are {', '.join(kind.words for kind in OddKind)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +103,8 @@ class VideoInfo:
     """When the file last changed, in nanoseconds since 1970."""
     pix_fmt: str = ""
     """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
-    odd: str = ""
-    """What is unusual, of the kinds in ``ODD_KINDS``, joined by ``; ``. None of it is a fault."""
+    odd: tuple[Oddity, ...] = ()
+    """What is unusual, such as a rotation or a changing frame rate; empty for most. It decides which decoders may read the video."""
     verified: bool = False
     """Every frame was decoded, not only the packets counted."""
     exact_times: bool = False
@@ -44,6 +119,14 @@ class VideoInfo:
         """The frames that clips are taken from: all, or the segment that a list names."""
         return range(self.start_frame, self.end_frame or self.num_frames)
 
+    def oddity(self, kind: OddKind) -> Oddity | None:
+        """Return what is odd of this kind; None if nothing is."""
+        return next((oddity for oddity in self.odd if oddity.kind is kind), None)
+
+    def odd_for(self, decoded_by: DecodedBy) -> Oddity | None:
+        """Return the first oddity that only these decoders heed; None if there is none."""
+        return next((oddity for oddity in self.odd if oddity.kind.decoded_by is decoded_by), None)
+
     def is_current(self, path: str | None = None) -> bool:
         """Whether the file (at ``path``, by default its own) is there with the size and time of change that it had."""
         try:
@@ -51,25 +134,3 @@ class VideoInfo:
         except OSError:
             return False
         return (stat.st_size, stat.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
-
-
-ODD_KINDS = {
-    "variable rate": "the time between frames changes",
-    "starts late": "the first time stamp is not zero",
-    "rotated": "stored on its side or head; applied when decoding",
-    "mirrored": "stored mirrored; applied when decoding",
-    "frame times": "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
-    "packed B-frames": "two frames in one packet, as old DivX files have",
-    "more than 8 bits": "bits are dropped when decoding",
-    "not 4:2:0": "another chroma sampling, grey or RGB",
-    "not BT.601": "another colour matrix, as most HD video has; heeded when decoding",
-    "odd size": "an odd width or height",
-    "pixels not square": "width to height of a pixel as shown; frames are read as they are stored",
-    "interlaced": "two fields in each frame; shown as they are",
-    "header": "it speaks of another number of frames, or of a longer time, than there is",
-    "frames unlike packets": "their numbers differ",
-    "hidden packets": "an edit list leaves some out",
-    "several video streams": "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
-    "damaged": "the decoder found errors and showed what it could",
-}
-"""Kind -> meaning."""

@@ -5,25 +5,12 @@ import ctypes
 from nvidia import dali
 
 from ..dataset.manifest import Manifest
-from ..decode.video_info import VideoInfo
+from ..decode.video_info import DecodedBy, VideoInfo
 from ..errors import InputError, check_known
 from .stream import obstacle_of, takes_frame_ranges
 
 DECODERS = ("auto", "cpu", "gpu")
 DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
-CPU_ONLY = (
-    "rotated",
-    "mirrored",
-    "more than 8 bits",
-    "not 4:2:0",
-    "not BT.601",
-    "frame times",
-    "packed B-frames",
-    "frames unlike packets",
-    "hidden packets",
-    "several video streams",
-)
-"""Kinds of odd videos that DALI may show in another way than they are, or count differently."""
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
 NO_LIBRARY = (
     "the driver's video decoding library libnvcuvid.so.1 cannot be loaded "
@@ -76,8 +63,10 @@ def _stream_obstacle(decoder: str, chosen: str, manifest: Manifest) -> str | Non
 def _obstacle(video: VideoInfo) -> str | None:
     if video.codec not in DALI_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode"
-    note = next((note for note in video.odd.split("; ") if note.startswith(CPU_ONLY)), None)
-    return note and f"{video.path} is odd ({note}), python -m dali_pipes.transcode makes a copy that is not"
+    odd = video.odd_for(DecodedBy.PYAV)
+    return (
+        None if odd is None else f"{video.path} is odd ({odd}), python -m dali_pipes.transcode makes a copy that is not"
+    )
 
 
 def _loads(library: str) -> bool:

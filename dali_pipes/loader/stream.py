@@ -23,17 +23,15 @@ from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
 from ..decode.frames import decode_frames
-from ..decode.video_info import VideoInfo
+from ..decode.video_info import DecodedBy, VideoInfo
 from ..errors import VideoError
 from ..hints import Node
-from ..system.isolate import Died, Overstayed, map_isolated
+from ..system.isolate import NoResult, map_isolated
 from .pipelines import clip_graph, clip_inputs
 from .source import Schedule, carry_out, check_size, plan_arrays
 
 CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
 """Those that DALI decodes without a GPU."""
-OLDER_REFUSES = ("variable rate", "starts late", "header")
-"""Kinds of odd videos in which DALI's older reader, which finds frames by their times, would show others."""
 MOST_FRAMES = 2**24
 """DALI reads the list's frame numbers as float32."""
 LEAST_STEPS = 16
@@ -158,9 +156,12 @@ class ClipList:
         # where there is no seeking, reading again would take too long
         calls = [(self.videos[n].path, self.frame_indices_SK[n]) for n in ahead if self.videos[n].exact_times]
         for place, reason in map_isolated(_reason, calls, workers=workers, time_limit_s=BLAME_LIMIT_S) if calls else ():
-            if reason and not isinstance(reason, Overstayed):  # a slow one need not be to blame
-                path = calls[place][0]
-                return VideoError(f"{path}: {reason}" if isinstance(reason, Died) else reason)
+            if isinstance(reason, NoResult):
+                reason = (
+                    "" if reason.is_timeout else f"{calls[place][0]}: {reason.reason}"
+                )  # a slow one need not be to blame
+            if reason:
+                return VideoError(reason)
         paths = list(dict.fromkeys(self.videos[number].path for number in ahead))
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
         return VideoError(f"DALI's video reader failed at one of {', '.join(paths[:SHOWN_PATHS])}{more}: {told[-1]}")
@@ -208,8 +209,8 @@ def obstacle_of(video: VideoInfo, on_gpu: bool) -> str | None:
     if video.num_frames > MOST_FRAMES:
         return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
     if not takes_frame_ranges():
-        note = next((note for note in video.odd.split("; ") if note.startswith(OLDER_REFUSES)), None)
-        return note and f"{video.path} is odd ({note}), for which this DALI's video reader is too old"
+        odd = video.odd_for(DecodedBy.COUNTING)
+        return None if odd is None else f"{video.path} is odd ({odd}), for which this DALI's video reader is too old"
     return None
 
 

@@ -19,7 +19,7 @@ from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError
 from ..system.dali_internals import WorkerPool, processes_of_failed_build
-from ..system.isolate import Died, map_isolated
+from ..system.isolate import NoResult, map_isolated
 from ..system.multiprocessing_internals import start_tracker_apart, unlink_names
 from .main_module import UNGUARDED, WORKER, unguarded_error
 
@@ -204,7 +204,7 @@ def death_error(
     paths = sorted({video.path for video in candidates})
     calls = [(path, True, time_limit_s) for path in paths]
     for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=time_limit_s):
-        if isinstance(outcome, Died):
-            return VideoError(f"{paths[place]}: {outcome}")
+        if isinstance(outcome, NoResult):
+            return VideoError(f"{paths[place]}: {outcome.reason}")
     hint = _HINTS.get(cause, "none of the videos being read does so when read alone")
     return InputError(f"a decoding process died ({cause}); {hint}")

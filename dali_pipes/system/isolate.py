@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from typing import IO, Any
 
 from ..errors import InputError, no_answer, too_slow
@@ -32,12 +33,14 @@ READY = b"ready"
 PR_SET_PDEATHSIG = 1
 
 
-class Died(str):
-    """In place of a result: why there is none."""
+@dataclass(frozen=True)
+class NoResult:
+    """In place of a call's result: why there is none."""
 
-
-class Overstayed(Died):
-    """In place of a result: the call took too long."""
+    reason: str
+    """What follows the argument's name in a sentence, such as ``crashes its reader (SIGSEGV)``."""
+    is_timeout: bool = False
+    """Whether the call took too long; otherwise its process crashed or was killed."""
 
 
 def map_isolated(
@@ -56,7 +59,7 @@ def map_isolated(
     have been away.
 
     Yields:
-        (position in ``arguments``, result) as they come, with :class:`Died` for a result where the process crashed or took
+        (position in ``arguments``, result) as they come, with :class:`NoResult` for a result where the process crashed or took
         too long twice; an exception is raised here.
 
     Raises:
@@ -85,7 +88,7 @@ def map_isolated(
                 outcome = future.result()
                 if isinstance(outcome, Exception):
                     raise outcome
-                if isinstance(outcome, Died) and not is_last:
+                if isinstance(outcome, NoResult) and not is_last:
                     waiting.append(places[future])
                 else:
                     yield places[future], outcome
@@ -107,7 +110,7 @@ class _Process:
     def call(self, function: Callable, argument: tuple, time_limit_s: float) -> Any:
         with self.lock:
             if self.stopped:
-                return Died("was not read")
+                return NoResult("was not read")
             started = self.child is None
             child = self.child = self.child or _start()
         calls, answers = _pipes(child)
@@ -120,11 +123,13 @@ class _Process:
             sentence = _wait(child, time_limit_s + GRACE_S)
             if sentence is None:
                 return pickle.load(answers)
-            outcome: Died = Overstayed(sentence(time_limit_s))
+            outcome = NoResult(sentence(time_limit_s), is_timeout=True)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             child.wait()
             code = child.returncode
-            outcome = Died(f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})")
+            outcome = NoResult(
+                f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+            )
         self.end()
         return outcome
 

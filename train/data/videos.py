@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from dali_pipes import Manifest, RandAugmentT, VideoLoader, find_videos, scan_videos
+from dali_pipes import Manifest, OddKind, RandAugmentT, VideoLoader, find_videos, scan_videos
 from dali_pipes.augment import OPS, PAPER_OPS, Range, register_op
 from dali_pipes.dataset import (
     DATASETS,
@@ -66,9 +66,10 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
         notes += _shared_videos(train, val)
     names = {item_name(*item) for item in (*train_items, *val_items)}
     notes += _refusals(train.refused | val.refused, len(names), f"train.csv and val.csv in {config.out}")
-    damaged = {video.path: video.odd for video in train.videos + val.videos if "damaged" in video.odd}
+    damaged = {video.path: video for video in train.videos + val.videos if video.oddity(OddKind.DAMAGED)}
     if damaged:
-        path, odd = next(iter(damaged.items()))
+        path, video = next(iter(damaged.items()))
+        odd = "; ".join(map(str, video.odd))
         notes.append(f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {odd}")
     return train, val, notes
 

@@ -1,17 +1,14 @@
 """Every kind of odd file is read right or refused with one sentence; counting packets agrees with decoding."""
 
-import inspect
 import os
 
 import numpy as np
 import pytest
 
-from dali_pipes import VideoError, find_videos, scan_videos
-from dali_pipes.dataset import probe as probe_module
-from dali_pipes.dataset.probe import probe, read_video_info
+from dali_pipes import Oddity, OddKind, VideoError, find_videos, scan_videos
+from dali_pipes.dataset.probe import Refused, probe, read_video_info
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.video_file import _ORIENTATIONS, UPRIGHT
-from dali_pipes.decode.video_info import ODD_KINDS
 from tests import odd_videos as odd
 from tests.videos import rgb_of, write_lossless, write_video
 
@@ -93,7 +90,7 @@ def test_odd_files_are_read_right(tmp_path, name):
     maker, frames, note, first = READABLE[name]
     path = str(maker(tmp_path / name))
     info = read_video_info(path)
-    assert info.odd.startswith(note) and (info.odd or not note) and info.verified
+    assert odd.odd_text(info).startswith(note) and (info.odd or not note) and info.verified
     assert frames is None or info.num_frames == frames
     counted = read_video_info(path, verify=False)
     assert (counted.num_frames, counted.odd) == (info.num_frames, info.odd)
@@ -109,7 +106,7 @@ def test_others_are_refused_with_a_sentence(tmp_path, name):
     maker, reason = REFUSED[name]
     path = str(maker(tmp_path / name))
     outcome = probe(path, True, 30.0)
-    assert isinstance(outcome, str) and outcome.startswith(reason) and "\n" not in outcome
+    assert isinstance(outcome, Refused) and outcome.reason.startswith(reason) and "\n" not in outcome.reason
     with pytest.raises(VideoError) as caught:
         decode_frames(path, range(40))
     assert str(caught.value).startswith(f"{path}: ")
@@ -141,7 +138,7 @@ def test_orientation_is_applied(tmp_path, matrix, flip):
     expected = odd.ORIENTATION_MATRICES[matrix](upright)
     info = read_video_info(str(path))
     assert (info.height, info.width) == expected.shape[:2]
-    assert info.odd.startswith(("rotated", "mirrored")) is (matrix != (1, 0, 0, 1))
+    assert odd.odd_text(info).startswith(("rotated", "mirrored")) is (matrix != (1, 0, 0, 1))
     mirrored = expected[:, ::-1] if flip else expected
     size_hw = (info.height, info.width)
     assert np.abs(decode_frames(str(path), [1], flip=flip, size_hw=size_hw)[0].astype(int) - mirrored).max() <= 1
@@ -152,12 +149,15 @@ def test_orientation_is_applied(tmp_path, matrix, flip):
     assert np.abs(decode_frames(str(path), [1], box, 12, flip=flip)[0] - halved).max() <= 3
 
 
-def test_kinds_are_known():
-    """Every note begins with a kind of the table, by which it is counted."""
-    source = inspect.getsource(probe_module._oddities)
-    notes = [line.split('"')[1] for line in source.splitlines() if "odd.append(f" in line or 'odd.append("' in line]
-    notes += [text for orientation, text in _ORIENTATIONS.items() if orientation != UPRIGHT]
-    assert len(notes) > 10 and all(note.startswith(tuple(ODD_KINDS)) for note in notes)
+def test_oddities_are_texts_and_back():
+    """Each is of one kind, also where the words of another are part of its text."""
+    for kind in OddKind:
+        for detail in ("", ": 3 of 4", " 90 degrees clockwise"):
+            assert Oddity.parse(f"{kind.words}{detail}") == Oddity(kind, detail)
+    turned = [Oddity.parse(text).kind for orientation, text in _ORIENTATIONS.items() if orientation != UPRIGHT]
+    assert set(turned) == {OddKind.ROTATED, OddKind.MIRRORED}
+    with pytest.raises(ValueError, match="unknown oddity 'sepia': known are variable rate, starts late"):
+        Oddity.parse("sepia")
 
 
 def test_shared_odd_clips(shared_clips):
@@ -167,9 +167,9 @@ def test_shared_odd_clips(shared_clips):
     damaged_later = 0
     for path in map(str, files):
         counted, decoded = probe(path, False, 60.0), probe(path, True, 60.0)
-        if isinstance(decoded, str):
-            assert "\n" not in decoded and "makes its reader fail" not in decoded
-            damaged_later += not isinstance(counted, str)
+        if isinstance(decoded, Refused):
+            assert "\n" not in decoded.reason and "makes its reader fail" not in decoded.reason
+            damaged_later += not isinstance(counted, Refused)
             continue
         assert counted.num_frames == decoded.num_frames, path
         size_hw = (decoded.height, decoded.width)

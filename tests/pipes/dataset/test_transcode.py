@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dali_pipes import InputError, VideoError
+from dali_pipes import InputError, OddKind, VideoError
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.dataset.transcode import Settings, constant_rate, main, transcode_folder, transcode_video
 from dali_pipes.decode.frames import decode_frames
@@ -55,7 +55,7 @@ def test_a_copy_looks_like_its_original(tmp_path, matrix):
     target = str(tmp_path / "copy.mp4")
     assert transcode_video(str(path), target, Settings(short_side_px=48, crf=4, key_every_frames=5)) == (20, 20)
     info = read_video_info(target)
-    assert (info.codec, info.num_frames, info.fps, info.odd, info.exact_times) == ("h264", 20, 25.0, "", True)
+    assert (info.codec, info.num_frames, info.fps, info.odd, info.exact_times) == ("h264", 20, 25.0, (), True)
     copy = decode_frames(target, range(20))
     expected = np.stack(
         [cv2.resize(turn(frame), copy.shape[2:0:-1], interpolation=cv2.INTER_AREA) for frame in original]
@@ -95,7 +95,7 @@ def test_uneven_times_become_even(tmp_path):
     info = read_video_info(str(tmp_path / "copy.mp4"))
     shown = decode_frames(info.path, range(info.num_frames)).mean(axis=(1, 2, 3))
     indices = [int(np.abs(np.array([rgb_of(i) for i in range(12)]) - value).argmin()) for value in shown]
-    assert info.fps == 25 and "variable" not in info.odd
+    assert info.fps == 25 and info.oddity(OddKind.VARIABLE_RATE) is None
     assert indices == [0, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 9, 10, 11]
 
 
@@ -131,7 +131,7 @@ def test_pixels_become_square(tmp_path, pixel_shape, short_side_px, size_hw, mat
     odd.turn(path, matrix)
     transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings(short_side_px=short_side_px, crf=4))
     info = read_video_info(str(tmp_path / "copy.mp4"))
-    assert info.odd == "" and (info.height, info.width) == (size_hw[::-1] if matrix[1] else size_hw)
+    assert info.odd == () and (info.height, info.width) == (size_hw[::-1] if matrix[1] else size_hw)
     disc = decode_frames(info.path, [1])[0].mean(axis=2) > 125
     tall, wide = (int(disc.any(axis=axis).sum()) for axis in (1, 0))
     assert abs(tall - wide) <= 2 and tall >= 28
@@ -155,7 +155,7 @@ def test_a_copy_is_of_the_video_in_its_order(tmp_path, maker, name):
     """Not of a cover picture, and DALI may decode it."""
     transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), Settings(crf=1))
     info = read_video_info(str(tmp_path / "copy.mp4"))
-    assert (info.num_frames, info.odd, _obstacle(info)) == (12, "", None)
+    assert (info.num_frames, info.odd, _obstacle(info)) == (12, (), None)
     shown = decode_frames(info.path, range(12)).mean(axis=(1, 2, 3))
     assert np.abs(shown - [rgb_of(index) for index in range(12)]).max() < 1.7
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
     middle = int(0.7 * len(content))
     content[middle : middle + 100] = bytes(100)
     source.write_bytes(content)
-    assert "damaged" in read_video_info(str(source)).odd
+    assert read_video_info(str(source)).oddity(OddKind.DAMAGED)
     (tmp_path / "out").write_text("a file")
     assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
     assert "cannot be made a folder (File exists)" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dali_pipes import ClipSampler, InputError, RandAugmentT, VideoError, VideoLoader, scan_videos
+from dali_pipes import ClipSampler, InputError, Oddity, OddKind, RandAugmentT, VideoError, VideoLoader, scan_videos
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.loader.pipelines import clip_graph, clip_pipeline
 from dali_pipes.loader.source import ClipSource, Schedule
@@ -268,10 +268,10 @@ def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
     assert "frames, DALI's lists count to" in obstacle_of(replace(video, num_frames=MOST_FRAMES + 1), on_gpu=True)
     assert "knows VP8, VP9 and MJPEG" in obstacle_of(replace(video, codec="h264"), on_gpu=False)
     if not takes_frame_ranges():
-        assert "too old" in obstacle_of(replace(video, odd="starts late: at 0.04 s"), on_gpu=True)
+        assert "too old" in obstacle_of(replace(video, odd=(Oddity(OddKind.STARTS_LATE, ": at 0.04 s"),)), on_gpu=True)
         return
     assert obstacle_of(video, on_gpu=False) is None and obstacle_of(replace(video, codec="h264"), on_gpu=True) is None
-    assert obstacle_of(replace(video, odd="variable rate: 20 to 60 ms between frames"), on_gpu=True) is None
+    assert obstacle_of(replace(video, odd=(Oddity(OddKind.VARIABLE_RATE),)), on_gpu=True) is None
     path = write_lossless(tmp_path / "a.mp4", 20, codec="libx264")
     with pytest.raises(InputError, match="cannot be used: .*a.mp4 is h264, on the CPU .*; choose the reader clips"):
         VideoLoader(scan_videos([(str(path), "a")]), reader="stream", **OPTIONS)
@@ -284,8 +284,10 @@ def test_the_older_reader_refuses_what_it_finds_by_time(monkeypatch, manifest):
         "odd size: 3x3; starts late: at 0.04 s",
         "header says 9 s",
     ):
-        assert "too old" in obstacle_of(replace(manifest.videos[0], odd=odd), on_gpu=True)
-    assert obstacle_of(replace(manifest.videos[0], odd="odd size: 3x3"), on_gpu=True) is None
+        assert "too old" in obstacle_of(
+            replace(manifest.videos[0], odd=tuple(map(Oddity.parse, odd.split("; ")))), on_gpu=True
+        )
+    assert obstacle_of(replace(manifest.videos[0], odd=(Oddity(OddKind.ODD_SIZE),)), on_gpu=True) is None
     monkeypatch.setattr("dali_pipes.loader.decoders.takes_frame_ranges", lambda: False)
     with pytest.raises(InputError, match="reads videos on a GPU alone"):
         VideoLoader(manifest, reader="stream", **OPTIONS)

@@ -17,7 +17,7 @@ from dali_pipes.decode.frames import decode_frames
 from dali_pipes.errors import NoAnswer, TooSlow, too_slow
 from dali_pipes.loader import source as source_module
 from dali_pipes.system.files import DRAFT
-from dali_pipes.system.isolate import Died
+from dali_pipes.system.isolate import NoResult
 from tests.pipes.system import fragile
 from tests.videos import write_lossless
 
@@ -124,7 +124,7 @@ def test_a_fault_that_passes_makes_no_bad_video(monkeypatch, path):
 
 
 def test_transcode_does_not_advise_to_transcode(monkeypatch, tmp_path, path):
-    reasons = iter([(0, Died(too_slow(5.0)))])
+    reasons = iter([(0, NoResult(too_slow(5.0)))])
     monkeypatch.setattr(transcode_module, "map_isolated", lambda *_, **__: (reason for reason in reasons))
     (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", Settings())
     expected = "takes more than 5 s of processor time to read; raise the limit (time_limit_s, --time-limit)"

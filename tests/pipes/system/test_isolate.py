@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipes.system import isolate
-from dali_pipes.system.isolate import Died, map_isolated
+from dali_pipes.system.isolate import NoResult, map_isolated
 from tests.pipes.system import fragile
 
 
@@ -29,20 +29,20 @@ def tries(notes: Path) -> int:
 
 def test_what_reads_a_file_may_crash():
     assert outcomes(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
-    assert outcomes(os.abort, [(), (), ()]) == ["crashes its reader (SIGABRT)"] * 3
+    assert outcomes(os.abort, [(), (), ()]) == [NoResult("crashes its reader (SIGABRT)")] * 3
     with pytest.raises(ZeroDivisionError):
         list(map_isolated(divmod, [(1, 0)], workers=1, time_limit_s=5))
 
 
 def test_what_reads_a_file_may_hang(impatient):
     slow = outcomes(time.sleep, [(0,), (60,), (0,)], time_limit_s=0.5)
-    assert slow[::2] == [None, None] and isinstance(slow[1], Died)
-    assert slow[1].startswith("keeps its reader waiting for more than 0.5 s; try again")
+    assert slow[::2] == [None, None] and slow[1].is_timeout
+    assert slow[1].reason.startswith("keeps its reader waiting for more than 0.5 s; try again")
 
 
 def test_what_never_ends_is_refused_after_two_tries(impatient, tmp_path):
     (refused,) = outcomes(fragile.spinning, [(str(tmp_path / "notes"),)], time_limit_s=0.3)
-    assert isinstance(refused, Died) and refused.startswith(
+    assert refused.is_timeout and refused.reason.startswith(
         "takes more than 0.3 s of processor time to read; make a copy"
     )
     assert tries(tmp_path / "notes") == 2
