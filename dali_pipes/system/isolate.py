@@ -195,7 +195,11 @@ def _look_at(pid: int) -> tuple[str, float]:
 
 def _start() -> subprocess.Popen:
     # -c puts the working folder first, whose files might hide the standard library's
-    command = [sys.executable, "-c", "import sys; del sys.path[0]; from dali_pipes.isolate import serve; serve()"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; del sys.path[0]; from dali_pipes.system.isolate import serve; serve()",
+    ]
     paths = (os.fspath(path) or os.getcwd() for path in sys.path)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     # a session of its own: Ctrl-C is for the parent, which ends its children

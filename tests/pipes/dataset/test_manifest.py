@@ -329,7 +329,7 @@ def test_the_command_runs_as_a_module(tmp_path, class_folders):
 
 def test_the_command_shows_progress_in_a_terminal(tmp_path, class_folders, monkeypatch):
     monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path))
-    code = f"from dali_pipes.summary import main; raise SystemExit(main([{str(class_folders)!r}, '--workers', '1']))"
+    code = f"from dali_pipes.dataset.summary import main; raise SystemExit(main([{str(class_folders)!r}, '--workers', '1']))"
     shown = rows(run_in_terminal(code))
     assert shown[0].startswith("reading videos: 100%|") and shown[1] == "videos    5 of 5 files"
 
@@ -367,7 +367,7 @@ def test_a_file_in_the_working_folder_hides_no_module(tmp_path, class_folders):
 def test_leaving_a_scan_waits_for_no_file():
     """The processes are ended, and so are the threads that wait for them: the interpreter can exit."""
     code = (
-        "import time; from dali_pipes.isolate import map_isolated\n"
+        "import time; from dali_pipes.system.isolate import map_isolated\n"
         "for _ in range(8):\n"
         "    calls = map_isolated(time.sleep, [(0.05,), (600,), (600,), (600,)], workers=3, time_limit_s=600)\n"
         "    next(calls)\n"

@@ -156,7 +156,7 @@ def test_a_loader_at_work_in_the_parent(class_folders):
 FORKS = """
 import os, sys
 from dali_pipes import VideoLoader, find_videos, scan_videos
-from dali_pipes.stream import ListFolder
+from dali_pipes.loader.stream import ListFolder
 
 if __name__ == "__main__":
     loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")

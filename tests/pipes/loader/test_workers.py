@@ -197,7 +197,7 @@ def file_of(name: str) -> Path:
 NAMES = """
 import multiprocessing
 from pathlib import Path
-from dali_pipes.multiprocessing_internals import semaphores_of, unlink_names
+from dali_pipes.system.multiprocessing_internals import semaphores_of, unlink_names
 
 context = multiprocessing.get_context("spawn")
 condition, other = context.Condition(context.Lock()), context.Lock()
@@ -218,7 +218,7 @@ def test_semaphores_lose_their_names_and_nobody_complains():
 
 KILLED_WHILE_STARTING = """
 import multiprocessing, os, signal
-from dali_pipes.workers import starting_workers
+from dali_pipes.loader.workers import starting_workers
 
 with starting_workers():
     lock = multiprocessing.get_context("spawn").Lock()
@@ -251,7 +251,7 @@ def test_a_python_that_lacks_private_names(monkeypatch):
         semaphores_of(condition)
 
 
-CHECK = "from dali_pipes.main_module import check_main_module\ncheck_main_module()\nprint('starts')\n"
+CHECK = "from dali_pipes.loader.main_module import check_main_module\ncheck_main_module()\nprint('starts')\n"
 WAYS_OUT = 'put what it does under `if __name__ == "__main__":`, or use workers=0'
 
 

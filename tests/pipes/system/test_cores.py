@@ -53,11 +53,11 @@ def test_what_cannot_be_read_is_no_limit(tmp_path):
 PROGRAM = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from dali_pipes.cores import usable_cores
+from dali_pipes.system.cores import usable_cores
 from dali_pipes import manifest, summary, transcode
-from train.command_line import _parser
-from train.config import Config, small
-from train.table_runner import shared_workers
+from train.config.command_line import _parser
+from train.config.options import Config, small
+from train.paper.runner import shared_workers
 seen = []
 for module in (manifest, transcode):
     module.map_isolated = lambda *_, workers, **__: seen.append(workers) or (_ for _ in ())

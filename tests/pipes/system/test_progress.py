@@ -150,7 +150,7 @@ def scan(folder) -> str:
     return f"""
 from functools import partial
 from dali_pipes import find_videos, scan_videos
-from dali_pipes.progress import progress_bar
+from dali_pipes.system.progress import progress_bar
 progress = partial(progress_bar, title="scanning", unit="file")
 print(len(scan_videos(find_videos({str(folder)!r}), progress=progress)), "videos")
 """

@@ -43,7 +43,7 @@ def test_the_lines_of_a_run_do_not_tear_the_bar():
     code = """
 import logging
 from dali_pipes import progress
-from train.progress import Bar
+from train.runtime.progress import Bar
 progress.REDRAW_S = 0
 def batches():
     for number in range(4):
