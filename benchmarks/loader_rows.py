@@ -120,24 +120,25 @@ def _pipeline(options, finish, crop=True):
     from nvidia.dali import pipeline_def
 
     from dali_pipes import ClipSampler
-    from dali_pipes.decode.frames import dali_decode
-    from dali_pipes.loader.pipelines import clip_inputs
-    from dali_pipes.loader.source import ClipSource, Schedule
-    from dali_pipes.loader.spatial import crop_resize
+    from dali_pipes.decode.dali import dali_decode
+    from dali_pipes.loader.graph import clip_inputs, crop_resize
+    from dali_pipes.loader.source import ClipSource
+    from dali_pipes.plan.batches import BatchSchedule
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
     sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=FRAMES)
-    source = ClipSource(Schedule(sampler, options.batch_size), SIDE_PX, decode=not by_dali)
+    source = ClipSource(BatchSchedule(sampler, options.batch_size), SIDE_PX, "gpu" if by_dali else "cpu")
 
     @pipeline_def(enable_conditionals=True, batch_size=options.batch_size, num_threads=options.workers,
                   device_id=0 if on_gpu else None, py_num_workers=options.workers, py_start_method="spawn")  # fmt: skip
     def pipeline():
         inputs = clip_inputs(source, parallel=True, prefetch_batches=2)
-        video = inputs["pixels"]
         if by_dali:
-            video = dali_decode(video, inputs["frame_indices"], device="mixed")
+            video = dali_decode(inputs["encoded"], inputs["frame_indices"], device="mixed")
             if crop:
                 video = crop_resize(video, inputs["box"], inputs["flip"], SIDE_PX)
+        else:
+            video = inputs["frames"]
         return finish(video.gpu() if on_gpu else video, inputs)
 
     built = pipeline()
@@ -155,7 +156,7 @@ def dali_auto_aug(options):
     """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
     from nvidia.dali.auto_aug import rand_augment
 
-    from dali_pipes.loader.spatial import normalise
+    from dali_pipes.loader.graph import normalise
 
     def finish(video, inputs):
         video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)

@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "api.md"
 PARTS = {  # heading -> (what to import from, names in the order of reading)
-    "Videos": ("dali_pipes", "find_videos find_splits scan_videos Manifest VideoInfo Segment DATASETS Listed"),
+    "Videos": (
+        "dali_pipes",
+        "find_videos find_splits scan_videos Manifest VideoInfo Oddity OddKind Segment DATASETS Listed",
+    ),
     "Clips": ("dali_pipes", "VideoLoader ClipBatch ClipSampler ClipPlan"),
     "RandAugment-T": (
         "dali_pipes",
@@ -114,7 +117,8 @@ def entry(name: str, definition: ast.AST, docstring: str) -> list[str]:
         return [f"### {name}", markdown(docstring)]
     members = _named(definition.body)
     inherits = [ast.unparse(base) for base in definition.bases]
-    made_by = members.get("__init__")
+    is_enum = "Enum" in inherits
+    made_by = None if is_enum else members.get("__init__")
     shown = signature(name, made_by[0]) if made_by else f"class {name}" + f"({', '.join(inherits)})" * bool(inherits)
     parts = [f"### {name}", _code(shown), markdown(docstring)]
     fields = [
@@ -123,6 +127,8 @@ def entry(name: str, definition: ast.AST, docstring: str) -> list[str]:
         if isinstance(member, ast.AnnAssign)
     ]
     parts += ["**Fields**", "\n".join(fields)] if fields else []
+    values = [f"`{member}`" for member, (statement, _) in members.items() if isinstance(statement, ast.Assign)]
+    parts += [f"**Members**: {', '.join(values)}"] if is_enum else []
     for method, (member, text) in members.items():
         if isinstance(member, ast.FunctionDef) and not method.startswith("_"):
             if not text:

@@ -3,7 +3,7 @@
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
 
-from dali_pipes.decode.frames import dali_decode
+from dali_pipes.decode.dali import dali_decode
 
 
 def decode_with_dali(path: str, plan, device: str) -> np.ndarray:

@@ -29,7 +29,8 @@ def test_arguments_fields_and_results_are_described(name):
     if isinstance(definition, ast.ClassDef):
         members = MAKE["_named"](definition.body)
         assert all(text for member, text in members.values() if isinstance(member, ast.AnnAssign))
-        definition = members.get("__init__", (None,))[0]
+        is_enum = "Enum" in map(ast.unparse, definition.bases)  # nobody calls it
+        definition = None if is_enum else members.get("__init__", (None,))[0]
     if isinstance(definition, ast.FunctionDef):
         described = re.findall(r"^    ([\w*, ]+): ", docstring, flags=re.MULTILINE)
         described = {argument.strip(" *") for names in described for argument in names.split(",")}

@@ -130,8 +130,8 @@ def test_the_messages_that_the_page_quotes_are_the_programs():
     sources = [
         (ROOT / "dali_pipes" / path).read_text()
         for path in (
-            "loader/video_loader.py",
-            "loader/decoders.py",
+            "loader/devices.py",
+            "decode/dali.py",
             "loader/workers.py",
             "system/files.py",
             "dataset/sources.py",

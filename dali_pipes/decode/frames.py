@@ -1,14 +1,12 @@
-"""From a file and frame indices to pixels: on the CPU with PyAV, on the GPU (or DALI's CPU decoder) as a graph function."""
+"""From a file and frame indices to pixels, on the CPU with PyAV."""
 
 from collections.abc import Sequence
 
 import av
 import cv2
 import numpy as np
-from nvidia.dali import fn
 
 from ..errors import TooSlow, VideoError
-from ..hints import Node
 from .video_file import (
     CLIP_LIMITS,
     SWSCALE_BT601,
@@ -183,19 +181,3 @@ def _check_size(path: str, index: int, size_hw: tuple[int, int], expected_hw: tu
         raise VideoError(
             f"{path}: frame {index} is {width}x{height}, not {expected_width}x{expected_height} as expected"
         )
-
-
-def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
-    """DALI graph function: decode chosen frames with DALI.
-
-    Args:
-        encoded: the file's bytes, (size,) uint8 on the CPU.
-        frame_indices: (K,) int32 on the CPU, as for :func:`decode_frames`.
-        device: ``mixed`` decodes on the GPU; ``cpu`` only knows VP8, VP9 and MJPEG (DALI 2).
-
-    Returns:
-        (K, H, W, 3) uint8 RGB, on the GPU for ``mixed``.
-    """
-    # Since DALI 2.0; before, the same operator was experimental.
-    decoder = fn.decoders.video if hasattr(fn.decoders, "video") else fn.experimental.decoders.video
-    return decoder(encoded, device=device, frames=frame_indices)

@@ -14,7 +14,13 @@ class DecodedBy(Enum):
 
 
 class OddKind(Enum):
-    """What may be unusual about a video. None of it is a fault."""
+    """What may be unusual about a video. None of it is a fault.
+
+    Attributes:
+        words: its name in texts and saved manifests, such as ``variable rate``.
+        meaning: what it is, for a person.
+        decoded_by: which decoders can be trusted with such a video.
+    """
 
     def __init__(self, words: str, meaning: str, decoded_by: DecodedBy):
         self.words, self.meaning, self.decoded_by = words, meaning, decoded_by

@@ -1,10 +1,10 @@
-from .decoders import obstacle_to_gpu_decoding as obstacle_to_gpu_decoding
+from .clip_reader import obstacle_to_gpu as obstacle_to_gpu
+from .devices import choose_device as choose_device
+from .devices import why_no_gpu as why_no_gpu
+from .graph import MEAN as MEAN
+from .graph import STD as STD
 from .source import ON_BAD_VIDEO as ON_BAD_VIDEO
-from .source import READERS as READERS
-from .spatial import MEAN as MEAN
-from .spatial import STD as STD
+from .video_loader import READERS as READERS
 from .video_loader import ClipBatch as ClipBatch
 from .video_loader import VideoLoader as VideoLoader
-from .video_loader import choose_device as choose_device
-from .video_loader import why_no_gpu as why_no_gpu
 from .workers import check_shared_memory as check_shared_memory

@@ -15,49 +15,10 @@ from ..decode.frames import decode_frames
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import VideoInfo
 from ..errors import TooSlow, VideoError
+from ..plan.batches import BatchSchedule
 from ..plan.sampling import ClipPlan, ClipSampler
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """Which sample stands where in the endless stream of one process's batches.
-
-    A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
-    what a step holds. An epoch's steps differ by at most one sample, so with
-    batches of 3 or more none is left with a lonely clip. DALI wants every
-    batch full: slots that are left over repeat a sample and are marked, and the loader drops them.
-
-    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3; then 4, 6, 8 and 5, 7.
-    """
-
-    sampler: ClipSampler
-    batch_size: int
-    rank: int = 0
-    world_size: int = 1
-    start_epoch: int = 0
-    start_step: int = 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The same in every process, so that none waits for another's batch."""
-        return -(-len(self.sampler) // (self.batch_size * self.world_size))
-
-    def samples_of(self, step: int) -> range:
-        """The samples of one step of an epoch, over all processes."""
-        return range(*(edge * len(self.sampler) // self.steps_per_epoch for edge in (step, step + 1)))
-
-    def at(self, position: int) -> tuple[int, int, bool]:
-        """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""
-        step, slot = divmod(position, self.batch_size)
-        epochs, step = divmod(step + self.start_step, self.steps_per_epoch)
-        samples = self.samples_of(step)
-        own = samples[self.rank :: self.world_size]
-        real = slot < len(own)
-        return self.start_epoch + epochs, own[slot] if real else samples[0], real
-
-
 ON_BAD_VIDEO = ("error", "skip")
-READERS = ("clips", "stream")
 
 
 class ClipArrays(Protocol):
@@ -65,9 +26,6 @@ class ClipArrays(Protocol):
 
     @property
     def names(self) -> list[str]: ...
-
-    @property
-    def decode(self) -> bool: ...
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]: ...
 
@@ -77,35 +35,37 @@ class ClipSource:
     """Callable for ``fn.external_source`` in per-sample mode: endless, never raises StopIteration.
 
     Attributes:
-        schedule: what to read when.
+        batches: what to read when.
         side_px: the side that crops are scaled to.
-        decode: True hands over frames (F, side_px, side_px, 3) uint8, False the file's bytes, for DALI to decode.
+        decoder: ``cpu`` hands over ``frames`` (F, side_px, side_px, 3) uint8, ``gpu`` the ``encoded`` bytes of the file.
         on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in ``bad``. In
             evaluation, where it would count twice, that clip is marked as one that is not to be used.
         time_limit_s: of ``decode_frames``.
     """
 
-    schedule: Schedule
+    batches: BatchSchedule
     side_px: int
-    decode: bool
+    decoder: str
     on_bad_video: str = "error"
     time_limit_s: float = TIME_LIMIT_S
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
-        sampler = self.schedule.sampler
-        epoch, sample, real = self.schedule.at(sample_info.idx_in_epoch)
-        plan, pixels, bad = carry_out(sampler, epoch, sample, self._pixels, self.on_bad_video)
-        arrays: dict[str, Any] = {"pixels": pixels, **plan_arrays(plan, real and (sampler.training or not bad), bad)}
+        sampler = self.batches.sampler
+        epoch, sample, real = self.batches.at(sample_info.idx_in_epoch)
+        plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
+        arrays: dict[str, Any] = {
+            self.names[0]: pixels,
+            **plan_arrays(plan, real and (sampler.training or not bad), bad),
+        }
         return tuple(arrays[name] for name in self.names)
 
     @property
     def names(self) -> list[str]:
         """What the source returns, in order: only what the graph uses."""
-        place = [] if self.decode else ["frame_indices", "box", "flip"]
-        augment = [] if self.schedule.sampler.augment is None else ["op_ids", "levels", "signs"]
-        return ["pixels", *place, "shown", "bad", *augment]
+        pixels = ["frames"] if self.decoder == "cpu" else ["encoded", "frame_indices", "box", "flip"]
+        return [*pixels, "shown", "bad", *draws_of(self.batches.sampler)]
 
-    def _pixels(self, plan: ClipPlan) -> np.ndarray:
+    def _read_twice(self, plan: ClipPlan) -> np.ndarray:
         try:
             return self._read(plan)
         except TooSlow:
@@ -114,8 +74,8 @@ class ClipSource:
             return self._read(plan)
 
     def _read(self, plan: ClipPlan) -> np.ndarray:
-        video = self.schedule.sampler.videos[plan.video]
-        if self.decode:
+        video = self.batches.sampler.videos[plan.video]
+        if self.decoder == "cpu":
             return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
                                  (video.height, video.width), plan.flip, video.exact_times and video.is_current(),
                                  self.time_limit_s)  # fmt: skip
@@ -124,6 +84,11 @@ class ClipSource:
             return np.fromfile(video.path, np.uint8)
         except OSError as error:
             raise VideoError(f"{video.path}: {error.strerror}") from error
+
+
+def draws_of(sampler: ClipSampler) -> list[str]:
+    """Return the names of what a plan says of the augmentation; none without one."""
+    return [] if sampler.augment is None else ["op_ids", "levels", "signs"]
 
 
 Pixels = TypeVar("Pixels")

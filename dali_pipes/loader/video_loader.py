@@ -1,13 +1,11 @@
-"""From the DALI pipeline to PyTorch: batches of clips on the training device. The only file that imports torch."""
+"""From the DALI pipeline to PyTorch: batches of clips on the training device."""
 
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import numpy as np
@@ -15,22 +13,23 @@ import torch
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
+from ..augment.randaugment import RandAugmentT
 from ..dataset.manifest import Manifest
+from ..decode.dali import DALI_VERSION
 from ..decode.video_file import MOST_S, TIME_LIMIT_S
-from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
 from ..plain import plain, whole
+from ..plan.batches import BatchSchedule
 from ..plan.sampling import ClipSampler
-from ..system.dali_internals import DaliChanged, WorkerPool, never_destroy
-from ..system.multiprocessing_internals import forget_children
-from .decoders import DALI_VERSION, choose_decoder
-from .main_module import check_main_module
-from .pipelines import clip_pipeline
-from .source import NOT_USED, ON_BAD_VIDEO, READERS, ClipSource, Schedule
-from .stream import ClipList, ListFolder, stream_pipeline
-from .workers import Watch, build_error, check_shared_memory, death_error, starting_workers
+from ..system.dali_internals import never_destroy
+from .clip_reader import ClipReader
+from .devices import choose_device
+from .reader import Reader, ReaderSettings
+from .source import NOT_USED, ON_BAD_VIDEO
+from .stream_reader import StreamReader
 
-PREFETCH_BATCHES = 2
+READERS: dict[str, type[ClipReader] | type[StreamReader]] = {"clips": ClipReader, "stream": StreamReader}
+"""Name -> how clips come out of files."""
 _log = logging.getLogger("dali_pipes")
 
 
@@ -128,21 +127,28 @@ class VideoLoader:
         self.device = choose_device(device)
         check_known("reader", reader, READERS)
         self.reader = reader
-        self.decoder = choose_decoder(decoder, self.device.type, manifest, reader)
+        self.decoder = READERS[reader].choose_decoder(decoder, self.device.type, manifest.videos)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self._pipeline: Any = None  # DALI's, while it runs
-        self._watch: Watch | None = None
-        self._clip_list: ClipList | None = None
+        settings = ReaderSettings(
+            side_px=side_px,
+            augment=cast(RandAugmentT | None, self.clip_sampler.augment),
+            device_id=self.device.index,
+            decoder=self.decoder,
+            workers=workers,
+            on_bad_video=on_bad_video,
+            time_limit_s=time_limit_s,
+        )
+        # named after the pipeline, so that what it needs is still there when both end together with the loader
+        self._reader: Reader = READERS[reader](settings, self.clip_sampler.clips_per_video)
         _loaders.add(self)
-        # named after the pipeline, so that it is still there when that ends together with the loader
-        self._folder = ListFolder() if reader == "stream" else None
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return self._schedule().steps_per_epoch
+        return self._batches().steps_per_epoch
 
     def __iter__(self) -> Iterator[ClipBatch]:
         if self._pipeline is not None and self.step:  # the last epoch was left before its end
@@ -150,12 +156,12 @@ class VideoLoader:
             self.epoch, self.step = self.epoch + 1, 0
         steps = len(self)
         while self.step < steps:
-            self._pipeline = self._pipeline or self._build()
+            self._pipeline = self._pipeline or self._reader.build(self._batches())
             batch = self._next_batch()
             self.step += 1
             if self.step == steps:
                 self.epoch, self.step = self.epoch + 1, 0
-                if self._clip_list is not None and self._clip_list.is_used_up:
+                if self._reader.is_used_up:
                     self.close()
                 yield batch
                 return
@@ -163,7 +169,7 @@ class VideoLoader:
 
     def videos_in_step(self, step: int) -> int:
         """How many samples step ``step`` of an epoch holds over all processes."""
-        return len(self._schedule().samples_of(step))
+        return len(self._batches().samples_of(step))
 
     def seek(self, epoch: int, step: int) -> None:
         """Continue with batch ``step`` of an epoch; the one after its last is the first of the next epoch.
@@ -191,80 +197,22 @@ class VideoLoader:
 
     def close(self) -> None:
         """End the workers and free the memory; iterating again starts them anew and continues where it was."""
-        if self._watch is not None:
-            self._watch.close()
-        self._pipeline = self._watch = self._clip_list = None
+        self._reader.close()
+        self._pipeline = None
 
     def _leave_to_parent(self) -> None:
         """In a forked process, which lacks the pipeline's threads and workers: iterating starts its own where it was."""
         if self._pipeline is not None:
             never_destroy(self._pipeline)
-        if self._watch is not None:
-            forget_children(self._watch.processes)
-        if self._folder is not None:
-            self._folder = ListFolder()
-        self._pipeline = self._watch = self._clip_list = None
+        self._reader.leave_to_parent()
+        self._pipeline = None
 
-    def _schedule(self) -> Schedule:
-        return Schedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
-
-    def _build(self) -> Any:
-        decode = self.decoder == "cpu"
-        parallel = self.workers > 0 and self.reader == "clips"
-        if parallel:
-            check_main_module()
-            check_shared_memory(self.shared_memory_bytes())
-        on_gpu = self.device.type == "cuda"
-        graph: dict[str, Any] = {
-            "device": "gpu" if on_gpu else "cpu",
-            "side_px": self.side_px,
-            "augment": self.clip_sampler.augment,
-        }
-        common: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "num_threads": max(1, self.workers),
-            "device_id": self.device.index if on_gpu else None,
-            "prefetch_queue_depth": PREFETCH_BATCHES,
-            "seed": 0,
-        }
-        if self._folder is not None:
-            self._clip_list = clips = ClipList(self._schedule(), self.on_bad_video, self._folder.path)
-            pipeline = stream_pipeline(clips, **graph, **common | {"batch_size": clips.batch_size})
-        else:
-            pipeline = clip_pipeline(
-                ClipSource(self._schedule(), self.side_px, decode, self.on_bad_video, self.time_limit_s),
-                decoder="pyav" if decode else "mixed",
-                parallel=parallel,
-                prefetch_batches=PREFETCH_BATCHES,
-                py_num_workers=max(1, self.workers),
-                py_start_method="spawn",
-                **graph,
-                **common,
-            )
-        try:
-            with starting_workers():
-                pipeline.build()
-        except (RuntimeError, OSError) as error:
-            raise (self._clip_list.explain(error, self.workers) if self._clip_list else build_error(error)) from None
-        if parallel:
-            try:
-                self._watch = Watch(WorkerPool(pipeline), pipeline)
-            except DaliChanged as changed:
-                _log.warning(
-                    "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
-                )
-        return pipeline
+    def _batches(self) -> BatchSchedule:
+        return BatchSchedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def shared_memory_bytes(self) -> int:
         """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
-        if self.reader == "stream":
-            return 0
-        if self.decoder == "cpu":
-            frames = self.clip_sampler.kept_frames * self.clip_sampler.clips_per_video
-            per_video = frames * self.side_px**2 * 3
-        else:
-            per_video = max(video.size_bytes for video in self.manifest.videos)
-        return 2 * PREFETCH_BATCHES * self.batch_size * per_video if self.workers else 0
+        return self._reader.shared_memory_bytes(self._batches())
 
     def _next_batch(self) -> ClipBatch:
         clips, shown, bad = self._run()
@@ -278,41 +226,25 @@ class VideoLoader:
         clips_BFHWC = clips_BFHWC[:count] if used[:count].all() else clips_BFHWC[used.to(clips_BFHWC.device)]
         videos_B = videos_B[used]
         labels_B = torch.tensor([self.manifest.videos[video].label for video in videos_B.tolist()], dtype=torch.int64)
-        views = self.clip_sampler.clips_per_video
-        if views > 1 and self.reader == "clips":
+        views = self._reader.clips_per_sample
+        if views > 1:
             clips_BFHWC = clips_BFHWC.unflatten(1, (views, -1)).flatten(0, 1)
             labels_B, videos_B = labels_B.repeat_interleave(views), videos_B.repeat_interleave(views)
         return ClipBatch(clips_BFHWC.permute(0, 4, 1, 2, 3), labels_B.to(self.device, non_blocking=True), videos_B)
 
     def _run(self) -> tuple:
-        """One run of the pipeline; when it fails it cannot go on, and what is raised names the video where it can."""
-        watch = self._watch
+        """Run the pipeline once; when it fails it cannot go on, and what is raised names the video where it can."""
         try:
-            with watch.running() if watch is not None else nullcontext():
-                clips, shown, bad, *numbers = self._pipeline.run()
-            if self._clip_list is not None:
-                self._clip_list.check_order(*map(_on_cpu, numbers))
+            with self._reader.running():
+                clips, shown, bad, *others = self._pipeline.run()
+            self._reader.check_batch(others)
             return clips, shown, bad
         except Exception as error:  # DALI raises plain ones
-            cause = watch.cause if watch is not None else None
-            clip_list = self._clip_list
             self.close()
-            if clip_list is not None:
-                raise clip_list.explain(error, self.workers) from None
-            raise (
-                death_error(cause, self._being_read(), self.workers, self.time_limit_s)
-                if cause
-                else _as_video_error(error)
-            ) from None
+            raise self._reader.explain(error, self._batches()) from None
         except BaseException:  # Ctrl-C
             self.close()
             raise
-
-    def _being_read(self) -> list[VideoInfo]:
-        """The videos of the next batches: those that workers may have been reading."""
-        schedule = self._schedule()
-        positions = range((PREFETCH_BATCHES + 1) * self.batch_size)
-        return [self.manifest.videos[self.clip_sampler.video_of(*schedule.at(position)[:2])] for position in positions]
 
     def _note_bad(self, bad: dict[int, str]) -> None:
         fresh = {video: reason for video, reason in bad.items() if video not in self.bad_videos}
@@ -353,45 +285,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def choose_device(device: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means.
-
-    Raises:
-        InputError: it is unknown or not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InputError(f"unknown device {device!r}: choose one of auto, cpu, cuda, cuda:N")
-    chosen = torch.device(device)
-    if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu")
-        chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
-        if chosen.index >= torch.cuda.device_count():
-            raise InputError(
-                f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; choose one of them"
-            )
-    return chosen
-
-
-def why_no_gpu() -> str:
-    """Why PyTorch can use none: no driver, as in Docker by default, one that is too old, PyTorch without CUDA."""
-    try:
-        torch.cuda.init()
-        return "it sees none"
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split(". ")[0].strip()
-    return reason + " (start Docker with --gpus all)" * ("no NVIDIA driver" in reason)
-
-
-def _on_cpu(numbers: Any) -> np.ndarray:
-    return np.array((numbers.as_cpu() if hasattr(numbers, "as_cpu") else numbers).as_array()).reshape(-1)
-
-
-def _as_video_error(error: Exception) -> Exception:
-    """The VideoError that a worker raised, out of the traceback that DALI brings from there; else the error itself."""
-    found = re.findall(r"VideoError: (.+)", str(error))
-    return VideoError(found[-1]) if found and not isinstance(error, InputError) else error

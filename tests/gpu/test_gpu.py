@@ -24,9 +24,9 @@ from dali_pipes import (
     rand_augment_t,
     scan_videos,
 )
+from dali_pipes.decode.dali import DALI_VERSION, obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
-from dali_pipes.loader.decoders import DALI_VERSION, _obstacle
-from dali_pipes.loader.stream import takes_frame_ranges
+from dali_pipes.loader.stream_reader import takes_frame_ranges
 from tests.dali_decoding import decode_with_dali
 from tests.training.planted import guessing_checkpoint, shaken
 from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
@@ -116,7 +116,7 @@ def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
 def clips_for_the_gpu(folder):
     """Those that the loader does not leave to the CPU, such as old DivX files with packed B-frames."""
     videos = scan_videos([(str(path), path.parent.name) for path in sorted((folder / "actions").rglob("*.avi"))]).videos
-    found = [video for video in videos if _obstacle(video) is None]
+    found = [video for video in videos if obstacle_to_dali(video) is None]
     assert found
     return found
 

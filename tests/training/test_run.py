@@ -17,9 +17,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dali_pipes import InputError
-from dali_pipes.loader import decoders
-from dali_pipes.loader import video_loader as torch_loader
+from dali_pipes import InputError, Manifest
+from dali_pipes.loader import clip_reader, why_no_gpu
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.config.options import Config, small
@@ -162,13 +161,13 @@ def test_the_reason_is_one_sentence(error, said, monkeypatch):
         raise error
 
     monkeypatch.setattr(torch.cuda, "init", fail)
-    assert torch_loader.why_no_gpu() == said
+    assert why_no_gpu() == said
 
 
 def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(decoders, "DALI_VERSION", (1, 34))
-    loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=None)
+    monkeypatch.setattr(clip_reader, "DALI_VERSION", (1, 34))
+    loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", manifest=Manifest([], []))
     whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
     (note,) = notes_on_devices(Config(), {"the training videos": whole, "the validation videos": loader})
     assert note.startswith(

@@ -29,7 +29,7 @@ from dali_pipes.dataset import (
     subfolders,
 )
 from dali_pipes.errors import InputError
-from dali_pipes.loader import check_shared_memory, obstacle_to_gpu_decoding, why_no_gpu
+from dali_pipes.loader import check_shared_memory, obstacle_to_gpu, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 from dali_pipes.system import progress_bar
 
@@ -337,7 +337,7 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
         if config.device == "auto" and loader.device.type == "cpu":
             return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-            reason = obstacle_to_gpu_decoding(loader.device.type, loader.manifest)
+            reason = obstacle_to_gpu(loader.device.type, loader.manifest.videos)
             notes.append(f"Decoding {what} on the CPU, as the GPU cannot: {reason}.")
     return notes
 

@@ -15,7 +15,7 @@ from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.decode.video_info import VideoInfo
-from dali_pipes.loader.source import Schedule
+from dali_pipes.plan.batches import BatchSchedule
 from tests.videos import natural_clip, write_video
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 300))
@@ -73,12 +73,12 @@ def test_plans_stay_within_their_video(sampler, epoch, data):
 @settings(FUZZ, max_examples=200)
 @given(samplers, st.integers(1, 9), st.integers(1, 7), st.integers(0, 5), st.data())
 def test_every_sample_once_whatever_the_shards_and_batches(sampler, batch_size, world_size, epoch, data):
-    steps = Schedule(sampler, batch_size, 0, world_size).steps_per_epoch
+    steps = BatchSchedule(sampler, batch_size, 0, world_size).steps_per_epoch
     step = data.draw(st.integers(0, steps - 1))
     seen, seen_resumed = [], []
     for rank in range(world_size):
-        whole = Schedule(sampler, batch_size, rank, world_size, start_epoch=epoch)
-        resumed = Schedule(sampler, batch_size, rank, world_size, start_epoch=epoch, start_step=step)
+        whole = BatchSchedule(sampler, batch_size, rank, world_size, start_epoch=epoch)
+        resumed = BatchSchedule(sampler, batch_size, rank, world_size, start_epoch=epoch, start_step=step)
         assert whole.steps_per_epoch == steps
         stream = [whole.at(position) for position in range(2 * steps * batch_size)]
         skipped = step * batch_size

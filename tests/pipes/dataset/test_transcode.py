@@ -16,9 +16,9 @@ import pytest
 from dali_pipes import InputError, OddKind, VideoError
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.dataset.transcode import Settings, constant_rate, main, transcode_folder, transcode_video
+from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.video_file import open_video
-from dali_pipes.loader.decoders import _obstacle
 from tests import odd_videos as odd
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
@@ -80,7 +80,7 @@ def test_colours_stay(tmp_path, pix_fmt, color_range, colorspace):
         decode_frames(str(tmp_path / name), [1]).mean(axis=(0, 1, 2)) for name in ("video.mkv", "copy.mp4")
     )
     assert np.abs(before - after).max() < 3.5
-    assert _obstacle(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
+    assert obstacle_to_dali(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
 
 
 def test_a_rate_that_is_no_small_fraction_is_refused():
@@ -155,7 +155,7 @@ def test_a_copy_is_of_the_video_in_its_order(tmp_path, maker, name):
     """Not of a cover picture, and DALI may decode it."""
     transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), Settings(crf=1))
     info = read_video_info(str(tmp_path / "copy.mp4"))
-    assert (info.num_frames, info.odd, _obstacle(info)) == (12, (), None)
+    assert (info.num_frames, info.odd, obstacle_to_dali(info)) == (12, (), None)
     shown = decode_frames(info.path, range(12)).mean(axis=(1, 2, 3))
     assert np.abs(shown - [rgb_of(index) for index in range(12)]).max() < 1.7
 

@@ -7,9 +7,9 @@ from nvidia import dali
 
 from dali_pipes import VideoError
 from dali_pipes.dataset.probe import read_video_info
+from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
-from dali_pipes.loader.decoders import _obstacle
 from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali
 from tests.odd_videos import odd_text
@@ -160,9 +160,9 @@ def test_dali_decodes_what_has_its_colours(tmp_path, colorspace, oddity, color_r
     difference = np.abs(decode_with_dali(str(path), [1], "cpu").astype(int) - decode_frames(str(path), [1])).max()
     assert odd_text(video) == (f"not BT.601: {oddity}" if oddity else "")
     if oddity:
-        assert difference > 4 and f"not BT.601: {oddity}), python -m dali_pipes.transcode" in _obstacle(video)
+        assert difference > 4 and f"not BT.601: {oddity}), python -m dali_pipes.transcode" in obstacle_to_dali(video)
     else:
-        assert difference <= 2 and _obstacle(video) is None
+        assert difference <= 2 and obstacle_to_dali(video) is None
 
 
 def test_real_clips_equal_a_sequential_decode(shared_clips):
@@ -180,8 +180,9 @@ def test_real_clips_equal_a_sequential_decode(shared_clips):
 def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
     from dali_pipes import ClipSampler, RandAugmentT, scan_videos
-    from dali_pipes.loader.pipelines import clip_pipeline
-    from dali_pipes.loader.source import ClipSource, Schedule
+    from dali_pipes.loader.clip_reader import clip_pipeline
+    from dali_pipes.loader.source import ClipSource
+    from dali_pipes.plan.batches import BatchSchedule
     from tests.videos import natural_clip
 
     planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]
@@ -189,16 +190,16 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     videos = scan_videos([(str(path), 0)] * 1).videos * 4
     sampler = ClipSampler(videos=videos, num_frames=16, augment=RandAugmentT(translate_max_px=20), seed=6)
     clips = {}
-    for decoder in ("pyav", "cpu"):
-        source = ClipSource(Schedule(sampler, 4), side_px, decode=decoder == "pyav")
-        pipeline = clip_pipeline(source, device="cpu", decoder=decoder, side_px=side_px, augment=sampler.augment,
+    for decoder in ("cpu", "gpu"):
+        source = ClipSource(BatchSchedule(sampler, 4), side_px, decoder)
+        pipeline = clip_pipeline(source, device="cpu", dali_device="cpu", side_px=side_px, augment=sampler.augment,
                                  parallel=False, prefetch_batches=1, batch_size=4, num_threads=2, device_id=None)  # fmt: skip
         pipeline.build()
         output, shown, _ = pipeline.run()
         clips[decoder] = np.array(output.as_tensor())
         assert shown.as_array().tolist() == [sampler.plan(0, sample).video for sample in range(4)]
-    difference, other = (np.abs(clips["pyav"] - clips["cpu"][order]) * 128 for order in ([0, 1, 2, 3], [3, 2, 1, 0]))
-    assert clips["cpu"].shape == (4, 16, side_px, side_px, 3)
+    difference, other = (np.abs(clips["cpu"] - clips["gpu"][order]) * 128 for order in ([0, 1, 2, 3], [3, 2, 1, 0]))
+    assert clips["gpu"].shape == (4, 16, side_px, side_px, 3)
     assert {sampler.plan(0, sample).flip for sample in range(4)} == {True, False}
     # operations such as equalize stretch what the decoders round differently
     assert difference.mean() < 3 and np.quantile(difference, 0.95) < 10 and other.mean() > 20

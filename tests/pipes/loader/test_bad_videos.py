@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dali_pipes import InputError, VideoError, VideoLoader, find_videos, scan_videos
-from dali_pipes.loader.source import NOT_USED, ClipSource, Schedule
+from dali_pipes.loader.source import NOT_USED, ClipSource
 from dali_pipes.loader.workers import death_error
+from dali_pipes.plan.batches import BatchSchedule
 from dali_pipes.system.isolate import map_isolated
 from tests.videos import write_lossless
 
@@ -92,17 +93,17 @@ def test_skip_without_another_of_the_class(breaking, tmp_path):
         list(loader)
 
 
-@pytest.mark.parametrize("decode", [True, False])
-def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, decode):
+@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
+def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, decoder):
     """Any video fills the place, the nearest that can be read; none only where there is none."""
     for number in (0, 2):
         (tmp_path / "a" / f"{number}.avi").unlink()
     loader = VideoLoader(breaking, workers=0, batch_size=2, training=False, clips_per_video=2, on_bad_video="skip",
                          max_bad_percent=60, **OPTIONS)  # fmt: skip
-    if decode:
+    if decoder == "cpu":
         assert [video for batch in loader for video in batch.videos_B.tolist()] == [3, 3, 4, 4]
         assert sorted(loader.bad_videos) == [0, 1, 2]
-    source = ClipSource(Schedule(loader.clip_sampler, 5), 32, decode, on_bad_video="skip")
+    source = ClipSource(BatchSchedule(loader.clip_sampler, 5), 32, decoder, on_bad_video="skip")
     shown = source.names.index("shown")
     info = [type("SampleInfo", (), {"idx_in_epoch": sample}) for sample in range(5)]
     assert [int(source(sample)[shown]) for sample in info] == [NOT_USED, NOT_USED, NOT_USED, 3, 4]
@@ -114,7 +115,7 @@ def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, dec
 
 def test_files_for_dalis_decoder_are_checked_by_their_size(breaking):
     loader = VideoLoader(breaking, **OPTIONS)
-    source = ClipSource(Schedule(loader.clip_sampler, 5), 32, decode=False, on_bad_video="error")
+    source = ClipSource(BatchSchedule(loader.clip_sampler, 5), 32, "gpu", on_bad_video="error")
     with pytest.raises(VideoError, match="1.avi: has 17 bytes, it had [0-9]+ when it was scanned"):
         for sample in range(5):
             source(type("SampleInfo", (), {"idx_in_epoch": sample}))
@@ -125,7 +126,7 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(class_folders, name, hint):
     manifest = scan_videos(find_videos(class_folders))
     loader = VideoLoader(manifest, workers=2, batch_size=2, **OPTIONS)
     list(loader)
-    victim = loader._watch.processes[0].pid
+    victim = loader._reader._watch.processes[0].pid
     threading.Timer(0.2, os.kill, (victim, getattr(signal, name))).start()
     with pytest.raises(InputError, match=f"a decoding process died .{name}.; {hint}"):
         for _ in range(10**6):
@@ -137,7 +138,7 @@ def test_workers_outlive_a_sigterm_to_the_whole_job(class_folders):
     manifest = scan_videos(find_videos(class_folders))
     loader = VideoLoader(manifest, workers=2, batch_size=2, **OPTIONS)
     before = clips_of(loader)
-    processes = loader._watch.processes
+    processes = loader._reader._watch.processes
     for process in processes:  # not from this process, whose SIGTERM is DALI's way to end them
         subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
         subprocess.run(["kill", "-INT", str(process.pid)], check=True)

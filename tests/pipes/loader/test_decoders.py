@@ -4,9 +4,11 @@ import pytest
 
 from dali_pipes import InputError, scan_videos
 from dali_pipes.dataset.probe import read_video_info
+from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.video_file import open_video
-from dali_pipes.loader import decoders
-from dali_pipes.loader.decoders import _obstacle, choose_decoder
+from dali_pipes.loader import clip_reader, stream_reader
+from dali_pipes.loader.clip_reader import choose_clip_decoder
+from dali_pipes.loader.stream_reader import choose_stream_decoder
 from tests import odd_videos as odd
 from tests.dali_container import order_by_dali, packet_times
 from tests.odd_videos import odd_text
@@ -45,7 +47,7 @@ def test_dali_gets_what_it_orders_right(tmp_path, name, verify):
     maker, right = FILES[name]
     path = str(maker(tmp_path / name))
     assert (order_by_dali(path) == order_shown(path)) is right
-    obstacle = _obstacle(read_video_info(path, verify=verify))
+    obstacle = obstacle_to_dali(read_video_info(path, verify=verify))
     assert obstacle is None if right else f"{path} is odd (frame times " in obstacle
 
 
@@ -54,7 +56,7 @@ def test_dali_would_take_the_thumbnail(tmp_path):
     stream, _ = packet_times(path)
     with open_video(path) as reader:
         assert (reader.stream.index, stream) == (1, 0)
-    assert "several video streams: 2" in _obstacle(read_video_info(path))
+    assert "several video streams: 2" in obstacle_to_dali(read_video_info(path))
 
 
 def test_real_clips(shared_clips):
@@ -78,16 +80,17 @@ def test_real_clips(shared_clips):
 )
 def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(decoders, "_loads", lambda library: True)
-    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
-    manifest = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False)
-    assert choose_decoder("auto", "cuda", manifest) == "cpu"
+    for reader in (clip_reader, stream_reader):
+        monkeypatch.setattr(reader, "obstacle_to_gpu_decoding", lambda: None)
+    monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
+    videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
+    assert choose_clip_decoder("auto", "cuda", videos) == "cpu"
     way_out = rf"{name} is odd .{note}., python -m dali_pipes.transcode makes a copy that is not; choose"
     with pytest.raises(InputError, match=f"decoder 'gpu' cannot be used: .*{way_out} cpu or auto"):
-        choose_decoder("gpu", "cuda", manifest)
+        choose_clip_decoder("gpu", "cuda", videos)
     with pytest.raises(InputError, match=f"reader 'stream' cannot be used: .*{way_out} the reader clips"):
-        choose_decoder("auto", "cuda", manifest, reader="stream")
+        choose_stream_decoder("auto", "cuda", videos)
 
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):
-    assert _obstacle(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None
+    assert obstacle_to_dali(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None

@@ -156,7 +156,7 @@ def test_a_loader_at_work_in_the_parent(class_folders):
 FORKS = """
 import os, sys
 from dali_pipes import VideoLoader, find_videos, scan_videos
-from dali_pipes.loader.stream import ListFolder
+from dali_pipes.loader.clip_list import ListFolder
 
 if __name__ == "__main__":
     loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")
@@ -166,7 +166,7 @@ if __name__ == "__main__":
     if child:
         assert os.waitpid(child, 0)[1] == 0
         assert folder.path.is_dir()
-        print(shown + sum(map(len, batches)), loader._watch.cause)
+        print(shown + sum(map(len, batches)), loader._reader._watch.cause)
         loader.close()
 """
 

@@ -13,16 +13,13 @@ import torch
 
 from dali_pipes import ClipSampler, InputError, Oddity, OddKind, RandAugmentT, VideoError, VideoLoader, scan_videos
 from dali_pipes.decode.pyav import open_input
-from dali_pipes.loader.pipelines import clip_graph, clip_pipeline
-from dali_pipes.loader.source import ClipSource, Schedule
-from dali_pipes.loader.stream import (
-    MOST_FRAMES,
-    ClipList,
-    obstacle_of,
-    sequences_of,
-    stream_pipeline,
-    takes_frame_ranges,
-)
+from dali_pipes.loader import stream_reader
+from dali_pipes.loader.clip_list import ClipList, sequences_of
+from dali_pipes.loader.clip_reader import clip_pipeline
+from dali_pipes.loader.graph import clip_graph
+from dali_pipes.loader.source import ClipSource
+from dali_pipes.loader.stream_reader import MOST_FRAMES, obstacle_to_stream, stream_pipeline, takes_frame_ranges
+from dali_pipes.plan.batches import BatchSchedule
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
 on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos on a GPU alone")
@@ -89,7 +86,7 @@ def test_one_short_video_makes_all_sequences_longer():
 
 def test_the_list_names_file_number_and_frames(manifest, tmp_path):
     sampler = ClipSampler(videos=manifest.videos, num_frames=16, seed=4, training=False, clips_per_video=2)
-    clips = ClipList(Schedule(sampler, 3, start_epoch=2, start_step=1), "error", tmp_path)
+    clips = ClipList(BatchSchedule(sampler, 3, start_epoch=2, start_step=1), "error", tmp_path)
     lines = [line.split() for line in clips.path.read_text().splitlines()]
     # 5 videos are 2 + 3, and one that fills the first batch: the rest of epoch 2 and whole epochs, 16 steps at least
     assert clips.batch_size == 6 and len(lines) == 6 * (1 + 8 * 2)
@@ -102,7 +99,7 @@ def test_the_list_names_file_number_and_frames(manifest, tmp_path):
         assert os.path.samefile(name, video.path) and int(label) == number
         assert (int(first), int(end)) == (indices[0], indices[-1] + 1)
     names = {name for name, *_ in lines}
-    again = ClipList(Schedule(sampler, 3), "error", tmp_path)
+    again = ClipList(BatchSchedule(sampler, 3), "error", tmp_path)
     assert {
         line.split()[0] for line in again.path.read_text().splitlines()
     } == names  # DALI knows a file again by its name
@@ -149,7 +146,7 @@ def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, side_px):
     manifest = scan_videos(items)
     options = {"num_frames": 16, "keep_every": 2, "augment": RandAugmentT(translate_max_px=20), "seed": 6}
     sampler = ClipSampler(videos=manifest.videos, **options)
-    pipeline = clip_pipeline(ClipSource(Schedule(sampler, 4), side_px, decode=False), device="cpu", decoder="cpu",
+    pipeline = clip_pipeline(ClipSource(BatchSchedule(sampler, 4), side_px, "gpu"), device="cpu", dali_device="cpu",
                              side_px=side_px, augment=sampler.augment, parallel=False, prefetch_batches=1, batch_size=4,
                              num_threads=2, device_id=None)  # fmt: skip
     pipeline.build()
@@ -197,7 +194,7 @@ def test_lists_leave_neither_threads_nor_files_behind(manifest):
             counts.append(held())
             assert epoch % 6 == 5
     assert len(counts) == 4 and len(set(counts[1:])) == 1
-    folder = loader._folder.path
+    folder = loader._reader._folder.path
     assert len(os.listdir(folder)) == 6  # the last list, and links to files with a space
     del loader
     gc.collect()
@@ -265,30 +262,36 @@ def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
     ):
         VideoLoader(manifest, reader="stream", decoder="gpu", **OPTIONS)
     video = manifest.videos[0]
-    assert "frames, DALI's lists count to" in obstacle_of(replace(video, num_frames=MOST_FRAMES + 1), on_gpu=True)
-    assert "knows VP8, VP9 and MJPEG" in obstacle_of(replace(video, codec="h264"), on_gpu=False)
+    assert "frames, DALI's lists count to" in obstacle_to_stream(
+        replace(video, num_frames=MOST_FRAMES + 1), decoder="gpu"
+    )
+    assert "knows VP8, VP9 and MJPEG" in obstacle_to_stream(replace(video, codec="h264"), decoder="cpu")
     if not takes_frame_ranges():
-        assert "too old" in obstacle_of(replace(video, odd=(Oddity(OddKind.STARTS_LATE, ": at 0.04 s"),)), on_gpu=True)
+        assert "too old" in obstacle_to_stream(
+            replace(video, odd=(Oddity(OddKind.STARTS_LATE, ": at 0.04 s"),)), decoder="gpu"
+        )
         return
-    assert obstacle_of(video, on_gpu=False) is None and obstacle_of(replace(video, codec="h264"), on_gpu=True) is None
-    assert obstacle_of(replace(video, odd=(Oddity(OddKind.VARIABLE_RATE),)), on_gpu=True) is None
+    assert (
+        obstacle_to_stream(video, decoder="cpu") is None
+        and obstacle_to_stream(replace(video, codec="h264"), decoder="gpu") is None
+    )
+    assert obstacle_to_stream(replace(video, odd=(Oddity(OddKind.VARIABLE_RATE),)), decoder="gpu") is None
     path = write_lossless(tmp_path / "a.mp4", 20, codec="libx264")
     with pytest.raises(InputError, match="cannot be used: .*a.mp4 is h264, on the CPU .*; choose the reader clips"):
         VideoLoader(scan_videos([(str(path), "a")]), reader="stream", **OPTIONS)
 
 
 def test_the_older_reader_refuses_what_it_finds_by_time(monkeypatch, manifest):
-    monkeypatch.setattr("dali_pipes.loader.stream.takes_frame_ranges", lambda: False)
+    monkeypatch.setattr("dali_pipes.loader.stream_reader.takes_frame_ranges", lambda: False)
     for odd in (
         "variable rate: 20 to 60 ms between frames",
         "odd size: 3x3; starts late: at 0.04 s",
         "header says 9 s",
     ):
-        assert "too old" in obstacle_of(
-            replace(manifest.videos[0], odd=tuple(map(Oddity.parse, odd.split("; ")))), on_gpu=True
+        assert "too old" in obstacle_to_stream(
+            replace(manifest.videos[0], odd=tuple(map(Oddity.parse, odd.split("; ")))), decoder="gpu"
         )
-    assert obstacle_of(replace(manifest.videos[0], odd=(Oddity(OddKind.ODD_SIZE),)), on_gpu=True) is None
-    monkeypatch.setattr("dali_pipes.loader.decoders.takes_frame_ranges", lambda: False)
+    assert obstacle_to_stream(replace(manifest.videos[0], odd=(Oddity(OddKind.ODD_SIZE),)), decoder="gpu") is None
     with pytest.raises(InputError, match="reads videos on a GPU alone"):
         VideoLoader(manifest, reader="stream", **OPTIONS)
 
@@ -298,15 +301,15 @@ def test_the_gpu_graph_can_be_defined(monkeypatch, manifest, tmp_path, newer):
     """All that can be seen without a GPU: both of DALI's readers know the arguments that they are given."""
     if newer and not takes_frame_ranges():
         pytest.skip("this DALI has the older reader alone")
-    monkeypatch.setattr("dali_pipes.loader.stream.takes_frame_ranges", lambda: newer)
-    clips = ClipList(Schedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), "error", tmp_path)
+    monkeypatch.setattr("dali_pipes.loader.stream_reader.takes_frame_ranges", lambda: newer)
+    clips = ClipList(BatchSchedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), "error", tmp_path)
     places = []
 
-    def recorded(inputs, **options):
-        places.extend(node.device for node in (inputs["pixels"], clip_graph(inputs, **options)))
-        return inputs["pixels"]
+    def recorded(frames, inputs, **options):
+        places.extend(node.device for node in (frames, clip_graph(frames, inputs, **options)))
+        return frames
 
-    monkeypatch.setattr("dali_pipes.loader.stream.clip_graph", recorded)
+    monkeypatch.setattr(stream_reader, "clip_graph", recorded)
     stream_pipeline(clips, device="gpu", side_px=32, augment=None, batch_size=2, num_threads=1, device_id=0)
     assert places == ["gpu", "gpu"]
 

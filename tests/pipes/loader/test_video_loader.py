@@ -9,9 +9,10 @@ import torch
 
 from dali_pipes import InputError, RandAugmentT, VideoLoader, augment_clip, find_videos, scan_videos
 from dali_pipes.augment.ops import OPS
-from dali_pipes.loader import decoders
-from dali_pipes.loader.decoders import choose_decoder
-from dali_pipes.loader.video_loader import choose_device
+from dali_pipes.decode import dali as dali_module
+from dali_pipes.loader import clip_reader
+from dali_pipes.loader.clip_reader import choose_clip_decoder
+from dali_pipes.loader.devices import choose_device
 from tests import odd_videos as odd
 from tests.videos import rgb_of
 
@@ -235,18 +236,20 @@ def test_wrong_options(manifest, options, message):
 
 def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(decoders, "_loads", lambda library: True)
-    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
+    monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
+    monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
     late, cuda = odd.h264(tmp_path / "late.ts"), "cuda"
     for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
-        manifest = scan_videos([(str(path), "a") for path in paths])
-        assert choose_decoder("auto", cuda, manifest) == expected and choose_decoder("cpu", cuda, manifest) == "cpu"
+        videos = scan_videos([(str(path), "a") for path in paths]).videos
+        assert (
+            choose_clip_decoder("auto", cuda, videos) == expected and choose_clip_decoder("cpu", cuda, videos) == "cpu"
+        )
     with pytest.raises(
         InputError,
         match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
-        choose_decoder("gpu", cuda, manifest)
+        choose_clip_decoder("gpu", cuda, videos)
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
@@ -258,12 +261,12 @@ def test_a_gpu_that_is_not_there(monkeypatch):
 
 
 def test_a_driver_that_cannot_decode(manifest, monkeypatch):
-    monkeypatch.setattr(decoders, "_loads", lambda library: False)
-    monkeypatch.setattr(decoders, "DALI_VERSION", (2, 4))
+    monkeypatch.setattr(dali_module, "GPU_LIBRARY", "libnvcuvid.so.of_no_driver")
+    monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     with pytest.raises(
         InputError, match="libnvcuvid.so.1 cannot be loaded .in Docker, NVIDIA_DRIVER_CAPABILITIES must"
     ):
-        choose_decoder("gpu", "cuda", manifest)
+        choose_clip_decoder("gpu", "cuda", manifest.videos)
 
 
 def test_torch_is_imported_by_the_loader_alone():

@@ -183,7 +183,7 @@ def test_a_loader_in_another_thread(loader, monkeypatch):
              for semaphore in semaphores_of(queue.cv_not_empty)]  # fmt: skip
     assert len(names) == 8 and not any(file_of(name).exists() for name in names)  # a killed job leaves none
     pool._result_queue.lock.acquire()
-    processes = loader._watch.processes
+    processes = loader._reader._watch.processes
     processes[0].kill()
     (error,) = outcome_of(lambda: [list(loader) for _ in range(10**6)])
     assert isinstance(error, InputError) and str(error).startswith("a decoding process died (SIGKILL); perhaps memory")

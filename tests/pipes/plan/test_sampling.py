@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT
-from dali_pipes.loader.source import Schedule
+from dali_pipes.plan.batches import BatchSchedule
 from dali_pipes.plan.sampling import count_starts, fixed_box, random_box, window_indices
 
 
@@ -36,7 +36,7 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
     for epoch in range(3):
         seen = Counter()
         for rank in range(world_size):
-            schedule = Schedule(sampler, batch_size, rank, world_size)
+            schedule = BatchSchedule(sampler, batch_size, rank, world_size)
             per_epoch = schedule.steps_per_epoch * batch_size
             for position in range(epoch * per_epoch, (epoch + 1) * per_epoch):
                 at_epoch, sample, real = schedule.at(position)
@@ -48,7 +48,7 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
 
 def test_batches_of_an_epoch_differ_by_at_most_one():
     for count in (1, 5, 9, 16, 17, 33):
-        schedule = Schedule(ClipSampler(videos=VIDEOS[:1] * count), 8)
+        schedule = BatchSchedule(ClipSampler(videos=VIDEOS[:1] * count), 8)
         real = [schedule.at(position)[2] for position in range(schedule.steps_per_epoch * 8)]
         sizes = np.reshape(real, (-1, 8)).sum(axis=1)
         assert sizes.sum() == count and np.ptp(sizes) <= 1
@@ -61,7 +61,7 @@ def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes):
     sampler = ClipSampler(videos=VIDEOS[:1] * count)
 
     def steps(world_size):
-        schedules = [Schedule(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]
+        schedules = [BatchSchedule(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]
         found = [[] for _ in range(3 * schedules[0].steps_per_epoch)]
         for schedule in schedules:
             for position in range(len(found) * schedule.batch_size):
@@ -75,8 +75,8 @@ def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes):
 
 def test_resuming_continues_the_same_stream():
     sampler = ClipSampler(videos=VIDEOS)
-    whole = Schedule(sampler, 4)
-    resumed = Schedule(sampler, 4, start_epoch=1, start_step=2)
+    whole = BatchSchedule(sampler, 4)
+    resumed = BatchSchedule(sampler, 4, start_epoch=1, start_step=2)
     offset = (whole.steps_per_epoch + 2) * 4
     assert [whole.at(offset + i) for i in range(30)] == [resumed.at(i) for i in range(30)]
 

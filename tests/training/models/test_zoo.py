@@ -9,7 +9,7 @@ from torchvision.models import video
 from torchvision.ops import StochasticDepth
 
 from dali_pipes import InputError
-from dali_pipes.loader.spatial import MEAN, STD
+from dali_pipes.loader.graph import MEAN, STD
 from train.models.slowfast import LATERALS, frame_weights, slowfast50
 from train.models.zoo import MODELS, build_model, check_clips, frame_weights_of
 

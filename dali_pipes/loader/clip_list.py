@@ -1,4 +1,4 @@
-"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole; for long ones.
+"""The list of clips that DALI's video reader reads, and all that the graph needs of them beside their frames.
 
 The plans of an epoch (of several short ones) are written as a list, a line per clip: file, running number, first frame, end.
 Without shuffling DALI's video reader gives one sequence per line, in the list's order, and the number with it, which the
@@ -14,26 +14,18 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def
 
-from ..augment.randaugment import RandAugmentT
 from ..decode.frames import decode_frames
-from ..decode.video_info import DecodedBy, VideoInfo
+from ..decode.video_info import VideoInfo
 from ..errors import VideoError
-from ..hints import Node
+from ..plan.batches import BatchSchedule
 from ..system.isolate import NoResult, map_isolated
-from .pipelines import clip_graph, clip_inputs
-from .source import Schedule, carry_out, check_size, plan_arrays
+from .source import carry_out, check_size, draws_of, plan_arrays
 
-CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
-"""Those that DALI decodes without a GPU."""
-MOST_FRAMES = 2**24
-"""DALI reads the list's frame numbers as float32."""
 LEAST_STEPS = 16
 """Of a list: each needs a new pipeline, and what DALI reads ahead at its end is thrown away."""
 BLAME_LIMIT_S = 20.0
@@ -88,23 +80,21 @@ class ClipList:
     In evaluation each clip of a video is a sequence of its own, so a batch holds ``clips_per_video`` times as many.
 
     Args:
-        schedule: what to read when.
+        batches: what to read when.
         on_bad_video: as for ``ClipSource``, for files that are missing or changed their size when the list is made.
         folder: of the list, and of links to files whose names DALI's list cannot hold.
     """
 
-    decode = False
-
-    def __init__(self, schedule: Schedule, on_bad_video: str, folder: Path):
-        sampler = schedule.sampler
-        steps = schedule.steps_per_epoch - schedule.start_step
-        steps += max(0, -(-(LEAST_STEPS - steps) // schedule.steps_per_epoch)) * schedule.steps_per_epoch
-        self.batch_size = schedule.batch_size * sampler.clips_per_video
+    def __init__(self, batches: BatchSchedule, on_bad_video: str, folder: Path):
+        sampler = batches.sampler
+        steps = batches.steps_per_epoch - batches.start_step
+        steps += max(0, -(-(LEAST_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
+        self.batch_size = batches.batch_size * sampler.clips_per_video
         self.videos: list[VideoInfo] = []
         self._arrays: list[dict] = []
         self._compared = 0
-        for position in range(steps * schedule.batch_size):
-            epoch, sample, real = schedule.at(position)
+        for position in range(steps * batches.batch_size):
+            epoch, sample, real = batches.at(position)
             plan, _, bad = carry_out(
                 sampler, epoch, sample, lambda plan: check_size(sampler.videos[plan.video]), on_bad_video
             )
@@ -116,8 +106,7 @@ class ClipList:
         self.sequences = sequences_of(self.frame_indices_SK)
         for number, arrays in enumerate(self._arrays):
             arrays |= {"frame_indices": self.sequences.places_SK[number], "number": np.array([number], np.int32)}
-        augment = [] if sampler.augment is None else ["op_ids", "levels", "signs"]
-        self.names = ["frame_indices", "box", "flip", "shown", "bad", "number", *augment]
+        self.names = ["frame_indices", "box", "flip", "shown", "bad", "number", *draws_of(sampler)]
         self.path = folder / "clips.txt"
         self.path.write_bytes(b"".join(self._lines(folder)))
 
@@ -185,55 +174,3 @@ def _reason(path: str, frame_indices: np.ndarray) -> str:
     except VideoError as error:
         return str(error)
     return ""
-
-
-def takes_frame_ranges() -> bool:
-    """Whether this DALI has a video reader that takes a list with frame numbers: it finds them by counting, exactly.
-
-    Older versions have ``fn.readers.video`` alone, for the GPU, which finds frames by their times.
-    """
-    return _counting_reader() is not None
-
-
-def _counting_reader() -> Any:
-    """That reader, also where it is no longer experimental."""
-    places: tuple[Any, ...] = (getattr(getattr(fn, "experimental", None), "readers", None), fn.readers)
-    readers = [place.video for place in places if hasattr(place, "video")]
-    return next((reader for reader in readers if "file_list_format" in signature(reader).parameters), None)
-
-
-def obstacle_of(video: VideoInfo, on_gpu: bool) -> str | None:
-    """Why DALI's reader would not show this video as planned, or None."""
-    if not on_gpu and video.codec not in CPU_CODECS:
-        return f"{video.path} is {video.codec}, on the CPU DALI's video reader knows VP8, VP9 and MJPEG"
-    if video.num_frames > MOST_FRAMES:
-        return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
-    if not takes_frame_ranges():
-        odd = video.odd_for(DecodedBy.COUNTING)
-        return None if odd is None else f"{video.path} is odd ({odd}), for which this DALI's video reader is too old"
-    return None
-
-
-def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
-    """DALI graph function: each clip's (``sequences.length``, H, W, 3) uint8 frames, and its number in the list."""
-    common = {
-        "device": device,
-        "file_list": str(clips.path),
-        "sequence_length": clips.sequences.length,
-        "stride": clips.sequences.stride,
-    }
-    if takes_frame_ranges():
-        return _counting_reader()(file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common)
-    return fn.readers.video(file_list_frame_num=True, file_list_include_preceding_frame=False, pad_sequences=True,
-                            skip_vfr_check=True, **common)  # fmt: skip
-
-
-@pipeline_def(enable_conditionals=True)
-def stream_pipeline(
-    clips: ClipList, *, device: str, side_px: int, augment: RandAugmentT | None
-) -> tuple[Node, Node, Node, Node, Node]:
-    """Pipeline as ``clip_pipeline``, and the clips' numbers as planned and as read."""
-    inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
-    inputs["pixels"], number = dali_read(clips, device=device)
-    graph = clip_graph(inputs, device=device, decoder="stream", side_px=side_px, augment=augment)
-    return graph, inputs["shown"], inputs["bad"], inputs["number"], number

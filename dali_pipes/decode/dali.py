@@ -1,0 +1,52 @@
+"""DALI's video decoder: as a graph function, and which videos it can be trusted with."""
+
+import ctypes
+
+from nvidia import dali
+from nvidia.dali import fn
+
+from ..hints import Node
+from .video_info import DecodedBy, VideoInfo
+
+DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
+DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
+GPU_LIBRARY = "libnvcuvid.so.1"
+NO_GPU_LIBRARY = (
+    f"the driver's video decoding library {GPU_LIBRARY} cannot be loaded "
+    "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
+)
+
+
+def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
+    """DALI graph function: decode chosen frames with DALI.
+
+    Args:
+        encoded: the file's bytes, (size,) uint8 on the CPU.
+        frame_indices: (K,) int32 on the CPU, as for :func:`decode_frames`.
+        device: ``mixed`` decodes on the GPU; ``cpu`` only knows VP8, VP9 and MJPEG (DALI 2).
+
+    Returns:
+        (K, H, W, 3) uint8 RGB, on the GPU for ``mixed``.
+    """
+    # Since DALI 2.0; before, the same operator was experimental.
+    decoder = fn.decoders.video if hasattr(fn.decoders, "video") else fn.experimental.decoders.video
+    return decoder(encoded, device=device, frames=frame_indices)
+
+
+def obstacle_to_dali(video: VideoInfo) -> str | None:
+    """Return why DALI's decoders cannot be trusted with a video, or None."""
+    if video.codec not in DALI_CODECS:
+        return f"{video.path} is {video.codec}, which DALI does not decode"
+    odd = video.odd_for(DecodedBy.PYAV)
+    return (
+        None if odd is None else f"{video.path} is odd ({odd}), python -m dali_pipes.transcode makes a copy that is not"
+    )
+
+
+def obstacle_to_gpu_decoding() -> str | None:
+    """Return why no video can be decoded on this machine's GPU, or None."""
+    try:
+        ctypes.CDLL(GPU_LIBRARY)
+    except OSError:
+        return NO_GPU_LIBRARY
+    return None

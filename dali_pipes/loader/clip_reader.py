@@ -1,0 +1,167 @@
+"""The reader ``clips``: each clip is read by itself, decoded by PyAV in worker processes or by DALI in the graph."""
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from nvidia import dali
+from nvidia.dali import pipeline_def
+
+from ..augment.randaugment import RandAugmentT
+from ..decode.dali import DALI_VERSION, dali_decode, obstacle_to_dali, obstacle_to_gpu_decoding
+from ..decode.video_info import VideoInfo
+from ..errors import InputError, VideoError, check_known
+from ..hints import Node
+from ..plan.batches import BatchSchedule
+from ..system.dali_internals import DaliChanged, WorkerPool
+from ..system.multiprocessing_internals import forget_children
+from .graph import clip_graph, clip_inputs, crop_resize
+from .main_module import check_main_module
+from .reader import DECODERS, PREFETCH_BATCHES, ReaderSettings
+from .source import ClipSource
+from .workers import Watch, build_error, check_shared_memory, death_error, starting_workers
+
+OLDEST_DECODER = (1, 48)
+"""The first version of DALI whose video decoder takes frame numbers."""
+_log = logging.getLogger("dali_pipes")
+
+
+def choose_clip_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+    """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph); ``auto`` is the GPU where it can decode them all.
+
+    Raises:
+        InputError: the GPU was asked for and cannot decode; says why.
+    """
+    check_known("decoder", decoder, DECODERS)
+    obstacle = obstacle_to_gpu(device_type, videos)
+    if decoder == "gpu" and obstacle:
+        raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
+    return "cpu" if decoder == "cpu" or obstacle else "gpu"
+
+
+def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    """Return why the GPU cannot decode these videos, or None."""
+    if device_type != "cuda":
+        return f"device is {device_type}"
+    if DALI_VERSION < OLDEST_DECODER:
+        return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
+    return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
+
+
+@pipeline_def(enable_conditionals=True)
+def clip_pipeline(
+    source: ClipSource,
+    *,
+    device: str,
+    side_px: int,
+    augment: RandAugmentT | None,
+    parallel: bool,
+    prefetch_batches: int,
+    dali_device: str = "mixed",
+) -> tuple[Node, Node, Node]:
+    """Pipeline of (clip, the video that it shows or -1, what could not be read).
+
+    Args:
+        source: whose workers decode, crop, resize and mirror if its decoder is ``cpu``; otherwise DALI does.
+        device, side_px, augment: as :func:`clip_graph`.
+        parallel, prefetch_batches: as :func:`clip_inputs`.
+        dali_device: of DALI's decoder: ``mixed`` is the GPU, ``cpu`` knows few codecs and serves tests.
+    """
+    inputs = clip_inputs(source, parallel=parallel, prefetch_batches=prefetch_batches)
+    if source.decoder == "cpu":
+        frames = inputs["frames"]
+    else:
+        whole_frames = dali_decode(inputs["encoded"], inputs["frame_indices"], device=dali_device)
+        frames = crop_resize(whole_frames, inputs["box"], inputs["flip"], side_px)
+    clips = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
+    return clips, inputs["shown"], inputs["bad"]
+
+
+class ClipReader:
+    """The reader ``clips``, see :class:`Reader` for its methods."""
+
+    choose_decoder = staticmethod(choose_clip_decoder)
+
+    def __init__(self, settings: ReaderSettings, clips_per_video: int):
+        self.settings, self.clips_per_sample = settings, clips_per_video
+        self._watch: Watch | None = None
+        self._death: str | None = None
+
+    def build(self, batches: BatchSchedule) -> Any:
+        settings, self._death = self.settings, None
+        if settings.workers:
+            check_main_module()
+            check_shared_memory(self.shared_memory_bytes(batches))
+        source = ClipSource(batches, settings.side_px, settings.decoder, settings.on_bad_video, settings.time_limit_s)
+        pipeline = clip_pipeline(
+            source,
+            parallel=settings.workers > 0,
+            prefetch_batches=PREFETCH_BATCHES,
+            batch_size=batches.batch_size,
+            py_num_workers=max(1, settings.workers),
+            py_start_method="spawn",
+            **settings.graph_options,
+            **settings.pipeline_options,
+        )
+        try:
+            with starting_workers():
+                pipeline.build()
+        except (RuntimeError, OSError) as error:
+            raise build_error(error) from None
+        if settings.workers:
+            try:
+                self._watch = Watch(WorkerPool(pipeline), pipeline)
+            except DaliChanged as changed:
+                _log.warning(
+                    "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
+                )
+        return pipeline
+
+    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+        sampler = batches.sampler
+        if self.settings.decoder == "cpu":
+            per_video = sampler.kept_frames * sampler.clips_per_video * self.settings.side_px**2 * 3
+        else:
+            per_video = max(video.size_bytes for video in sampler.videos)
+        return 2 * PREFETCH_BATCHES * batches.batch_size * per_video if self.settings.workers else 0
+
+    def running(self) -> AbstractContextManager:
+        return nullcontext() if self._watch is None else self._watch.running()
+
+    def check_batch(self, others: list[Any]) -> None:
+        """Plans and pixels come from one source: there is nothing to compare."""
+
+    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+        if self._death is None:
+            return _as_video_error(error)
+        return death_error(self._death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
+
+    @property
+    def is_used_up(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._death = self._watch.cause
+            self._watch.close()
+        self._watch = None
+
+    def leave_to_parent(self) -> None:
+        if self._watch is not None:
+            forget_children(self._watch.processes)
+        self._watch = None
+
+
+def _being_read(batches: BatchSchedule) -> list[VideoInfo]:
+    """Return the videos of the next batches: those that workers may have been reading."""
+    sampler = batches.sampler
+    positions = range((PREFETCH_BATCHES + 1) * batches.batch_size)
+    return [sampler.videos[sampler.video_of(*batches.at(position)[:2])] for position in positions]
+
+
+def _as_video_error(error: Exception) -> Exception:
+    """Return the VideoError that a worker raised, out of the traceback that DALI brings from there; else the error itself."""
+    found = re.findall(r"VideoError: (.+)", str(error))
+    return VideoError(found[-1]) if found and not isinstance(error, InputError) else error

@@ -1,0 +1,39 @@
+"""The device that clips are handed over on."""
+
+import re
+
+import torch
+
+from ..errors import InputError
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means.
+
+    Raises:
+        InputError: it is unknown or not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"unknown device {device!r}: choose one of auto, cpu, cuda, cuda:N")
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu")
+        chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
+        if chosen.index >= torch.cuda.device_count():
+            raise InputError(
+                f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; choose one of them"
+            )
+    return chosen
+
+
+def why_no_gpu() -> str:
+    """Why PyTorch can use none: no driver, as in Docker by default, one that is too old, PyTorch without CUDA."""
+    try:
+        torch.cuda.init()
+        return "it sees none"
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split(". ")[0].strip()
+    return reason + " (start Docker with --gpus all)" * ("no NVIDIA driver" in reason)

@@ -1,0 +1,93 @@
+"""What every reader is: the seam between a loader, which counts epochs and makes tensors, and how clips come out of files."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..augment.randaugment import RandAugmentT
+from ..plan.batches import BatchSchedule
+
+PREFETCH_BATCHES = 2
+"""How many batches are made ahead."""
+DECODERS = ("auto", "cpu", "gpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSettings:
+    """What a reader is told by its loader."""
+
+    side_px: int
+    """Side of the clips."""
+    augment: RandAugmentT | None
+    """The policy whose draws are in the plans, or None."""
+    device_id: int | None
+    """The GPU on which clips are augmented and handed over; None is the CPU."""
+    decoder: str
+    """Where frames are decoded, ``cpu`` or ``gpu``, as the reader chose."""
+    workers: int
+    """Decoding processes and DALI threads; 0 decodes in this process."""
+    on_bad_video: str
+    """``error`` or ``skip``."""
+    time_limit_s: float
+    """Of processor time, for reading one video."""
+
+    @property
+    def device(self) -> str:
+        """The device, as DALI names it."""
+        return "cpu" if self.device_id is None else "gpu"
+
+    @property
+    def graph_options(self) -> dict[str, Any]:
+        """Keyword arguments of every reader's graph."""
+        return {"device": self.device, "side_px": self.side_px, "augment": self.augment}
+
+    @property
+    def pipeline_options(self) -> dict[str, Any]:
+        """Keyword arguments of every reader's DALI pipeline, but for its batch size."""
+        return {
+            "num_threads": max(1, self.workers),
+            "device_id": self.device_id,
+            "prefetch_queue_depth": PREFETCH_BATCHES,
+            "seed": 0,
+        }
+
+
+class Reader(Protocol):
+    """How clips come out of files; one of ``video_loader.READERS``. It lives as long as its loader, a pipeline from build to close."""
+
+    clips_per_sample: int
+    """Clips of one video, one after the other in time, that a sample of DALI's batches holds."""
+
+    def build(self, batches: BatchSchedule) -> Any:
+        """Return a running DALI pipeline of (clips, the video that each shows or -1, what could not be read, ...), from where
+        ``batches`` start.
+
+        Raises:
+            InputError: it cannot be started.
+        """
+
+    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+        """Return at most how much shared memory worker processes take for the batches that are made and waiting."""
+
+    def running(self) -> AbstractContextManager:
+        """Mark the time in which something may wait for the pipeline."""
+
+    def check_batch(self, others: list[Any]) -> None:
+        """Compare what was read with what was planned; ``others`` are the pipeline's outputs beyond the first three.
+
+        Raises:
+            VideoError: another clip was read.
+        """
+
+    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+        """Return what to raise for an error of the pipeline, after :meth:`close`: names the video where it can."""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the pipeline ends with this epoch, and the next needs a new one."""
+
+    def close(self) -> None:
+        """End what the pipeline needs beside itself, such as worker processes."""
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: forget what is the parent's, without ending it."""

@@ -1,0 +1,159 @@
+"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole; for long ones.
+
+It decodes where the clips are needed. The plans reach DALI's video reader as a list, see clip_list.py.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from nvidia import dali
+from nvidia.dali import fn, pipeline_def
+
+from ..augment.randaugment import RandAugmentT
+from ..decode.dali import obstacle_to_dali, obstacle_to_gpu_decoding
+from ..decode.video_info import DecodedBy, VideoInfo
+from ..errors import InputError, check_known
+from ..hints import Node
+from ..plan.batches import BatchSchedule
+from .clip_list import ClipList, ListFolder
+from .graph import clip_graph, clip_inputs, crop_resize
+from .reader import DECODERS, ReaderSettings
+from .workers import starting_workers
+
+CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
+"""Those that DALI decodes without a GPU."""
+MOST_FRAMES = 2**24
+"""DALI reads the list's frame numbers as float32."""
+
+
+def choose_stream_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+    """Return ``cpu`` or ``gpu``, where the clips are needed: DALI's video reader decodes there.
+
+    Raises:
+        InputError: ``decoder`` says otherwise, or the reader cannot read the videos; says why.
+    """
+    check_known("decoder", decoder, DECODERS)
+    chosen = "gpu" if device_type == "cuda" else "cpu"
+    obstacle = _obstacle(decoder, chosen, videos)
+    if obstacle:
+        raise InputError(f"reader 'stream' cannot be used: {obstacle}; choose the reader clips")
+    return chosen
+
+
+def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo]) -> str | None:
+    if decoder not in ("auto", chosen):
+        return f"it decodes where the clips are needed, on the {chosen}, not as decoder {decoder!r} says"
+    if chosen == "cpu" and not takes_frame_ranges():
+        return f"DALI {dali.__version__} reads videos on a GPU alone"
+    missing = obstacle_to_gpu_decoding() if chosen == "gpu" else None
+    return missing or next(filter(None, (obstacle_to_stream(video, chosen) for video in videos)), None)
+
+
+def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
+    """Return why DALI's video reader would not show this video as planned, or None; ``decoder`` is ``cpu`` or ``gpu``."""
+    if obstacle := obstacle_to_dali(video):
+        return obstacle
+    if decoder == "cpu" and video.codec not in CPU_CODECS:
+        return f"{video.path} is {video.codec}, on the CPU DALI's video reader knows VP8, VP9 and MJPEG"
+    if video.num_frames > MOST_FRAMES:
+        return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
+    odd = None if takes_frame_ranges() else video.odd_for(DecodedBy.COUNTING)
+    return None if odd is None else f"{video.path} is odd ({odd}), for which this DALI's video reader is too old"
+
+
+def takes_frame_ranges() -> bool:
+    """Whether this DALI has a video reader that takes a list with frame numbers: it finds them by counting, exactly.
+
+    Older versions have ``fn.readers.video`` alone, for the GPU, which finds frames by their times.
+    """
+    return _counting_reader() is not None
+
+
+def _counting_reader() -> Any:
+    """That reader, also where it is no longer experimental."""
+    places: tuple[Any, ...] = (getattr(getattr(fn, "experimental", None), "readers", None), fn.readers)
+    readers = [place.video for place in places if hasattr(place, "video")]
+    return next((reader for reader in readers if "file_list_format" in signature(reader).parameters), None)
+
+
+def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
+    """DALI graph function: each clip's (``sequences.length``, H, W, 3) uint8 frames, and its number in the list."""
+    common = {
+        "device": device,
+        "file_list": str(clips.path),
+        "sequence_length": clips.sequences.length,
+        "stride": clips.sequences.stride,
+    }
+    if takes_frame_ranges():
+        return _counting_reader()(file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common)
+    return fn.readers.video(file_list_frame_num=True, file_list_include_preceding_frame=False, pad_sequences=True,
+                            skip_vfr_check=True, **common)  # fmt: skip
+
+
+@pipeline_def(enable_conditionals=True)
+def stream_pipeline(
+    clips: ClipList, *, device: str, side_px: int, augment: RandAugmentT | None
+) -> tuple[Node, Node, Node, Node, Node]:
+    """Pipeline as ``clip_pipeline``, and the clips' numbers as planned and as read."""
+    inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
+    sequence, number = dali_read(clips, device=device)
+    sequence = crop_resize(sequence, inputs["box"], inputs["flip"], side_px)
+    frames = fn.sequence_rearrange(sequence, new_order=inputs["frame_indices"])
+    graph = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
+    return graph, inputs["shown"], inputs["bad"], inputs["number"], number
+
+
+class StreamReader:
+    """The reader ``stream``, see :class:`Reader` for its methods."""
+
+    choose_decoder = staticmethod(choose_stream_decoder)
+    clips_per_sample = 1
+    """In evaluation each clip of a video is a sequence of its own."""
+
+    def __init__(self, settings: ReaderSettings, clips_per_video: int):
+        self.settings = settings
+        # named after the pipeline, so that it is still there when that ends together with the loader
+        self._folder = ListFolder()
+        self._clips: ClipList | None = None
+
+    def build(self, batches: BatchSchedule) -> Any:
+        self._clips = clips = ClipList(batches, self.settings.on_bad_video, self._folder.path)
+        pipeline = stream_pipeline(
+            clips, batch_size=clips.batch_size, **self.settings.graph_options, **self.settings.pipeline_options
+        )
+        try:
+            with starting_workers():  # for its signals: DALI's threads leave them to the main one
+                pipeline.build()
+        except (RuntimeError, OSError) as error:
+            raise clips.explain(error, self.settings.workers) from None
+        return pipeline
+
+    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+        return 0
+
+    def running(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def check_batch(self, others: list[Any]) -> None:
+        assert self._clips is not None, "a pipeline is built"
+        self._clips.check_order(*map(_on_cpu, others))
+
+    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+        return self._clips.explain(error, self.settings.workers) if self._clips else error
+
+    @property
+    def is_used_up(self) -> bool:
+        return self._clips is not None and self._clips.is_used_up
+
+    def close(self) -> None:
+        """Its pipeline is all that it needs."""
+
+    def leave_to_parent(self) -> None:
+        self._folder, self._clips = ListFolder(), None
+
+
+def _on_cpu(numbers: Any) -> np.ndarray:
+    return np.array((numbers.as_cpu() if hasattr(numbers, "as_cpu") else numbers).as_array()).reshape(-1)

@@ -1,0 +1,43 @@
+"""Which samples each batch of each process holds."""
+
+from dataclasses import dataclass
+
+from .sampling import ClipSampler
+
+
+@dataclass(frozen=True)
+class BatchSchedule:
+    """Which sample stands where in the endless stream of one process's batches.
+
+    A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
+    what a step holds. An epoch's steps differ by at most one sample, so with
+    batches of 3 or more none is left with a lonely clip. DALI wants every
+    batch full: slots that are left over repeat a sample and are marked, and the loader drops them.
+
+    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3; then 4, 6, 8 and 5, 7.
+    """
+
+    sampler: ClipSampler
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    start_epoch: int = 0
+    start_step: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The same in every process, so that none waits for another's batch."""
+        return -(-len(self.sampler) // (self.batch_size * self.world_size))
+
+    def samples_of(self, step: int) -> range:
+        """The samples of one step of an epoch, over all processes."""
+        return range(*(edge * len(self.sampler) // self.steps_per_epoch for edge in (step, step + 1)))
+
+    def at(self, position: int) -> tuple[int, int, bool]:
+        """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""
+        step, slot = divmod(position, self.batch_size)
+        epochs, step = divmod(step + self.start_step, self.steps_per_epoch)
+        samples = self.samples_of(step)
+        own = samples[self.rank :: self.world_size]
+        real = slot < len(own)
+        return self.start_epoch + epochs, own[slot] if real else samples[0], real
