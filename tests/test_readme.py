@@ -100,10 +100,11 @@ def test_links_lead_somewhere(page):
 
 def test_the_table_of_levels_is_that_of_the_code():
     from dali_pipes import OPS, SCHEDULES
+    from dali_pipes.augment.ops import EXTRA_OPS
 
     text = (ROOT / "docs" / "randaugment_t.md").read_text()
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
-    for op in OPS.values():
+    for op in (*OPS.values(), *EXTRA_OPS.values()):
         (cells,) = [cells for cells in rows if len(cells) > 5 and re.search(rf"\b{op.name}\b", cells[1])]
         for table, cell in zip(("paper", "monotonic"), cells[2:4], strict=True):
             numbers = [float(number) for number in re.findall(r"[\d.]*\d", cell.replace("..", " "))]

@@ -1,3 +1,4 @@
+from .ops import AUTHORS_OPS as AUTHORS_OPS
 from .ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import OPS as OPS
 from .ops import PAPER_OPS as PAPER_OPS

@@ -19,6 +19,8 @@ from ..plain import is_number, make_plain
 from ..plan.magnitude import MAX_LEVEL
 
 RANGE_TABLES = ("paper", "monotonic")
+PAPER_TRANSLATE_MAX_PX = 100.0
+"""Translation at level 30, of the paper's 160-pixel crop."""
 INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
 
 
@@ -98,19 +100,26 @@ class Op:
         graph: DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`.
         unit: unit of the value.
         ranges: range table name -> :class:`Range`; empty for operations without a magnitude.
+        scales_with_crop: whether the ranges are in pixels of the paper's 160-pixel crop, and in proportion for others.
     """
 
     name: str
     graph: Callable | Affine
     unit: str = ""
     ranges: dict[str, Range]
+    scales_with_crop: bool = False
 
-    def range_in(self, table: str, translate_max_px: float = 100.0) -> Range:
-        """The range in a table; translation's far end is ``translate_max_px`` (100 for the paper's 160-pixel crop)."""
+    def range_in(self, table: str, translate_max_px: float = PAPER_TRANSLATE_MAX_PX) -> Range:
+        """Return the range in a table; where it scales with the crop, as much as translation does: ``translate_max_px`` is its
+        far end, 100 for the paper's 160-pixel crop."""
         check_known("range table", table, RANGE_TABLES)
-        if self.name in ("translate_x", "translate_y"):
-            return replace(self.ranges[table], high=translate_max_px)
-        return self.ranges.get(table, NO_MAGNITUDE)
+        own = self.ranges.get(table, NO_MAGNITUDE)
+        if not self.scales_with_crop:
+            return own
+        low, high, base = (
+            number * translate_max_px / PAPER_TRANSLATE_MAX_PX for number in (own.low, own.high, own.base)
+        )
+        return replace(own, low=low, high=high, base=base)
 
 
 OPS: dict[str, Op] = {}
@@ -119,8 +128,15 @@ an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Ran
 ``monotonic``, or nothing where there is no magnitude."""
 
 
-def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: Range | dict | None = None) -> None:
-    """Add an operation to ``OPS``, from where policies draw and previews read.
+def register_op(
+    name: str,
+    graph: Callable | Affine,
+    *,
+    unit: str = "",
+    ranges: Range | dict | None = None,
+    scales_with_crop: bool = False,
+) -> None:
+    """Add an operation to ``OPS``. Policies draw it where their ``ops`` name it.
 
     Args:
         name: a new name.
@@ -128,6 +144,7 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
             the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has ``interpolation``, ``fill`` and ``size_hw``.
         unit: of the value, such as ``degrees``; for previews.
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
+        scales_with_crop: the ranges are in pixels of a 160-pixel crop, and scale as translation does with ``translate_max_px``.
 
     Raises:
         InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
@@ -148,7 +165,7 @@ def register_op(name: str, graph: Callable | Affine, *, unit: str = "", ranges: 
         raise InputError(
             f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, got {ranges!r}"
         )
-    OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {})
+    OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
 
 
 def _broadcast(value: Node, video: Node) -> Node:
@@ -281,6 +298,10 @@ def _solarize(video: Node, value: Node, style: Style) -> Node:
     return video ^ at_or_above
 
 
+def _invert(video: Node, value: Node, style: Style) -> Node:
+    return video ^ types.Constant(255).uint8()
+
+
 def _posterize(video: Node, value: Node, style: Style) -> Node:
     """Keep the highest int(value) bits, at least one."""
     bits = math.max(math.floor(value), 1.0)
@@ -322,7 +343,7 @@ def _sharpness(video: Node, value: Node, style: Style) -> Node:
 
 
 _ROTATE, _SHEAR = Range(0.0, 30.0, signed=True), Range(0.0, 0.3, signed=True)
-_TRANSLATE = Range(0.0, 100.0, signed=True)
+_TRANSLATE = Range(0.0, PAPER_TRANSLATE_MAX_PX, signed=True)
 _ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
 _SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
 _POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
@@ -339,8 +360,24 @@ register_op("brightness", _brightness, unit="factor", ranges=_ENHANCE)
 register_op("sharpness", _sharpness, unit="factor", ranges=_ENHANCE)
 register_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
 register_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
-register_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=_TRANSLATE)
-register_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), unit="pixels", ranges=_TRANSLATE)
+register_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=_TRANSLATE, scales_with_crop=True)
+register_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), unit="pixels", ranges=_TRANSLATE, scales_with_crop=True)
 
 PAPER_OPS = tuple(OPS)
-"""The 14 operations of the paper, in the order of their ids."""
+"""The 14 operations of the paper, in the order of their ids: what policies draw from that name no others."""
+
+EXTRA_OPS = {"invert": Op(name="invert", graph=_invert, ranges={})}
+"""Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
+
+AUTHORS_OPS = (*PAPER_OPS, *EXTRA_OPS)
+"""What the authors' program draws from: one operation more than the paper names."""
+
+
+def op_named(name: str) -> Op:
+    """Return the operation of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    check_known("operation", name, [*OPS, *EXTRA_OPS])
+    return OPS[name] if name in OPS else EXTRA_OPS[name]

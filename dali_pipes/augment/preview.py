@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced, replacing
 from ..system.program import end_of
-from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine
+from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named
 from .randaugment import RandAugmentT, augment_clip, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
@@ -23,7 +23,7 @@ AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  
 
 
 def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
-    op = OPS[name]
+    op = op_named(name)
     if not op.ranges:
         return "no magnitude"
     range_ = op.range_in(policy.ranges, policy.translate_max_px)
@@ -46,7 +46,7 @@ def rows_of_operations(
         levels_F = levels_of()
         drawn = augment_clip(frames_FHWC, [name], levels_F[None], [side], **_style(policy))
         captions = [_caption(name, level, side, policy) for level in levels_F]
-        rows.append(SheetRow(drawn, captions, [(name, levels_F if OPS[name].ranges else None)]))
+        rows.append(SheetRow(drawn, captions, [(name, levels_F if op_named(name).ranges else None)]))
     return rows
 
 
@@ -59,10 +59,12 @@ def rows_of_samples(
         drawn = policy.sample(rng, len(frames_FHWC))
         names = [policy.op_names[op_id] for op_id in drawn.op_ids]
         clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
-        signed = [OPS[name].range_in(policy.ranges).signed for name in names]
+        signed = [op_named(name).range_in(policy.ranges).signed for name in names]
         titles = [f"{name} {'-+'[int(sign > 0)]}" if has_sign else name
                   for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)]  # fmt: skip
-        levels = [levels if OPS[name].ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)]
+        levels = [
+            levels if op_named(name).ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)
+        ]
         captions = ["\n".join(_caption(name, level, sign, policy)
                               for name, level, sign in zip(names, levels_N, drawn.signs, strict=True))
                     for levels_N in drawn.levels_NF.T]  # fmt: skip
@@ -145,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
         return
     check_not_replaced(out, [options.video])
     geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
-    with_magnitude = [name for name in geometric_first if OPS[name].ranges]
+    with_magnitude = [name for name in geometric_first if op_named(name).ranges]
     names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
     schedule = options.schedule or AUGMENTATIONS.get(options.aug) or "temporal+"
     m = 10.0 if options.level is None else options.level

@@ -25,7 +25,7 @@ from ..hints import Node
 from ..plain import is_number, make_plain, plain, whole
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from ..system.dali_internals import never_destroy
-from .ops import OPS, PAPER_OPS, RANGE_TABLES, Affine, Range, Style, warp_by
+from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Affine, Range, Style, op_named, warp_by
 
 
 class DrawnOps(NamedTuple):
@@ -51,19 +51,19 @@ class RandAugmentT:
     schedule: str | Callable = "temporal+"
     """How the level changes over the clip, anew for each operation: a name in ``SCHEDULES``, or a function like those."""
     ops: Sequence[str] | None = None
-    """Names to draw from, uniformly with replacement; None is all of ``OPS``."""
+    """Names to draw from, uniformly with replacement; None is the paper's 14, ``PAPER_OPS``."""
     ranges: str = "paper"
     """Range table, ``paper`` or ``monotonic``."""
     interpolation: str = "nearest"
     """Of geometric operations, ``nearest`` or ``linear``."""
     fill: float = 0.0
     """Grey level outside the frame."""
-    translate_max_px: float = 100.0
+    translate_max_px: float = PAPER_TRANSLATE_MAX_PX
     """Translation at level 30, in pixels; 100 is the paper's, for 160-pixel crops."""
 
     def __post_init__(self) -> None:
         # As names, so that worker processes need not know the user's own operations.
-        object.__setattr__(self, "ops", check_ops(OPS if self.ops is None else self.ops))
+        object.__setattr__(self, "ops", check_ops(PAPER_OPS if self.ops is None else self.ops))
         make_plain(self)
         if type(self.n) is not int or self.n < 1:
             raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n!r}")
@@ -76,7 +76,7 @@ class RandAugmentT:
 
     @property
     def op_names(self) -> Sequence[str]:
-        """``ops``, where None has become all that there were."""
+        """Return ``ops``, where None has become the paper's."""
         assert self.ops is not None, "set on construction"
         return self.ops
 
@@ -104,7 +104,7 @@ def check_ops(names: Collection[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise InputError(f"ops must be a list of names, got the text {names!r}")
     for name in names:
-        check_known("operation", name, OPS)
+        op_named(name)
     if not len(names):
         raise InputError(f"ops is empty: name at least one of {', '.join(OPS)}")
     return tuple(names)
@@ -141,7 +141,7 @@ def _apply_one(
     style: Style,
 ) -> Node:
     """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
-    ops = [OPS[name] for name in names]
+    ops = [op_named(name) for name in names]
     table = [op.range_in(ranges, translate_max_px) for op in ops]
     row = types.Constant(np.array([[r.low, r.high, r.signed, r.base] for r in table], np.float32))[op_id]
     value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
@@ -166,7 +166,7 @@ def apply_ops(
     ranges: str = "paper",
     interpolation: str = "nearest",
     fill: float = 0.0,
-    translate_max_px: float = 100.0,
+    translate_max_px: float = PAPER_TRANSLATE_MAX_PX,
     size_hw: tuple[int, int] | None = None,
 ) -> Node:
     """DALI graph function: apply N given operations, one after the other.
@@ -179,7 +179,7 @@ def apply_ops(
         levels: (N, F) float32 on the CPU, 0..30.
         signs: (N,) float32 on the CPU, +1 or -1; ignored by operations without a sign.
         n: N, which a graph must know when it is built. Other sizes of ``op_ids`` end the pipeline with an error.
-        ops: names of the operations that may occur; None is all of ``OPS``.
+        ops: names of the operations that may occur; None is ``PAPER_OPS``.
         ranges: ``paper`` or ``monotonic``.
         interpolation: ``nearest`` or ``linear``, of geometric operations.
         fill: grey level outside the frame.
@@ -192,7 +192,7 @@ def apply_ops(
     Raises:
         InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level, or ``n`` is below 1.
     """
-    names = check_ops(OPS if ops is None else ops)
+    names = check_ops(PAPER_OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
     style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
     op_ids = fn.reshape(op_ids, shape=[n])
@@ -335,7 +335,7 @@ def augment_clip(
     ranges: str = "paper",
     interpolation: str = "nearest",
     fill: float = 0.0,
-    translate_max_px: float = 100.0,
+    translate_max_px: float = PAPER_TRANSLATE_MAX_PX,
     device: str = "cpu",
 ) -> np.ndarray:
     """Apply named operations to one clip with the real DALI graph, outside any training.

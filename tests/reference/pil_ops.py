@@ -38,6 +38,8 @@ def apply(name: str, image: Image.Image, value: float, resample=Image.NEAREST, f
         return image
     if name == "auto_contrast":
         return ImageOps.autocontrast(image)
+    if name == "invert":
+        return ImageOps.invert(image)
     if name == "equalize":
         return ImageOps.equalize(image)
     if name == "rotate":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dali_pipes import Manifest, OddKind, RandAugmentT, VideoLoader, find_videos, scan_videos
-from dali_pipes.augment import OPS, PAPER_OPS, Range, register_op
+from dali_pipes.augment import AUTHORS_OPS, PAPER_OPS
 from dali_pipes.dataset import (
     DATASETS,
     FOLDER_DATA,
@@ -370,15 +370,8 @@ def _augmentation(config: Config) -> RandAugmentT | None:
         n=config.randaug_n,
         m=config.randaug_m * MAX_LEVEL / config.randaug_scale,
         schedule="spatial" if config.aug == "randaug" else config.schedule,
-        ops=_authors_ops() if config.randaug_invert else PAPER_OPS,
+        ops=AUTHORS_OPS if config.randaug_invert else PAPER_OPS,
         ranges=config.randaug_ranges,
         interpolation=config.randaug_interpolation,
         translate_max_px=config.translate_max_px,
     )
-
-
-def _authors_ops() -> tuple[str, ...]:
-    """Their program draws from one operation more than the paper names."""
-    if "invert" not in OPS:
-        register_op("invert", OPS["solarize"].graph, ranges=Range(0.0, 0.0))  # solarize at or above 0
-    return (*PAPER_OPS, "invert")

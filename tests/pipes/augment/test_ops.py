@@ -5,14 +5,16 @@ import pytest
 from nvidia.dali import types
 from PIL import Image
 
-from dali_pipes import OPS, Affine, InputError, Range, augment_clip, find_videos, register_op
+from dali_pipes import OPS, PAPER_OPS, Affine, InputError, RandAugmentT, Range, augment_clip, find_videos, register_op
+from dali_pipes.augment.ops import AUTHORS_OPS, EXTRA_OPS
 from dali_pipes.decode.frames import decode_frames
 from tests.reference import pil_ops
 from tests.videos import natural_clip, noise_clip
 
 CLIPS = {"noise": noise_clip(), "natural": natural_clip()}
+NAMES = [*OPS, *EXTRA_OPS]
 LEVELS = (0, 3, 5, 10, 15, 30)
-EXACT = {"identity", "solarize", "posterize", "shear_x", "shear_y", "translate_x", "translate_y"}
+EXACT = {"identity", "invert", "solarize", "posterize", "shear_x", "shear_y", "translate_x", "translate_y"}
 LARGEST_DIFFERENCE = {"auto_contrast": 1, "equalize": 1, "brightness": 1, "contrast": 1, "color": 2, "sharpness": 2}
 
 
@@ -43,18 +45,18 @@ def check_all_levels(name, frames):
 
 
 @pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_matches_pil(name, clip):
     check_all_levels(name, CLIPS[clip])
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_matches_pil_on_real_clips(name, shared_clips):
     for path, _ in find_videos(shared_clips / "actions")[::3]:
         check_all_levels(name, decode_frames(path, range(0, 40, 10), (20, 0, 120, 100), 96))
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_monotonic_ranges_match_pil(name):
     frames = CLIPS["natural"]
     for sign in (1, -1):
@@ -198,6 +200,22 @@ def test_a_new_operation_is_registered_in_one_place(more_ops):
     frames = CLIPS["noise"]
     ours = augment_clip(frames, ["zoom", "solarize"], [np.full(6, 30.0), np.full(6, 30.0)], [-1, 1])
     np.testing.assert_array_equal(ours, frames[:, np.arange(40) // 2][:, :, np.arange(56) // 2])
+
+
+def test_policies_draw_the_papers_operations_unless_they_name_others(more_ops):
+    register_op("half", lambda video, value, style: video)
+    assert RandAugmentT().ops == PAPER_OPS and len(PAPER_OPS) == 14 and "half" not in PAPER_OPS
+    assert RandAugmentT(ops=["half"]).ops == ("half",)
+    assert RandAugmentT(ops=AUTHORS_OPS).ops == (*PAPER_OPS, "invert") and "invert" not in OPS
+
+
+def test_ranges_in_pixels_scale_with_the_crop(more_ops):
+    register_op(
+        "slide", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=Range(10, 50, signed=True), scales_with_crop=True
+    )
+    assert OPS["slide"].range_in("paper", translate_max_px=40) == Range(4, 20, signed=True)
+    assert OPS["translate_y"].range_in("monotonic", translate_max_px=35) == Range(0, 35, signed=True)
+    assert OPS["shear_x"].range_in("paper", translate_max_px=35) == OPS["shear_x"].ranges["paper"]
 
 
 def test_the_names_of_a_graphs_arguments_are_free(more_ops):

@@ -43,7 +43,7 @@ def test_a_sheet_holds_the_frames_of_the_graph(video, tmp_path):
 
 def test_without_options_it_is_figure_3(video, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(preview, "sheet", lambda rows, shown: seen.append(rows) or np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(sheets, "draw_sheet", lambda rows, shown: seen.append(rows) or np.zeros((4, 4, 3), np.uint8))
     assert show(video, tmp_path / "sheet.png") == 0
     names = [row.curves[0][0] for row in seen[0]]
     assert names[0] == "original" and set(names[1:]) == {name for name, op in OPS.items() if op.ranges}
@@ -55,7 +55,7 @@ def test_without_options_it_is_figure_3(video, tmp_path, monkeypatch):
 @pytest.mark.parametrize("aug, rows", [("randaug_t", 4), ("randaug", 4), ("none", 1)])
 def test_samples_of_a_policy(video, tmp_path, monkeypatch, aug, rows):
     seen = []
-    monkeypatch.setattr(preview, "sheet", lambda rows, shown: seen.append(rows) or np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(sheets, "draw_sheet", lambda rows, shown: seen.append(rows) or np.zeros((4, 4, 3), np.uint8))
     assert (
         show(
             video, tmp_path / "sheet.jpg", "--aug", aug, "--samples", "3", "--n", "2", "--ops", "rotate,color,equalize"
