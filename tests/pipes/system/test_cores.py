@@ -54,7 +54,7 @@ PROGRAM = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from dali_pipes.system.cores import usable_cores
-from dali_pipes import manifest, summary, transcode
+from dali_pipes.dataset import manifest, summary, transcode
 from train.config.command_line import _parser
 from train.config.options import Config, small
 from train.paper.runner import shared_workers
