@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
-from ..system.files import check_not_replaced, replacing
+from ..system.files import check_not_replaced
 from ..system.program import end_of
+from .charts import draw_schedules
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named
 from .randaugment import RandAugmentT, augment_clip, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
@@ -74,23 +75,6 @@ def rows_of_samples(
 
 def _style(policy: RandAugmentT) -> dict:
     return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops")}
-
-
-def draw_schedules(path: Path, m: float = 10.0, num_frames: int = 64, draws: int = 6) -> None:
-    """A figure with a few draws of every schedule."""
-    from matplotlib.figure import Figure
-
-    rng = np.random.default_rng(2)
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    places = figure.subplots(-(-len(SCHEDULES) // 3), 3, sharex=True, sharey=True).flat
-    for axes, name in zip(places, SCHEDULES, strict=False):
-        for _ in range(draws):
-            axes.plot(schedule_levels(name, m, num_frames, rng))
-        axes.set(title=name, ylim=(0, 2 * m))
-    figure.supxlabel("frame")
-    figure.supylabel(f"level, M = {m:g}")
-    with replacing(path) as draft:
-        figure.savefig(draft, format=path.suffix[1:], dpi=100)
 
 
 def _parser() -> argparse.ArgumentParser:

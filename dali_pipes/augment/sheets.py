@@ -19,7 +19,7 @@ from ..system.files import replacing
 PICTURES = (".png", ".jpg")
 TITLE_PX, GAP_PX, CAPTION_PX = 150, 4, 18
 BLACK, GREY = (0, 0, 0), (150, 150, 150)
-CURVE_COLOURS = (30, 90, 200), (210, 80, 0), (20, 140, 60), (150, 40, 160)
+CURVE_COLOURS = (30, 90, 200), (210, 80, 0), (20, 140, 60), (150, 40, 160), (0, 150, 170), (130, 95, 60)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SheetRow:
     """The levels' scale ends here; it begins at 0."""
 
 
-def _text(
+def draw_text(
     image: np.ndarray, text: str, x: int, y: int, colour: tuple[int, int, int] = BLACK, size: float = 0.36
 ) -> None:
     text = text.encode("ascii", "replace").decode()  # OpenCV has no others, and crashes on bytes that are not UTF-8
@@ -48,13 +48,13 @@ def _title_panel(row: SheetRow, height: int, now: Sequence[int] | np.ndarray) ->
     panel = np.full((height, TITLE_PX, 3), 255, np.uint8)
     colours = [CURVE_COLOURS[i % len(CURVE_COLOURS)] for i in range(len(row.curves))]
     for i, (name, levels) in enumerate(row.curves):
-        _text(panel, name, 4, 16 + 16 * i, BLACK if levels is None else colours[i], size=0.42)
+        draw_text(panel, name, 4, 16 + 16 * i, BLACK if levels is None else colours[i], size=0.42)
     top, bottom, left, right = 10 + 16 * len(row.curves), height - 8, 26, TITLE_PX - 10
     if all(levels is None for _, levels in row.curves) or bottom - top < 20:
         return panel
     cv2.rectangle(panel, (left, top), (right, bottom), GREY)
-    _text(panel, f"{row.top:g}", 6, top + 8, GREY, 0.32)
-    _text(panel, "0", 14, bottom, GREY, 0.32)
+    draw_text(panel, f"{row.top:g}", 6, top + 8, GREY, 0.32)
+    draw_text(panel, "0", 14, bottom, GREY, 0.32)
     for (_, levels), colour in zip(row.curves, colours, strict=True):
         if levels is None:
             continue
@@ -75,7 +75,7 @@ def draw_sheet(rows: Sequence[SheetRow], shown: Sequence[int] | np.ndarray) -> n
         for frame in shown:
             strip = np.full((caption_px, row.frames_FHWC.shape[2], 3), 255, np.uint8)
             for i, caption in enumerate(row.captions[frame].split("\n")):
-                _text(strip, caption, 2, CAPTION_PX * (i + 1) - 6)
+                draw_text(strip, caption, 2, CAPTION_PX * (i + 1) - 6)
             cell = np.concatenate([strip, row.frames_FHWC[frame]])
             cells.append(np.pad(cell, ((0, 0), (GAP_PX, 0), (0, 0)), constant_values=255))
         line = np.concatenate(cells, axis=1)

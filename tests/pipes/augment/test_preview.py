@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import OPS, RandAugmentT, augment_clip
-from dali_pipes.augment import preview, sheets
+from dali_pipes.augment import charts, preview, sheets
 from tests.videos import natural_clip, write_video
 
 
@@ -99,6 +99,10 @@ def test_the_schedules_are_drawn(tmp_path, capsys):
     image = cv2.imread(str(out))
     assert image.shape[0] > 300 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
     assert capsys.readouterr().out.strip() == str(out)
+    height, width = charts.CHART_PX
+    shown = image[:height, :width, ::-1]  # spatial: six times the level 10, the middle of 20
+    rows = np.flatnonzero((shown == sheets.CURVE_COLOURS[5]).all(axis=2).sum(axis=1) > 200)
+    assert rows.size and abs(rows - (28 + height - 24) / 2).max() <= 2
 
 
 @pytest.mark.parametrize(
