@@ -51,7 +51,7 @@ import configparser, sys
 config = configparser.ConfigParser()
 config.read("setup.cfg")
 extras = config["options.extras_require"]
-print("\n".join([config["options"]["install_requires"], extras["test"], extras[sys.argv[1]]]).strip().replace(">=", "=="))
+print("\n".join([config["options"]["install_requires"], extras["train"], extras["test"], extras[sys.argv[1]]]).strip().replace(">=", "=="))
 PY
 }
 

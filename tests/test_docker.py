@@ -14,7 +14,8 @@ DOCKER = ROOT / "docker"
 README = (DOCKER / "README.md").read_text()
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
-EXTRAS = {name: lines for name, lines in CONFIG["options.extras_require"].items() if name.startswith("cuda")}
+ALL_EXTRAS = CONFIG["options.extras_require"]
+EXTRAS = {name: lines for name, lines in ALL_EXTRAS.items() if name.startswith("cuda")}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -53,7 +54,7 @@ def test_each_variant_is_an_extra_and_the_default_is_cuda110():
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_pinned_versions_are_those_that_setup_cfg_wants(extra):
-    wanted = requirements(CONFIG["options"]["install_requires"] + "\n" + EXTRAS[extra])
+    wanted = requirements("\n".join((CONFIG["options"]["install_requires"], ALL_EXTRAS["train"], EXTRAS[extra])))
     pinned = requirements((DOCKER / f"{extra}.txt").read_text() + (DOCKER / "requirements.txt").read_text())
     assert set(pinned) == set(wanted)
     for name, requirement in pinned.items():

@@ -56,7 +56,7 @@ def machine(tmp_path):
             "--version ") echo "Python {version}.1";;
             "-c "*) echo "{version}";;
             "-"*) exec "{sys.executable}" "$@";;
-            *) {RECORD} [[ $FAILS != train ]];;
+            *) {RECORD} [[ $FAILS != train/run.py ]];;
         esac"""
 
     def run(script, *arguments, pythons=(), python3=None, fails="-nothing-", closing="5 passed, 2 skipped in 1.20s"):
@@ -102,9 +102,9 @@ def test_a_cell_is_the_readmes_commands_and_a_row(machine, tmp_path):
     assert result.returncode == 0, result.stderr
     out = re.sub(r"--out \S+", "--out OUT", "\n".join(calls)).splitlines()
     assert out == [
-        "pip install -e .[cuda120]",
+        "pip install -e .[cuda120,train]",
         "python train/run.py --aug randaug_t --max-steps 3 --out OUT",
-        "pip install -e .[cuda120,test]",
+        "pip install -e .[cuda120,train,test]",
         "pytest -n 2 --dist worksteal tests/pipes",
     ]
     assert (tmp_path / "records" / "constraints").read_text().split() == CELLS["middle"][2].split()
@@ -121,11 +121,11 @@ def test_a_cell_is_the_readmes_commands_and_a_row(machine, tmp_path):
 @pytest.mark.parametrize(
     "fails, closing, job, tests",
     [
-        ("train", "5 passed in 1s", "FAILED", "5 passed"),
+        ("train/run.py", "5 passed in 1s", "FAILED", "5 passed"),
         ("pytest", "1 failed, 5 passed, 2 skipped, 3 warnings in 1s (0:00:01)", "passed", "1 failed, 5 passed, 2 skipped"),
         ("pytest", "Killed", "passed", "ended early"),
         ("-nothing-", "Killed", "passed", "ended early"),
-        ("cuda130]", "", "could not be installed", "not reached"),
+        ("cuda130,train]", "", "could not be installed", "not reached"),
         ("test]", "", "passed", "could not be installed"),
     ],
 )  # fmt: skip
@@ -143,7 +143,8 @@ def test_the_oldest_cell_is_held_to_the_floors(machine, tmp_path):
     machine("tests/matrix.sh", "oldest", pythons=["3.10"])
     held = (tmp_path / "records" / "constraints").read_text().split()
     extras = CONFIG["options.extras_require"]
-    wanted = "\n".join((CONFIG["options"]["install_requires"], extras["test"], extras["cuda110"])).split()
+    named = (extras[name] for name in ("train", "test", "cuda110"))
+    wanted = "\n".join((CONFIG["options"]["install_requires"], *named)).split()
     assert held == [requirement.replace(">=", "==") for requirement in wanted]
     for requirement in map(Requirement, held):
         assert [part.operator for part in requirement.specifier] == ["=="], requirement
@@ -190,7 +191,7 @@ def test_ci_fails_without_a_second_python(machine, python3, pythons):
     assert "ci: the second Python is missing: install Python 3.12 or 3.13" in result.stderr
 
 
-@pytest.mark.parametrize("fails", ["pytest", "train", "dev]"])
+@pytest.mark.parametrize("fails", ["pytest", "train/run.py", "dev]"])
 def test_ci_fails_when_anything_fails(machine, fails):
     result, _ = machine(".ci/run", python3="3.11", pythons=["3.12"], fails=fails)
     assert result.returncode not in (0, 3)

@@ -11,6 +11,9 @@ def main(arguments: list[str]) -> int:
     """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 when something given was wrong, 128 + a signal's number."""
     try:
         from dali_pipes.system import end_of
+        from train import check_needs
+
+        check_needs()
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
