@@ -11,21 +11,19 @@ from dataclasses import replace
 WIDTH = 8
 
 
-def _build(num_classes, kept_frames, side, dropout, lateral):
+def narrow_slowfast(num_classes, kept_frames, side, dropout, lateral):
     from train.models.slowfast import SlowFast
 
     return SlowFast(num_classes, fast_stride=1, dropout=dropout, width=WIDTH, lateral=lateral)
 
 
 @contextmanager
-def narrow_network():
-    """In here ``--model slowfast50``, the default, is narrow."""
-    from train.models.zoo import (
-        MODELS,  # imports torch, which the decoding processes of the program below do not need
-    )
+def narrow_network(build=narrow_slowfast):
+    """In here ``--model slowfast50``, the default, is narrow, or what ``build`` makes."""
+    from train.models import MODELS  # imports torch, which the decoding processes of the program below do not need
 
     real = MODELS["slowfast50"]
-    MODELS["slowfast50"] = replace(real, build=_build)
+    MODELS["slowfast50"] = replace(real, build=build)
     try:
         yield
     finally:
