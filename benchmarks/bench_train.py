@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from dali_pipes import ClipBatch
 from dali_pipes.errors import InputError
 from train.config.command_line import Job, new_config, parse
-from train.data.videos import load_manifests, make_loaders
+from train.data.loaders import make_loaders
+from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
 from train.engine.loop import Training, train_step
 from train.engine.precision import choose_precision

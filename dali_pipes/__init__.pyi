@@ -10,8 +10,8 @@ from .augment.randaugment import rand_augment_t as rand_augment_t
 from .dataset.lists import Segment as Segment
 from .dataset.manifest import Manifest as Manifest
 from .dataset.manifest import scan_videos as scan_videos
-from .dataset.sources import DATASETS as DATASETS
-from .dataset.sources import Listed as Listed
+from .dataset.official import DATASETS as DATASETS
+from .dataset.official import Listed as Listed
 from .dataset.sources import find_splits as find_splits
 from .dataset.sources import find_videos as find_videos
 from .decode.video_info import Oddity as Oddity

@@ -11,10 +11,10 @@ from .manifest import Manifest as Manifest
 from .manifest import default_cache as default_cache
 from .manifest import item_name as item_name
 from .manifest import scan_videos as scan_videos
-from .sources import DATASETS as DATASETS
+from .official import DATASETS as DATASETS
+from .official import Listed as Listed
 from .sources import FOLDER_DATA as FOLDER_DATA
 from .sources import Item as Item
-from .sources import Listed as Listed
 from .sources import Part as Part
 from .sources import find_splits as find_splits
 from .sources import find_unlabelled as find_unlabelled

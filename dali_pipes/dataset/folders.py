@@ -13,6 +13,8 @@ VIDEO_EXTENSIONS = tuple(
     ".3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 "
     ".mpe .mpeg .mpg .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m".split()
 )
+TRANSCODED = ".mp4"
+"""What :mod:`dali_pipes.dataset.transcode` writes."""
 LIST_EXTENSIONS = (".csv", ".tsv", ".txt", ".lst", ".list")
 NO_CLASSES = ("#recycle", "$recycle.bin", "@eadir", "__macosx", "lost+found", "system volume information")
 """Folders that storage devices and other systems leave, in lower case; they are passed over, as hidden ones are."""

@@ -16,7 +16,8 @@ from ..system.progress import progress_bar
 from .class_names import in_order
 from .folders import walk_videos
 from .manifest import Manifest, default_cache, scan_videos
-from .sources import DATASETS, FOLDER_DATA, Item, find_splits, find_videos
+from .official import DATASETS
+from .sources import FOLDER_DATA, Item, find_splits, find_videos
 
 SHOWN = 6
 

@@ -30,9 +30,8 @@ from ..system.isolate import NoResult, map_isolated
 from ..system.locks import only_user
 from ..system.program import check_limits, end_of, flag, one_line
 from ..system.progress import progress_bar
-from .folders import walk_videos
+from .folders import TRANSCODED, walk_videos
 from .probe import complaints_of_decoders, quoted, read_video_info
-from .sources import TRANSCODED
 
 REPORT = "transcode.csv"
 TIME_LIMIT_S = 3600.0

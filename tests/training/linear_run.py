@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from train.config.options import small
-from train.data.videos import load_manifests, make_loaders
+from train.data.loaders import make_loaders
+from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
 from train.engine.loop import Training, fit
 from train.runtime.processes import Processes, join_processes

@@ -22,7 +22,8 @@ from dali_pipes.loader import clip_reader, why_no_gpu
 from tests.training.narrow import narrow_network
 from tests.videos import dark_and_bright
 from train.config.options import Config, small
-from train.data.videos import list_videos, notes_on_devices
+from train.data.loaders import notes_on_devices
+from train.data.videos import list_videos
 from train.run import main
 from train.runtime.run_folder import set_aside
 

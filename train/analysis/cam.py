@@ -21,8 +21,9 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import end_of, make_folder, only_user, progress_bar, replacing
 
 from ..config.options import Config
+from ..data.loaders import make_eval_loader
 from ..data.pictures import pictures_of
-from ..data.videos import make_eval_loader, scan
+from ..data.videos import scan
 from ..engine.evaluation import load_network, middle_clip_config
 from ..engine.metrics import figure_text
 from ..mixing.apply import apply_mix

@@ -23,7 +23,8 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import check_not_replaced, end_of, make_folder, replacing
 
 from ..config.options import Config
-from ..data.videos import load_for_evaluation, make_eval_loader
+from ..data.loaders import make_eval_loader
+from ..data.videos import load_for_evaluation
 from ..engine.evaluation import check_all, load_network, middle_clip_config
 from ..mixing.apply import apply_mix
 from ..mixing.params import MixParams

@@ -18,7 +18,8 @@ from dali_pipes.system import make_folder, one_line, only_user, replacing
 
 from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
 from ..config.options import GENERATED_DATA, UNLABELLED_DATA, Config
-from ..data.videos import Items, all_classes, load_for_evaluation, load_named, make_eval_loader, notes_on_devices
+from ..data.loaders import make_eval_loader, notes_on_devices
+from ..data.videos import Items, all_classes, load_for_evaluation, load_named
 from ..models.zoo import Network, build_model
 from ..runtime.processes import Processes
 from ..runtime.progress import Bar

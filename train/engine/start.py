@@ -14,7 +14,8 @@ from dali_pipes.system import make_folder, only_user, remove_drafts
 
 from ..config.command_line import RESUME_WORDS, Job, new_config, resumed_config
 from ..config.options import Config
-from ..data.videos import load_manifests, make_loaders, notes_on_devices
+from ..data.loaders import make_loaders, notes_on_devices
+from ..data.videos import load_manifests
 from ..models.zoo import build_model
 from ..runtime.processes import Processes
 from ..runtime.run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VAL_VIDEOS

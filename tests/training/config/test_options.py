@@ -18,7 +18,7 @@ from train.config.command_line import (
 )
 from train.config.options import Config, paper, small
 from train.data import videos as data
-from train.data.videos import _augmentation
+from train.data.loaders import _augmentation, make_loaders
 from train.engine.loop import learning_rate, make_mix, mix_generator
 from train.runtime.processes import Processes
 from train.weights.checkpoint import saved_config
@@ -125,7 +125,7 @@ def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders
     assert checked == [300] and data.load_named([train.videos[0].path], train.classes, config) and checked == [300, 300]
     data.load_for_evaluation(config, train.classes, predict=False)
     assert checked == [300, 300, 300]
-    assert [loader.time_limit_s for loader in data.make_loaders(config, train, val, Processes())] == [300, 300]
+    assert [loader.time_limit_s for loader in make_loaders(config, train, val, Processes())] == [300, 300]
 
 
 def test_the_time_limit_may_change_and_older_checkpoints_have_none():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipes import DATASETS, InputError
-from dali_pipes.dataset.sources import read_hmdb51, read_ucf101, read_vipriors
+from dali_pipes.dataset.official import read_hmdb51, read_ucf101, read_vipriors
 from train.config.options import Config
 from train.data.videos import list_videos as find_items
 

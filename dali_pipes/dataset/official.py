@@ -1,0 +1,198 @@
+"""The official lists of UCF-101, HMDB-51 and the VIPriors challenge, in the layouts that their archives unpack to.
+Nothing is downloaded.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from .folders import TRANSCODED
+
+IN_CLASS_FOLDERS = ("*/*.avi", f"*/*{TRANSCODED}")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The videos of an official split."""
+
+    classes: list[str]
+    """In order; a label is a position here."""
+    parts: dict[str, list[tuple[str, str | None]]]
+    """``train``, ``val`` and for VIPriors ``test``: (path, class name) as listed, whether the file is there or not; the
+    class is None where the list gives none."""
+
+
+def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
+    """UCF-101: ``UCF-101/<class>/*.avi`` and ``ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`` in ``root``.
+
+    Raises:
+        InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
+    """
+    both = "the folder with UCF-101/ (UCF101.rar) and ucfTrainTestlist/ (UCF101TrainTestSplits-RecognitionTask.zip)"
+    lists = _folder(root, ("ucfTrainTestlist", ""), ("classInd.txt",), both)
+    videos = _folder(root, ("UCF-101", ""), IN_CLASS_FOLDERS, both)
+    classes, entries = _read_classes(lists / "classInd.txt"), []
+    for part, name in (("train", f"trainlist0{split}.txt"), ("val", f"testlist0{split}.txt")):
+        for where, line in _lines(lists / name):
+            path, number = _path_and_number(where, line, with_number=part == "train")
+            label, _, file = path.partition("/")
+            if not file or "/" in file:
+                raise InputError(f"{where}: {path!r} is not <class>/<video>")
+            if label not in classes:
+                raise InputError(f"{where}: the class {label!r} of {path} is not in {lists / 'classInd.txt'}")
+            if number not in (None, classes.index(label) + 1):
+                right = f"in {lists / 'classInd.txt'} {label} has {classes.index(label) + 1}"
+                raise InputError(f"{where}: {path} has the class number {number}, {right}")
+            entries.append((part, where, videos / path, label))
+    return _listed(classes, entries, ("train", "val"), lists)
+
+
+HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
+
+
+def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
+    """HMDB-51: ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``) and ``testTrainMulti_7030_splits/<class>_test_splitN.txt``.
+
+    The lists name no order of the classes: it is alphabetical.
+
+    Raises:
+        InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
+    """
+    both = (
+        "the folder with testTrainMulti_7030_splits/ (test_train_splits.rar) and hmdb51_org/<class>/*.avi "
+        "(hmdb51_org.rar, and the archive of each class in it)"
+    )
+    names = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", "")
+    lists = _folder(root, names, ("*_test_split1.txt",), both)
+    videos = _folder(root, ("hmdb51_org", ""), IN_CLASS_FOLDERS, both)
+    with_lists = {file.name[: -len("_test_split1.txt")] for file in lists.glob("[!.]*_test_split[123].txt")}
+    with_videos = {file.parent.name for pattern in IN_CLASS_FOLDERS for file in videos.glob("[!.]" + pattern)}
+    if with_videos - with_lists:
+        raise InputError(f"{lists}: holds no list for the class folder {min(with_videos - with_lists)} of {videos}")
+    entries = []
+    for label in sorted(with_lists):
+        for where, line in _lines(lists / f"{label}_test_split{split}.txt"):
+            name, part = (line.rsplit(maxsplit=1) + [""])[:2]
+            if part not in HMDB_PARTS:
+                raise InputError(f"{where}: {line!r} must end with 0 (unused), 1 (training) or 2 (test)")
+            if used := HMDB_PARTS[part]:
+                entries.append((used, where, videos / label / name, label))
+    return _listed(sorted(with_lists), entries, ("train", "val"), lists)
+
+
+def read_vipriors(root: str | os.PathLike) -> Listed:
+    """The VIPriors challenge's UCF-101: ``mod-ucf101/videos/*.avi`` and ``mod-ucf101/annotations/mod-ucf101-*.txt``.
+
+    Class numbers start at 1. The test list has no classes.
+
+    Raises:
+        InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
+    """
+    names = ("annotations/mod-ucf101-classInd.txt",)
+    folder = _folder(root, ("mod-ucf101", ""), names, "the folder with mod-ucf101/annotations/ and mod-ucf101/videos/")
+    lists = folder / "annotations"
+    classes, entries = _read_classes(lists / "mod-ucf101-classInd.txt"), []
+    for part, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+        for where, line in _lines(lists / f"mod-ucf101-{name}.txt"):
+            path, number = _path_and_number(where, line, with_number=part != "test")
+            if number is not None and not 1 <= number <= len(classes):
+                known = f"{lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
+                raise InputError(f"{where}: {path} has the class number {number}, {known}")
+            entries.append((part, where, folder / "videos" / path, None if number is None else classes[number - 1]))
+    return _listed(classes, entries, ("train", "val", "test"), lists)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An official dataset."""
+
+    read: Callable[[str | os.PathLike, str], Listed]
+    splits: tuple[str, ...]
+    """The first is the default; ``test`` has no labels."""
+    mark: str
+    """The folder by which it is known."""
+
+
+DATASETS = {
+    "ucf101": Dataset(read_ucf101, ("1", "2", "3"), "ucfTrainTestlist"),
+    "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
+    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
+}
+"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that it knows, the
+first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError` where it is not."""
+
+
+def _listed(
+    classes: list[str], entries: Sequence[tuple[str, str, Path, str | None]], parts: Sequence[str], lists: Path
+) -> Listed:
+    """Out of (part, where, path, class), each path at most once, and something to train and to validate on.
+
+    Where a listed file is missing, the .mp4 that :mod:`dali_pipes.dataset.transcode` makes of it is taken.
+    """
+    seen: dict[Path, str] = {}
+    for _, where, path, _ in entries:
+        if path in seen:
+            raise InputError(f"{where}: {path.name} is already listed in {seen[path]}")
+        seen[path] = where
+    of_part = {part: [(str(_present(path)), label) for own, _, path, label in entries if own == part] for part in parts}
+    for part, videos in of_part.items():
+        if not videos and part != "test":
+            raise InputError(f"{lists}: the lists hold no videos for {part}")
+    return Listed(classes, of_part)
+
+
+def _present(path: Path) -> Path:
+    transcoded = path.with_suffix(TRANSCODED)
+    return transcoded if not path.exists() and transcoded.exists() else path
+
+
+def _folder(root: str | os.PathLike, names: Sequence[str], patterns: Sequence[str], expected: str) -> Path:
+    """The first of some subfolders of ``root`` that holds one of the patterns."""
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}; expected {expected}")
+    for name in names:
+        if any(next((root / name).glob(pattern), None) for pattern in patterns):
+            return root / name
+    raise InputError(f"{root}: holds no {names[0]}/{patterns[0]}; expected {expected}")
+
+
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """("FILE, line N", text) of a list's lines that are not empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    lines = [
+        (f"{path}, line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()
+    ]
+    for where, line in lines:
+        if "\0" in line:
+            raise InputError(f"{where}: holds a NUL byte")
+    return lines
+
+
+def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int | None]:
+    """Paths in these lists hold no blanks."""
+    match = re.fullmatch(r"(\S+)\s+(\d{1,9})" if with_number else r"(\S+)", line)
+    if not match:
+        raise InputError(f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video alone'}")
+    return match[1], int(match[2]) if with_number else None
+
+
+def _read_classes(path: Path) -> list[str]:
+    """Lines ``number name``, in any order; the numbers are 1 to K."""
+    names: dict[int, str] = {}
+    for where, line in _lines(path):
+        match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)
+        if not match or int(match[1]) in names or match[2] in names.values():
+            raise InputError(f"{where}: {line!r} is not a new class number and a new class name, such as 3 Archery")
+        names[int(match[1])] = match[2]
+    if not names or sorted(names) != list(range(1, len(names) + 1)):
+        raise InputError(f"{path}: the class numbers must go from 1 up without gaps, they are {sorted(names)}")
+    return [names[number] for number in sorted(names)]

@@ -1,0 +1,91 @@
+"""Loaders of training and evaluation clips, and what ``auto`` made of the devices."""
+
+from typing import Any
+
+from dali_pipes import Manifest, RandAugmentT, VideoLoader
+from dali_pipes.augment import AUTHORS_OPS, PAPER_OPS
+from dali_pipes.errors import InputError
+from dali_pipes.loader import check_shared_memory, obstacle_to_gpu, why_no_gpu
+from dali_pipes.plan import MAX_LEVEL
+
+from ..config.options import Config
+from ..models.zoo import MODELS
+from ..runtime.processes import Processes
+
+
+def make_loaders(
+    config: Config, train: Manifest, val: Manifest, processes: Processes
+) -> tuple[VideoLoader, VideoLoader]:
+    """Loaders of this process's training clips, and of its share of the clips to evaluate."""
+    share = processes.share(config.batch_size)
+    steps = max(1, -(-len(train) // config.batch_size))
+    if config.needs_partners and len(train) // steps // processes.world_size < 2:
+        who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
+        raise InputError(
+            f"--batch-size {config.batch_size} leaves {who} only one of {len(train)} training videos at times, and "
+            f"--mix {config.mix} no other to mix it with; it takes larger batches, fewer processes or more videos"
+        )
+    train_loader = VideoLoader(train, batch_size=share, augment=_augmentation(config), **_shared(config, processes))
+    val_loader = make_eval_loader(config, val, processes)
+    # both live at once, in all processes of this machine: said now, not after an epoch
+    needed = train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes()
+    check_shared_memory(needed * processes.local_world_size)
+    return train_loader, val_loader
+
+
+def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
+    """``eval_clips`` clips of ``eval_crops`` crops of each video, whole or a share."""
+    views: dict[str, Any] = {
+        "clips_per_video": config.eval_clips,
+        "crops_per_video": config.eval_crops,
+        "training": False,
+    }
+    videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
+    return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
+
+
+def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[str]:
+    """What ``auto`` left to the CPU, and why; ``loaders`` by what they load, in words."""
+    notes = []
+    for what, loader in loaders.items():
+        if config.device == "auto" and loader.device.type == "cpu":
+            return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
+        if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
+            reason = obstacle_to_gpu(loader.device.type, loader.manifest.videos)
+            notes.append(f"Decoding {what} on the CPU, as the GPU cannot: {reason}.")
+    return notes
+
+
+def _shared(config: Config, processes: Processes) -> dict:
+    return {
+        "side_px": config.crop,
+        "device": processes.device(config.device),
+        "decoder": config.decoder,
+        "reader": config.reader,
+        "workers": config.workers,
+        "num_frames": config.frames,
+        "stride_frames": config.stride,
+        "keep_every": MODELS[config.model].keep_every,  # what the network does not look at is not even decoded
+        "crop_mode": config.crop_mode,
+        "short": config.short,
+        "seed": config.seed,
+        "on_bad_video": config.on_bad_video,
+        "max_bad_percent": config.max_bad_percent,
+        "time_limit_s": config.time_limit,
+        "rank": processes.rank,
+        "world_size": processes.world_size,
+    }
+
+
+def _augmentation(config: Config) -> RandAugmentT | None:
+    if config.aug == "none":
+        return None
+    return RandAugmentT(
+        n=config.randaug_n,
+        m=config.randaug_m * MAX_LEVEL / config.randaug_scale,
+        schedule="spatial" if config.aug == "randaug" else config.schedule,
+        ops=AUTHORS_OPS if config.randaug_invert else PAPER_OPS,
+        ranges=config.randaug_ranges,
+        interpolation=config.randaug_interpolation,
+        translate_max_px=config.translate_max_px,
+    )
