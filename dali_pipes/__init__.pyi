@@ -12,6 +12,8 @@ from .dataset.manifest import Manifest as Manifest
 from .dataset.manifest import scan_videos as scan_videos
 from .dataset.official import DATASETS as DATASETS
 from .dataset.official import Listed as Listed
+from .dataset.resolve import VideoSets as VideoSets
+from .dataset.resolve import resolve_videos as resolve_videos
 from .dataset.sources import find_splits as find_splits
 from .dataset.sources import find_videos as find_videos
 from .decode.video_info import Oddity as Oddity

@@ -13,6 +13,15 @@ from .manifest import item_name as item_name
 from .manifest import scan_videos as scan_videos
 from .official import DATASETS as DATASETS
 from .official import Listed as Listed
+from .resolve import KINDS as KINDS
+from .resolve import NOTES as NOTES
+from .resolve import PARTS as PARTS
+from .resolve import UNLABELLED_DATA as UNLABELLED_DATA
+from .resolve import Kind as Kind
+from .resolve import Note as Note
+from .resolve import VideoSets as VideoSets
+from .resolve import check_source as check_source
+from .resolve import resolve_videos as resolve_videos
 from .sources import FOLDER_DATA as FOLDER_DATA
 from .sources import Item as Item
 from .sources import Part as Part

@@ -13,11 +13,10 @@ from ..system.cores import usable_cores
 from ..system.files import check_not_replaced
 from ..system.program import check_limits, end_of, one_line
 from ..system.progress import progress_bar
-from .class_names import in_order
 from .folders import walk_videos
 from .manifest import Manifest, default_cache, scan_videos
-from .official import DATASETS
-from .sources import FOLDER_DATA, Item, find_splits, find_videos
+from .resolve import KINDS, UNLABELLED_DATA, resolve_videos
+from .sources import FOLDER_DATA, Item, find_splits
 
 SHOWN = 6
 
@@ -86,20 +85,28 @@ def _refused(refused: dict[str, str]) -> list[str]:
 
 def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[str]]:
     """The videos of a source as training reads them, by their split or all at once under ``""``; and the classes."""
-    if dataset in DATASETS:
-        listed = [DATASETS[dataset].read(source, split) for split in DATASETS[dataset].splits]
-        every = {path: label or NO_CLASS for lists in listed for part in lists.parts.values() for path, label in part}
-        return {"": list(every.items())}, listed[0].classes + [NO_CLASS] * (NO_CLASS in every.values())
-    find = partial(find_videos, source, class_folders=dataset == FOLDER_DATA)
-    parts = find_splits(source, class_folders=dataset == FOLDER_DATA)
-    groups: dict[str, list[Item]]
-    if parts:
-        groups = {split: find(split) for split in parts}
-    elif os.path.isdir(source) and any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source)):
-        groups = {"": [(path, NO_CLASS) for path in walk_videos(source)]}
-    else:
-        groups = {"": find()}
-    return groups, in_order(str(item[1]) for items in groups.values() for item in items)
+    dataset = UNLABELLED_DATA if _holds_loose_videos(source, dataset) else dataset
+    first, *others = (
+        resolve_videos(source, dataset=dataset, split=split) for split in KINDS[dataset].splits or (None,)
+    )
+    groups = {split: getattr(first, split) for split in first.parts} or {"": first.all_videos}
+    seen = {item for items in groups.values() for item in items}
+    for sets in others:  # the official splits share most of their videos
+        groups[""] += [item for item in sets.all_videos if item not in seen]
+        seen.update(groups[""])
+    groups = {
+        split: [(path, label or NO_CLASS, *rest) for path, label, *rest in items] for split, items in groups.items()
+    }
+    return groups, first.all_classes + [NO_CLASS] * any(item[1] is None for item in seen)
+
+
+def _holds_loose_videos(source: str, dataset: str) -> bool:
+    """Whether videos lie on top in a folder that is not split, where class folders were expected."""
+    if not KINDS[dataset].takes_val_data or not os.path.isdir(source):
+        return False
+    if find_splits(source, class_folders=dataset == FOLDER_DATA):
+        return False
+    return any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source))
 
 
 NO_CLASS = "(no class)"
@@ -115,9 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of class folders (or of train/ and val/ with them, or of videos), or a list such as a .csv",
     )
     parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
-    parser.add_argument(
-        "--dataset", default="auto", choices=("auto", FOLDER_DATA, "csv", *DATASETS), help="what the folder is"
-    )
+    parser.add_argument("--dataset", default="auto", choices=KINDS, help="what the folder is")
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",

@@ -182,8 +182,9 @@ def test_what_the_folders_mean_is_said(split_videos, tmp_path):
     for name, part in (("train", "train"), ("test", "val")):
         shutil.copytree(split_videos / part, tmp_path / "data" / name)
     (tmp_path / "data" / "train" / "nothing here").mkdir()
-    train, val, classes, notes = list_videos(Config(data=str(tmp_path / "data")))
-    assert len(train) > 0 and {Path(path).parts[-3] for path, _ in val} == {"test"} and "nothing here" not in classes
+    sets, notes = list_videos(Config(data=str(tmp_path / "data")))
+    assert len(sets.train) > 0 and {Path(path).parts[-3] for path, _ in sets.val} == {"test"}
+    assert "nothing here" not in sets.classes
     assert notes == [
         f"The validation videos are those of {tmp_path}/data/test: best.pt is chosen by them.",
         f"Folders without videos in {tmp_path}/data/train, which are no classes: nothing here.",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from .options import GENERATED_DATA, UNLABELLED_DATA, Config, option, paper, processes_of_machine, small
+from .options import GENERATED_DATA, Config, option, paper, processes_of_machine, small
 
 RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
 OF_INIT = "--init"

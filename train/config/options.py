@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dali_pipes.augment import INTERPOLATIONS, RANGE_TABLES
-from dali_pipes.dataset import DATASETS, FOLDER_DATA
+from dali_pipes.dataset import FOLDER_DATA, KINDS, UNLABELLED_DATA, check_source
 from dali_pipes.decode import MOST_S, TIME_LIMIT_S
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.loader import ON_BAD_VIDEO, READERS
@@ -21,7 +21,6 @@ from ..models.zoo import MODELS, check_clips
 
 AUGMENTATIONS = ("none", "randaug", "randaug_t")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-UNLABELLED_DATA = "unlabelled"
 GENERATED_DATA = ("demo", "perturbed")
 """Data sets that this program makes itself, see demo_data.py and perturbed_data.py."""
 MOST_WORKERS = 8
@@ -52,7 +51,7 @@ class Config:
         "auto",
         f"what --data is; {FOLDER_DATA}: its topmost folders are the classes, or train/ and val/, whatever they hold; csv: a list; "
         f"{UNLABELLED_DATA}: any folder, or a list of paths, to --predict",
-        choices=("auto", FOLDER_DATA, "csv", *DATASETS, UNLABELLED_DATA),
+        choices=KINDS,
     )
     split: str = option(
         "", "official split: 1, 2 or 3; of vipriors train, train+val, or test to --predict; by default the first"
@@ -174,20 +173,9 @@ class Config:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}, it must lie between {low} and {high}")
 
     def _check_split(self) -> None:
-        if self.dataset not in DATASETS:
-            if self.dataset == UNLABELLED_DATA and self.val_data:
-                raise InputError(f"--val-data {self.val_data} is of no use with --dataset {self.dataset}")
-            if self.split:
-                raise InputError(f"--split {self.split} needs a --dataset with official splits: {', '.join(DATASETS)}")
-            return
-        if self.data in GENERATED_DATA:
+        if KINDS[self.dataset].splits and self.data in GENERATED_DATA:
             raise InputError(f"--dataset {self.dataset} needs --data, the folder that its archives were unpacked to")
-        if self.val_data:
-            raise InputError(
-                f"--val-data {self.val_data} is of no use with --dataset {self.dataset}, whose lists say what is for validation"
-            )
-        if self.split:
-            check_known(f"--split of {self.dataset}", self.split, DATASETS[self.dataset].splits)
+        check_source(val_data=self.val_data, dataset=self.dataset, split=self.split, name=flag)
 
     def _check_levels(self) -> None:
         if not self.randaug_scale > 0:

@@ -3,38 +3,48 @@
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from dali_pipes import Manifest, OddKind, find_videos, scan_videos
+from dali_pipes import Manifest, OddKind, VideoSets, resolve_videos, scan_videos
 from dali_pipes.dataset import (
-    DATASETS,
     FOLDER_DATA,
+    KINDS,
     LIST_EXTENSIONS,
-    VIDEO_EXTENSIONS,
+    NOTES,
+    PARTS,
+    UNLABELLED_DATA,
     Item,
-    Listed,
-    Part,
     class_name,
     default_cache,
-    find_splits,
-    find_unlabelled,
     in_order,
     item_name,
-    list_files,
-    may_be_list,
-    subfolders,
 )
 from dali_pipes.errors import InputError
 from dali_pipes.system import progress_bar
 
-from ..config.options import UNLABELLED_DATA, Config, processes_of_machine
+from ..config.options import GENERATED_DATA, Config, processes_of_machine
 from .demo_data import demo_folder
 from .perturbed_data import perturbed_folder
 
 VALIDATION_IS_TRAINED_ON = "The validation videos are trained on too (--split train+val): their accuracy says little."
 NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
+NOTES_ON_TRAINING = NOTES | {
+    "no_val": NO_VALIDATION,
+    "val_is_trained_on": VALIDATION_IS_TRAINED_ON,
+    "val_is_test": "The validation videos are those of {}: best.pt is chosen by them.",
+    "val_replaced": "The validation videos are those of --val-data; those of {} are not used.",
+    "test_unused": "The test videos of {} are not used; --eval-only CHECKPOINT --data PART evaluates them.",
+    "unused_lists": "Lists in {} that are not used: {}; each may be named as --data or --val-data.",
+}
+NOTES_ON_EVALUATION = {
+    "no_val": "{} has no videos set apart for validation: evaluating on all.",
+    "val_is_trained_on": VALIDATION_IS_TRAINED_ON,
+    "test_unused": NOTES_ON_TRAINING["test_unused"],
+}
+"""Topic -> what is said of it; of other topics nothing."""
 
 SHOWN_REFUSALS = 20
 MAKE_FOLDER = {"demo": demo_folder, "perturbed": perturbed_folder}
@@ -47,18 +57,15 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     Raises:
         InputError: the data is missing, not as it should be, or has no labels.
     """
-    if config.dataset == UNLABELLED_DATA or config.split == "test":
-        what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
-        raise InputError(f"{what} has no labels to train on: it is for --eval-only CHECKPOINT --predict")
-    train_items, val_items, classes, notes = list_videos(config)
-    if len(classes) < 2:
-        raise InputError(f"{config.data}: holds the one class {classes[0]!r}, training needs at least two")
-    train = scan(train_items, classes, config)
-    _check_every_class(train, train_items)
-    val = train if val_items is train_items else scan(val_items, classes, config)
-    if val is not train and config.split != "train+val":
+    sets, notes = list_videos(config)
+    if len(sets.classes) < 2:
+        raise InputError(f"{config.data}: holds the one class {sets.classes[0]!r}, training needs at least two")
+    train = scan(sets.train, sets.classes, config)
+    _check_every_class(train, sets.train)
+    val = train if sets.val is sets.train else scan(sets.val, sets.classes, config)
+    if sets.val_is_apart:
         notes += _shared_videos(train, val)
-    names = {item_name(*item) for item in (*train_items, *val_items)}
+    names = {item_name(*item) for item in sets.all_videos}
     notes += _refusals(train.refused | val.refused, len(names), f"train.csv and val.csv in {config.out}")
     damaged = {video.path: video for video in train.videos + val.videos if video.oddity(OddKind.DAMAGED)}
     if damaged:
@@ -92,39 +99,38 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
     Raises:
         InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
     """
-    notes = []
-    items: Items
-    if config.dataset == UNLABELLED_DATA:
-        items = find_unlabelled(config.data)
-    elif config.dataset in DATASETS:
-        listed = _read_official(config)
-        if listed.classes != classes:  # their order too: a submission holds their numbers
-            pairs = zip_longest(listed.classes, classes, fillvalue="none")
-            number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
-            raise InputError(
-                f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; they must be the same, in one order"
-            )
-        items = listed.parts["test" if config.split == "test" else "val"]
-        notes = [VALIDATION_IS_TRAINED_ON] * (config.split == "train+val")
-    else:
-        parts = {} if config.val_data else _parts(config, _source(config))
-        try:
-            items = _find_val(config)
-        except InputError as error:
-            hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" * predict
-            raise InputError(f"{error}{hint}") from error
-        if not config.val_data and "val" not in parts:
-            notes = [f"{config.data} has no videos set apart for validation: evaluating on all."]
-        notes += _note_on_test(parts)
-        unknown = in_order({str(item[1]) for item in items} - set(map(class_name, classes)))
-        if unknown:
-            raise InputError(
-                f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
-            )
+    kind = KINDS[config.dataset]
+    part = "val" if kind.has_labels(config.split) else "test"
+    try:
+        sets = _resolve(config, part)
+    except InputError as error:
+        may_lack_labels = predict and kind.takes_val_data and Path(config.val_data or config.data).exists()
+        hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" * may_lack_labels
+        raise InputError(f"{error}{hint}") from error
+    items: Items = getattr(sets, part)
+    _check_classes(config, sets, items, classes)
     if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
     manifest = scan(items, classes, config)
+    notes = _worded(sets, NOTES_ON_EVALUATION)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
+
+
+def _check_classes(config: Config, sets: VideoSets, items: Items, classes: list[str]) -> None:
+    """Stop where a network with these classes is not to be tried on these videos."""
+    if KINDS[config.dataset].orders_classes and sets.classes != classes:  # a submission holds their numbers
+        pairs = zip_longest(sets.classes, classes, fillvalue="none")
+        number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
+        raise InputError(
+            f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; they must be the same, in one order"
+        )
+    unknown = in_order(
+        {class_name(str(item[1])) for item in items if item[1] is not None} - set(map(class_name, classes))
+    )
+    if unknown:
+        raise InputError(
+            f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
+        )
 
 
 def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[str]:
@@ -164,119 +170,50 @@ def _shared_videos(train: Manifest, val: Manifest) -> list[str]:
     return [f"Validation videos that are trained on too: {count}, such as {shared[0]}; their accuracy says little."]
 
 
-def list_videos(config: Config) -> tuple[Items, Items, list[str], list[str]]:
-    """(path, class) of the training and of the validation videos, the classes in order, and notes."""
-    if config.dataset in DATASETS:
-        return _find_official(config)
-    source = _source(config)
-    parts = _parts(config, source)
-    if parts and "train" not in parts:
-        raise InputError(f"{source}: has videos for {', '.join(parts)} alone; name those to train on with --data")
-    train = _find(config, source, "train" if parts else None)
-    is_apart = bool("val" in parts or config.val_data)
-    val, notes = (_find_val(config), _notes_on_parts(config, parts)) if is_apart else (train, [NO_VALIDATION])
-    root = parts["train"].path if parts else source
-    if root.is_dir():
-        with_videos = {Path(item[0]).relative_to(root).parts[0] for item in train}
-        empty = [path.name for path in subfolders(root) if path.name not in with_videos]
-        notes += [f"Folders without videos in {root}, which are no classes: {', '.join(empty)}."] * bool(empty)
-    notes += _notes_on_what_lies_beside(source, parts)
-    return train, val, in_order(str(item[1]) for item in train), notes
+def list_videos(config: Config) -> tuple[VideoSets, list[str]]:
+    """The videos to train and to validate on, and what the user should know about them.
+
+    Raises:
+        InputError: the data is missing, not as it should be, or has nothing to train on.
+    """
+    if not KINDS[config.dataset].has_labels(config.split):
+        what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
+        raise InputError(f"{what} has no labels to train on: it is for --eval-only CHECKPOINT --predict")
+    sets = _resolve(config, "train", "val")
+    if sets.parts and "train" not in sets.parts:
+        held = ", ".join(sets.parts)
+        raise InputError(f"{config.data}: has videos for {held} alone; name those to train on with --data")
+    return sets, _worded(sets, NOTES_ON_TRAINING)
 
 
 def all_classes(config: Config) -> list[str]:
     """The classes of all videos of --data and --val-data, in order, whatever they are for."""
-    if config.dataset in DATASETS:
-        return _read_official(config).classes
-    sources = [_source(config), *([Path(config.val_data)] if config.val_data else [])]
-    found = [
-        item
-        for source in sources
-        for split in (_parts(config, source) or [None])
-        for item in _find(config, source, split)
-    ]
-    return in_order(str(item[1]) for item in found)
+    classes = _resolve(replace(config, val_data=""), *PARTS).all_classes
+    if not config.val_data:
+        return classes
+    insists = config.dataset == FOLDER_DATA and Path(config.val_data).is_dir()
+    beside = resolve_videos(config.val_data, dataset=FOLDER_DATA if insists else "auto")
+    return in_order({*classes, *beside.all_classes})
 
 
-def _notes_on_parts(config: Config, parts: dict[str, Part]) -> list[str]:
-    """What a split source is used for; ``parts`` may be empty."""
-    used = {
-        split: part for split, part in parts.items() if split == "train" or (split == "val" and not config.val_data)
-    }
-    lists = [str(part) for part in used.values() if part.path.is_file()]
-    notes = [f"The videos are those of {' and '.join(lists)}."] * bool(lists)
-    if "val" in used and used["val"].is_test:
-        notes.append(f"The validation videos are those of {used['val']}: best.pt is chosen by them.")
-    if "val" in parts and "val" not in used:
-        notes.append(f"The validation videos are those of --val-data; those of {parts['val']} are not used.")
-    return notes + _note_on_test(parts)
+def validation_of(config: Config) -> str:
+    """The options that name a run's validation videos, however they were spelt: those of an ensemble must be the same."""
+    name, given = ("--val-data", config.val_data) if config.val_data else ("--data", config.data)
+    words = [name, given if given in GENERATED_DATA else str(Path(given).resolve())]
+    if split := KINDS[config.dataset].split(config.split):
+        words += ["--dataset", config.dataset, "--split", split]
+    return " ".join(words)
 
 
-def _note_on_test(parts: dict[str, Part]) -> list[str]:
-    if "test" not in parts:
-        return []
-    return [f"The test videos of {parts['test']} are not used; --eval-only CHECKPOINT --data PART evaluates them."]
+def _resolve(config: Config, *parts: str) -> VideoSets:
+    data = config.data
+    if data in MAKE_FOLDER and not (config.val_data and parts == ("val",)):
+        data = str(MAKE_FOLDER[data](max(1, config.workers)))
+    return resolve_videos(data, val_data=config.val_data, dataset=config.dataset, split=config.split, parts=parts)
 
 
-def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part]) -> list[str]:
-    """Lists in a folder, and what stands beside the folders of a split."""
-    if not source.is_dir():
-        return []
-    used = {part.path for part in parts.values()}
-    lists = [path.name for path in list_files(source) if path not in used and may_be_list(path)]
-    notes = [
-        f"Lists in {source} that are not used: {', '.join(lists)}; each may be named as --data or --val-data."
-    ] * bool(lists)
-    if any(path.is_dir() for path in used):
-        others = [path.name for path in subfolders(source) if path not in used]
-        others += [path.name for path in sorted(source.iterdir()) if path.name.lower().endswith(VIDEO_EXTENSIONS)]
-        notes += [f"Not used in {source}, beside the parts of the split: {', '.join(others)}."] * bool(others)
-    return notes
-
-
-def _parts(config: Config, source: Path) -> dict[str, Part]:
-    """The parts of a split source by their names; empty if it is not split."""
-    return find_splits(source, class_folders=config.dataset == FOLDER_DATA)
-
-
-def _find(config: Config, source: Path, split: str | None) -> Items:
-    return find_videos(source, split, class_folders=config.dataset == FOLDER_DATA)
-
-
-def _find_val(config: Config) -> Items:
-    """(path, class) of the validation videos of a folder or list; all videos where none are set apart."""
-    source = Path(config.val_data) if config.val_data else _source(config)
-    parts = _parts(config, source)
-    return _find(config, source, next((split for split in ("val", *parts) if split in parts), None))
-
-
-def _source(config: Config) -> Path:
-    """The folder or list that --data means."""
-    make_folder = MAKE_FOLDER.get(config.data)
-    source = make_folder(max(1, config.workers)) if make_folder else Path(config.data)
-    for name, dataset in DATASETS.items():
-        if config.dataset == "auto" and (source / dataset.mark).is_dir():
-            choice = f"choose --dataset {name}, or --dataset folder to leave its lists aside"
-            raise InputError(f"{source}: holds {dataset.mark}, as {name} does; {choice}")
-    for kind, needed, is_kind in (("csv", "list", source.is_file()), (FOLDER_DATA, "folder", source.is_dir())):
-        if config.dataset == kind and source.exists() and not is_kind:
-            raise InputError(
-                f"{source}: --dataset {kind} needs a {needed}, this is a {'folder' if source.is_dir() else 'file'}"
-            )
-    return source
-
-
-def _read_official(config: Config) -> Listed:
-    dataset = DATASETS[config.dataset]
-    return dataset.read(config.data, config.split or dataset.splits[0])
-
-
-def _find_official(config: Config) -> tuple[Items, Items, list[str], list[str]]:
-    listed = _read_official(config)
-    train, val = listed.parts["train"], listed.parts["val"]
-    if config.split == "train+val":
-        return train + val, val, listed.classes, [VALIDATION_IS_TRAINED_ON]
-    return train, val, listed.classes, []
+def _worded(sets: VideoSets, sentences: dict[str, str]) -> list[str]:
+    return [sentences[note.topic].format(*note.values) for note in sets.notes if note.topic in sentences]
 
 
 def scan(items: Items, classes: list[str], config: Config) -> Manifest:

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from dali_pipes import Manifest, VideoLoader
-from dali_pipes.dataset import DATASETS, item_name
+from dali_pipes.dataset import UNLABELLED_DATA, item_name
 from dali_pipes.errors import InputError
 from dali_pipes.loader import choose_device
 from dali_pipes.system import make_folder, one_line, only_user, replacing
 
 from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
-from ..config.options import GENERATED_DATA, UNLABELLED_DATA, Config
+from ..config.options import Config
 from ..data.loaders import make_eval_loader, notes_on_devices
-from ..data.videos import Items, all_classes, load_for_evaluation, load_named
+from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
 from ..models.zoo import Network, build_model
 from ..runtime.processes import Processes
 from ..runtime.progress import Bar
@@ -221,22 +221,13 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
-        ours, theirs = map(_validation_of, (config, configs[0]))
+        ours, theirs = map(validation_of, (config, configs[0]))
         if ours != theirs:  # else one might be scored on what it was trained on
             raise InputError(
                 f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "
                 f"give all of what names the videos to score both on"
             )
     return configs, classes
-
-
-def _validation_of(config: Config) -> str:
-    """The options that name a run's validation videos, however they were spelt."""
-    name, given = ("--val-data", config.val_data) if config.val_data else ("--data", config.data)
-    words = [name, given if given in GENERATED_DATA else str(Path(given).resolve())]
-    if config.dataset in DATASETS:
-        words += ["--dataset", config.dataset, "--split", config.split or DATASETS[config.dataset].splits[0]]
-    return " ".join(words)
 
 
 def _scores_of(

@@ -14,13 +14,12 @@ from pathlib import Path
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from ..config.command_line import MAY_CHANGE, OF_EVALUATION, RESUME_AUTO, resumed_config
+from ..config.command_line import MAY_CHANGE, NAMES_VIDEOS, OF_EVALUATION, RESUME_AUTO, resumed_config
 from ..config.options import GENERATED_DATA, Config
 from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
 from .recipes import DATA, METHODS, RECIPES, Row, Settings
 
 DONE, FAILED = "done", "failed"
-OF_DATA = ("data", "dataset", "split")
 RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)
 """One of them is there when a job is done."""
 
@@ -59,7 +58,7 @@ def settings_of(recipe: str, given: Settings) -> Settings:
     data, _, method = recipe.partition("/")
     if given.get("data") in GENERATED_DATA and given["data"] != DATA[data].get("data"):
         return METHODS[method] | given
-    kept = {name: value for name, value in DATA[data].items() if "dataset" not in given or name not in OF_DATA}
+    kept = {name: value for name, value in DATA[data].items() if "dataset" not in given or name not in NAMES_VIDEOS}
     return kept | METHODS[method] | given
 
 

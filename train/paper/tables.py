@@ -9,7 +9,7 @@ from pathlib import Path
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import end_of, flag, make_folder
 
-from ..config.command_line import parse
+from ..config.command_line import NAMES_VIDEOS, parse
 from ..config.options import Config
 from ..data.videos import list_videos
 from ..runtime.stop import StopRequest
@@ -133,7 +133,7 @@ def _check(jobs: Sequence[Job]) -> None:
         if "data" not in job.settings:
             raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
         config = Config(**job.settings)
-        source = config.data, config.dataset, config.split
+        source = tuple(getattr(config, name) for name in NAMES_VIDEOS)
         if source not in seen:
             list_videos(config)
         seen.add(source)

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dali_pipes import DATASETS, InputError
+from dali_pipes import DATASETS, InputError, resolve_videos
 from dali_pipes.dataset.official import read_hmdb51, read_ucf101, read_vipriors
-from train.config.options import Config
-from train.data.videos import list_videos as find_items
 
 
 def write(path: Path, text: str = "") -> None:
@@ -84,17 +82,19 @@ def test_ucf101_whose_lists_lie_among_the_class_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_training_gets_the_split_that_was_asked_for(tmp_path, name):
+def test_the_split_that_was_asked_for(tmp_path, name):
     root = MAKE[name](tmp_path)
     read = {"ucf101": read_ucf101, "hmdb51": read_hmdb51}
     for split in ("", *DATASETS[name].splits):
-        train, val, classes, notes = find_items(Config(data=str(root), dataset=name, split=split))
+        sets = resolve_videos(root, dataset=name, split=split)
         listed = read_vipriors(root) if name == "vipriors" else read[name](root, split or "1")
         both = split == "train+val"
-        assert train == listed.parts["train"] + (listed.parts["val"] if both else []) and val == listed.parts["val"]
-        assert classes == listed.classes and bool(notes) == both
+        alone = split == "test"
+        assert sets.train == ([] if alone else listed.parts["train"] + (listed.parts["val"] if both else []))
+        assert sets.val == ([] if alone else listed.parts["val"]) and sets.test == listed.parts.get("test", [])
+        assert sets.classes == listed.classes and bool(sets.notes) == both
     with pytest.raises(InputError, match=f"holds {DATASETS[name].mark}, as {name} does; choose --dataset {name}, or"):
-        find_items(Config(data=str(root)))
+        resolve_videos(root)
 
 
 @pytest.mark.parametrize("inside", [False, True])

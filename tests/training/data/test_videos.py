@@ -113,21 +113,21 @@ def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
     (root / "train").rmdir()
     label, other = sorted(path.name for path in root.iterdir())[:2]
     (root / "train.csv").write_text(f"{label}/0.avi {label}\n{other}/0.avi {other}\n".replace(" ", ","))
-    _, _, _, notes = list_videos(Config(data=str(root)))
+    _, notes = list_videos(Config(data=str(root)))
     assert notes[1:] == [f"Lists in {root} that are not used: train.csv; each may be named as --data or --val-data."]
     (root / "val.csv").write_text(f"{label}/1.avi,{label}\n")
     (root / "more.txt").write_text("0.mp4 3\n")
     (root / "README.txt").write_text("no list\n")
     (root / "groups.csv").write_text("file,group\n0.avi,3\n")
-    train, val, classes, notes = list_videos(Config(data=str(root)))
-    assert [path for path, _ in train] == [f"{root}/{name}/0.avi" for name in (label, other)]
-    assert val == [(f"{root}/{label}/1.avi", label)] and classes == [label, other]
+    sets, notes = list_videos(Config(data=str(root)))
+    assert [path for path, _ in sets.train] == [f"{root}/{name}/0.avi" for name in (label, other)]
+    assert sets.val == [(f"{root}/{label}/1.avi", label)] and sets.classes == [label, other]
     assert notes == [
         f"The videos are those of {root}/train.csv and {root}/val.csv.",
         f"Lists in {root} that are not used: groups.csv, more.txt; each may be named as --data or --val-data.",
     ]
-    train, _, _, notes = list_videos(Config(data=str(root), dataset="folder"))
-    assert len(train) == 6 and "groups.csv, more.txt, train.csv, val.csv" in notes[1]
+    sets, notes = list_videos(Config(data=str(root), dataset="folder"))
+    assert len(sets.train) == 6 and "groups.csv, more.txt, train.csv, val.csv" in notes[1]
 
 
 def test_the_report_of_copies_is_no_list(split_videos, tmp_path):
@@ -135,14 +135,14 @@ def test_the_report_of_copies_is_no_list(split_videos, tmp_path):
     (tmp_path / "transcode.csv").write_text("source,target\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not list_videos(Config(data=str(tmp_path)))[3]
+        assert not list_videos(Config(data=str(tmp_path)))[1]
 
 
 def test_test_videos_beside_train_and_val_are_named(split_videos, tmp_path):
     copied(split_videos, tmp_path, train="train", val="val")
     shutil.copytree(split_videos / "val", tmp_path / "test")
-    _, val, _, notes = list_videos(Config(data=str(tmp_path)))
-    assert {Path(path).parts[-3] for path, _ in val} == {"val"}
+    sets, notes = list_videos(Config(data=str(tmp_path)))
+    assert {Path(path).parts[-3] for path, _ in sets.val} == {"val"}
     assert notes == [
         f"The test videos of {tmp_path}/test are not used; --eval-only CHECKPOINT --data PART evaluates them."
     ]
@@ -159,8 +159,8 @@ def test_validation_videos_of_another_place_are_used_instead(split_videos, tmp_p
     paths = sorted((split_videos / "train").rglob("*.avi"))
     rows = [f"{path},{path.parent.name},{'val' if number % 2 else 'train'}" for number, path in enumerate(paths)]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
-    _, val, _, notes = list_videos(Config(data=str(tmp_path / "list.csv"), val_data=str(split_videos / "val")))
-    assert len(val) == 6 and notes == [
+    sets, notes = list_videos(Config(data=str(tmp_path / "list.csv"), val_data=str(split_videos / "val")))
+    assert len(sets.val) == 6 and notes == [
         f"The videos are those of {tmp_path}/list.csv, split train.",
         f"The validation videos are those of --val-data; those of {tmp_path}/list.csv, split val are not used.",
     ]
@@ -171,8 +171,8 @@ def test_a_list_for_training_alone(split_videos, tmp_path):
     (tmp_path / "list.csv").write_text(
         "\n".join(["path,label,split", *(f"{path},{path.parent.name},train" for path in paths)])
     )
-    train, val, _, notes = list_videos(Config(data=str(tmp_path / "list.csv")))
-    assert train == val and notes == [NO_VALIDATION]
+    sets, notes = list_videos(Config(data=str(tmp_path / "list.csv")))
+    assert sets.train == sets.val and notes == [NO_VALIDATION]
     classes = sorted({path.parent.name for path in paths})
     manifest, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), classes, predict=False)
     assert len(manifest) == 6 and notes == [
@@ -194,7 +194,7 @@ def test_what_lies_beside_the_parts_is_named(split_videos, tmp_path):
     copied(split_videos, tmp_path, train="train", val="val")
     (tmp_path / "holdout").mkdir()
     (tmp_path / "loose.mp4").touch()
-    assert list_videos(Config(data=str(tmp_path)))[3] == [
+    assert list_videos(Config(data=str(tmp_path)))[1] == [
         f"Not used in {tmp_path}, beside the parts of the split: holdout, loose.mp4."
     ]
 
