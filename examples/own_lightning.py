@@ -8,14 +8,13 @@ trainer.fit(..., ckpt_path=...) goes on with the next batch, also in the middle 
 """
 
 import sys
-from pathlib import Path
 
 import lightning
 import torch
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from dali_pipes import RandAugmentT, VideoLoader, find_videos, scan_videos
+from dali_pipes import RandAugmentT, VideoLoader, resolve_videos, scan_videos
 from dali_pipes.dataset import default_cache
 
 FRAMES, SIDE_PX = 16, 64
@@ -24,17 +23,16 @@ FRAMES, SIDE_PX = 16, 64
 class Videos(lightning.LightningDataModule):
     def __init__(self, folder, batch_size, workers=1):
         super().__init__()
-        self.folder, self.batch_size, self.workers = Path(folder), batch_size, workers
+        self.folder, self.batch_size, self.workers = folder, batch_size, workers
 
     def prepare_data(self):  # on one process of each machine: the others read what it found
         self.setup()
 
     def setup(self, stage=None):
-        self.train, self.val = self._scan("train"), self._scan("val")
-
-    def _scan(self, part):
-        listed = find_videos(self.folder / part)
-        return scan_videos(listed, cache=default_cache(listed))
+        sets = resolve_videos(self.folder)
+        self.train, self.val = (
+            scan_videos(items, classes=sets.classes, cache=default_cache(items)) for items in (sets.train, sets.val)
+        )
 
     def train_dataloader(self):
         policy = RandAugmentT(n=2, m=10, schedule="temporal+", translate_max_px=100 * SIDE_PX / 160)
@@ -85,7 +83,7 @@ class Classifier(lightning.LightningModule):
 
 def main(folder, processes="1"):
     videos = Videos(folder, batch_size=2 * int(processes))
-    model = Classifier(len({label for _, label in find_videos(Path(folder, "train"))}))
+    model = Classifier(len(resolve_videos(folder).classes))
     trainer = lightning.Trainer(
         max_epochs=2,
         devices=int(processes),

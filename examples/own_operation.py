@@ -10,7 +10,7 @@ import sys
 
 from nvidia.dali import fn
 
-from dali_pipes import PAPER_OPS, Affine, RandAugmentT, Range, VideoLoader, find_videos, register_op, scan_videos
+from dali_pipes import PAPER_OPS, Affine, RandAugmentT, Range, VideoLoader, register_op, resolve_videos, scan_videos
 
 
 def hue(video, value, style):
@@ -29,7 +29,7 @@ register_op("zoom", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range
 
 
 def main(folder):
-    manifest = scan_videos(find_videos(folder))
+    manifest = scan_videos(resolve_videos(folder).train)
     policy = RandAugmentT(n=2, m=15, schedule=pulse, ops=(*PAPER_OPS, "hue", "zoom"), translate_max_px=70)
     loader = VideoLoader(manifest, batch_size=4, num_frames=32, side_px=112, augment=policy, workers=2)
     for batch in loader:

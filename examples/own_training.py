@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dali_pipes import RandAugmentT, VideoLoader, find_videos, scan_videos
+from dali_pipes import RandAugmentT, VideoLoader, resolve_videos, scan_videos
 
 CHECKPOINT = Path("own_training.pt")
 FRAMES, SIDE_PX = 16, 64
@@ -37,8 +37,10 @@ def accuracy(network, loader):
 
 
 def main(folder, epochs=2):
-    train = scan_videos(find_videos(Path(folder, "train")))
-    val = scan_videos(find_videos(Path(folder, "val")), classes=train.classes)
+    sets = resolve_videos(folder)
+    for note in sets.notes:
+        print(note)
+    train, val = (scan_videos(items, classes=sets.classes) for items in (sets.train, sets.val))
     policy = RandAugmentT(n=2, m=10, schedule="temporal+", translate_max_px=100 * SIDE_PX / 160)
     common = {"num_frames": FRAMES, "side_px": SIDE_PX, "workers": 1}
     train_loader = VideoLoader(train, batch_size=4, augment=policy, **common)

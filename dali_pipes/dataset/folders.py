@@ -182,6 +182,15 @@ def subfolders(root: Path) -> list[Path]:
     return [path for path in _entries(root) if path.is_dir()]
 
 
+def loose_videos(root: Path) -> list[Path]:
+    """Return the video files that lie on top in a folder, in no folder of a class, in order of their names.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return [path for path in _entries(root) if path.name.lower().endswith(VIDEO_EXTENSIONS) and not path.is_dir()]
+
+
 def list_files(root: Path) -> list[Path]:
     """Return the files in a folder that are lists of videos by their extension, in order of their names.
 

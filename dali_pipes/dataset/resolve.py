@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import InputError, check_known
 from .class_names import in_order
-from .folders import VIDEO_EXTENSIONS, list_files, subfolders
+from .folders import list_files, loose_videos, subfolders
 from .lists import may_be_list
 from .official import DATASETS
 from .sources import FOLDER_DATA, Item, Part, find_splits, find_unlabelled, find_videos
@@ -21,6 +21,7 @@ PARTS = ("train", "val", "test")
 UNLABELLED_DATA = "unlabelled"
 TRAIN_AND_VAL = "train+val"
 """The official split that trains on what it validates on."""
+OFFICIAL_WITHOUT_LABELS = ("test",)
 NOTES = {
     "no_val": "{} has no videos set apart for validation: those to train on stand in for them.",
     "val_is_trained_on": f"The validation videos are trained on too (split {TRAIN_AND_VAL}): their accuracy says little.",
@@ -233,8 +234,7 @@ def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part], train: Sequ
     lists = [path.name for path in list_files(source) if path not in used and may_be_list(path)]
     notes += [Note("unused_lists", (str(source), ", ".join(lists)))] * bool(lists)
     if any(path.is_dir() for path in used):
-        others = [path.name for path in subfolders(source) if path not in used]
-        others += [path.name for path in sorted(source.iterdir()) if path.name.lower().endswith(VIDEO_EXTENSIONS)]
+        others = [path.name for path in (*subfolders(source), *loose_videos(source)) if path not in used]
         notes += [Note("unused_beside", (str(source), ", ".join(others)))] * bool(others)
     return notes
 
@@ -257,7 +257,6 @@ def _unlabelled(source: Path, val_data: Path | None, split: str, wanted: Collect
     return VideoSets(test=find_unlabelled(source) if "test" in wanted else [])
 
 
-OFFICIAL_WITHOUT_LABELS = ("test",)
 KINDS = {
     **{name: Kind(partial(_own, name), takes_val_data=True) for name in ("auto", FOLDER_DATA, "csv")},
     **{

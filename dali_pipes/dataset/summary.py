@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import OddKind, VideoInfo
@@ -13,7 +14,7 @@ from ..system.cores import usable_cores
 from ..system.files import check_not_replaced
 from ..system.program import check_limits, end_of, one_line
 from ..system.progress import progress_bar
-from .folders import walk_videos
+from .folders import loose_videos
 from .manifest import Manifest, default_cache, scan_videos
 from .resolve import KINDS, UNLABELLED_DATA, resolve_videos
 from .sources import FOLDER_DATA, Item, find_splits
@@ -102,11 +103,9 @@ def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[
 
 def _holds_loose_videos(source: str, dataset: str) -> bool:
     """Whether videos lie on top in a folder that is not split, where class folders were expected."""
-    if not KINDS[dataset].takes_val_data or not os.path.isdir(source):
+    if not KINDS[dataset].takes_val_data or not os.path.isdir(source) or not loose_videos(Path(source)):
         return False
-    if find_splits(source, class_folders=dataset == FOLDER_DATA):
-        return False
-    return any(os.path.dirname(path) == source.rstrip("/") for path in walk_videos(source))
+    return not find_splits(source, class_folders=dataset == FOLDER_DATA)
 
 
 NO_CLASS = "(no class)"

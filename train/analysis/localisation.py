@@ -20,8 +20,9 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import check_not_replaced, end_of, make_folder, replacing
+from dali_pipes.system import check_not_replaced, end_of, flag, make_folder, replacing
 
+from ..config.command_line import NAMES_VIDEOS
 from ..config.options import Config
 from ..data.loaders import make_eval_loader
 from ..data.videos import load_for_evaluation
@@ -141,10 +142,8 @@ def localise(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.localisation", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="of train/run.py; all see the same pairs")
-    for name in ("data", "val-data", "dataset", "split"):
-        parser.add_argument(
-            f"--{name}", default=argparse.SUPPRESS, help="as of train/run.py; default: the checkpoint's"
-        )
+    for name in NAMES_VIDEOS:
+        parser.add_argument(flag(name), default=argparse.SUPPRESS, help="as of train/run.py; default: the checkpoint's")
     parser.add_argument("--pairs", type=int, default=200, help="how many pairs of videos (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs")
     parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")

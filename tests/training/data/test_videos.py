@@ -10,6 +10,7 @@ from dali_pipes import InputError
 from dali_pipes.system import isolate
 from train.config.options import Config
 from train.data.videos import (
+    MAKE_FOLDER,
     NO_VALIDATION,
     all_classes,
     list_videos,
@@ -190,10 +191,29 @@ def test_the_classes_are_those_of_all_parts(split_videos, tmp_path):
     )
 
 
+def test_the_classes_are_also_those_of_val_data(split_videos, tmp_path):
+    path = sorted((split_videos / "train").rglob("*.avi"))[0]
+    for name, text in (("t", f"{path},10,train\n{path},9,val"), ("v", f"{path},8,val\n{path},11,train")):
+        (tmp_path / f"{name}.csv").write_text(f"path,label,split\n{text}\n")
+    config = Config(data=str(tmp_path / "t.csv"), val_data=str(tmp_path / "v.csv"), dataset="csv")
+    assert all_classes(config) == ["8", "9", "10", "11"]
+
+
+def test_data_that_is_not_evaluated_is_not_made(split_videos, monkeypatch):
+    made = []
+    monkeypatch.setitem(MAKE_FOLDER, "demo", lambda workers: made.append(workers) or split_videos)
+    classes = sorted(path.name for path in (split_videos / "train").iterdir())
+    config = Config(data="demo", val_data=str(split_videos / "val"), workers=1)
+    manifest, _, notes = load_for_evaluation(config, classes, predict=False)
+    assert len(manifest) == 6 and not notes and not made
+    assert len(list_videos(config)[0].val) == 6 and made == [1]
+
+
 def test_what_lies_beside_the_parts_is_named(split_videos, tmp_path):
     copied(split_videos, tmp_path, train="train", val="val")
     (tmp_path / "holdout").mkdir()
     (tmp_path / "loose.mp4").touch()
+    (tmp_path / "._loose.mp4").touch()
     assert list_videos(Config(data=str(tmp_path)))[1] == [
         f"Not used in {tmp_path}, beside the parts of the split: holdout, loose.mp4."
     ]
@@ -205,6 +225,8 @@ def test_hints_for_videos_without_classes(split_videos, tmp_path):
         InputError, match="is a path without a class; .*; for videos without classes add --dataset unlabelled"
     ):
         load_for_evaluation(Config(data=str(tmp_path / "list.txt")), ["a"], predict=True)
+    with pytest.raises(InputError, match="gone: no such folder or file; expected .* such as a .csv file$"):
+        load_for_evaluation(Config(data=str(tmp_path / "gone")), ["a"], predict=True)
     with pytest.raises(
         InputError, match="list.txt: is a list; for the videos in it: --data .*list.txt --dataset unlabelled"
     ):
