@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -257,8 +257,8 @@ def _copy_all(
     try:
         for place, result in progress(results, total=len(pairs)) if progress else results:
             if isinstance(result, NoResult):
-                result = "refused", "", "", result.reason.replace(OR_A_COPY, "")  # this is where copies are made
-            outcomes[place] = Outcome(*pairs[place], *result)
+                result = _refused(*pairs[place], result.reason)
+            outcomes[place] = result
     except KeyboardInterrupt as interrupt:
         interrupt.args = ("the same command goes on from here",)
         raise
@@ -272,17 +272,21 @@ def _copy_all(
     return rows
 
 
-def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> tuple[Any, ...] | str:
-    """In a process of its own: the fields of an :class:`Outcome` after the paths, or why it is refused."""
+def _refused(source: str, target: str, reason: str) -> Outcome:
+    return Outcome(source, target, "refused", reason=reason.replace(OR_A_COPY, ""))  # this is where copies are made
+
+
+def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> Outcome:
+    """Make one copy where it is not there already; for a process of its own."""
     try:
         stat = os.stat(source)
     except OSError as error:
-        return str(error.strerror)
+        return _refused(source, target, str(error.strerror))
     mark = f"{MARK} {VERSION} of {stat.st_size} bytes of {stat.st_mtime_ns}, {settings}"
     if os.path.lexists(target):
         found = _comment(target)
         if found == mark:
-            return "kept", "", "", ""
+            return Outcome(source, target, "kept")
         if not found.startswith(MARK):
             raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
     try:
@@ -292,9 +296,9 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
             except NoAnswer:  # as in read_video_info
                 complaints.clear()
                 counts = transcode_video(source, target, settings, mark, time_limit_s)
-        return "made", *counts, f"damaged{quoted(complaints)}" * bool(complaints)
+        return Outcome(source, target, "made", *counts, f"damaged{quoted(complaints)}" if complaints else "")
     except VideoError as error:
-        return str(error).removeprefix(f"{source}: ")
+        return _refused(source, target, str(error).removeprefix(f"{source}: "))
 
 
 MARK, VERSION = "dali_pipes.transcode", 3

@@ -133,7 +133,8 @@ def test_transcode_does_not_advise_to_transcode(monkeypatch, tmp_path, path):
 
 def test_transcode_asks_a_disk_once_more(tmp_path, opened, path):
     opened[1][:] = [0]
-    assert transcode_module._transcode(path, str(tmp_path / "copy.mp4"), Settings(), 30.0)[:3] == ("made", 20, 20)
+    outcome = transcode_module._transcode(path, str(tmp_path / "copy.mp4"), Settings(), 30.0)
+    assert (outcome.result, outcome.frames_read, outcome.frames_written) == ("made", 20, 20)
 
 
 def test_a_copy_that_was_killed_is_made_anew(monkeypatch, tmp_path, path):
