@@ -6,6 +6,7 @@ from .ops import RANGE_TABLES as RANGE_TABLES
 from .ops import Affine as Affine
 from .ops import Range as Range
 from .ops import register_op as register_op
+from .randaugment import AUGMENTATIONS as AUGMENTATIONS
 from .randaugment import RandAugmentT as RandAugmentT
 from .randaugment import apply_ops as apply_ops
 from .randaugment import augment_clip as augment_clip

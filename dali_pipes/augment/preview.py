@@ -17,10 +17,8 @@ from ..system.files import check_not_replaced
 from ..system.program import end_of
 from .charts import draw_schedules
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named
-from .randaugment import RandAugmentT, augment_clip, check_ops
+from .randaugment import AUGMENTATIONS, RandAugmentT, augment_clip, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
-
-AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}  # name -> its schedule
 
 
 def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:

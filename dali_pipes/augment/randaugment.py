@@ -27,6 +27,9 @@ from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, cu
 from ..system.dali_internals import never_destroy
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Affine, Range, Style, op_named, warp_by
 
+AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
+"""The programs' --aug -> its schedule, unless another is chosen."""
+
 
 class DrawnOps(NamedTuple):
     """What :class:`RandAugmentT` draws for one clip."""

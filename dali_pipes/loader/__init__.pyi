@@ -3,6 +3,7 @@ from .devices import choose_device as choose_device
 from .devices import why_no_gpu as why_no_gpu
 from .graph import MEAN as MEAN
 from .graph import STD as STD
+from .reader import DECODERS as DECODERS
 from .source import ON_BAD_VIDEO as ON_BAD_VIDEO
 from .video_loader import READERS as READERS
 from .video_loader import ClipBatch as ClipBatch
