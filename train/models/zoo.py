@@ -180,8 +180,7 @@ def build_model(
         InputError: unknown name, or a number of frames or pixels, or an option, that this network cannot take.
     """
     model = check_clips(name, frames, side)
-    if name != "slowfast50" and lateral != "plain":
-        raise InputError(f"--lateral {lateral} is for --model slowfast50, {name} has no lateral convolutions")
+    check_lateral(name, lateral)
     return Network(name, model.build(num_classes, frames // model.keep_every, side, dropout, lateral))
 
 
@@ -199,6 +198,12 @@ def check_clips(name: str, frames: int, side: int) -> Model:
         multiple = f" and a multiple of {model.side}" if model.side > 1 else ""
         raise InputError(f"--crop is {side}, {name} needs at least {model.least_side}{multiple}")
     return model
+
+
+def check_lateral(name: str, lateral: str) -> None:
+    """Raise :class:`InputError` if lateral convolutions are chosen for a network that has none."""
+    if name != "slowfast50" and lateral != "plain":
+        raise InputError(f"--lateral {lateral} is for --model slowfast50, {name} has no lateral convolutions")
 
 
 def frame_weights_of(name: str, frames: int) -> torch.Tensor:
