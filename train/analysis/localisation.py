@@ -22,7 +22,7 @@ from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import check_not_replaced, end_of, flag, make_folder, replacing
 
-from ..config.command_line import NAMES_VIDEOS
+from ..config.option import Role, names_in
 from ..config.options import Config
 from ..data.loaders import make_eval_loader
 from ..data.videos import load_for_evaluation
@@ -142,7 +142,7 @@ def localise(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.localisation", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="of train/run.py; all see the same pairs")
-    for name in NAMES_VIDEOS:
+    for name in names_in(Config, Role.NAMES_VIDEOS):
         parser.add_argument(flag(name), default=argparse.SUPPRESS, help="as of train/run.py; default: the checkpoint's")
     parser.add_argument("--pairs", type=int, default=200, help="how many pairs of videos (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs")

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import typing
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,45 +11,33 @@ from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from .options import GENERATED_DATA, Config, option, paper, processes_of_machine, small
+from .augmentation import check_schedule
+from .data import GENERATED_DATA
+from .option import Role, names_in, names_of, option
+from .options import GROUPS, Config, paper, small
+from .run import processes_of_machine
 
 RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
 OF_INIT = "--init"
 """The value of --eval-only without one: the weights of --init."""
 OF_DATA = "--data"
 """The value of --predict without one: the videos of --data."""
-MAY_CHANGE = (
-    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent "
-    "time_limit out checkpoint_minutes tensorboard"
-).split()
-"""What may differ when a run is resumed: where and how it is computed, not what."""
-OF_EVALUATION = (
-    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 channels_last compile "
-    "on_bad_video max_bad_percent time_limit out"
-).split()
-"""What may be given with --eval-only and --ensemble; all else is the checkpoint's."""
-OF_PUBLISHED = (*OF_EVALUATION, *"init model lateral frames stride short".split())
-"""What may be given with --init and --eval-only: no checkpoint says how the clips of published weights are made."""
-NAMES_VIDEOS = ("data", "val_data", "dataset", "split")
-OF_LENGTH = ("epochs", "max_steps")
-OPTIONAL_VALUES: dict[str, dict[str, Any]] = {
-    "resume": {"nargs": "?", "const": RESUME_LAST},
-    "eval_only": {"nargs": "?", "const": OF_INIT},
-    "predict": {"nargs": "*"},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to do, if it is not a training from the start."""
+    """What to do, if not a training from the start"""
 
     resume: str = option(
-        "", "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew"
+        "",
+        "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew",
+        without_value=RESUME_LAST,
     )
     eval_only: str = option(
         "",
         "CHECKPOINT: evaluate it on the validation videos instead of training; "
         "without a value: the published weights of --init, whose outputs are taken for the classes of --data in order",
+        without_value=OF_INIT,
     )
     ensemble: list[str] = option((), "CHECKPOINTS: evaluate the average of their softmax scores")
     ensemble_weights: list[float] = option(
@@ -59,6 +47,7 @@ class Job:
         (),
         "with --eval-only or --ensemble: write each video's most probable classes; "
         "VIDEOS: the classes of these files instead of --data's, also printed",
+        without_value=[OF_DATA],
     )
 
     def __post_init__(self) -> None:
@@ -94,14 +83,13 @@ def parse(arguments: list[str]) -> tuple[dict, Job]:
         InputError: an option or value is wrong.
     """
     given = vars(_parser().parse_args(arguments))
-    if "predict" in given:
-        given["predict"] = given["predict"] or [OF_DATA]
-    job = Job(**{item.name: given.pop(item.name) for item in fields(Job) if item.name in given})
+    asked = {item: given.pop(item.name) for item in fields(Job) if item.name in given}
+    job = Job(**{item.name: item.metadata["without_value"] if value == [] else value for item, value in asked.items()})
     if "" in job.videos:
         raise InputError(
             "--predict names an empty path; it must be followed by video files, or by nothing for those of --data"
         )
-    named_twice = [flag(name) for name in NAMES_VIDEOS if name in given] if job.videos else []
+    named_twice = [flag(name) for name in names_in(Config, Role.NAMES_VIDEOS) if name in given] if job.videos else []
     if named_twice:
         raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
     if job.eval_only == OF_INIT:
@@ -128,9 +116,8 @@ def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
     Raises:
         InputError: a value is wrong.
     """
-    aug = given.get("aug", Config.aug)
-    if "schedule" in given and aug != "randaug_t":
-        raise InputError(f"--schedule {given['schedule']} is for --aug randaug_t, not for --aug {aug}")
+    if "schedule" in given:  # also the default one
+        check_schedule(given["schedule"], given.get("aug", Config.aug))
     use_small = given.get("data", Config.data) in GENERATED_DATA and (not has_gpu or given.get("device") == "cpu")
     if not use_small:
         config = _made(paper(), given)
@@ -154,18 +141,19 @@ def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
     Raises:
         InputError: a setting differs, which is named with both values.
     """
-    differing = [name for name, value in given.items() if name not in MAY_CHANGE and value != getattr(saved, name)]
+    may_change, of_length = (names_in(Config, role) for role in (Role.MAY_CHANGE, Role.LENGTH))
+    differing = [name for name, value in given.items() if name not in may_change and value != getattr(saved, name)]
     if differing:
         theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
-        length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in OF_LENGTH)
+        length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in of_length)
         longer = f"; to train a new run from its weights, give its options and --init {shlex.quote(str(path))} {length} --out OTHER"
         what = "these options" if len(differing) > 1 else "the option"
         raise InputError(
             f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"
             f"{longer if length else ''}"
         )
-    base = replace(_with_defaults(saved, "device decoder workers", given), out=str(Path(path).parent))
-    return _made(base, given)
+    base = _with_defaults(saved, names_in(Config, Role.ANEW_ON_RESUME), given)
+    return _made(replace(base, out=str(Path(path).parent)), given)
 
 
 def evaluation_config(given: dict, saved: Config) -> Config:
@@ -174,14 +162,12 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     Raises:
         InputError: something that is given is of no use.
     """
-    useless = [flag(name) for name in given if name not in OF_EVALUATION]
+    useless = [flag(name) for name in given if name not in names_in(Config, Role.IN_EVALUATION)]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
-    names = (
-        "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels"  # nothing is mixed here
-    )
+    names = names_in(Config, Role.ANEW_IN_EVALUATION)
     if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
-        names += " dataset split val_data"
+        names += [name for name in names_in(Config, Role.NAMES_VIDEOS) if name != "data"]
     if given.get("dataset") == UNLABELLED_DATA and "data" not in given:
         raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
     return _made(_with_defaults(saved, names, given), given)
@@ -193,17 +179,18 @@ def published_config(given: dict) -> Config:
     Raises:
         InputError: something that is given is of no use, or a value is wrong.
     """
-    useless = [flag(name) for name in given if name not in OF_PUBLISHED]
+    takes = names_in(Config, Role.IN_EVALUATION | Role.OF_PUBLISHED)
+    useless = [flag(name) for name in given if name not in takes]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
     return _made(paper(), given)
 
 
-def _with_defaults(saved: Config, names: str, given: dict) -> Config:
+def _with_defaults(saved: Config, names: list[str], given: dict) -> Config:
     """``saved`` with some settings as if nobody had chosen them, so that they do not contradict what is given."""
     if "on_bad_video" in given:
-        names += " max_bad_percent on_bad_video"
-    return replace(saved, **{name: getattr(Config, name) for name in names.split()})
+        names = [*names, *names_of(Config, "on_bad_video")]
+    return replace(saved, **{name: getattr(Config, name) for name in names})
 
 
 def _made(base: Config, given: dict) -> Config:
@@ -219,17 +206,26 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="run.py", description="Train networks on video through a DALI graph.", allow_abbrev=False)
-    for item in (*fields(Job), *fields(Config)):
-        unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
-        shown = unset.get(item.default, item.default)
-        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{item.metadata['help']} (default: {shown})"}
-        kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None and of list[float]
-        if item.type is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options |= {"type": kind, "choices": item.metadata["choices"]}
-        if typing.get_origin(item.type) is list:
-            options["nargs"] = "+"
-        options |= OPTIONAL_VALUES.get(item.name, {})
-        parser.add_argument(flag(item.name), **options)
+    classes: tuple[type, ...] = (Job, *GROUPS)
+    for options in classes:
+        group = parser.add_argument_group(str(options.__doc__))
+        for item in fields(options):
+            group.add_argument(flag(item.name), **_argument(item))
     return parser
+
+
+def _argument(item: Field) -> dict[str, Any]:
+    """What argparse must know of an option."""
+    about = item.metadata
+    unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
+    shown = unset.get(item.default, item.default)
+    known: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{about['help']} (default: {shown})"}
+    if item.type is bool:
+        return known | {"action": argparse.BooleanOptionalAction}
+    is_list = typing.get_origin(item.type) is list
+    if about["without_value"] is not None:
+        known |= {"nargs": "*"} if is_list else {"nargs": "?", "const": about["without_value"]}
+    elif is_list:
+        known["nargs"] = "+"
+    kind = (typing.get_args(item.type) or (item.type,))[0]  # float of float | None and of list[float]
+    return known | {"type": kind, "choices": about["choices"]}

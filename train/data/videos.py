@@ -25,7 +25,9 @@ from dali_pipes.dataset import (
 from dali_pipes.errors import InputError
 from dali_pipes.system import progress_bar
 
-from ..config.options import GENERATED_DATA, Config, processes_of_machine
+from ..config.data import GENERATED_DATA
+from ..config.options import Config
+from ..config.run import processes_of_machine
 from .demo_data import demo_folder
 from .perturbed_data import perturbed_folder
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from ..config.command_line import MAY_CHANGE, NAMES_VIDEOS, OF_EVALUATION, RESUME_AUTO, resumed_config
-from ..config.options import GENERATED_DATA, Config
+from ..config.command_line import RESUME_AUTO, resumed_config
+from ..config.data import GENERATED_DATA
+from ..config.option import Role, names_in, names_of
+from ..config.options import Config
 from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
 from .recipes import DATA, METHODS, RECIPES, Row, Settings
 
@@ -58,8 +60,8 @@ def settings_of(recipe: str, given: Settings) -> Settings:
     data, _, method = recipe.partition("/")
     if given.get("data") in GENERATED_DATA and given["data"] != DATA[data].get("data"):
         return METHODS[method] | given
-    kept = {name: value for name, value in DATA[data].items() if "dataset" not in given or name not in NAMES_VIDEOS}
-    return kept | METHODS[method] | given
+    replaced = names_in(Config, Role.NAMES_VIDEOS) if "dataset" in given else []
+    return {name: value for name, value in DATA[data].items() if name not in replaced} | METHODS[method] | given
 
 
 def as_arguments(settings: Settings) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
     data = row.recipes[0].partition("/")[0]
     folder = out / data / row.name / f"seed-{seed}"
     what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
-    where = {name: value for name, value in given.items() if name in OF_EVALUATION}
+    where = {name: value for name, value in given.items() if name in names_in(Config, Role.IN_EVALUATION)}
     where |= {name: needs[0].settings[name] for name in ("data", "dataset") if name in needs[0].settings}
     if row.test and "split" in needs[0].settings:
         where["split"] = "test"
@@ -187,10 +189,8 @@ def as_words(name: str, found: object, expected: object) -> str:
 
 def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
     """Settings that a result depends on and that differ; without augmentation its numbers are of no account."""
-    names = [name for name in MATTERS if saved.aug != "none" or not name.startswith(("randaug_", "schedule"))]
+    of_no_account = names_in(Config, Role.MAY_CHANGE | Role.SAME_RECIPE)
+    of_no_account += names_of(Config, "aug") if saved.aug == "none" else []
+    names = [item.name for item in fields(Config) if item.name not in of_no_account]
     pairs = {name: (getattr(saved, name), getattr(planned, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-MATTERS = [item.name for item in fields(Config) if item.name not in (*MAY_CHANGE, "seed", "eval_every", "max_steps")]
-"""Settings that a result depends on."""

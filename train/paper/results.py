@@ -12,14 +12,14 @@ from pathlib import Path
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag, read_csv, replacing
 
+from ..config.option import Role, names_in
+from ..config.options import Config
 from ..report.data import read_metrics
 from ..runtime.run_files import METRICS, VAL_PREDICTIONS
 from .jobs import DONE, FAILED, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
 from .recipes import RECIPES, TABLES, Row
 
 TOP = 5
-COMPARED = {"dataset", "split", "model"}
-"""Settings without which a difference to the paper's figure says nothing."""
 COLUMNS = ("table row title recipe seeds top1_mean top1_sd top5_mean top5_sd best_epoch_top1_mean paper_top1 paper_top5 "
            "difference_top1 difference_top5 note").split()  # fmt: skip
 
@@ -79,7 +79,7 @@ def _trained(recipe: str, out: Path) -> Figures:
             how = ", ".join(f"{flag(name)} {ours}" for name, (ours, _) in otherwise.items()) or "the recipe's settings"
             best = max(row["val_top1"] for row in evaluated)
             groups.setdefault(how, {})[seed] = Accuracy(rows[-1]["val_top1"], rows[-1]["val_top5"], best)
-            comparable[how] = not COMPARED & set(otherwise)
+            comparable[how] = not set(names_in(Config, Role.AS_IN_PAPER)) & set(otherwise)
     if not groups:
         return Figures({}, recipe, tuple(notes))
     chosen = max(groups, key=lambda how: len(groups[how]))

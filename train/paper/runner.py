@@ -19,7 +19,7 @@ import torch
 from dali_pipes.errors import InputError
 from dali_pipes.system import PR_SET_PDEATHSIG, make_folder, replacing, usable_cores
 
-from ..config.options import MOST_WORKERS
+from ..config.run import MOST_WORKERS
 from ..runtime.run_files import LAST
 from ..runtime.stop import StopRequest
 from .jobs import DONE, FAILED, Job, state_of

@@ -9,7 +9,8 @@ from pathlib import Path
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import end_of, flag, make_folder
 
-from ..config.command_line import NAMES_VIDEOS, parse
+from ..config.command_line import parse
+from ..config.option import Role, names_in
 from ..config.options import Config
 from ..data.videos import list_videos
 from ..runtime.stop import StopRequest
@@ -19,9 +20,7 @@ from .results import write_report
 from .runner import Runner, gpus, shared_workers
 
 OUT = "runs/tables"
-OF_RECIPES = sorted(
-    {name for settings in METHODS.values() for name in settings} | {"split", "seed", "out", "max_steps"}
-)
+OF_RECIPES = sorted({*names_in(Config, Role.OF_ROWS), *(name for settings in METHODS.values() for name in settings)})
 """What is not the user's to choose for a whole table."""
 
 
@@ -133,7 +132,7 @@ def _check(jobs: Sequence[Job]) -> None:
         if "data" not in job.settings:
             raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
         config = Config(**job.settings)
-        source = tuple(getattr(config, name) for name in NAMES_VIDEOS)
+        source = tuple(getattr(config, name) for name in names_in(Config, Role.NAMES_VIDEOS))
         if source not in seen:
             list_videos(config)
         seen.add(source)

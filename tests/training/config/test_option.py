@@ -1,0 +1,105 @@
+"""Every option is declared once, in its group; what may be done with it follows from its roles."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+
+from dali_pipes import InputError
+from train.config.command_line import _parser
+from train.config.option import Group, Role, check_value, names_in, names_of, option
+from train.config.options import GROUPS, Config
+from train.paper.recipes import METHODS
+from train.paper.tables import OF_RECIPES
+from train.runtime.run_folder import OF_EVERY_CONFIG
+
+MAY_CHANGE = (
+    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent "
+    "time_limit out checkpoint_minutes tensorboard"
+)
+IN_EVALUATION = (
+    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 "
+    "channels_last compile on_bad_video max_bad_percent time_limit out"
+)
+MEMBERS = {
+    Role.MAY_CHANGE: MAY_CHANGE,
+    Role.ANEW_ON_RESUME: "device decoder workers",
+    Role.IN_EVALUATION: IN_EVALUATION,
+    Role.OF_PUBLISHED: "init model lateral frames stride short",
+    Role.ANEW_IN_EVALUATION: "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels",
+    Role.NAMES_VIDEOS: "data val_data dataset split",
+    Role.LENGTH: "epochs max_steps",
+    Role.SAME_RECIPE: "seed eval_every max_steps",
+    Role.AS_IN_PAPER: "dataset split model",
+    Role.OF_ROWS: "split seed out max_steps",
+}
+
+
+def test_each_option_is_declared_in_one_group_under_a_heading_of_its_own():
+    declared = [item.name for group in GROUPS for item in fields(group)]
+    assert len(set(declared)) == len(declared) and declared == [item.name for item in fields(Config)]
+    headings = {group.title: [action.dest for action in group._group_actions] for group in _parser()._action_groups}
+    for group in GROUPS:
+        assert headings[group.__doc__] == [item.name for item in fields(group)]
+    assert headings["What to do, if not a training from the start"][0] == "resume"
+
+
+@pytest.mark.parametrize("role", MEMBERS, ids=lambda role: role.name)
+def test_the_options_of_each_role(role):
+    assert sorted(names_in(Config, role)) == sorted(MEMBERS[role].split())
+
+
+def test_what_goes_with_another_option():
+    of = {owner: names_of(Config, owner) for owner in ("aug", "mix", "on_bad_video")}
+    assert of == {
+        "aug": "schedule randaug_n randaug_m randaug_scale randaug_ranges randaug_interpolation randaug_invert".split(),
+        "mix": "mix_alpha mix_prob mix_draw mix_labels".split(),
+        "on_bad_video": ["max_bad_percent"],
+    }
+    assert sum(map(len, of.values())) == sum(bool(item.metadata["of"]) for item in fields(Config))
+
+
+def test_what_the_rows_of_a_table_choose():
+    expected = "aug max_steps mix mix_alpha mix_prob out randaug_m randaug_n schedule seed split"
+    assert expected.split() == OF_RECIPES
+    names = {item.name for item in fields(Config)}
+    assert {name for method in METHODS.values() for name in method} <= names and names >= OF_EVERY_CONFIG
+
+
+def test_an_option_without_roles_is_the_careful_case():
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Group):
+        new: int = option(0, "of which nothing is said")
+
+    assert set(MEMBERS) == set(Role.__members__.values()) - {Role.NONE}
+    assert not any(names_in(Options, role) for role in MEMBERS)
+
+
+@pytest.mark.parametrize(
+    "limits, value, message",
+    [
+        ({"at_least": 2}, 1, "--rate-hz is 1, it must be at least 2"),
+        ({"at_least": 0, "at_most": 1}, 1.5, "--rate-hz is 1.5, it must lie between 0 and 1"),
+        ({"at_least": 0, "at_most": 1}, float("nan"), "--rate-hz is nan, it must lie between 0 and 1"),
+        ({"above": 0}, 0.0, "--rate-hz is 0, it must be above 0"),
+        ({"above": 0, "at_most": 8}, 9.0, "--rate-hz is 9, it must be above 0 and at most 8"),
+        ({"choices": (1, 3)}, 2, "unknown --rate-hz 2: choose one of 1, 3"),
+        ({"must_name": "a folder"}, "", "--rate-hz is empty, it must name a folder"),
+    ],
+)
+def test_limits(limits, value, message):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Group):
+        rate_hz: object = option(2, "", **limits)
+
+    (item,) = fields(Options)
+    with pytest.raises(InputError) as error:
+        check_value(item, value)
+    assert str(error.value) == message
+    check_value(item, 1 if limits.get("at_most") == 1 else 3)
+
+
+def test_settings_that_contradict_each_other_are_refused_from_python_too():
+    with pytest.raises(InputError, match="^--schedule mix is for --aug randaug_t, not for --aug randaug$"):
+        Config(aug="randaug", schedule="mix")
+    for aug in ("none", "randaug"):  # every config.json names a schedule
+        assert Config(aug=aug, schedule="temporal+").aug == aug

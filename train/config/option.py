@@ -1,0 +1,112 @@
+"""How an option is declared: its default, help, limits and roles, in the class of its group."""
+
+from collections.abc import Collection
+from dataclasses import Field, dataclass, field, fields
+from enum import Flag, auto
+from typing import Any
+
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.system import flag
+
+
+class Role(Flag):
+    """What may be done with an option.
+
+    One without roles is the careful case: it is refused on resume and in an evaluation, and counts as changing the result.
+    """
+
+    NONE = 0
+    MAY_CHANGE = auto()
+    """It may differ when a run is resumed: it says where and how is computed, not what."""
+    ANEW_ON_RESUME = auto()
+    """A run that is resumed does not take it from its checkpoint: the machine may be another."""
+    IN_EVALUATION = auto()
+    """It may be given with --eval-only and --ensemble; all else is the checkpoint's."""
+    OF_PUBLISHED = auto()
+    """It may be given to evaluate published weights too: no checkpoint says how their clips are made."""
+    ANEW_IN_EVALUATION = auto()
+    """An evaluation does not take it from the checkpoint: the machine may be another, or it is for training alone."""
+    NAMES_VIDEOS = auto()
+    """It says which videos are used: those of one data set mean nothing with another."""
+    LENGTH = auto()
+    """It says how long is trained."""
+    SAME_RECIPE = auto()
+    """Trainings that differ in it are still of one recipe of the tables."""
+    AS_IN_PAPER = auto()
+    """A training that differs in it from its recipe is not compared with the paper's figure."""
+    OF_ROWS = auto()
+    """The rows and seeds of a table choose it, as they choose what recipes.METHODS name: it is not given for a whole table."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    roles: Role = Role.NONE,
+    choices: Collection | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    must_name: str = "",
+    of: str = "",
+    without_value: object = None,
+) -> Any:
+    """Declare an option as a field of its group's dataclass; its name and type are the field's.
+
+    Args:
+        default: the value if it is not given.
+        help: for ``--help`` and reports.
+        roles: what may be done with it.
+        choices: the values it may have.
+        at_least, above, at_most: its limits; ``at_least`` or ``above``.
+        must_name: what it names, such as ``"a folder"``, if it must not be empty.
+        of: name of the option that it goes with, and without which it is of no use.
+        without_value: what it means on the command line without a value.
+    """
+    about = {
+        "help": help,
+        "roles": roles,
+        "choices": choices,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "must_name": must_name,
+        "of": of,
+        "without_value": without_value,
+    }
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Options that ``--help`` shows under one heading, the docstring of their class, those needed most often first."""
+
+    def check(self) -> None:
+        """Raise :class:`InputError` if these options contradict each other."""
+
+
+def check_value(item: Field, value: Any) -> None:
+    """Raise :class:`InputError` unless the option can have the value."""
+    about, name = item.metadata, flag(item.name)
+    if about["choices"]:
+        check_known(name, value, about["choices"])
+    if about["must_name"] and not value:
+        raise InputError(f"{name} is empty, it must name {about['must_name']}")
+    at_least, above, at_most = about["at_least"], about["above"], about["at_most"]
+    if above is not None and not above < value <= (float("inf") if at_most is None else at_most):
+        end = "" if at_most is None else f" and at most {at_most:g}"
+        raise InputError(f"{name} is {value:g}, it must be above {above:g}{end}")
+    if at_least is not None and at_most is not None and not at_least <= value <= at_most:
+        raise InputError(f"{name} is {value}, it must lie between {at_least} and {at_most}")
+    if at_least is not None and at_most is None and not value >= at_least:
+        raise InputError(f"{name} is {value}, it must be at least {at_least}")
+
+
+def names_in(options: type[Group], roles: Role) -> list[str]:
+    """The options that have one of the roles."""
+    return [item.name for item in fields(options) if item.metadata["roles"] & roles]
+
+
+def names_of(options: type[Group], owner: str) -> list[str]:
+    """The options that are of no use without ``owner``."""
+    return [item.name for item in fields(options) if item.metadata["of"] == owner]
