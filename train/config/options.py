@@ -6,6 +6,7 @@ Each option is declared in the class of its group: data.py, model.py, augmentati
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from dali_pipes.errors import InputError
 from dali_pipes.system import replacing, usable_cores
@@ -57,6 +58,13 @@ class Config(
 
 
 GROUPS: tuple[type[Group], ...] = tuple(reversed(Config.__bases__))
+
+
+def from_saved(settings: dict[str, Any]) -> Config:
+    """Return the settings that a run saved, also with an earlier version, which took a schedule that no augmentation used."""
+    if settings.get("aug", Config.aug) != "randaug_t":
+        settings = settings | {"schedule": Config.schedule}
+    return Config(**settings)
 
 
 def paper() -> Config:

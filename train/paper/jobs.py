@@ -17,7 +17,7 @@ from dali_pipes.system import flag
 from ..config.command_line import RESUME_AUTO, resumed_config
 from ..config.data import GENERATED_DATA
 from ..config.option import Role, names_in, names_of
-from ..config.options import Config
+from ..config.options import Config, from_saved
 from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
 from .recipes import DATA, METHODS, RECIPES, Row, Settings
 
@@ -158,7 +158,7 @@ def saved_settings(folder: Path) -> Config | None:
     if not path.exists():
         return None
     try:
-        return Config(**_read_json(path))
+        return from_saved(_read_json(path))
     except TypeError as error:
         raise InputError(f"{path}: was written by another version ({error}); choose another --out") from error
 

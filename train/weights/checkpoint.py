@@ -16,7 +16,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.system import replacing
 
 from ..config.command_line import RESUME_LAST, RESUME_WORDS
-from ..config.options import Config
+from ..config.options import Config, from_saved
 from ..runtime.run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
@@ -103,7 +103,7 @@ def saved_config(state: dict, path: str | os.PathLike) -> Config:
         raise InputError(
             f"{path}: was written by another version, with the unknown settings {', '.join(sorted(unknown))}"
         )
-    return Config(**state["config"])
+    return from_saved(state["config"])
 
 
 def find_checkpoint(resume: str, out: str) -> Path | None:

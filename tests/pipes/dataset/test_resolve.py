@@ -184,7 +184,7 @@ def test_lists_of_a_source_and_their_classes():
 
 def test_the_apps_tables_are_those_of_the_library():
     assert set(NOTES_ON_TRAINING) == set(NOTES) > set(NOTES_ON_EVALUATION)
-    from train.config.options import GENERATED_DATA
+    from train.config.data import GENERATED_DATA
 
     assert tuple(MAKE_FOLDER) == GENERATED_DATA
 
