@@ -195,6 +195,10 @@ def test_the_report_on_a_saved_run_is_what_it_was(run, tmp_path):
         assert sentence in page.text, sentence
 
 
+UNUSED = "--schedule mix, not temporal+ (vipriors/baseline, vipriors/cutout); "
+"""The augmentation of these runs draws no schedule, so what they hold is no difference; the version that saved them called it one."""
+
+
 def test_the_tables_know_the_settings_of_saved_runs(tmp_path):
     """With every option, as the report says in what they are not the recipe's."""
     for recipe, config in (("baseline", "every_option"), ("cutout", "older"), ("framecutout", "run/config")):
@@ -204,5 +208,5 @@ def test_the_tables_know_the_settings_of_saved_runs(tmp_path):
         shutil.copy(SAVED / "run" / "metrics.csv", folder)
     said = run_module("train.tables", "report", "table3", "--out", tmp_path)
     for name in ("table3.md", "table3.csv"):
-        assert (tmp_path / name).read_bytes() == (SAVED / "expected" / name).read_bytes()
+        assert (tmp_path / name).read_text() == (SAVED / "expected" / name).read_text().replace(UNUSED, "")
     assert (tmp_path / "table3.md").read_text() in said
