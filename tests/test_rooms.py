@@ -115,3 +115,15 @@ def test_folders_and_files_stay_small(package):
         folders.setdefault(path.parent, []).append(path)
         assert len(path.read_text().splitlines()) <= MOST_LINES, path
     assert all(len(files) <= MOST_FILES for files in folders.values())
+
+
+def test_what_others_import_stays_where_it_is():
+    """The contract with other programs; the whole of it is on docs/api.md."""
+    public = {
+        "dali_pipes": "OPS augment_clip schedule_levels RandAugmentT rand_augment_t apply_ops scan_videos Manifest VideoInfo "
+        "ClipSampler VideoLoader ClipBatch InputError VideoError find_videos find_splits Segment DATASETS Listed",
+        "train.mixing": "MIXES build_mix",
+        "train.models": "slowfast50",
+    }
+    for module, names in public.items():
+        assert all(hasattr(import_module(module), name) for name in names.split()), module
