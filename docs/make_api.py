@@ -97,9 +97,12 @@ def markdown(docstring: str) -> str:
             section = heading
         elif section and line.startswith(" "):
             inner = line.removeprefix("    ")
-            item = None if section in ("Returns", "Yields") else re.match(r"([\w*, ]+): (.*)", inner)
-            hangs = section not in ("Returns", "Yields")
-            lines.append(f"- `{item[1]}`: {item[2]}" if item else "  " * hangs + inner.strip())
+            if section in ("Returns", "Yields"):
+                lines.append(inner.strip())
+            elif item := re.match(r"([\w*, ]+): (.*)", inner):
+                lines.append(f"- `{item[1]}`: {item[2]}")
+            else:
+                lines.append("  " + inner.strip())
         else:
             section = section if not line else ""
             lines.append(line)
@@ -119,10 +122,13 @@ def entry(name: str, definition: ast.AST, docstring: str) -> list[str]:
     inherits = [ast.unparse(base) for base in definition.bases]
     is_enum = "Enum" in inherits
     made_by = None if is_enum else members.get("__init__")
-    shown = signature(name, made_by[0]) if made_by else f"class {name}" + f"({', '.join(inherits)})" * bool(inherits)
+    if made_by:
+        shown = signature(name, made_by[0])
+    else:
+        shown = f"class {name}({', '.join(inherits)})" if inherits else f"class {name}"
     parts = [f"### {name}", _code(shown), markdown(docstring)]
     fields = [
-        f"- `{_field(member)}`" + f": {markdown(' '.join(text.split()))}" * bool(text)
+        f"- `{_field(member)}`" + (f": {markdown(' '.join(text.split()))}" if text else "")
         for member, text in members.values()
         if isinstance(member, ast.AnnAssign)
     ]

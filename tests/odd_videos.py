@@ -62,7 +62,7 @@ def _first_duration(path: Path) -> int:
 
 def uneven(path: Path, gap_ms: int = 120) -> Path:
     """Frames at times that are not evenly spaced."""
-    return timed(path, [40 * index + gap_ms * (index > 5) for index in range(FRAMES)], Fraction(1, 1000))
+    return timed(path, [40 * index + (gap_ms if index > 5 else 0) for index in range(FRAMES)], Fraction(1, 1000))
 
 
 def dropped(path: Path) -> Path:

@@ -218,7 +218,9 @@ def start_without_video(soak: Soak) -> str:
     with Away(soak, whole_class) as path:
         run = soak.run = start(soak)
         name = "a class" if whole_class else "a video"
-        says = f"was trained on|{re.escape(str(path))}" + f"|unknown class '{path.name}'" * whole_class
+        says = f"was trained on|{re.escape(str(path))}"
+        if whole_class:
+            says += f"|unknown class '{path.name}'"
         return f"{name}: {refused(soak, run, says)}"
 
 
@@ -255,7 +257,8 @@ def deck(soak: Soak, names: list[str]) -> Iterator[str]:
     """All names in a random order, again and again; the long suspension, which takes minutes, every third time."""
     for turn in range(10**6 if names else 0):
         hand = [name for name in names if name != "suspended long" or turn % 3 == 0]
-        hand += ["suspended"] * ("suspended" in names)
+        if "suspended" in names:
+            hand.append("suspended")
         yield from soak.rng.sample(hand, len(hand))
 
 

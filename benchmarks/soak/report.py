@@ -30,9 +30,9 @@ def checks_of_events(soak: Soak, options: argparse.Namespace) -> list[Check]:
         (
             "every run took its events as it must",
             not soak.failures,
-            f"{len(soak.failures)} failures" * bool(soak.failures),
+            f"{len(soak.failures)} failures" if soak.failures else "",
         ),
-        ("every kind of event happened", not missed, f"not: {', '.join(missed)}" * bool(missed)),
+        ("every kind of event happened", not missed, f"not: {', '.join(missed)}" if missed else ""),
         ("the training was finished", soak.done, ""),
     ]
 
@@ -58,12 +58,12 @@ def checks_of_results(soak: Soak, reference: Path) -> list[Check]:
         ours, theirs = load(soak.out, name), load(reference, name)
         different = [part for part in parts if part not in ours or not same(ours[part], theirs.get(part))]
         title = f"{name}: {', '.join(parts)} are those of the undisturbed run, bit for bit"
-        checks.append((title, not different, f"different: {', '.join(different)}" * bool(different)))
+        checks.append((title, not different, f"different: {', '.join(different)}" if different else ""))
     rows, expected = ([without_times(row) for row in read_metrics(folder)] for folder in (soak.out, reference))
     title = "metrics.csv: all that is not a time is equal"
     checks.append((title, rows == expected and bool(rows), f"{len(rows)} and {len(expected)} epochs"))
     bad = [row["epoch"] for row in rows if row.get("bad_videos") != "0"]
-    checks.append(("no video was left out", not bad, f"epochs {', '.join(bad)}" * bool(bad)))
+    checks.append(("no video was left out", not bad, f"epochs {', '.join(bad)}" if bad else ""))
     names = [{path.name for path in folder.glob("*")} for folder in (soak.out, reference)]
     wrong = sorted(names[0] ^ names[1])
     checks.append(("the folder holds the same files, no drafts, no other run", not wrong, ", ".join(wrong)))
@@ -133,7 +133,7 @@ def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: i
         "```",
         "",
         f"{cpu_name()}, 2 cores beside a process that takes one; {platform.platform()}; Python {platform.python_version()}, "
-        f"{versions}; commit {git.get('commit', 'unknown')[:12]}{', changed' * bool(git.get('changed'))}. "
+        f"{versions}; commit {git.get('commit', 'unknown')[:12]}{', changed' if git.get('changed') else ''}. "
         f"`train/run.py {options.training} --epochs {epochs}`, "
         + (f"undisturbed in {took.ended_s / 60:.1f} minutes." if took else f"compared with {options.reference}."),
         "",

@@ -59,7 +59,7 @@ def rows_of_samples(
         names = [policy.op_names[op_id] for op_id in drawn.op_ids]
         clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
         signed = [op_named(name).range_in(policy.ranges).signed for name in names]
-        titles = [f"{name} {'-+'[int(sign > 0)]}" if has_sign else name
+        titles = [f"{name} {'+' if sign > 0 else '-'}" if has_sign else name
                   for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)]  # fmt: skip
         levels = [
             levels if op_named(name).ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)

@@ -197,7 +197,7 @@ def scan_videos(
     if not videos:
         first = next((f"{name}: {reason}" for name, reason in refused.items()), "none were given")
         are_missing = listed and not any(os.path.exists(item.path) for item in listed)
-        hint = "; relative paths in a list start at the list's own folder" * bool(are_missing)
+        hint = "; relative paths in a list start at the list's own folder" if are_missing else ""
         raise InputError(f"no video can be read of {len(listed)}; the first: {first}{hint}")
     return Manifest(videos, names, refused)
 

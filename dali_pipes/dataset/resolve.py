@@ -158,7 +158,7 @@ def check_source(
     check_known(name("dataset"), dataset, KINDS)
     kind = KINDS[dataset]
     if val_data and not kind.takes_val_data:
-        why = ", whose lists say what is for validation" * bool(kind.splits)
+        why = ", whose lists say what is for validation" if kind.splits else ""
         raise InputError(f"{name('val_data')} {val_data} is of no use with {name('dataset')} {dataset}{why}")
     if split and not kind.splits:
         known = ", ".join(key for key, row in KINDS.items() if row.splits)
@@ -207,10 +207,10 @@ def _check_kind(kind: str, source: Path) -> None:
 def _notes_on_parts(source: Path, val_data: Path | None, parts: dict[str, Part], wanted: Collection[str]) -> list[Note]:
     """What the parts of a source are used for; ``parts`` may be empty."""
     if not val_data and "val" not in parts:
-        return [Note("no_val", (str(source),))] * ("val" in wanted)
+        return [Note("no_val", (str(source),))] if "val" in wanted else []
     used = {name: part for name, part in parts.items() if name in wanted and not (name == "val" and val_data)}
     lists = [str(part) for part in used.values() if part.path.is_file()]
-    notes = [Note("lists", (" and ".join(lists),))] * bool(lists)
+    notes = [Note("lists", (" and ".join(lists),))] if lists else []
     if "val" in used and used["val"].is_test:
         notes.append(Note("val_is_test", (str(used["val"]),)))
     if val_data and "val" in parts:
@@ -227,15 +227,18 @@ def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part], train: Sequ
     if root.is_dir():
         with_videos = {Path(item[0]).relative_to(root).parts[0] for item in train}
         empty = [path.name for path in subfolders(root) if path.name not in with_videos]
-        notes += [Note("empty_folders", (str(root), ", ".join(empty)))] * bool(empty)
+        if empty:
+            notes.append(Note("empty_folders", (str(root), ", ".join(empty))))
     if not source.is_dir():
         return notes
     used = {part.path for part in parts.values()}
     lists = [path.name for path in list_files(source) if path not in used and may_be_list(path)]
-    notes += [Note("unused_lists", (str(source), ", ".join(lists)))] * bool(lists)
+    if lists:
+        notes.append(Note("unused_lists", (str(source), ", ".join(lists))))
     if any(path.is_dir() for path in used):
         others = [path.name for path in (*subfolders(source), *loose_videos(source)) if path not in used]
-        notes += [Note("unused_beside", (str(source), ", ".join(others)))] * bool(others)
+        if others:
+            notes.append(Note("unused_beside", (str(source), ", ".join(others))))
     return notes
 
 
@@ -248,7 +251,7 @@ def _official(name: str, source: Path, val_data: Path | None, split: str, wanted
         lists["train"] += lists["val"]
     held = ("test",) if split in OFFICIAL_WITHOUT_LABELS else PARTS
     train, val, test = (lists[part] if part in wanted and part in held else [] for part in PARTS)
-    notes = [Note("val_is_trained_on", ())] * (both and "val" in wanted)
+    notes = [Note("val_is_trained_on", ())] if both and "val" in wanted else []
     return VideoSets(train, val, test, listed.classes, notes, val_is_apart=not both)
 
 

@@ -98,7 +98,8 @@ def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[
     groups = {
         split: [(path, label or NO_CLASS, *rest) for path, label, *rest in items] for split, items in groups.items()
     }
-    return groups, first.all_classes + [NO_CLASS] * any(item[1] is None for item in seen)
+    some_without = any(item[1] is None for item in seen)
+    return groups, [*first.all_classes, NO_CLASS] if some_without else first.all_classes
 
 
 def _holds_loose_videos(source: str, dataset: str) -> bool:

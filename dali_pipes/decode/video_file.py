@@ -217,11 +217,9 @@ class VideoReader:
             return start_time is not None and pts is not None and pts < start_time
 
         # The first packet may hold headers, and marks of the encoder that change how all frames are decoded.
-        for packet in chain(waiting[:1] * bool(start), waiting[start:], packets):
-            if (
-                packet.size and is_before(packet.pts) and packet is not waiting[0]
-            ):  # decoded after the key frame, shown before it
-                continue
+        for packet in chain(waiting[:1] if start else [], waiting[start:], packets):
+            if packet.size and is_before(packet.pts) and packet is not waiting[0]:
+                continue  # decoded after the key frame, shown before it
             for frame in self.decode(packet):
                 if is_before(frame.pts):
                     continue

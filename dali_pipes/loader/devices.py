@@ -36,4 +36,4 @@ def why_no_gpu() -> str:
         return "it sees none"
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split(". ")[0].strip()
-    return reason + " (start Docker with --gpus all)" * ("no NVIDIA driver" in reason)
+    return f"{reason} (start Docker with --gpus all)" if "no NVIDIA driver" in reason else reason

@@ -35,7 +35,8 @@ def order_shown(path: str) -> list[int]:
     with open_video(path) as reader:
         times, shown = [], []
         for packet in reader.packets():
-            times += [packet.pts] * bool(packet.size)
+            if packet.size:
+                times.append(packet.pts)
             shown += [frame.pts for frame in reader.decode(packet)]
     assert len(set(times)) == len(times)
     return [times.index(time) for time in shown]

@@ -267,7 +267,7 @@ def test_scripts_that_workers_cannot_import_are_refused_at_once(tmp_path, way, r
     script.write_text("if __name__ == '__main__':\n    " + CHECK.replace("\n", "\n    ") if way == "guarded" else CHECK)
     arguments = {"stdin": ["-"], "-c": ["-c", CHECK], "-m": ["-m", "script"]}.get(way, [str(script)])
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    result = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, input=CHECK * (way == "stdin"),
+    result = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, input=CHECK if way == "stdin" else "",
                             capture_output=True, text=True, timeout=HANG_S)  # fmt: skip
     if refusal is None:
         assert result.stdout == "starts\n", result.stderr
