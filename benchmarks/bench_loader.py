@@ -107,8 +107,14 @@ def machine() -> dict:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": model, "cores": usable_cores(), "gpu": gpu, "python": platform.python_version(),
-            "torch": torch.__version__, "dali": nvidia.dali.__version__}  # fmt: skip
+    return {
+        "cpu": model,
+        "cores": usable_cores(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "dali": nvidia.dali.__version__,
+    }
 
 
 def parse():
@@ -159,12 +165,17 @@ def main():
     table = [{"name": name, **_summary(runs)} for name, runs in results.items() if runs]
     print(f"{'row':34} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
     for row in table:
-        print(f"{row['name']:34} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
-              f"{1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f}")  # fmt: skip
+        print(
+            f"{row['name']:34} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
+            f"{1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f}"
+        )
     memory = _in_a_process(MEMORY, options, options.data) if options.epochs and "ours" in names else []
     if memory:
-        shown = ", ".join(f"{memory[epoch]:.0f} after {epoch + 1}" for epoch in sorted({0, 1, 4, 9, len(memory) - 1})
-                          if epoch < len(memory))  # fmt: skip
+        shown = ", ".join(
+            f"{memory[epoch]:.0f} after {epoch + 1}"
+            for epoch in sorted({0, 1, 4, 9, len(memory) - 1})
+            if epoch < len(memory)
+        )
         print(f"memory of ours in MiB by epochs: {shown}")
     if options.json:
         report = {"machine": machine(), "results": table, MEMORY + "_mib": memory}

@@ -41,7 +41,11 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}, {usable_cores()} cores"  # fmt: skip
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.processor() or 'CPU'}, {usable_cores()} cores"
+    )
     print(f"{where}; torch {torch.__version__}; batch {tuple(options.shape)} {options.dtype}; {options.repeats} draws")
     rows = []
     for layout in [options.layout] if options.layout else LAYOUTS:
@@ -69,12 +73,22 @@ def measure(clips, layout: str, repeats: int, prob: float) -> list[dict]:
                 times.append(seconds)
                 copies.append(seconds / copy_s)
                 extra.append(more)
-        row = {"layout": layout, "operation": name, "per_sample": per_sample, "overwrite": overwrite,
-               "ms": 1e3 * statistics.median(times), "copies": statistics.median(copies), "copies_highest": max(copies),
-               "extra_batches": max(extra)}  # fmt: skip
+        row = {
+            "layout": layout,
+            "operation": name,
+            "per_sample": per_sample,
+            "overwrite": overwrite,
+            "ms": 1e3 * statistics.median(times),
+            "copies": statistics.median(copies),
+            "copies_highest": max(copies),
+            "extra_batches": max(extra),
+        }
         rows.append(row)
-        print(f"{name:16} {'each clip' if per_sample else 'batch':10} {'overwrite' if overwrite else 'new batch':10} "
-              f"{row['ms']:8.2f} {row['copies']:7.2f} {row['copies_highest']:8.2f} {row['extra_batches']:7.2f}", flush=True)  # fmt: skip
+        print(
+            f"{name:16} {'each clip' if per_sample else 'batch':10} {'overwrite' if overwrite else 'new batch':10} "
+            f"{row['ms']:8.2f} {row['copies']:7.2f} {row['copies_highest']:8.2f} {row['extra_batches']:7.2f}",
+            flush=True,
+        )
     return rows
 
 

@@ -112,8 +112,14 @@ def run(options, given: dict) -> None:
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, Processes())
     device = train_loader.device
     config = replace(config, precision=choose_precision(config.precision, device))
-    model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
-                        dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
+    model = build_model(
+        config.model,
+        len(train_videos.classes),
+        frames=config.frames,
+        side=config.crop,
+        dropout=config.dropout,
+        lateral=config.lateral,
+    ).to(device)
     training = Training(config, Processes(), model, train_loader, val_loader, Logbook(None))
     training.parallel.train()
     noise = Noise(train_loader, config)

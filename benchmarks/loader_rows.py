@@ -27,8 +27,15 @@ def manifest_of(options):
 def loader_of(options, **loader_options):
     from dali_pipes import VideoLoader
 
-    return VideoLoader(manifest_of(options), batch_size=options.batch_size, num_frames=FRAMES, side_px=SIDE_PX,
-                       workers=options.workers, device=options.device, **loader_options)  # fmt: skip
+    return VideoLoader(
+        manifest_of(options),
+        batch_size=options.batch_size,
+        num_frames=FRAMES,
+        side_px=SIDE_PX,
+        workers=options.workers,
+        device=options.device,
+        **loader_options,
+    )
 
 
 def _ours(options, **loader_options):
@@ -129,8 +136,14 @@ def _pipeline(options, finish, crop=True):
     sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=FRAMES)
     source = ClipSource(BatchSchedule(sampler, options.batch_size), SIDE_PX, "gpu" if by_dali else "cpu")
 
-    @pipeline_def(enable_conditionals=True, batch_size=options.batch_size, num_threads=options.workers,
-                  device_id=0 if on_gpu else None, py_num_workers=options.workers, py_start_method="spawn")  # fmt: skip
+    @pipeline_def(
+        enable_conditionals=True,
+        batch_size=options.batch_size,
+        num_threads=options.workers,
+        device_id=0 if on_gpu else None,
+        py_num_workers=options.workers,
+        py_start_method="spawn",
+    )
     def pipeline():
         inputs = clip_inputs(source, parallel=True, prefetch_batches=2)
         if by_dali:
@@ -218,8 +231,10 @@ def _augment_with_pil(images, rng):
     images = [Image.fromarray(image) for image in images]
     for name in rng.choice(list(OPS), N):
         levels, sign = schedule_levels("temporal+", M, FRAMES, rng), rng.choice([-1, 1])
-        images = [pil_ops.apply(name, image, pil_ops.value_of(name, float(level), sign, "paper"))
-                  for image, level in zip(images, levels, strict=True)]  # fmt: skip
+        images = [
+            pil_ops.apply(name, image, pil_ops.value_of(name, float(level), sign, "paper"))
+            for image, level in zip(images, levels, strict=True)
+        ]
     return [np.asarray(image) for image in images]
 
 
@@ -240,8 +255,20 @@ def torchvision(options):
     return _data_loader(options, torchvision_transforms=True)
 
 
-ROWS = {row.__name__: row for row in (ours, straightforward, torchvision, dali_auto_aug, ours_no_aug, decode_only,
-                                      ours_needed_frames, ours_two_pipelines, ours_stream)}  # fmt: skip
+ROWS = {
+    row.__name__: row
+    for row in (
+        ours,
+        straightforward,
+        torchvision,
+        dali_auto_aug,
+        ours_no_aug,
+        decode_only,
+        ours_needed_frames,
+        ours_two_pipelines,
+        ours_stream,
+    )
+}
 ASKED_FOR = ("ours_two_pipelines", "ours_stream")
 """On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there."""
 GPU_ROWS = {  # name -> row and decoder

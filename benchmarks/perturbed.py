@@ -23,8 +23,14 @@ from train.paper.recipes import TABLES
 from train.paper.results import seeds_in
 from train.report.data import Run, read_runs
 
-TITLES = {"shake": "camera shake", "pan": "camera pan", "roll": "camera roll", "exposure": "exposure drift",
-          "flash": "flashes", "fade": "contrast fades"}  # fmt: skip
+TITLES = {
+    "shake": "camera shake",
+    "pan": "camera pan",
+    "roll": "camera roll",
+    "exposure": "exposure drift",
+    "flash": "flashes",
+    "fade": "contrast fades",
+}
 RESULT = Path(__file__).parent / "results" / "perturbed.md"
 CLEAN = "clean"
 ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}

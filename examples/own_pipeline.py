@@ -29,8 +29,14 @@ def clips(folder, decoder):
 
 def main(folder):
     has_gpu = torch.cuda.is_available()
-    pipeline = clips(folder, decoder="mixed" if has_gpu else "cpu", batch_size=4, num_threads=2,
-                     device_id=0 if has_gpu else None, seed=1)  # fmt: skip
+    pipeline = clips(
+        folder,
+        decoder="mixed" if has_gpu else "cpu",
+        batch_size=4,
+        num_threads=2,
+        device_id=0 if has_gpu else None,
+        seed=1,
+    )
     pipeline.build()
     for _ in range(2):
         video, label = pipeline.run()

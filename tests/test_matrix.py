@@ -69,9 +69,14 @@ def machine(tmp_path):
         if python3:
             write(tmp_path / "bin" / "python3", python(python3))
         environment = {
-            "PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path / "pyenv"), "TMPDIR": str(tmp_path / "temporary"),
-            "RECORDS": str(tmp_path / "records"), "FAILS": fails, "CLOSING": closing, "HOME": str(tmp_path),
-        }  # fmt: skip
+            "PATH": str(tmp_path / "bin"),
+            "PYENV_ROOT": str(tmp_path / "pyenv"),
+            "TMPDIR": str(tmp_path / "temporary"),
+            "RECORDS": str(tmp_path / "records"),
+            "FAILS": fails,
+            "CLOSING": closing,
+            "HOME": str(tmp_path),
+        }
         result = subprocess.run(
             ["bash", script, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
         )
@@ -122,13 +127,18 @@ def test_a_cell_is_the_readmes_commands_and_a_row(machine, tmp_path):
     "fails, closing, job, tests",
     [
         ("train/run.py", "5 passed in 1s", "FAILED", "5 passed"),
-        ("pytest", "1 failed, 5 passed, 2 skipped, 3 warnings in 1s (0:00:01)", "passed", "1 failed, 5 passed, 2 skipped"),
+        (
+            "pytest",
+            "1 failed, 5 passed, 2 skipped, 3 warnings in 1s (0:00:01)",
+            "passed",
+            "1 failed, 5 passed, 2 skipped",
+        ),
         ("pytest", "Killed", "passed", "ended early"),
         ("-nothing-", "Killed", "passed", "ended early"),
         ("cuda130,train]", "", "could not be installed", "not reached"),
         ("test]", "", "passed", "could not be installed"),
     ],
-)  # fmt: skip
+)
 def test_what_fails_is_in_the_row_and_the_next_cell_runs(machine, fails, closing, job, tests):
     result, calls = machine(
         "tests/matrix.sh", "numpy-1", "oldest", pythons=["3.10", "3.12"], fails=fails, closing=closing

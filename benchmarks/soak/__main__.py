@@ -165,10 +165,13 @@ def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tupl
     finish(soak)
     shm_at_end = sorted(set(os.listdir(starts.SHM)) - soak.runs[0].shm - set(soak.left_by_kill))
     left = starts.marked(soak.mark)
-    checks = [*report.checks_of_events(soak, options), *report.checks_of_results(soak, reference),
-              ("nothing else is left in /dev/shm", not shm_at_end, ", ".join(shm_at_end)),
-              ("no process is left", not left, str(left or "")),
-              *(check for of in (undisturbed, soak) for check in report.checks_of_memory(of))]  # fmt: skip
+    checks = [
+        *report.checks_of_events(soak, options),
+        *report.checks_of_results(soak, reference),
+        ("nothing else is left in /dev/shm", not shm_at_end, ", ".join(shm_at_end)),
+        ("no process is left", not left, str(left or "")),
+        *(check for of in (undisturbed, soak) for check in report.checks_of_memory(of)),
+    ]
     return report.report(soak, undisturbed, options, epochs, checks), all(passed for _, passed, _ in checks)
 
 
@@ -237,8 +240,11 @@ def happen(soak: Soak, kind: str, event: Callable[[], str]) -> None:
     try:
         outcome = event()
     except Failed as failed:
-        give_up(soak, soak.runs[before] if soak.run is None and len(soak.runs) > before else soak.run or soak.runs[-1],
-                f"{kind}: {failed}")  # fmt: skip
+        give_up(
+            soak,
+            soak.runs[before] if soak.run is None and len(soak.runs) > before else soak.run or soak.runs[-1],
+            f"{kind}: {failed}",
+        )
         outcome = "FAILED"
     if soak.run is not None:
         soak.run.disturbed_s.append(time.monotonic() - soak.run.started_s)

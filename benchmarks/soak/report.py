@@ -86,8 +86,10 @@ def longest_stretch(soak: Soak) -> np.ndarray:
     for run in soak.runs:
         samples = np.array([(at_s, mib) for number, at_s, mib in soak.samples if number == run.number]).reshape(-1, 2)
         edges = [SETTLED_S, *(at_s for at_s in run.disturbed_s if at_s > SETTLED_S), math.inf]
-        stretches += [samples[(samples[:, 0] >= low) & (samples[:, 0] < high)]
-                      for low, high in zip(edges, edges[1:], strict=False)]  # fmt: skip
+        stretches += [
+            samples[(samples[:, 0] >= low) & (samples[:, 0] < high)]
+            for low, high in zip(edges, edges[1:], strict=False)
+        ]
     return max(stretches, key=lambda part: float(np.ptp(part[:, 0])) if len(part) else 0.0)
 
 
@@ -121,8 +123,10 @@ def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: i
     git = first.get("git") or {}
     versions = ", ".join(f"{name} {version}" for name, version in first.get("packages", {}).items())
     took = undisturbed.runs[0] if undisturbed.runs else None
-    rows = [(kind, sum(outcomes.values()), "; ".join(f"{outcome} ({count})" for outcome, count in outcomes.items()))
-            for kind, outcomes in events.summary(soak).items()]  # fmt: skip
+    rows = [
+        (kind, sum(outcomes.values()), "; ".join(f"{outcome} ({count})" for outcome, count in outcomes.items()))
+        for kind, outcomes in events.summary(soak).items()
+    ]
     ends = Counter(soak.ends)
     size = sum(path.stat().st_size for name in soak.left_by_kill if (path := starts.SHM / name).exists())
     lines = [

@@ -218,8 +218,15 @@ def start(soak: Soak, *more: str) -> Run:
     had_checkpoint = any((out / name).exists() for name in ("last.pt", "previous.pt"))
     shm = set(os.listdir(SHM))
     with open(logs[0], "wb") as stdout, open(logs[1], "wb") as stderr:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=stdout,
-                                   stderr=stderr, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
     run = Run(number, process, (logs[0], logs[1]), checkpoint_time(out), had_checkpoint, shm)
     soak.runs.append(run)
     return run

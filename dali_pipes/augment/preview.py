@@ -59,14 +59,20 @@ def rows_of_samples(
         names = [policy.op_names[op_id] for op_id in drawn.op_ids]
         clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
         signed = [op_named(name).range_in(policy.ranges).signed for name in names]
-        titles = [f"{name} {'+' if sign > 0 else '-'}" if has_sign else name
-                  for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)]  # fmt: skip
+        titles = [
+            f"{name} {'+' if sign > 0 else '-'}" if has_sign else name
+            for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)
+        ]
         levels = [
             levels if op_named(name).ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)
         ]
-        captions = ["\n".join(_caption(name, level, sign, policy)
-                              for name, level, sign in zip(names, levels_N, drawn.signs, strict=True))
-                    for levels_N in drawn.levels_NF.T]  # fmt: skip
+        captions = [
+            "\n".join(
+                _caption(name, level, sign, policy)
+                for name, level, sign in zip(names, levels_N, drawn.signs, strict=True)
+            )
+            for levels_N in drawn.levels_NF.T
+        ]
         rows.append(SheetRow(clip, captions, list(zip(titles, levels, strict=True))))
     return rows
 
@@ -133,17 +139,28 @@ def run(options: argparse.Namespace) -> None:
     names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
     schedule = options.schedule or AUGMENTATIONS.get(options.aug) or "temporal+"
     m = 10.0 if options.level is None else options.level
-    policy = RandAugmentT(n=options.n, m=m, schedule=schedule, ops=check_ops(names) if options.ops else None,
-                          ranges=options.ranges, interpolation=options.interpolation,
-                          translate_max_px=100 * options.size / 160)  # fmt: skip
+    policy = RandAugmentT(
+        n=options.n,
+        m=m,
+        schedule=schedule,
+        ops=check_ops(names) if options.ops else None,
+        ranges=options.ranges,
+        interpolation=options.interpolation,
+        translate_max_px=100 * options.size / 160,
+    )
     rng = np.random.default_rng(options.seed)
     clip = load_clip(options.video, options.frames, options.size, options.start)
     rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
     if options.aug is None:
         rising = options.level is None and options.schedule is None
         whole = np.linspace(0, MAX_LEVEL, len(clip), dtype=np.float32)
-        rows += rows_of_operations(clip, check_ops(names), policy, lambda: whole if rising else
-                                   schedule_levels(schedule, m, len(clip), rng), options.sign)  # fmt: skip
+        rows += rows_of_operations(
+            clip,
+            check_ops(names),
+            policy,
+            lambda: whole if rising else schedule_levels(schedule, m, len(clip), rng),
+            options.sign,
+        )
     elif options.aug != "none":
         rows += rows_of_samples(clip, policy, options.samples, rng)
     write_sheet(out, rows, options.columns, options.fps)

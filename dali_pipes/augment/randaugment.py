@@ -215,8 +215,8 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
         op_ids (N,) int32, levels (N, F) float32 and signs (N,) float32, for :func:`apply_ops`.
     """
     # Random operators given equal seeds draw correlated numbers, so each gets its own.
-    seeds = iter([{}] * 4 if seed is None else
-                 [{"seed": int(own)} for own in np.random.SeedSequence(seed).generate_state(4) % 2**31])  # fmt: skip
+    own = [None] * 4 if seed is None else np.random.SeedSequence(seed).generate_state(4) % 2**31
+    seeds = iter({} if number is None else {"seed": int(number)} for number in own)
     n = policy.n
     op_ids = fn.random.uniform(values=list(range(len(policy.op_names))), shape=[n], dtype=types.INT32, **next(seeds))
     signs = fn.random.uniform(values=[-1.0, 1.0], shape=[n], **next(seeds))

@@ -203,18 +203,24 @@ def scan_videos(
 
 
 def _probe_all(
-    paths: Sequence[str], cache: str | os.PathLike | None, workers: int | None, verify: bool, time_limit_s: float,
+    paths: Sequence[str],
+    cache: str | os.PathLike | None,
+    workers: int | None,
+    verify: bool,
+    time_limit_s: float,
     progress: Callable[..., Iterable] | None,
-) -> dict[str, VideoInfo | Refused]:  # fmt: skip
+) -> dict[str, VideoInfo | Refused]:
     """What each file is, or why it cannot be read; each is read once, however often it is given."""
     absolute = {path: os.path.abspath(path) for path in paths}
     found = _load_cache(cache)
     fresh = sorted({path for path in absolute.values() if not _is_known(found.get(path), path, verify)})
     done: dict[str, VideoInfo | Refused] = {}
     outcomes = map_isolated(
-        probe, [(path, verify, time_limit_s) for path in fresh],
-        workers=workers or usable_cores(), time_limit_s=time_limit_s,
-    )  # fmt: skip
+        probe,
+        [(path, verify, time_limit_s) for path in fresh],
+        workers=workers or usable_cores(),
+        time_limit_s=time_limit_s,
+    )
     due_s = time.monotonic() + KEEP_EVERY_S
     try:
         for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:

@@ -125,8 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="auto", choices=KINDS, help="what the folder is")
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
-                        help="leave out a file that takes more processor time to read (default: %(default)g)")  # fmt: skip
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=TIME_LIMIT_S,
+        metavar="SECONDS",
+        help="leave out a file that takes more processor time to read (default: %(default)g)",
+    )
     return parser
 
 
@@ -148,9 +153,14 @@ def run(options: argparse.Namespace) -> int:
     for split, items in groups.items():
         items = [(os.path.abspath(path), *rest) for path, *rest in items]
         found = scan_videos(
-            items, classes=classes, cache=default_cache(items), workers=options.workers, verify=options.verify,
-            time_limit_s=options.time_limit, progress=partial(progress_bar, title="reading videos", unit="file"),
-        )  # fmt: skip
+            items,
+            classes=classes,
+            cache=default_cache(items),
+            workers=options.workers,
+            verify=options.verify,
+            time_limit_s=options.time_limit,
+            progress=partial(progress_bar, title="reading videos", unit="file"),
+        )
         manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)
         splits += [split] * len(found)
     if options.out:

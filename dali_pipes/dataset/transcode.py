@@ -170,10 +170,16 @@ class _Converter:
         if (frame.height, frame.width) != self.frame_hw:
             raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
-            frame, self.width, self.height, "yuv420p", src_colorspace=swscale_matrix(frame),
-            dst_colorspace=SWSCALE_BT601, interpolation="AREA",
-            src_color_range=int(frame.color_range), dst_color_range=_LIMITED_RANGE,
-        )  # fmt: skip
+            frame,
+            self.width,
+            self.height,
+            "yuv420p",
+            src_colorspace=swscale_matrix(frame),
+            dst_colorspace=SWSCALE_BT601,
+            interpolation="AREA",
+            src_color_range=int(frame.color_range),
+            dst_color_range=_LIMITED_RANGE,
+        )
         planes = scaled.to_ndarray()
         if self.orientation != UPRIGHT:
             planes = self._turn(planes)
@@ -219,9 +225,14 @@ class Outcome:
 
 
 def transcode_folder(
-    source: str | os.PathLike, out: str | os.PathLike, settings: Settings, *, workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S, progress: Callable[..., Iterable] | None = None,
-) -> list[Outcome]:  # fmt: skip
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    settings: Settings,
+    *,
+    workers: int | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    progress: Callable[..., Iterable] | None = None,
+) -> list[Outcome]:
     """Copy every video below a folder to the same place below another, as ``.mp4``.
 
     What an earlier call made from the same file with the same settings is kept. ``out/transcode.csv`` says what became of
@@ -247,9 +258,13 @@ def transcode_folder(
 
 
 def _copy_all(
-    pairs: Sequence[tuple[str, str]], out: Path, settings: Settings, workers: int, time_limit_s: float,
+    pairs: Sequence[tuple[str, str]],
+    out: Path,
+    settings: Settings,
+    workers: int,
+    time_limit_s: float,
     progress: Callable[..., Iterable] | None,
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     results = map_isolated(
         _transcode, [(*pair, settings, time_limit_s) for pair in pairs], workers=workers, time_limit_s=time_limit_s
     )
@@ -339,8 +354,13 @@ def _parser() -> argparse.ArgumentParser:
         value = getattr(defaults, name)
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, metavar="SECONDS",
-                        help="refuse a file that takes more processor time (default: %(default)g)")  # fmt: skip
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=TIME_LIMIT_S,
+        metavar="SECONDS",
+        help="refuse a file that takes more processor time (default: %(default)g)",
+    )
     return parser
 
 
@@ -355,9 +375,13 @@ def run(options: dict) -> int:
     check_limits(options["workers"], options["time_limit"])
     settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
     outcomes = transcode_folder(
-        options["source"], options["out"], settings, workers=options["workers"], time_limit_s=options["time_limit"],
+        options["source"],
+        options["out"],
+        settings,
+        workers=options["workers"],
+        time_limit_s=options["time_limit"],
         progress=partial(progress_bar, title="transcoding", unit="file"),
-    )  # fmt: skip
+    )
     counts = Counter(outcome.result for outcome in outcomes)
     print(
         f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; see {options['out']}/{REPORT}"

@@ -72,9 +72,12 @@ class _ClipWriter:
                 self._scale(converted, out_HWC)
             return
         rgb = self.reformatter.reformat(
-            frame, format="rgb24", src_colorspace=swscale_matrix(frame),
-            src_color_range=int(frame.color_range), dst_color_range=_FULL_RANGE,
-        )  # fmt: skip
+            frame,
+            format="rgb24",
+            src_colorspace=swscale_matrix(frame),
+            src_color_range=int(frame.color_range),
+            dst_color_range=_FULL_RANGE,
+        )
         self._scale(rgb.to_ndarray()[self.y0 : self.y1, self.x0 : self.x1], out_HWC)
         if flip:
             cv2.flip(out_HWC, 1, dst=out_HWC)
@@ -151,9 +154,15 @@ def decode_frames(
 
 
 def _decode(
-    path: str, wanted: np.ndarray, box_yxyx: Box | None, side_px: int | None, size_hw: tuple[int, int] | None, flip: bool,
-    time_limit_s: float, from_key_frame: bool,
-) -> np.ndarray:  # fmt: skip
+    path: str,
+    wanted: np.ndarray,
+    box_yxyx: Box | None,
+    side_px: int | None,
+    size_hw: tuple[int, int] | None,
+    flip: bool,
+    time_limit_s: float,
+    from_key_frame: bool,
+) -> np.ndarray:
     """``wanted`` rises strictly."""
     write, found, index = None, 0, -1
     with open_video(path, time_limit_s) as reader:

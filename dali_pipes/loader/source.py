@@ -76,9 +76,16 @@ class ClipSource:
     def _read(self, plan: ClipPlan) -> np.ndarray:
         video = self.batches.sampler.videos[plan.video]
         if self.decoder == "cpu":
-            return decode_frames(video.path, plan.frame_indices, tuple(plan.box_yxyx), self.side_px,
-                                 (video.height, video.width), plan.flip, video.exact_times and video.is_current(),
-                                 self.time_limit_s)  # fmt: skip
+            return decode_frames(
+                video.path,
+                plan.frame_indices,
+                tuple(plan.box_yxyx),
+                self.side_px,
+                (video.height, video.width),
+                plan.flip,
+                video.exact_times and video.is_current(),
+                self.time_limit_s,
+            )
         check_size(video)
         try:
             return np.fromfile(video.path, np.uint8)

@@ -89,8 +89,13 @@ def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
     }
     if takes_frame_ranges():
         return _counting_reader()(file_list_format="frames", file_list_include_end=False, pad_mode="edge", **common)
-    return fn.readers.video(file_list_frame_num=True, file_list_include_preceding_frame=False, pad_sequences=True,
-                            skip_vfr_check=True, **common)  # fmt: skip
+    return fn.readers.video(
+        file_list_frame_num=True,
+        file_list_include_preceding_frame=False,
+        pad_sequences=True,
+        skip_vfr_check=True,
+        **common,
+    )
 
 
 @pipeline_def(enable_conditionals=True)

@@ -182,8 +182,9 @@ def _shows_life(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
     """Whether the file's time changes: clocks of machines differ, so times are not compared with them."""
     print(
         f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_S:g} s whether it still is",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        file=sys.stderr,
+        flush=True,
+    )
     seen: set[int] = set()
     end = time.monotonic() + WATCH_S
     while time.monotonic() < end and len(seen) < 2:

@@ -16,9 +16,14 @@ REDRAW_S = 1.0
 
 
 def progress_bar(
-    iterable: Iterable | None = None, *, total: int | None = None, title: str = "", unit: str = "it", done: int = 0,
+    iterable: Iterable | None = None,
+    *,
+    total: int | None = None,
+    title: str = "",
+    unit: str = "it",
+    done: int = 0,
     leave: bool = True,
-) -> tqdm:  # fmt: skip
+) -> tqdm:
     """A bar around an iterable, or one for ``update()`` and ``close()``. Of several processes of torchrun only the first shows one.
 
     Args:
@@ -30,9 +35,14 @@ def progress_bar(
         leave: whether it stays in the terminal or notebook when it is closed.
     """
     options = {
-        "iterable": iterable, "total": total, "desc": title, "unit": unit, "initial": done, "mininterval": REDRAW_S,
+        "iterable": iterable,
+        "total": total,
+        "desc": title,
+        "unit": unit,
+        "initial": done,
+        "mininterval": REDRAW_S,
         "miniters": 1,  # or a slow stretch after a fast one looks like a standstill
-    }  # fmt: skip
+    }
     if sys.stderr is None or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"):
         return tqdm(**options, disable=True)
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -88,8 +88,15 @@ def test_own_lightning_resumes_in_the_middle_of_an_epoch(train_and_val):
     def fit(checkpoint=None):
         note = Note()
         lightning.seed_everything(1)
-        trainer = lightning.Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False,
-                                    enable_checkpointing=False, enable_model_summary=False, callbacks=[note])  # fmt: skip
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            max_epochs=2,
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[note],
+        )
         videos = example["Videos"](train_and_val, batch_size=2, workers=0)
         trainer.fit(example["Classifier"](2), videos, ckpt_path=checkpoint)
         return note.steps

@@ -47,10 +47,14 @@ def imported(package) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package, own, requirements", [
-    (dali_pipes, {"dali_pipes"}, [*LIBRARY, *CUDA]),
-    (train, {"dali_pipes", "train"}, [*LIBRARY, *CUDA, *TRAIN]),
-], ids=["dali_pipes", "train"])  # fmt: skip
+@pytest.mark.parametrize(
+    "package, own, requirements",
+    [
+        (dali_pipes, {"dali_pipes"}, [*LIBRARY, *CUDA]),
+        (train, {"dali_pipes", "train"}, [*LIBRARY, *CUDA, *TRAIN]),
+    ],
+    ids=["dali_pipes", "train"],
+)
 def test_what_is_imported_is_installed(package, own, requirements):
     tops = {name.partition(".")[0] for name in imported(package)}
     assert {"numpy", "dataclasses"} <= tops
@@ -88,9 +92,13 @@ def run_light(tmp_path):
     def run(*arguments, without=None):
         names = set().union(*map(provided, TRAIN)) if without is None else without
         return subprocess.run(
-            [sys.executable, *map(str, arguments)], env=environment_without(tmp_path, names), cwd=tmp_path,
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+            [sys.executable, *map(str, arguments)],
+            env=environment_without(tmp_path, names),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     return run
 

@@ -71,10 +71,20 @@ def test_a_clip_with_numbers_of_numpy():
 def test_a_loader_with_numbers_of_numpy(class_folders):
     manifest, whole, real = scan_videos(find_videos(class_folders), workers=np.int64(2)), np.int64, np.float32
     ours, theirs = (
-        VideoLoader(manifest, device="cpu", batch_size=i(2), side_px=i(32), workers=i(1), num_frames=i(16), seed=i(3),
-                    keep_every=i(2), side_range_px=(f(160), f(200)), start_step=i(1))
+        VideoLoader(
+            manifest,
+            device="cpu",
+            batch_size=i(2),
+            side_px=i(32),
+            workers=i(1),
+            num_frames=i(16),
+            seed=i(3),
+            keep_every=i(2),
+            side_range_px=(f(160), f(200)),
+            start_step=i(1),
+        )
         for i, f in ((int, float), (whole, real))
-    )  # fmt: skip
+    )
     assert repr(theirs.clip_sampler) == repr(ours.clip_sampler)
     assert json.dumps(theirs.state_dict()) == json.dumps(ours.state_dict())
     for batch, expected in zip(theirs, ours, strict=True):
@@ -91,8 +101,10 @@ def test_a_loader_with_numbers_of_numpy(class_folders):
 def test_a_mix_with_numbers_of_numpy():
     clips, labels = torch.rand(4, 3, 8, 8, 8), torch.tensor([0, 1, 2, 0])
     mixed = [
-        build_mix("cubecutmixup", i(3), alpha=f(1), prob=f(0.5), per_sample=True)(clips, labels, generator=np.random.default_rng(5))
+        build_mix("cubecutmixup", i(3), alpha=f(1), prob=f(0.5), per_sample=True)(
+            clips, labels, generator=np.random.default_rng(5)
+        )
         for i, f in ((int, float), (np.int64, np.float32))
-    ]  # fmt: skip
+    ]
     for ours, theirs in zip(*mixed, strict=True):
         assert torch.equal(ours, theirs)

@@ -10,11 +10,21 @@ ENHANCE = {
     "brightness": ImageEnhance.Brightness,
     "sharpness": ImageEnhance.Sharpness,
 }
-LINEAR = {"paper": {
-    "rotate": (0, 30), "solarize": (0, 256), "color": (0.1, 1.9), "posterize": (0, 4), "contrast": (0.1, 1.9),
-    "brightness": (0.1, 1.9), "sharpness": (0.1, 1.9), "shear_x": (0, 0.3), "shear_y": (0, 0.3),
-    "translate_x": (0, 100), "translate_y": (0, 100),
-}}  # fmt: skip
+LINEAR = {
+    "paper": {
+        "rotate": (0, 30),
+        "solarize": (0, 256),
+        "color": (0.1, 1.9),
+        "posterize": (0, 4),
+        "contrast": (0.1, 1.9),
+        "brightness": (0.1, 1.9),
+        "sharpness": (0.1, 1.9),
+        "shear_x": (0, 0.3),
+        "shear_y": (0, 0.3),
+        "translate_x": (0, 100),
+        "translate_y": (0, 100),
+    }
+}
 LINEAR["monotonic"] = LINEAR["paper"] | {"solarize": (256, 0), "posterize": (8, 4)}
 
 
@@ -32,8 +42,12 @@ def value_of(name: str, level: float, sign: float, ranges: str) -> float:
 def apply(name: str, image: Image.Image, value: float, resample=Image.NEAREST, fill=0) -> Image.Image:
     """One operation on one PIL image."""
     fills = {"resample": resample, "fillcolor": (fill,) * 3}
-    affine = {"shear_x": (1, value, 0, 0, 1, 0), "shear_y": (1, 0, 0, value, 1, 0),
-              "translate_x": (1, 0, value, 0, 1, 0), "translate_y": (1, 0, 0, 0, 1, value)}  # fmt: skip
+    affine = {
+        "shear_x": (1, value, 0, 0, 1, 0),
+        "shear_y": (1, 0, 0, value, 1, 0),
+        "translate_x": (1, 0, value, 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, value),
+    }
     if name == "identity":
         return image
     if name == "auto_contrast":

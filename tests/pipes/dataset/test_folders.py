@@ -68,9 +68,19 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "train, val",
-    [("train", "val"), ("Train", "Test"), ("training", "testing"), ("train", "eval"), ("videos_train", "videos_val"),
-     ("TRAIN", "VALIDATION"), ("train_set", "dev_set"), ("trainset", "testset"), ("train-256", "valid-256"), ("1_train", "2_test")],
-)  # fmt: skip
+    [
+        ("train", "val"),
+        ("Train", "Test"),
+        ("training", "testing"),
+        ("train", "eval"),
+        ("videos_train", "videos_val"),
+        ("TRAIN", "VALIDATION"),
+        ("train_set", "dev_set"),
+        ("trainset", "testset"),
+        ("train-256", "valid-256"),
+        ("1_train", "2_test"),
+    ],
+)
 def test_folders_named_as_a_split_are_one(tmp_path, train, val):
     touch(tmp_path, f"{train}/run/0.avi", f"{train}/walk/1.avi", f"{val}/run/2.avi")
     assert find_splits(tmp_path) == {"train": Part(tmp_path / train), "val": Part(tmp_path / val)}
@@ -86,7 +96,9 @@ def test_which_folders_are_the_parts_of_a_split(tmp_path):
     assert find_splits(tmp_path) == {"train": Part(tmp_path / "train"), "val": Part(tmp_path / "test")}
     assert find_splits(tmp_path)["val"].is_test
     touch(tmp_path, "validation/a/0.avi")
-    assert find_splits(tmp_path) == {name: Part(tmp_path / folder) for name, folder in (("train", "train"), ("val", "validation"), ("test", "test"))}  # fmt: skip
+    assert find_splits(tmp_path) == {
+        name: Part(tmp_path / folder) for name, folder in (("train", "train"), ("val", "validation"), ("test", "test"))
+    }
     touch(tmp_path, "train_small/a/0.avi")  # another name
     assert find_splits(tmp_path)["train"] == Part(tmp_path / "train")
     touch(tmp_path, "train_2/a/0.avi")

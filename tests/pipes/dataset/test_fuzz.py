@@ -38,14 +38,29 @@ class Video:
 videos = st.builds(Video, st.integers(1, 400), st.integers(2, 500), st.integers(2, 500), st.integers(0, 2))
 samplers = st.builds(
     lambda videos, kept, every, stride, seed, short, mode, low, views, training: ClipSampler(
-        videos=videos, num_frames=kept * every, stride_frames=stride, keep_every=every, seed=seed, short=short, crop_mode=mode,
-        side_range_px=(low, min(240.0, 1.4 * low)), clips_per_video=1 if training else views, training=training,
+        videos=videos,
+        num_frames=kept * every,
+        stride_frames=stride,
+        keep_every=every,
+        seed=seed,
+        short=short,
+        crop_mode=mode,
+        side_range_px=(low, min(240.0, 1.4 * low)),
+        clips_per_video=1 if training else views,
+        training=training,
         augment=RandAugmentT(n=1) if training else None,
     ),
-    st.lists(videos, min_size=1, max_size=12), st.integers(1, 24), st.integers(1, 3), st.integers(1, 9),
-    st.integers(0, 2**40), st.sampled_from(["slow_down", "pad"]), st.sampled_from(["crop", "short_side"]),
-    st.floats(20, 240), st.integers(1, 5), st.booleans(),
-)  # fmt: skip
+    st.lists(videos, min_size=1, max_size=12),
+    st.integers(1, 24),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.integers(0, 2**40),
+    st.sampled_from(["slow_down", "pad"]),
+    st.sampled_from(["crop", "short_side"]),
+    st.floats(20, 240),
+    st.integers(1, 5),
+    st.booleans(),
+)
 
 
 @settings(FUZZ, max_examples=200)
@@ -65,8 +80,11 @@ def test_plans_stay_within_their_video(sampler, epoch, data):
         assert plan.levels_NK.shape == (1, count)
     others = sampler.replacements(epoch, sample)
     # in evaluation it only fills the place of the video, so any will do
-    may_replace = [index for index, other in enumerate(sampler.videos)
-                   if index != plan.video and (other.label == video.label or not sampler.training)]  # fmt: skip
+    may_replace = [
+        index
+        for index, other in enumerate(sampler.videos)
+        if index != plan.video and (other.label == video.label or not sampler.training)
+    ]
     assert sorted(others) == may_replace
 
 

@@ -113,8 +113,12 @@ def test_a_segment_is_what_clips_are_taken_from(tmp_path):
     )
     manifest = scan_videos(find_videos(path))
     assert [video.used_frames for video in manifest.videos] == [
-        range(25, 50), range(50, 100), range(0, 12), range(0, 100), range(98, 100),
-    ]  # fmt: skip
+        range(25, 50),
+        range(50, 100),
+        range(0, 12),
+        range(0, 100),
+        range(98, 100),
+    ]
     assert {video.num_frames for video in manifest.videos} == {100}
     assert [manifest.classes[video.label] for video in manifest.videos] == list("abcde")
     for training in (True, False):
@@ -213,11 +217,14 @@ def test_a_segment_of_all_frames_changes_no_plan(class_folders):
         assert np.array_equal(whole.plan(1, sample).frame_indices, same.plan(1, sample).frame_indices)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("path,label\n0.mp4,\"run\n1.mp4,walk\n", "line 2: "),
-    ("path,label\n\"0.mp4,run\n1.mp4,walk\n2.mp4,\"run\"\n", "line 2: "),
-    ("path,label\n0.mp4,\"run\n1.mp4\",walk\n", "line 2: has a quotation mark that is closed lines below, or never"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('path,label\n0.mp4,"run\n1.mp4,walk\n', "line 2: "),
+        ('path,label\n"0.mp4,run\n1.mp4,walk\n2.mp4,"run"\n', "line 2: "),
+        ('path,label\n0.mp4,"run\n1.mp4",walk\n', "line 2: has a quotation mark that is closed lines below, or never"),
+    ],
+)
 def test_a_quotation_mark_swallows_no_rows(tmp_path, text, message):
     with pytest.raises(InputError, match=f"l.csv, {message}"):
         find_videos(written(tmp_path / "l.csv", text))

@@ -262,10 +262,15 @@ def test_command_line(tmp_path, class_folders, capsys):
     assert main([str(tmp_path / "data"), "-o", str(tmp_path / "out.csv"), "--verify"]) == 1
     shown = capsys.readouterr().out
     for part in (
-        "videos    1 of 2 files", "frames    12; 12 to 12 each, median 12; all decoded", "sizes     48x64 (1)",
-        "codecs    h264 (1)", "1  rotated (stored on its side", "turned.mp4: 90 degrees clockwise",
-        "encrypted.mp4: cannot be read as video (it is encrypted)", "shortest  12 frames",
-    ):  # fmt: skip
+        "videos    1 of 2 files",
+        "frames    12; 12 to 12 each, median 12; all decoded",
+        "sizes     48x64 (1)",
+        "codecs    h264 (1)",
+        "1  rotated (stored on its side",
+        "turned.mp4: 90 degrees clockwise",
+        "encrypted.mp4: cannot be read as video (it is encrypted)",
+        "shortest  12 frames",
+    ):
         assert part in shown
     saved = Manifest.load(tmp_path / "out.csv")
     assert len(saved) == 1 and os.path.isabs(saved.videos[0].path) and len(saved.refused) == 1
@@ -292,7 +297,10 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
     assert main([str(tmp_path)]) == 0
     assert "videos    10 of 10 files\nclasses   2, of 4 to 6" in capsys.readouterr().out
     paths = [path for path, _ in find_videos(class_folders)]
-    rows = "".join(f"{path},{label},{split}\n" for path, label, split in zip(paths, "21011", "train test train test train".split(), strict=True))  # fmt: skip
+    rows = "".join(
+        f"{path},{label},{split}\n"
+        for path, label, split in zip(paths, "21011", "train test train test train".split(), strict=True)
+    )
     (tmp_path / "list.csv").write_text("path,label,split\n" + rows)
     assert main([str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv")]) == 0
     assert "videos    5 of 5 files\nclasses   3, of 1 to 3" in capsys.readouterr().out

@@ -18,7 +18,10 @@ def ucf101(root: Path) -> Path:
     lists = root / "ucfTrainTestlist"
     write(lists / "classInd.txt", "\ufeff1 Archery\r\n2 HandstandPushups\r\n3 Biking\r\n")
     for split in "123":
-        write(lists / f"trainlist0{split}.txt", f"Archery/v_Archery_g0{split}_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n")  # fmt: skip
+        write(
+            lists / f"trainlist0{split}.txt",
+            f"Archery/v_Archery_g0{split}_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n",
+        )
         write(lists / f"testlist0{split}.txt", f"Biking/v_Biking_g0{split}_c02.avi\r\n\r\n")
     write(root / "UCF-101" / "Archery" / "v_Archery_g01_c01.avi")
     return root
@@ -50,13 +53,17 @@ def test_ucf101(tmp_path):
         assert listed.classes == ["Archery", "HandstandPushups", "Biking"]
         videos = tmp_path / "UCF-101"
         assert listed.parts == {
-            "train": [(str(videos / f"Archery/v_Archery_g0{split}_c01.avi"), "Archery"),
-                      (str(videos / "HandstandPushups/v_HandStandPushups_g01_c01.avi"), "HandstandPushups")],
+            "train": [
+                (str(videos / f"Archery/v_Archery_g0{split}_c01.avi"), "Archery"),
+                (str(videos / "HandstandPushups/v_HandStandPushups_g01_c01.avi"), "HandstandPushups"),
+            ],
             "val": [(str(videos / f"Biking/v_Biking_g0{split}_c02.avi"), "Biking")],
-        }  # fmt: skip
+        }
 
 
-@pytest.mark.parametrize("lists", ["testTrainMulti_7030_splits", "test_train_splits", "test_train_splits/testTrainMulti_7030_splits", "."])  # fmt: skip
+@pytest.mark.parametrize(
+    "lists", ["testTrainMulti_7030_splits", "test_train_splits", "test_train_splits/testTrainMulti_7030_splits", "."]
+)
 @pytest.mark.parametrize("videos", ["", "hmdb51_org"])
 def test_hmdb51(tmp_path, videos, lists):
     root = hmdb51(tmp_path / "root", videos)
@@ -104,10 +111,13 @@ def test_vipriors(tmp_path, inside):
     assert listed.classes == ["Biking", "Archery"]
     videos = tmp_path / "mod-ucf101" / "videos"
     assert listed.parts == {
-        "train": [(str(videos / "video_train_0000001.avi"), "Archery"), (str(videos / "video_train_0000002.avi"), "Biking")],
+        "train": [
+            (str(videos / "video_train_0000001.avi"), "Archery"),
+            (str(videos / "video_train_0000002.avi"), "Biking"),
+        ],
         "val": [(str(videos / "video_validation_0000001.avi"), "Biking")],
         "test": [(str(videos / "video_test_0000001.avi"), None)],
-    }  # fmt: skip
+    }
 
 
 def test_the_challenges_own_lists(shared_clips, tmp_path):
@@ -122,42 +132,74 @@ def test_the_challenges_own_lists(shared_clips, tmp_path):
     assert path.endswith("mod-ucf101/videos/video_train_0000001.avi") and label == "ApplyEyeMakeup"
 
 
-# fmt: off
 UCF, HMDB, VIP = "ucfTrainTestlist/", "testTrainMulti_7030_splits/", "mod-ucf101/annotations/mod-ucf101-"
-BROKEN = [  # the dataset, a file of it, its new text (None: no file), how the message begins
-    ("ucf101", UCF + "trainlist01.txt", "Rowing/a.avi 1", "{file}, line 1: the class 'Rowing' of Rowing/a.avi is not in {root}/ucfTrainTestlist/classInd.txt"),
-    ("ucf101", UCF + "trainlist01.txt", "\nArchery/a.avi 3", "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt Archery has 1"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery 1", "{file}, line 1: 'Archery' is not <class>/<video>"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not <class>/<video>"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi " + "1" * 5000, "{file}, line 1: 'Archery/a.avi 1"),
-    ("ucf101", UCF + "trainlist01.txt", "Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is already listed in {file}, line 1"),
-    ("ucf101", UCF + "trainlist01.txt", None, "{file}: No such file"),
-    ("ucf101", UCF + "testlist01.txt", "HandstandPushups/v_HandStandPushups_g01_c01.avi", "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in {root}/ucfTrainTestlist/trainlist01.txt, line 2"),
-    ("ucf101", UCF + "testlist01.txt", "Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video alone"),
-    ("ucf101", UCF + "testlist01.txt", "Archery/\0.avi", "{file}, line 1: holds a NUL byte"),
-    ("ucf101", UCF + "testlist01.txt", "", "{root}/ucfTrainTestlist: the lists hold no videos for val"),
-    ("ucf101", UCF + "classInd.txt", "1 Archery\n3 Biking", "{file}: the class numbers must go from 1 up without gaps, they are [1, 3]"),
-    ("ucf101", UCF + "classInd.txt", "1 Archery\n1 Biking", "{file}, line 2: '1 Biking' is not a new class number and a new class name"),
-    ("ucf101", UCF + "classInd.txt", "", "{file}: the class numbers must go from 1 up without gaps, they are []"),
-    ("ucf101", UCF + "classInd.txt", None, "{root}: holds no ucfTrainTestlist/classInd.txt; expected the folder with UCF-101/"),
-    ("ucf101", "UCF-101/Archery/v_Archery_g01_c01.avi", None, "{root}: holds no UCF-101/*/*.avi; expected the folder with UCF-101/ (UCF101.rar)"),
-    ("hmdb51", HMDB + "wave_test_split1.txt", "a.avi 3", "{file}, line 1: 'a.avi 3' must end with 0"),
-    ("hmdb51", HMDB + "wave_test_split1.txt", "a.avi", "{file}, line 1: 'a.avi' must end with 0"),
-    ("hmdb51", HMDB + "wave_test_split1.txt", None, "{file}: No such file"),
-    ("hmdb51", "run/a.avi", "", "{root}/testTrainMulti_7030_splits: holds no list for the class folder run of {root}"),
-    ("hmdb51", "wave/b c.avi", None, "{root}: holds no hmdb51_org/*/*.avi; expected the folder with"),
-    ("vipriors", VIP + "train.txt", "a.avi 0", "{file}, line 1: a.avi has the class number 0, {root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2"),
-    ("vipriors", VIP + "train.txt", "a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
-    ("vipriors", VIP + "test.txt", "a.avi 1", "{file}, line 1: 'a.avi 1' is not a video alone"),
-    ("vipriors", VIP + "classInd.txt", None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
-]
-# fmt: on
+BROKEN = {  # the data set and a file of it -> its new text (None: no file), how the message begins
+    ("ucf101", UCF + "trainlist01.txt"): [
+        (
+            "Rowing/a.avi 1",
+            "{file}, line 1: the class 'Rowing' of Rowing/a.avi is not in {root}/ucfTrainTestlist/classInd.txt",
+        ),
+        (
+            "\nArchery/a.avi 3",
+            "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt Archery has 1",
+        ),
+        ("Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
+        ("Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
+        ("Archery 1", "{file}, line 1: 'Archery' is not <class>/<video>"),
+        ("Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not <class>/<video>"),
+        ("Archery/a.avi " + "1" * 5000, "{file}, line 1: 'Archery/a.avi 1"),
+        ("Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is already listed in {file}, line 1"),
+        (None, "{file}: No such file"),
+    ],
+    ("ucf101", UCF + "testlist01.txt"): [
+        (
+            "HandstandPushups/v_HandStandPushups_g01_c01.avi",
+            "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in {root}/ucfTrainTestlist/trainlist01.txt, line 2",
+        ),
+        ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video alone"),
+        ("Archery/\0.avi", "{file}, line 1: holds a NUL byte"),
+        ("", "{root}/ucfTrainTestlist: the lists hold no videos for val"),
+    ],
+    ("ucf101", UCF + "classInd.txt"): [
+        ("1 Archery\n3 Biking", "{file}: the class numbers must go from 1 up without gaps, they are [1, 3]"),
+        ("1 Archery\n1 Biking", "{file}, line 2: '1 Biking' is not a new class number and a new class name"),
+        ("", "{file}: the class numbers must go from 1 up without gaps, they are []"),
+        (None, "{root}: holds no ucfTrainTestlist/classInd.txt; expected the folder with UCF-101/"),
+    ],
+    ("ucf101", "UCF-101/Archery/v_Archery_g01_c01.avi"): [
+        (None, "{root}: holds no UCF-101/*/*.avi; expected the folder with UCF-101/ (UCF101.rar)"),
+    ],
+    ("hmdb51", HMDB + "wave_test_split1.txt"): [
+        ("a.avi 3", "{file}, line 1: 'a.avi 3' must end with 0"),
+        ("a.avi", "{file}, line 1: 'a.avi' must end with 0"),
+        (None, "{file}: No such file"),
+    ],
+    ("hmdb51", "run/a.avi"): [
+        ("", "{root}/testTrainMulti_7030_splits: holds no list for the class folder run of {root}"),
+    ],
+    ("hmdb51", "wave/b c.avi"): [
+        (None, "{root}: holds no hmdb51_org/*/*.avi; expected the folder with"),
+    ],
+    ("vipriors", VIP + "train.txt"): [
+        (
+            "a.avi 0",
+            "{file}, line 1: a.avi has the class number 0, {root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2",
+        ),
+        ("a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
+    ],
+    ("vipriors", VIP + "test.txt"): [
+        ("a.avi 1", "{file}, line 1: 'a.avi 1' is not a video alone"),
+    ],
+    ("vipriors", VIP + "classInd.txt"): [
+        (None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
+    ],
+}
 MAKE = {"ucf101": ucf101, "hmdb51": hmdb51, "vipriors": vipriors}
 
 
-@pytest.mark.parametrize("name, file, text, message", BROKEN, ids=[f"{case[0]} {number}" for number, case in enumerate(BROKEN)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, file, text, message", [(*where, *row) for where, rows in BROKEN.items() for row in rows]
+)
 def test_broken_lists_are_named(tmp_path, name, file, text, message):
     root = MAKE[name](tmp_path)
     DATASETS[name].read(root, DATASETS[name].splits[0])
@@ -176,7 +218,11 @@ def test_wrong_folders_and_text(tmp_path):
     with pytest.raises(InputError, match="is not UTF-8 text"):
         (ucf101(tmp_path / "x") / "ucfTrainTestlist" / "testlist01.txt").write_bytes(b"Archery/\xff.avi")
         read_ucf101(tmp_path / "x")
-    assert {name: dataset.splits[0] for name, dataset in DATASETS.items()} == {"ucf101": "1", "hmdb51": "1", "vipriors": "train"}  # fmt: skip
+    assert {name: dataset.splits[0] for name, dataset in DATASETS.items()} == {
+        "ucf101": "1",
+        "hmdb51": "1",
+        "vipriors": "train",
+    }
 
 
 @pytest.mark.parametrize("name", MAKE)

@@ -1,4 +1,4 @@
-"""Which videos a source means: every kind of source, what is wrong with one, and a kind of one's own."""
+"""Which videos a source means: every kind of source, and what is wrong with one."""
 
 import re
 import warnings
@@ -8,21 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from dali_pipes import InputError, Segment, VideoSets, resolve_videos
-from dali_pipes.dataset import KINDS, NOTES, Kind, check_source
+from dali_pipes.dataset import check_source
 from dali_pipes.dataset.summary import find_groups, main
 from tests.pipes.dataset.test_official import hmdb51, ucf101, vipriors
-from train.config.command_line import _parser, parse
-from train.config.options import Config
-from train.data.videos import (
-    MAKE_FOLDER,
-    NOTES_ON_EVALUATION,
-    NOTES_ON_TRAINING,
-    all_classes,
-    list_videos,
-    load_for_evaluation,
-    load_manifests,
-    validation_of,
-)
 
 
 def place(root: Path, *names: str) -> None:
@@ -52,61 +40,185 @@ class Case(NamedTuple):
 
 NO_VAL = "{root} has no videos set apart for validation: those to train on stand in for them."
 OFFICIAL = "UCF-101/Archery/v_Archery_g0{n}_c01.avi:Archery UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi:HandstandPushups"
-VIPRIORS = [f"mod-ucf101/videos/video_{name}.avi" for name in ("train_0000001", "train_0000002", "validation_0000001", "test_0000001")]  # fmt: skip
+VIPRIORS = [
+    f"mod-ucf101/videos/video_{name}.avi"
+    for name in ("train_0000001", "train_0000002", "validation_0000001", "test_0000001")
+]
 VIP_TRAIN, VIP_VAL = f"{VIPRIORS[0]}:Archery {VIPRIORS[1]}:Biking", f"{VIPRIORS[2]}:Biking"
 CASES = {
-    "a folder": Case(("walk/0.mp4", "run/1.mp4"), {}, "run/1.mp4:run walk/0.mp4:walk", "run/1.mp4:run walk/0.mp4:walk",
-                     classes="run walk", notes=(NO_VAL,), is_apart=False),
-    "a split folder": Case(SPLIT, {}, "train/run/0.mp4:run train/walk/1.mp4:walk", "val/run/2.mp4:run", classes="run walk"),
-    "train and test": Case(("train/run/0.mp4", "test/run/1.mp4"), {}, "train/run/0.mp4:run", "test/run/1.mp4:run", classes="run",
-                           notes=("The validation videos are those of {root}/test.",)),
-    "train, val and test": Case((*SPLIT, "test/run/3.mp4"), {}, "train/run/0.mp4:run train/walk/1.mp4:walk", "val/run/2.mp4:run",
-                                "test/run/3.mp4:run", "run walk"),
-    "test not wanted": Case((*SPLIT, "test/run/3.mp4"), {"parts": ["train", "val"]}, "train/run/0.mp4:run train/walk/1.mp4:walk",
-                            "val/run/2.mp4:run", classes="run walk", notes=("The test videos of {root}/test are not used.",)),
+    "a folder": Case(
+        ("walk/0.mp4", "run/1.mp4"),
+        train="run/1.mp4:run walk/0.mp4:walk",
+        val="run/1.mp4:run walk/0.mp4:walk",
+        classes="run walk",
+        notes=(NO_VAL,),
+        is_apart=False,
+    ),
+    "a split folder": Case(
+        SPLIT, train="train/run/0.mp4:run train/walk/1.mp4:walk", val="val/run/2.mp4:run", classes="run walk"
+    ),
+    "train and test": Case(
+        ("train/run/0.mp4", "test/run/1.mp4"),
+        train="train/run/0.mp4:run",
+        val="test/run/1.mp4:run",
+        classes="run",
+        notes=("The validation videos are those of {root}/test.",),
+    ),
+    "train, val and test": Case(
+        (*SPLIT, "test/run/3.mp4"),
+        train="train/run/0.mp4:run train/walk/1.mp4:walk",
+        val="val/run/2.mp4:run",
+        test="test/run/3.mp4:run",
+        classes="run walk",
+    ),
+    "test not wanted": Case(
+        (*SPLIT, "test/run/3.mp4"),
+        {"parts": ["train", "val"]},
+        train="train/run/0.mp4:run train/walk/1.mp4:walk",
+        val="val/run/2.mp4:run",
+        classes="run walk",
+        notes=("The test videos of {root}/test are not used.",),
+    ),
     "only val wanted": Case((*SPLIT, "train/loose.mp4"), {"parts": ["val"]}, val="val/run/2.mp4:run", classes="run"),
-    "only val wanted, none apart": Case(("run/0.mp4",), {"parts": ["val"]}, val="run/0.mp4:run", classes="run", notes=(NO_VAL,),
-                                        is_apart=False),
-    "what lies beside": Case((*SPLIT, "train/empty/x.md", "other/x.md", "loose.mp4", "more.csv=path,label"), {},
-                             "train/run/0.mp4:run train/walk/1.mp4:walk", "val/run/2.mp4:run", classes="run walk", notes=(
-                                 "Folders without videos in {root}/train, which are no classes: empty.",
-                                 "Lists in {root} that are not used: more.csv; each may be named as data or val_data.",
-                                 "Not used in {root}, beside the parts of the split: other, loose.mp4.")),
-    "folders that might be a split": Case(("a/x/0.mp4", "a/y/1.mp4", "b/x/2.mp4", "b/y/3.mp4"), {"dataset": "folder"},
-                                          *["a/x/0.mp4:a a/y/1.mp4:a b/x/2.mp4:b b/y/3.mp4:b"] * 2, classes="a b", notes=(NO_VAL,),
-                                          is_apart=False),
-    "a list": Case(("l.csv=path,label,start,end\na.mp4,2,1,3\na.mp4,10,,\n",), {"dataset": "csv"}, *["a.mp4:2:1-3 a.mp4:10"] * 2,
-                   classes="2 10", notes=(NO_VAL.replace("root}", "root}/l.csv"),), data="l.csv", is_apart=False),
-    "a list with a column split": Case((WITH_COLUMN,), {}, "a.mp4:10 b.mp4:9", "c.mp4:9", "d.mp4:9", "9 10", data="list.csv", notes=(
-        "The videos are those of {root}/list.csv, split train and {root}/list.csv, split val and {root}/list.csv, split test.",)),
-    "a list of val alone": Case(("l.csv=path,label,split\na.mp4,10,val\nb.mp4,9,test\n",), {}, "", "a.mp4:10", "b.mp4:9", "9 10",
-                                data="l.csv", notes=("The videos are those of {root}/l.csv, split val and {root}/l.csv, split test.",)),
-    "two lists": Case(("t.csv=path,label\na.mp4,x\n", "v.csv=path,label\nb.mp4,x\n"), {"val_data": "v.csv"}, "a.mp4:x", "b.mp4:x",
-                      classes="x", data="t.csv"),
-    "two lists in a folder": Case(("train.csv=a.mp4,x", "val.csv=b.mp4,y"), {}, "a.mp4:x", "b.mp4:y", classes="x",
-                                  notes=("The videos are those of {root}/train.csv and {root}/val.csv.",)),
-    "val_data apart": Case((WITH_COLUMN, *(f"o/{name}" for name in SPLIT)), {"val_data": "o", "parts": ["train", "val"]},
-                           "a.mp4:10 b.mp4:9", "o/val/run/2.mp4:run", classes="9 10", data="list.csv", notes=(
-                               "The videos are those of {root}/list.csv, split train.",
-                               "The validation videos are those of val_data; those of {root}/list.csv, split val are not used.",
-                               "The test videos of {root}/list.csv, split test are not used.")),
-    "val_data of data that is gone": Case(("v/run/0.mp4",), {"val_data": "v", "parts": ["val"], "dataset": "csv"}, "", "v/run/0.mp4:run",
-                                          classes="run", data="gone"),
-    "ucf101": Case((), {"dataset": "ucf101"}, OFFICIAL.format(n=1), "UCF-101/Biking/v_Biking_g01_c02.avi:Biking",
-                   classes="Archery HandstandPushups Biking", make=ucf101),
-    "ucf101, split 2": Case((), {"dataset": "ucf101", "split": "2", "parts": ["train"]}, OFFICIAL.format(n=2),
-                            classes="Archery HandstandPushups Biking", make=ucf101),
-    "hmdb51": Case((), {"dataset": "hmdb51"}, "wave/a(1)_wave!1.avi:wave wave_ball/c.avi:wave_ball", classes="wave wave_ball",
-                   val="wave/b|c.avi:wave wave_ball/d.avi:wave_ball", make=hmdb51),
-    "vipriors": Case((), {"dataset": "vipriors"}, VIP_TRAIN, VIP_VAL, VIPRIORS[3], "Biking Archery", make=vipriors),
-    "train+val": Case((), {"dataset": "vipriors", "split": "train+val"}, f"{VIP_TRAIN} {VIP_VAL}", VIP_VAL, VIPRIORS[3], "Biking Archery",
-                      ("The validation videos are trained on too (split train+val): their accuracy says little.",), is_apart=False,
-                      make=vipriors),
-    "test": Case((), {"dataset": "vipriors", "split": "test"}, "", "", VIPRIORS[3], "Biking Archery", make=vipriors),
+    "only val wanted, none apart": Case(
+        ("run/0.mp4",), {"parts": ["val"]}, val="run/0.mp4:run", classes="run", notes=(NO_VAL,), is_apart=False
+    ),
+    "what lies beside": Case(
+        (*SPLIT, "train/empty/x.md", "other/x.md", "loose.mp4", "more.csv=path,label"),
+        train="train/run/0.mp4:run train/walk/1.mp4:walk",
+        val="val/run/2.mp4:run",
+        classes="run walk",
+        notes=(
+            "Folders without videos in {root}/train, which are no classes: empty.",
+            "Lists in {root} that are not used: more.csv; each may be named as data or val_data.",
+            "Not used in {root}, beside the parts of the split: other, loose.mp4.",
+        ),
+    ),
+    "folders that might be a split": Case(
+        ("a/x/0.mp4", "a/y/1.mp4", "b/x/2.mp4", "b/y/3.mp4"),
+        {"dataset": "folder"},
+        train="a/x/0.mp4:a a/y/1.mp4:a b/x/2.mp4:b b/y/3.mp4:b",
+        val="a/x/0.mp4:a a/y/1.mp4:a b/x/2.mp4:b b/y/3.mp4:b",
+        classes="a b",
+        notes=(NO_VAL,),
+        is_apart=False,
+    ),
+    "a list": Case(
+        ("l.csv=path,label,start,end\na.mp4,2,1,3\na.mp4,10,,\n",),
+        {"dataset": "csv"},
+        train="a.mp4:2:1-3 a.mp4:10",
+        val="a.mp4:2:1-3 a.mp4:10",
+        classes="2 10",
+        notes=(NO_VAL.replace("root}", "root}/l.csv"),),
+        data="l.csv",
+        is_apart=False,
+    ),
+    "a list with a column split": Case(
+        (WITH_COLUMN,),
+        train="a.mp4:10 b.mp4:9",
+        val="c.mp4:9",
+        test="d.mp4:9",
+        classes="9 10",
+        data="list.csv",
+        notes=(
+            "The videos are those of {root}/list.csv, split train and {root}/list.csv, split val and {root}/list.csv, split test.",
+        ),
+    ),
+    "a list of val alone": Case(
+        ("l.csv=path,label,split\na.mp4,10,val\nb.mp4,9,test\n",),
+        val="a.mp4:10",
+        test="b.mp4:9",
+        classes="9 10",
+        data="l.csv",
+        notes=("The videos are those of {root}/l.csv, split val and {root}/l.csv, split test.",),
+    ),
+    "two lists": Case(
+        ("t.csv=path,label\na.mp4,x\n", "v.csv=path,label\nb.mp4,x\n"),
+        {"val_data": "v.csv"},
+        train="a.mp4:x",
+        val="b.mp4:x",
+        classes="x",
+        data="t.csv",
+    ),
+    "two lists in a folder": Case(
+        ("train.csv=a.mp4,x", "val.csv=b.mp4,y"),
+        train="a.mp4:x",
+        val="b.mp4:y",
+        classes="x",
+        notes=("The videos are those of {root}/train.csv and {root}/val.csv.",),
+    ),
+    "val_data apart": Case(
+        (WITH_COLUMN, *(f"o/{name}" for name in SPLIT)),
+        {"val_data": "o", "parts": ["train", "val"]},
+        train="a.mp4:10 b.mp4:9",
+        val="o/val/run/2.mp4:run",
+        classes="9 10",
+        data="list.csv",
+        notes=(
+            "The videos are those of {root}/list.csv, split train.",
+            "The validation videos are those of val_data; those of {root}/list.csv, split val are not used.",
+            "The test videos of {root}/list.csv, split test are not used.",
+        ),
+    ),
+    "val_data of data that is gone": Case(
+        ("v/run/0.mp4",),
+        {"val_data": "v", "parts": ["val"], "dataset": "csv"},
+        val="v/run/0.mp4:run",
+        classes="run",
+        data="gone",
+    ),
+    "ucf101": Case(
+        (),
+        {"dataset": "ucf101"},
+        train=OFFICIAL.format(n=1),
+        val="UCF-101/Biking/v_Biking_g01_c02.avi:Biking",
+        classes="Archery HandstandPushups Biking",
+        make=ucf101,
+    ),
+    "ucf101, split 2": Case(
+        (),
+        {"dataset": "ucf101", "split": "2", "parts": ["train"]},
+        train=OFFICIAL.format(n=2),
+        classes="Archery HandstandPushups Biking",
+        make=ucf101,
+    ),
+    "hmdb51": Case(
+        (),
+        {"dataset": "hmdb51"},
+        train="wave/a(1)_wave!1.avi:wave wave_ball/c.avi:wave_ball",
+        classes="wave wave_ball",
+        val="wave/b|c.avi:wave wave_ball/d.avi:wave_ball",
+        make=hmdb51,
+    ),
+    "vipriors": Case(
+        (),
+        {"dataset": "vipriors"},
+        train=VIP_TRAIN,
+        val=VIP_VAL,
+        test=VIPRIORS[3],
+        classes="Biking Archery",
+        make=vipriors,
+    ),
+    "train+val": Case(
+        (),
+        {"dataset": "vipriors", "split": "train+val"},
+        train=f"{VIP_TRAIN} {VIP_VAL}",
+        val=VIP_VAL,
+        test=VIPRIORS[3],
+        classes="Biking Archery",
+        notes=("The validation videos are trained on too (split train+val): their accuracy says little.",),
+        is_apart=False,
+        make=vipriors,
+    ),
+    "test": Case(
+        (), {"dataset": "vipriors", "split": "test"}, test=VIPRIORS[3], classes="Biking Archery", make=vipriors
+    ),
     "an unlabelled folder": Case(("a.mp4", "deep/er/b.mp4"), {"dataset": "unlabelled"}, test="a.mp4 deep/er/b.mp4"),
-    "an unlabelled list": Case(("l.csv=path,start_frame,end_frame\na.mp4,0,4\n",), {"dataset": "unlabelled"}, test="a.mp4::0-4f", data="l.csv"),
+    "an unlabelled list": Case(
+        ("l.csv=path,start_frame,end_frame\na.mp4,0,4\n",), {"dataset": "unlabelled"}, test="a.mp4::0-4f", data="l.csv"
+    ),
     "an unlabelled video": Case(("a.mp4",), {"dataset": "unlabelled"}, test="a.mp4", data="a.mp4"),
-}  # fmt: skip
+}
 
 
 def items_of(text: str, root: Path) -> list:
@@ -140,33 +252,58 @@ def test_every_kind_of_source(tmp_path, name):
     assert not sets.val or sets.val_is_apart or not sets.train or all(item in sets.train for item in sets.val)
 
 
-WRONG = {  # what is wrong -> (files, data, arguments, message)
-    "nothing there": ((), "gone", {}, "gone: no such folder or file; expected a folder of class folders"),
-    "no videos": ((), ".", {}, "holds no videos; expected <class>/<video>"),
-    "no csv": (("a/0.mp4",), ".", {"dataset": "csv"}, ": --dataset csv needs a list, this is a folder"),
-    "no folder": (("l.csv=0.mp4,a",), "l.csv", {"dataset": "folder"}, "l.csv: --dataset folder needs a folder, this is a file"),
-    "an official one": (("ucfTrainTestlist/classInd.txt",), ".", {},
-                        "holds ucfTrainTestlist, as ucf101 does; choose --dataset ucf101, or --dataset folder to leave its lists aside"),
-    "no lists": (("a/0.mp4",), ".", {"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/"),
-    "an unknown kind": ((), ".", {"dataset": "ucf"}, "unknown dataset 'ucf': choose one of auto, folder, csv, ucf101, hmdb51"),
-    "an unknown split": ((), ".", {"dataset": "ucf101", "split": "4"}, "unknown split of ucf101 '4': choose one of 1, 2, 3"),
-    "no official one": ((), ".", {"split": "1"}, "split 1 needs a dataset with official splits: ucf101, hmdb51, vipriors"),
-    "val_data twice": ((), ".", {"dataset": "ucf101", "val_data": "x"},
-                       "val_data x is of no use with dataset ucf101, whose lists say what is for validation"),
-    "val_data unlabelled": ((), ".", {"dataset": "unlabelled", "val_data": "x"}, "val_data x is of no use with dataset unlabelled"),
-    "an unknown part": ((), ".", {"parts": ["eval"]}, "unknown part 'eval': choose one of train, val, test"),
-    "no val_data": (("a/0.mp4",), ".", {"val_data": "gone"}, "gone: no such folder or file"),
-    "a part without classes": ((*SPLIT, "train/loose.mp4"), ".", {}, "train/loose.mp4: lies outside any class folder"),
-}  # fmt: skip
+class Wrong(NamedTuple):
+    arguments: dict
+    message: str
+    files: tuple[str, ...] = ()
+    data: str = "."
+
+
+WRONG = {  # what is wrong -> what is there and asked for, and the message
+    "nothing there": Wrong({}, "gone: no such folder or file; expected a folder of class folders", data="gone"),
+    "no videos": Wrong({}, "holds no videos; expected <class>/<video>"),
+    "no csv": Wrong({"dataset": "csv"}, ": --dataset csv needs a list, this is a folder", files=("a/0.mp4",)),
+    "no folder": Wrong(
+        {"dataset": "folder"},
+        "l.csv: --dataset folder needs a folder, this is a file",
+        files=("l.csv=0.mp4,a",),
+        data="l.csv",
+    ),
+    "an official one": Wrong(
+        {},
+        "holds ucfTrainTestlist, as ucf101 does; choose --dataset ucf101, or --dataset folder to leave its lists aside",
+        files=("ucfTrainTestlist/classInd.txt",),
+    ),
+    "no lists": Wrong({"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/", files=("a/0.mp4",)),
+    "an unknown kind": Wrong(
+        {"dataset": "ucf"}, "unknown dataset 'ucf': choose one of auto, folder, csv, ucf101, hmdb51"
+    ),
+    "an unknown split": Wrong(
+        {"dataset": "ucf101", "split": "4"}, "unknown split of ucf101 '4': choose one of 1, 2, 3"
+    ),
+    "no official one": Wrong({"split": "1"}, "split 1 needs a dataset with official splits: ucf101, hmdb51, vipriors"),
+    "val_data twice": Wrong(
+        {"dataset": "ucf101", "val_data": "x"},
+        "val_data x is of no use with dataset ucf101, whose lists say what is for validation",
+    ),
+    "val_data unlabelled": Wrong(
+        {"dataset": "unlabelled", "val_data": "x"}, "val_data x is of no use with dataset unlabelled"
+    ),
+    "an unknown part": Wrong({"parts": ["eval"]}, "unknown part 'eval': choose one of train, val, test"),
+    "no val_data": Wrong({"val_data": "gone"}, "gone: no such folder or file", files=("a/0.mp4",)),
+    "a part without classes": Wrong(
+        {}, "train/loose.mp4: lies outside any class folder", files=(*SPLIT, "train/loose.mp4")
+    ),
+}
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_one_sentence(tmp_path, monkeypatch, what):
-    files, data, arguments, message = WRONG[what]
+    wrong = WRONG[what]
     monkeypatch.chdir(tmp_path)
-    place(tmp_path, *files)
-    with pytest.raises(InputError, match=re.escape(message)):
-        resolve_videos(tmp_path / data, **arguments)
+    place(tmp_path, *wrong.files)
+    with pytest.raises(InputError, match=re.escape(wrong.message)):
+        resolve_videos(tmp_path / wrong.data, **wrong.arguments)
 
 
 def test_arguments_are_called_as_the_program_calls_them():
@@ -180,42 +317,6 @@ def test_lists_of_a_source_and_their_classes():
     assert sets.all_classes == ["w", "x", "y"]
     assert VideoSets([("a", "x")], classes=["y", "x"]).all_classes == ["y", "x"]  # an official list's order
     assert VideoSets(val=[("b", "y")], val_is_apart=False).all_videos == [("b", "y")]
-
-
-def test_the_apps_tables_are_those_of_the_library():
-    assert set(NOTES_ON_TRAINING) == set(NOTES) > set(NOTES_ON_EVALUATION)
-    from train.config.data import GENERATED_DATA
-
-    assert tuple(MAKE_FOLDER) == GENERATED_DATA
-
-
-def test_a_kind_of_ones_own_is_a_function_and_a_row(tmp_path, class_folders, monkeypatch, capsys):
-    """Training, evaluation, ensembles, the manifest's command and the command line know it."""
-    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path / "cache"))
-    every = resolve_videos(class_folders).train
-    asked = []
-
-    def every_other(source, val_data, split, wanted):
-        asked.append((source, val_data, split, sorted(wanted)))
-        first = int(split == "odd")
-        return VideoSets(train=every[first::2], val=every[1 - first :: 2], classes=["right", "left"])
-
-    monkeypatch.setitem(KINDS, "halves", Kind(every_other, splits=("even", "odd")))
-    config = Config(**parse(["--dataset", "halves", "--split", "odd", "--data", "here", "--workers", "0"])[0])
-    train, val, notes = load_manifests(config)
-    assert [video.path for video in train.videos] == [item[0] for item in every[1::2]] and not notes
-    assert train.classes == ["right", "left"] and len(train) + len(val) == len(every)
-    assert load_for_evaluation(config, train.classes, predict=False)[0].videos == val.videos
-    assert asked == [(Path("here"), None, "odd", ["train", "val"]), (Path("here"), None, "odd", ["val"])]
-    assert list_videos(config)[0].train == every[1::2] and all_classes(config) == ["right", "left"]
-    assert validation_of(config) == f"--data {Path('here').resolve()} --dataset halves --split odd"
-    with pytest.raises(InputError, match="unknown --split of halves '1': choose one of even, odd"):
-        Config(data="here", dataset="halves", split="1")
-    with pytest.raises(InputError, match="--split 1 needs a --dataset with official splits: .*, halves$"):
-        Config(data="here", split="1")
-    assert "halves" in _parser().format_help()
-    assert main(["here", "--dataset", "halves"]) == 0
-    assert f"videos    {len(every)} of {len(every)} files\nclasses   2" in capsys.readouterr().out
 
 
 def test_the_manifests_command_reads_as_training_does(tmp_path, capsys):
@@ -237,7 +338,8 @@ def test_the_manifests_command_reads_as_training_does(tmp_path, capsys):
     assert classes == ["Biking", "Archery", "(no class)"]
     ucf101(tmp_path / "ucf")
     groups, _ = find_groups(str(tmp_path / "ucf"), "ucf101")
-    assert [Path(path).name[-11:-4] for path, _ in groups[""]] == ["g01_c01", "g01_c01", "g01_c02", "g02_c01", "g02_c02", "g03_c01", "g03_c02"]  # fmt: skip
+    names = [Path(path).name[-11:-4] for path, _ in groups[""]]
+    assert names == "g01_c01 g01_c01 g01_c02 g02_c01 g02_c02 g03_c01 g03_c02".split()
     assert main([str(tmp_path / "ucf")]) == 2 and "choose --dataset ucf101" in capsys.readouterr().err
 
 

@@ -70,9 +70,17 @@ def test_a_copy_looks_like_its_original(tmp_path, matrix):
         assert len(reader.container.streams) == 1
 
 
-@pytest.mark.parametrize("pix_fmt, color_range, colorspace", [
-    ("yuv444p", 1, 6), ("yuv420p", 2, 6), ("yuv420p", 1, 1), ("yuv420p10le", 1, 6), ("gray", 2, 6), ("yuv422p", 2, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "pix_fmt, color_range, colorspace",
+    [
+        ("yuv444p", 1, 6),
+        ("yuv420p", 2, 6),
+        ("yuv420p", 1, 1),
+        ("yuv420p10le", 1, 6),
+        ("gray", 2, 6),
+        ("yuv422p", 2, 1),
+    ],
+)
 def test_colours_stay(tmp_path, pix_fmt, color_range, colorspace):
     path = odd.of_format(tmp_path / "video.mkv", pix_fmt, (120, 100, 150), (50, 66), color_range, colorspace)
     transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
@@ -116,9 +124,16 @@ def test_small_videos_keep_their_size(tmp_path):
     assert (info.width, info.height) == (64, 48)  # of 63x49
 
 
-@pytest.mark.parametrize("pixel_shape, short_side_px, size_hw", [
-    ("4/3", 256, (72, 128)), ("4/3", 36, (36, 64)), ("3/4", 256, (96, 96)), ("16/15", 256, (72, 102)), ("1/1", 256, (72, 96)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "pixel_shape, short_side_px, size_hw",
+    [
+        ("4/3", 256, (72, 128)),
+        ("4/3", 36, (36, 64)),
+        ("3/4", 256, (96, 96)),
+        ("16/15", 256, (72, 102)),
+        ("1/1", 256, (72, 96)),
+    ],
+)
 @pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, 1)])
 def test_pixels_become_square(tmp_path, pixel_shape, short_side_px, size_hw, matrix):
     """A disc that is round as shown is round in the copy, upright or turned."""
@@ -147,10 +162,14 @@ def test_pixels_of_a_shape_beyond_reason(tmp_path):
         transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
 
 
-@pytest.mark.parametrize("maker, name", [
-    (odd.cover_first, "cover.mp4"), (lambda path: odd.several(path, "thumbnail", "video"), "thumbnail.mkv"),
-    (lambda path: write_lossless(path, 12, codec="mpeg4", bf=2, qmin=1, qmax=1), "b_frames.avi"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "maker, name",
+    [
+        (odd.cover_first, "cover.mp4"),
+        (lambda path: odd.several(path, "thumbnail", "video"), "thumbnail.mkv"),
+        (lambda path: write_lossless(path, 12, codec="mpeg4", bf=2, qmin=1, qmax=1), "b_frames.avi"),
+    ],
+)
 def test_a_copy_is_of_the_video_in_its_order(tmp_path, maker, name):
     """Not of a cover picture, and DALI may decode it."""
     transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), Settings(crf=1))
@@ -267,13 +286,16 @@ def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--crf", "52"], "--crf is 52, it must lie between 0 and 51"),
-    (["--short-side-px", "3"], "--short-side-px is 3, it must lie between 16 and 8192"),
-    (["--fps", "-1"], "--fps is -1, it must lie between 0 and 1000"),
-    (["--key-every-frames", "0"], "--key-every-frames is 0, it must lie"),
-    (["--workers", "0"], "--workers 0 and --time-limit 3600 must be above 0, the limit"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--crf", "52"], "--crf is 52, it must lie between 0 and 51"),
+        (["--short-side-px", "3"], "--short-side-px is 3, it must lie between 16 and 8192"),
+        (["--fps", "-1"], "--fps is -1, it must lie between 0 and 1000"),
+        (["--key-every-frames", "0"], "--key-every-frames is 0, it must lie"),
+        (["--workers", "0"], "--workers 0 and --time-limit 3600 must be above 0, the limit"),
+    ],
+)
 def test_wrong_options(tmp_path, capsys, options, message):
     assert main([str(tmp_path), str(tmp_path / "out"), *options]) == 2
     assert message in capsys.readouterr().err

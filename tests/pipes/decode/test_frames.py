@@ -192,8 +192,18 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     clips = {}
     for decoder in ("cpu", "gpu"):
         source = ClipSource(BatchSchedule(sampler, 4), side_px, decoder)
-        pipeline = clip_pipeline(source, device="cpu", dali_device="cpu", side_px=side_px, augment=sampler.augment,
-                                 parallel=False, prefetch_batches=1, batch_size=4, num_threads=2, device_id=None)  # fmt: skip
+        pipeline = clip_pipeline(
+            source,
+            device="cpu",
+            dali_device="cpu",
+            side_px=side_px,
+            augment=sampler.augment,
+            parallel=False,
+            prefetch_batches=1,
+            batch_size=4,
+            num_threads=2,
+            device_id=None,
+        )
         pipeline.build()
         output, shown, _ = pipeline.run()
         clips[decoder] = np.array(output.as_tensor())

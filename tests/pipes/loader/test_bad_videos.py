@@ -18,6 +18,7 @@ from dali_pipes.system.isolate import map_isolated
 from tests.videos import write_lossless
 
 OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
+EVALUATION = {**OPTIONS, "workers": 0, "training": False, "clips_per_video": 2, "on_bad_video": "skip"}
 
 
 def test_a_video_that_breaks_while_training_is_named(tmp_path):
@@ -57,18 +58,14 @@ def test_skip_shows_another_of_the_class_and_says_so(breaking, workers, caplog):
         assert [breaking.videos[video].label for video in sorted(shown)].count(0) == 3
     assert list(loader.bad_videos) == [1] and "1.avi: cannot be read as video" in loader.bad_videos[1]
     assert [record.getMessage().count("1.avi: cannot be read") for record in caplog.records] == [1]
-    again = clips_of(VideoLoader(
-        breaking, workers=0, batch_size=5, on_bad_video="skip", max_bad_percent=20, **OPTIONS
-    ))  # fmt: skip
+    again = clips_of(VideoLoader(breaking, workers=0, batch_size=5, on_bad_video="skip", max_bad_percent=20, **OPTIONS))
     assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in zip(first, again, strict=True))
 
 
 def test_skip_in_evaluation_leaves_the_video_out(breaking):
     for batch_size in (1, 3, 5):
-        loader = VideoLoader(breaking, workers=0, batch_size=batch_size, training=False, clips_per_video=2,
-                             on_bad_video="skip", max_bad_percent=20, **OPTIONS)  # fmt: skip
-        whole = VideoLoader(breaking, workers=0, batch_size=5, training=False, clips_per_video=2,
-                            on_bad_video="skip", max_bad_percent=20, **OPTIONS)  # fmt: skip
+        loader = VideoLoader(breaking, batch_size=batch_size, max_bad_percent=20, **EVALUATION)
+        whole = VideoLoader(breaking, batch_size=5, max_bad_percent=20, **EVALUATION)
         batches = list(loader)
         assert [video for batch in batches for video in batch.videos_B.tolist()] == [0, 0, 2, 2, 3, 3, 4, 4]
         assert all(len(batch) == len(batch.clips_BCTHW) == len(batch.videos_B) for batch in batches)
@@ -98,8 +95,7 @@ def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, dec
     """Any video fills the place, the nearest that can be read; none only where there is none."""
     for number in (0, 2):
         (tmp_path / "a" / f"{number}.avi").unlink()
-    loader = VideoLoader(breaking, workers=0, batch_size=2, training=False, clips_per_video=2, on_bad_video="skip",
-                         max_bad_percent=60, **OPTIONS)  # fmt: skip
+    loader = VideoLoader(breaking, batch_size=2, max_bad_percent=60, **EVALUATION)
     if decoder == "cpu":
         assert [video for batch in loader for video in batch.videos_B.tolist()] == [3, 3, 4, 4]
         assert sorted(loader.bad_videos) == [0, 1, 2]

@@ -146,9 +146,18 @@ def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, side_px):
     manifest = scan_videos(items)
     options = {"num_frames": 16, "keep_every": 2, "augment": RandAugmentT(translate_max_px=20), "seed": 6}
     sampler = ClipSampler(videos=manifest.videos, **options)
-    pipeline = clip_pipeline(ClipSource(BatchSchedule(sampler, 4), side_px, "gpu"), device="cpu", dali_device="cpu",
-                             side_px=side_px, augment=sampler.augment, parallel=False, prefetch_batches=1, batch_size=4,
-                             num_threads=2, device_id=None)  # fmt: skip
+    pipeline = clip_pipeline(
+        ClipSource(BatchSchedule(sampler, 4), side_px, "gpu"),
+        device="cpu",
+        dali_device="cpu",
+        side_px=side_px,
+        augment=sampler.augment,
+        parallel=False,
+        prefetch_batches=1,
+        batch_size=4,
+        num_threads=2,
+        device_id=None,
+    )
     pipeline.build()
     expected = np.array(pipeline.run()[0].as_tensor())
     (batch,) = VideoLoader(manifest, reader="stream", **OPTIONS | {"batch_size": 4, "side_px": side_px} | options)

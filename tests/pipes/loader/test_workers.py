@@ -46,9 +46,12 @@ class Pipeline:
         self.processes = [Process(), Process()]
         self.woken = []
         observer = SimpleNamespace(
-            _processes=self.processes, _result_queue=self.results, _task_queues=[self.tasks], thread=object(),
+            _processes=self.processes,
+            _result_queue=self.results,
+            _task_queues=[self.tasks],
+            thread=object(),
             interrupt_pipe=SimpleNamespace(send=self.woken.append),
-        )  # fmt: skip
+        )
         self._py_pool = SimpleNamespace(pool=SimpleNamespace(_observer=observer))
 
 
@@ -88,9 +91,15 @@ def wait_for_a_worker_to_wake(pipeline):
     pipeline.tasks.put([ShmMessageDesc(0, 0, 0, 0, 0)])
 
 
-@pytest.mark.parametrize("wait", [
-    wait_for_results, wait_for_the_lock_of_the_results, wait_for_the_lock_of_the_tasks, wait_for_a_worker_to_wake,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wait",
+    [
+        wait_for_results,
+        wait_for_the_lock_of_the_results,
+        wait_for_the_lock_of_the_tasks,
+        wait_for_a_worker_to_wake,
+    ],
+)
 def test_whatever_waits_for_a_dead_worker_ends(wait):
     pipeline = Pipeline()
     watch = workers.Watch(WorkerPool(pipeline), pipeline)
@@ -179,8 +188,11 @@ def test_a_loader_in_another_thread(loader, monkeypatch):
     monkeypatch.setattr(signal, "signal", None)  # Ctrl-C stays the user's, in the main thread too
     list(loader)
     pool = loader._pipeline._py_pool.pool
-    names = [semaphore._semlock.name for queue in (pool._result_queue, pool._general_task_queue)
-             for semaphore in semaphores_of(queue.cv_not_empty)]  # fmt: skip
+    names = [
+        semaphore._semlock.name
+        for queue in (pool._result_queue, pool._general_task_queue)
+        for semaphore in semaphores_of(queue.cv_not_empty)
+    ]
     assert len(names) == 8 and not any(file_of(name).exists() for name in names)  # a killed job leaves none
     pool._result_queue.lock.acquire()
     processes = loader._reader._watch.processes
@@ -229,8 +241,14 @@ with starting_workers():
 
 def test_a_job_that_is_killed_while_workers_start_leaves_no_semaphores():
     """What would remove them is not of its process group."""
-    result = subprocess.run([sys.executable, "-c", KILLED_WHILE_STARTING], cwd=ROOT, capture_output=True, text=True,
-                            timeout=HANG_S, start_new_session=True)  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_STARTING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        start_new_session=True,
+    )
     assert result.returncode == -signal.SIGKILL
     left = file_of(result.stdout.strip())
     end = time.monotonic() + HANG_S
@@ -255,20 +273,30 @@ CHECK = "from dali_pipes.loader.main_module import check_main_module\ncheck_main
 WAYS_OUT = 'put what it does under `if __name__ == "__main__":`, or use workers=0'
 
 
-@pytest.mark.parametrize("way, refusal", [
-    ("file", WAYS_OUT),
-    ("guarded", None),
-    ("stdin", "cannot import a script that is read from standard input: save it to a file"),
-    ("-c", None),
-    ("-m", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "way, refusal",
+    [
+        ("file", WAYS_OUT),
+        ("guarded", None),
+        ("stdin", "cannot import a script that is read from standard input: save it to a file"),
+        ("-c", None),
+        ("-m", None),
+    ],
+)
 def test_scripts_that_workers_cannot_import_are_refused_at_once(tmp_path, way, refusal):
     script = tmp_path / "script.py"
     script.write_text("if __name__ == '__main__':\n    " + CHECK.replace("\n", "\n    ") if way == "guarded" else CHECK)
     arguments = {"stdin": ["-"], "-c": ["-c", CHECK], "-m": ["-m", "script"]}.get(way, [str(script)])
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    result = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, input=CHECK if way == "stdin" else "",
-                            capture_output=True, text=True, timeout=HANG_S)  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        input=CHECK if way == "stdin" else "",
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+    )
     if refusal is None:
         assert result.stdout == "starts\n", result.stderr
     else:
@@ -277,8 +305,11 @@ def test_scripts_that_workers_cannot_import_are_refused_at_once(tmp_path, way, r
 
 def test_a_guard_that_does_not_hold_is_one_sentence(tmp_path, class_folders):
     """The README's loader; only the workers can tell."""
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-               if "VideoLoader(manifest" in block and "def main" in block]  # fmt: skip
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        if "VideoLoader(manifest" in block and "def main" in block
+    ]
     assert code.count('if __name__ == "__main__":') == 1
     (tmp_path / "script.py").write_text(
         code.replace('if __name__ == "__main__":', "if __name__:")
@@ -286,8 +317,14 @@ def test_a_guard_that_does_not_hold_is_one_sentence(tmp_path, class_folders):
         .replace(", augment=policy", "")
     )
     (tmp_path / "videos").symlink_to(class_folders)
-    result = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                            capture_output=True, text=True, timeout=5 * HANG_S)  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=5 * HANG_S,
+    )
     *_, last = result.stderr.splitlines()
     assert (
         last.startswith("dali_pipes.errors.InputError: ")

@@ -28,15 +28,25 @@ def tree(root: Path, files: dict[str, str]) -> Path:
         "one above it": ("0::/a/b\n", {"a/cpu.max": "400000 100000\n", "a/b/cpu.max": "max 100000\n"}, 4),
         "another's": ("0::/a\n", {"a/cpu.max": "max 100000\n", "b/cpu.max": "100000 100000\n"}, 64),
         "beside version 1": ("1:cpu:/\n0::/a\n", {"unified/a/cpu.max": "200000 100000\n"}, 2),
-        "version 1": ("3:cpu,cpuacct:/a\n2:cpuset:/\n", {"cpu,cpuacct/a/cpu.cfs_quota_us": "150000\n",
-                                                         "cpu,cpuacct/a/cpu.cfs_period_us": "50000\n"}, 3),
-        "version 1 without a limit": ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
-        "the host's path in a container": ("3:cpu,cpuacct:/docker/1f\n", {"cpu/cpu.cfs_quota_us": "500000\n",
-                                                                         "cpu/cpu.cfs_period_us": "100000\n"}, 5),
+        "version 1": (
+            "3:cpu,cpuacct:/a\n2:cpuset:/\n",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "150000\n", "cpu,cpuacct/a/cpu.cfs_period_us": "50000\n"},
+            3,
+        ),
+        "version 1 without a limit": (
+            "3:cpu:/\n",
+            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            64,
+        ),
+        "the host's path in a container": (
+            "3:cpu,cpuacct:/docker/1f\n",
+            {"cpu/cpu.cfs_quota_us": "500000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            5,
+        ),
         "outside its name space": ("0::/../x\n", {"cpu.max": "700000 100000\n"}, 7),
         "not as it should be": ("nonsense\n0::/\n", {"cpu.max": "many\n"}, 64),
     }.values(),
-)  # fmt: skip
+)
 def test_quotas_of_control_groups(tmp_path, monkeypatch, listing, files, expected):
     root = tree(tmp_path / "cgroup", files)
     (tmp_path / "self").write_text(listing)

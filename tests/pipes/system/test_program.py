@@ -19,15 +19,18 @@ def raising(error):
     return program
 
 
-@pytest.mark.parametrize("program, code, said", [
-    (lambda: None, 0, ""),
-    (lambda: 1, 1, ""),
-    (raising(InputError("x is wrong")), 2, "try: x is wrong\n"),
-    (raising(PermissionError(13, "Permission denied", "/x")), 2, "try: [Errno 13] Permission denied: '/x'\n"),
-    (raising(KeyboardInterrupt()), 130, "interrupted\n"),
-    (raising(KeyboardInterrupt("go on later")), 130, "interrupted; go on later\n"),
-    (raising(Terminated("go on later")), 143, "stopped by SIGTERM; go on later\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "program, code, said",
+    [
+        (lambda: None, 0, ""),
+        (lambda: 1, 1, ""),
+        (raising(InputError("x is wrong")), 2, "try: x is wrong\n"),
+        (raising(PermissionError(13, "Permission denied", "/x")), 2, "try: [Errno 13] Permission denied: '/x'\n"),
+        (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+        (raising(KeyboardInterrupt("go on later")), 130, "interrupted; go on later\n"),
+        (raising(Terminated("go on later")), 143, "stopped by SIGTERM; go on later\n"),
+    ],
+)
 def test_exit_codes_and_sentences(program, code, said, capsys):
     assert end_of("try", program) == code
     assert capsys.readouterr() == ("", said)
@@ -45,9 +48,12 @@ def test_a_reader_that_has_seen_enough():
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
-        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, restore_signals=False,
+        [sys.executable, "-c", code],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        restore_signals=False,
         preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN),
-    )  # fmt: skip
+    )
     os.close(writing)
     assert (result.returncode, result.stderr) == (1, b"")
 
