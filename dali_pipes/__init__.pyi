@@ -1,3 +1,4 @@
+from .augment.clips import augment_clip as augment_clip
 from .augment.ops import OPS as OPS
 from .augment.ops import PAPER_OPS as PAPER_OPS
 from .augment.ops import Affine as Affine
@@ -5,7 +6,6 @@ from .augment.ops import Range as Range
 from .augment.ops import register_op as register_op
 from .augment.randaugment import RandAugmentT as RandAugmentT
 from .augment.randaugment import apply_ops as apply_ops
-from .augment.randaugment import augment_clip as augment_clip
 from .augment.randaugment import rand_augment_t as rand_augment_t
 from .dataset.lists import Segment as Segment
 from .dataset.manifest import Manifest as Manifest

@@ -1,3 +1,4 @@
+from .clips import augment_clip as augment_clip
 from .ops import AUTHORS_OPS as AUTHORS_OPS
 from .ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import OPS as OPS
@@ -9,7 +10,6 @@ from .ops import register_op as register_op
 from .randaugment import AUGMENTATIONS as AUGMENTATIONS
 from .randaugment import RandAugmentT as RandAugmentT
 from .randaugment import apply_ops as apply_ops
-from .randaugment import augment_clip as augment_clip
 from .randaugment import rand_augment_t as rand_augment_t
 from .sheets import SheetRow as SheetRow
 from .sheets import check_sheet_options as check_sheet_options

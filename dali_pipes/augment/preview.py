@@ -16,8 +16,9 @@ from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
 from ..system.program import end_of
 from .charts import draw_schedules
+from .clips import augment_clip
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named
-from .randaugment import AUGMENTATIONS, RandAugmentT, augment_clip, check_ops
+from .randaugment import AUGMENTATIONS, RandAugmentT, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
 

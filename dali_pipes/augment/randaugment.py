@@ -9,22 +9,19 @@ Three levels of entry, which share everything below them:
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
 """
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
-from nvidia.dali import fn, math, pipeline_def, types
+from nvidia.dali import fn, math, types
 
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plain import is_number, make_plain, plain, whole
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
-from ..system.dali_internals import never_destroy
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Affine, Range, Style, op_named, warp_by
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
@@ -255,141 +252,3 @@ def rand_augment_t(
     """
     checked, num_frames = RandAugmentT(**policy), whole("num_frames", num_frames, 1)
     return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())
-
-
-MOST_CLIP_PIPELINES = 32
-
-
-class _ClipPipelines:
-    """The pipelines of :func:`augment_clip` by their options, those used last at the end.
-
-    A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits for
-    the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
-    """
-
-    def __init__(self, forked_from_gpu: bool = False) -> None:
-        self.lock = RLock()  # one thread may fork from a signal handler while it is in here
-        self.built: dict[tuple, Any] = {}
-        self.forked_from_gpu = forked_from_gpu
-
-    def get(self, device: str, options: dict[str, Any]) -> Any:
-        """Return the built pipeline of these options; the caller holds the lock."""
-        if device == "gpu" and self.forked_from_gpu:
-            raise InputError(
-                "device 'gpu' cannot be used in a process forked from one that used it: start it by spawn, or choose cpu"
-            )
-        key = (device, *options.items())
-        found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
-        while len(self.built) > MOST_CLIP_PIPELINES:
-            del self.built[next(iter(self.built))]
-        return found
-
-    def of_child(self) -> "_ClipPipelines":
-        """Return those of a forked process: none yet. The parent's are left alone, see :func:`never_destroy`."""
-        for pipeline in self.built.values():
-            never_destroy(pipeline)
-        return _ClipPipelines(self.forked_from_gpu or any(device == "gpu" for device, *_ in self.built))
-
-
-_clip_pipelines = _ClipPipelines()
-
-
-def _before_fork() -> None:
-    _clip_pipelines.lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    _clip_pipelines.lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _clip_pipelines
-    _clip_pipelines = _clip_pipelines.of_child()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
-    device_id = None if device == "cpu" else 0
-
-    @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
-    def pipeline() -> Node:
-        video = fn.external_source(name="video", layout="FHWC", no_copy=False)
-        inputs = [fn.external_source(name=name) for name in ("op_ids", "levels", "signs")]
-        return apply_ops(video.gpu() if device == "gpu" else video, *inputs, **options)
-
-    built = pipeline()
-    try:
-        built.build()
-    except (RuntimeError, AssertionError) as error:
-        if device == "gpu":
-            raise InputError("device 'gpu' needs an NVIDIA GPU that DALI can use, there is none; choose cpu") from error
-        raise
-    return built
-
-
-def augment_clip(
-    frames_FHWC: np.ndarray,
-    ops: Sequence[str],
-    levels: Sequence[Sequence[float] | np.ndarray] | np.ndarray,
-    signs: Sequence[float] | np.ndarray | None = None,
-    *,
-    ranges: str = "paper",
-    interpolation: str = "nearest",
-    fill: float = 0.0,
-    translate_max_px: float = PAPER_TRANSLATE_MAX_PX,
-    device: str = "cpu",
-) -> np.ndarray:
-    """Apply named operations to one clip with the real DALI graph, outside any training.
-
-    Threads may call it at once, and take turns. So may processes forked from one that called it, on the CPU.
-
-    Args:
-        frames_FHWC: (F, H, W, 3) uint8.
-        ops: N names from ``OPS``, applied one after the other.
-        levels: (N, F), 0..30.
-        signs: (N,) of +1 or -1; None is all +1.
-        ranges, interpolation, fill, translate_max_px: as :func:`apply_ops`.
-        device: ``cpu`` or ``gpu``.
-
-    Returns:
-        (F, H, W, 3) uint8.
-
-    Raises:
-        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none or it was used by the
-            process that this one was forked from.
-
-    Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
-    counter-clockwise and leaves the first as it is.
-    """
-    check_known("device", device, ("cpu", "gpu"))
-    frames = np.ascontiguousarray(frames_FHWC)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise InputError(f"frames_FHWC must be non-empty (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
-    if not len(ops):
-        return frames.copy()
-    names = check_ops(ops)
-    levels_NF = np.asarray(levels, np.float32)
-    if levels_NF.shape != (len(ops), len(frames)):
-        raise InputError(
-            f"levels must have shape {(len(ops), len(frames))} (operations, frames), got {levels_NF.shape}"
-        )
-    if not ((levels_NF >= 0) & (levels_NF <= MAX_LEVEL)).all():
-        raise InputError(f"levels must lie between 0 and {MAX_LEVEL:g}, got {levels_NF.min():g} to {levels_NF.max():g}")
-    signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
-    if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
-        raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
-    check_known("range table", ranges, RANGE_TABLES)
-    Style(interpolation, fill)
-    known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
-    size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
-    style = {"ranges": ranges, "interpolation": interpolation, "fill": fill, "translate_max_px": translate_max_px}
-    op_ids = np.array([known_ops.index(name) for name in names], np.int32)
-    options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, **style}
-    with _clip_pipelines.lock:
-        pipeline = _clip_pipelines.get(device, options)
-        for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
-            pipeline.feed_input(name, [array])
-        (output,) = pipeline.run()
-        return np.array((output.as_cpu() if device == "gpu" else output)[0])

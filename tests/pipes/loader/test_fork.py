@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import InputError, VideoLoader, augment_clip, find_videos, scan_videos
-from dali_pipes.augment import randaugment
+from dali_pipes.augment import OPS, clips
 
 LIMIT_S = 30.0
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,7 +71,7 @@ def test_a_fork_while_another_thread_is_in_a_call():
         assert go_on.wait(LIMIT_S)
         return video
 
-    randaugment.OPS["slow"] = randaugment.OPS["identity"].__class__(name="slow", graph=graph, ranges={})
+    OPS["slow"] = OPS["identity"].__class__(name="slow", graph=graph, ranges={})
     try:
         thread = threading.Thread(target=grey_after, args=(5, "slow"))
         thread.start()
@@ -81,12 +81,12 @@ def test_a_fork_while_another_thread_is_in_a_call():
         thread.join()
         assert grey_after(34) == [34]
     finally:
-        del randaugment.OPS["slow"]
+        del OPS["slow"]
 
 
 def test_a_gpu_used_before_the_fork_is_a_sentence():
     key = ("gpu", "for this test")
-    randaugment._clip_pipelines.built[key] = FakePipeline()
+    clips._clip_pipelines.built[key] = FakePipeline()
     try:
 
         def use():
@@ -98,7 +98,7 @@ def test_a_gpu_used_before_the_fork_is_a_sentence():
 
         assert in_fork(use) == [8]
     finally:
-        del randaugment._clip_pipelines.built[key]
+        del clips._clip_pipelines.built[key]
 
 
 class FakePipeline:
