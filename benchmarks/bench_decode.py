@@ -1,7 +1,7 @@
 """Reading video files: scanning a folder, and clips at random places, decoded from the beginning and from a key frame.
 
-``python benchmarks/bench_decode.py [--data DIR]``. Without ``--data`` the files are made: short ones as long as UCF-101's, and
-one of four minutes, with a key frame every 8 to 250 frames.
+``python benchmarks/bench_decode.py [--data DIR]``. Without ``--data`` the files are made: short ones as long as
+UCF-101's, and one of four minutes, with a key frame every 8 to 250 frames.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def main() -> None:
             seconds = time.perf_counter() - start
             print(f"| {name} | {len(items)} | {seconds:.2f} | {len(items) / seconds:.0f} |")
         print(
-            f"\n{FRAMES // KEEP_EVERY} frames of a window of {FRAMES} at a random place, one thread, median ms (quartiles):\n"
+            f"\n{FRAMES // KEEP_EVERY} frames of a window of {FRAMES} at a random place, one thread, "
+            "median ms (quartiles):\n"
         )
         print("| file | from the beginning | from a key frame | ratio |\n|---|---:|---:|---:|")
         for info in manifest.videos[:20]:

@@ -2,9 +2,9 @@
 
     python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--json FILE]
 
-Each row runs in a process of its own, repeats are interleaved, and the table gives clips per second (median and spread),
-CPU seconds per clip and the peak memory of all its processes. ``--device cuda`` times the GPU graph instead. Rows named
-``long...`` read files of ``LONG_S`` seconds, made of those videos.
+Each row runs in a process of its own, repeats are interleaved, and the table gives clips per second (median and
+spread), CPU seconds per clip and the peak memory of all its processes. ``--device cuda`` times the GPU graph instead.
+Rows named ``long...`` read files of ``LONG_S`` seconds, made of those videos.
 """
 
 import argparse

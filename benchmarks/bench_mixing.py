@@ -58,7 +58,8 @@ def main() -> None:
 
 def measure(clips, layout: str, repeats: int, prob: float) -> list[dict]:
     print(
-        f"\n{layout}\n{'operation':16} {'drawn for':10} {'result':10} {'ms':>8} {'copies':>7} {'highest':>8} {'memory':>7}"
+        f"\n{layout}\n{'operation':16} {'drawn for':10} {'result':10} {'ms':>8} "
+        f"{'copies':>7} {'highest':>8} {'memory':>7}"
     )
     rows = []
     for name, per_sample, overwrite in product(MIXES, (False, True), (True, False)):

@@ -131,9 +131,10 @@ def run(options, given: dict) -> None:
     kept = config.frames // MODELS[config.model].keep_every
     print(preset)
     print(
-        f"{name}, torch {torch.__version__}: {config.model}, {kept} of {config.frames} frames of {config.crop}x{config.crop}, batches of "
-        f"{config.batch_size}, {config.precision}, aug {config.aug}, mix {config.mix}, {config.workers} workers, decoding on "
-        f"{train_loader.decoder}; {flops / 1e9:.1f} GFLOP per clip, matrix product {peak / 1e12:.3f} TFLOP/s\n"
+        f"{name}, torch {torch.__version__}: {config.model}, {kept} of {config.frames} frames of "
+        f"{config.crop}x{config.crop}, batches of {config.batch_size}, {config.precision}, aug {config.aug}, mix "
+        f"{config.mix}, {config.workers} workers, decoding on {train_loader.decoder}; {flops / 1e9:.1f} GFLOP per "
+        f"clip, matrix product {peak / 1e12:.3f} TFLOP/s\n"
     )
     print("| data | clips/s (range) | waiting for data | peak memory MiB | TFLOP/s | of the matrix product |")
     print("|---|---|---|---|---|---|")
@@ -142,8 +143,8 @@ def run(options, given: dict) -> None:
         rates, waits = measure(training, batches, options.repeats, options.seconds)
         rate = statistics.median(rates)
         print(
-            f"| {data} | {rate:.2f} ({min(rates):.2f}-{max(rates):.2f}) | {statistics.median(waits):.0f} % | {memory_mib(device):.0f} "
-            f"| {rate * flops / 1e12:.3f} | {100 * rate * flops / peak:.0f} % |",
+            f"| {data} | {rate:.2f} ({min(rates):.2f}-{max(rates):.2f}) | {statistics.median(waits):.0f} % | "
+            f"{memory_mib(device):.0f} | {rate * flops / 1e12:.3f} | {100 * rate * flops / peak:.0f} % |",
             flush=True,
         )
     training.close()

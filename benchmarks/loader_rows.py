@@ -96,7 +96,8 @@ def _several(row, options, count):
 
 
 def make_long_videos(manifest, folder: Path) -> None:
-    """Files of ``LONG_S`` seconds in H.264 with a key frame every two, of the frames of ``manifest``'s videos again and again."""
+    """Files of ``LONG_S`` seconds in H.264 with a key frame every two,
+    of the frames of ``manifest``'s videos again and again."""
     import av
 
     from dali_pipes.decode.pyav import open_input

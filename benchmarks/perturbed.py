@@ -1,8 +1,8 @@
 """Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
 
 First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 15 minutes each.
-Then ``python benchmarks/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half a
-minute each the first time, and compares the rows.
+Then ``python benchmarks/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half
+a minute each the first time, and compares the rows.
 """
 
 import argparse
@@ -38,7 +38,8 @@ NONE, SPATIAL, TEMPORAL = ROWS
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Of Student's t: 97.5 % of the values are lower, by the number of seeds."""
 STEADY = ("pan", "exposure", "roll", "fade")
-"""Kinds that a steady shift, turn, or change of brightness or contrast comes near to within a clip; the other two jump."""
+"""Kinds that a steady shift, turn, or change of brightness or contrast comes near to within a clip;
+the other two jump."""
 
 
 def evaluate_clean(folder: Path) -> Path:
@@ -152,14 +153,17 @@ def page(out: Path, machine: str) -> str:
         "python benchmarks/perturbed.py",
         "```",
         "",
-        f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, commit {start.facts['commit']}. "
-        f"{len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
+        f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, "
+        f"commit {start.facts['commit']}. {len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} "
+        "minutes each, two at once with one thread each.",
         "",
-        f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one perturbation that changes over "
-        "time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. The same SlowFast-50, "
-        f"{settings['epochs']} epochs, {settings['frames']} frames of {settings['crop']}x{settings['crop']}, RandAugment with "
-        f"N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard "
-        f"deviation over the seeds {', '.join(map(str, seeds))}.",
+        f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one "
+        "perturbation that changes over time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. "
+        f"The same SlowFast-50, {settings['epochs']} epochs, "
+        f"{settings['frames']} frames of {settings['crop']}x{settings['crop']}, "
+        f"RandAugment with N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; "
+        "RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard deviation over the seeds "
+        f"{', '.join(map(str, seeds))}.",
         "",
         line("validation videos", *ROWS.values()),
         line("---", *["---:"] * len(ROWS)),
@@ -169,9 +173,10 @@ def page(out: Path, machine: str) -> str:
             *(f"{100 * (clean[recipe].mean() - perturbed[recipe].mean()):.1f}" for recipe in ROWS),
         ),
         "",
-        f"With {len(names)} videos one seed's accuracy is known to about +-{98 / len(names) ** 0.5:.0f} points, with the "
-        f"{len(names) // len(PERTURBATIONS)} of one kind to +-{98 / (len(names) / len(PERTURBATIONS)) ** 0.5:.0f}: single kinds show little. Differences in points, of each seed on the same videos, with Student's 95 % interval of their "
-        f"mean over {len(seeds)} seeds (not corrected for there being several comparisons):",
+        f"With {len(names)} videos one seed's accuracy is known to about +-{98 / len(names) ** 0.5:.0f} points, with "
+        f"the {len(names) // len(PERTURBATIONS)} of one kind to +-{98 / (len(names) / len(PERTURBATIONS)) ** 0.5:.0f}: "
+        "single kinds show little. Differences in points, of each seed on the same videos, with Student's 95 % "
+        f"interval of their mean over {len(seeds)} seeds (not corrected for there being several comparisons):",
         "",
         line("comparison", "difference", "95 %", "seed by seed"),
         line("---", "---:", "---:", "---"),

@@ -12,11 +12,13 @@ class VideoError(InputError):
 
 
 class TooSlow(VideoError):
-    """A video takes more processor time than the limit: neither a pause nor other programs were the reason, so it always will."""
+    """A video takes more processor time than the limit:
+    neither a pause nor other programs were the reason, so it always will."""
 
 
 class NoAnswer(VideoError):
-    """A read did not come back within the limit; if its disk was away for a while, or this process, the next one may."""
+    """A read did not come back within the limit;
+    if its disk was away for a while, or this process, the next one may."""
 
 
 OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transcode, or "
@@ -25,14 +27,17 @@ OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transco
 
 def too_slow(limit_s: float) -> str:
     """Return what is said, after its path, of a video that takes more processor time than the limit."""
-    return f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}raise the limit (time_limit_s, --time-limit)"
+    return (
+        f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}"
+        "raise the limit (time_limit_s, --time-limit)"
+    )
 
 
 def no_answer(limit_s: float) -> str:
     """Return what is said, after its path, of a video at which its reader waits for longer than the limit."""
     return (
-        f"keeps its reader waiting for more than {limit_s:g} s; try again when its disk answers sooner, or raise the limit "
-        "(time_limit_s, --time-limit)"
+        f"keeps its reader waiting for more than {limit_s:g} s; try again when its disk answers sooner, or raise the "
+        "limit (time_limit_s, --time-limit)"
     )
 
 

@@ -1,4 +1,5 @@
-"""Numbers as callers give them, numpy's among them, become Python's: those are checked, pickled and written as JSON alike."""
+"""Numbers as callers give them, numpy's among them, become Python's:
+those are checked, pickled and written as JSON alike."""
 
 import operator
 from dataclasses import fields
@@ -11,7 +12,8 @@ from .errors import InputError
 
 
 def plain(value: Any) -> Any:
-    """Return any whole number as an int, any other real number as a float, a tuple with its elements so; all else as it is."""
+    """Return any whole number as an int, any other real number as a float, a tuple with its elements so;
+    all else as it is."""
     if isinstance(value, (bool, np.bool_)):
         return value
     if type(value) is tuple:

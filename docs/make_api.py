@@ -12,12 +12,14 @@ PAGE = ROOT / "docs" / "api.md"
 PARTS = {  # heading -> (what to import from, names in the order of reading)
     "Videos": (
         "dali_pipes",
-        "resolve_videos VideoSets find_videos find_splits scan_videos Manifest VideoInfo Oddity OddKind Segment DATASETS Listed",
+        "resolve_videos VideoSets find_videos find_splits scan_videos Manifest VideoInfo Oddity OddKind Segment "
+        "DATASETS Listed",
     ),
     "Clips": ("dali_pipes", "VideoLoader ClipBatch ClipSampler ClipPlan"),
     "RandAugment-T": (
         "dali_pipes",
-        "RandAugmentT rand_augment_t apply_ops augment_clip schedule_levels SCHEDULES OPS PAPER_OPS register_op Range Affine",
+        "RandAugmentT rand_augment_t apply_ops augment_clip schedule_levels SCHEDULES OPS PAPER_OPS register_op Range "
+        "Affine",
     ),
     "Errors": ("dali_pipes", "InputError VideoError"),
     "Mixing": ("train.mixing", "build_mix MIXES"),
@@ -26,9 +28,9 @@ PARTS = {  # heading -> (what to import from, names in the order of reading)
 HEAD = """# Public names
 
 Made of the docstrings by [make_api.py](make_api.py). What they are good for is in the [README](../README.md), in
-[randaugment_t.md](randaugment_t.md), [videos.md](videos.md), [datasets.md](datasets.md) and [mixing.md](mixing.md), and in use
-in the [examples](../examples). Letters in names are axes, slowest first: B clips of a batch, C channels, T or F frames, K classes or
-kept frames, N operations, V videos or views.
+[randaugment_t.md](randaugment_t.md), [videos.md](videos.md), [datasets.md](datasets.md) and [mixing.md](mixing.md),
+and in use in the [examples](../examples). Letters in names are axes, slowest first: B clips of a batch, C channels,
+T or F frames, K classes or kept frames, N operations, V videos or views.
 """
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 WIDTH = 100

@@ -2,8 +2,8 @@
 
     python examples/own_lightning.py FOLDER [PROCESSES]
 
-FOLDER holds train/<class>/<file> and val/<class>/<file>. Each process trains on its share of every batch; the loader deals
-them out itself and counts epochs itself. Lightning saves in its checkpoints where the loader stands, so that
+FOLDER holds train/<class>/<file> and val/<class>/<file>. Each process trains on its share of every batch; the loader
+deals them out itself and counts epochs itself. Lightning saves in its checkpoints where the loader stands, so that
 trainer.fit(..., ckpt_path=...) goes on with the next batch, also in the middle of an epoch.
 """
 

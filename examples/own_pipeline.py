@@ -2,8 +2,8 @@
 
     python examples/own_pipeline.py FOLDER
 
-FOLDER holds <class>/<file>. It needs DALI 2 for its video decoder. With a GPU, DALI decodes H.264, HEVC, MPEG-4, VP9 and AV1 on it; without one it decodes VP8
-and VP9 alone. The rest of the graph is the same on both.
+FOLDER holds <class>/<file>. It needs DALI 2 for its video decoder. With a GPU, DALI decodes H.264, HEVC, MPEG-4, VP9
+and AV1 on it; without one it decodes VP8 and VP9 alone. The rest of the graph is the same on both.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     python examples/own_training.py FOLDER [EPOCHS]
 
-FOLDER holds train/<class>/<file> and val/<class>/<file>. After each epoch own_training.pt is written to the working folder;
-the same command goes on from there, with the batches that would have come next.
+FOLDER holds train/<class>/<file> and val/<class>/<file>. After each epoch own_training.pt is written to the working
+folder; the same command goes on from there, with the batches that would have come next.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""The packets of a file as DALI's own FFmpeg reads them, without a GPU: its video readers and decoders begin with these."""
+"""The packets of a file as DALI's own FFmpeg reads them, without a GPU:
+its video readers and decoders begin with these."""
 
 import ctypes
 import os

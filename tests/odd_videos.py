@@ -103,8 +103,8 @@ def audio_only(path: Path) -> Path:
 
 
 def several(path: Path, *kinds: str) -> Path:
-    """A stream for each of ``kinds``, in this order: ``video`` as of :func:`h264`, a bright ``cover`` or ``thumbnail`` of one
-    frame, ``sound``."""
+    """A stream for each of ``kinds``, in this order:
+    ``video`` as of :func:`h264`, a bright ``cover`` or ``thumbnail`` of one frame, ``sound``."""
     with av.open(str(path), "w") as container:
         for kind, stream in [(kind, _add_stream(container, kind)) for kind in kinds]:
             for index in range(FRAMES if kind == "video" else 1):
@@ -270,8 +270,8 @@ def named(path: Path, maker_suffix: str, **options) -> Path:
 
 
 def restarted(path: Path, pictures, later=None) -> Path:
-    """An FLV of two encodings one after the other, whose headers differ, as after an encoder was started anew; of the same
-    I420 pictures, or ``later`` ones."""
+    """An FLV of two encodings one after the other, whose headers differ, as after an encoder was started anew; of the
+    same I420 pictures, or ``later`` ones."""
     content, shift_ms = b"", 0
     for number, (offset, part_pictures) in enumerate(((0, pictures), (12, later or pictures))):
         size_hw = (part_pictures[0].shape[0] * 2 // 3, part_pictures[0].shape[1])

@@ -36,7 +36,8 @@ def requirements(text: str) -> dict[str, Requirement]:
 
 
 def let_through(path: str) -> bool:
-    """Whether .dockerignore leaves ``path`` in the context: the last line that fits it, or a folder above it, decides."""
+    """Whether .dockerignore leaves ``path`` in the context:
+    the last line that fits it, or a folder above it, decides."""
     path, ignored = Path(path), False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!").removeprefix("**/")

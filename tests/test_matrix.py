@@ -1,4 +1,5 @@
-"""tests/matrix.sh and .ci/run with commands that only write down how they are called: nothing is installed or trained."""
+"""tests/matrix.sh and .ci/run with commands that only write down how they are called:
+nothing is installed or trained."""
 
 import configparser
 import os
@@ -32,7 +33,8 @@ FAKES = {
 
 @pytest.fixture
 def machine(tmp_path):
-    """A copy of the scripts, and a function that runs one on a machine with the given Pythons: those of pyenv, or as ``python3``."""
+    """A copy of the scripts, and a function that runs one on a machine with the given Pythons:
+    those of pyenv, or as ``python3``."""
     for name in ("tests/matrix.sh", ".ci/run", "README.md", "setup.cfg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

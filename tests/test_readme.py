@@ -31,7 +31,10 @@ def test_ci_runs_the_readmes_test_command():
 
 
 def test_without_dali_the_import_names_the_extras():
-    hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name, *a: None if 'nvidia' in name else real(name, *a); "
+    hide = (
+        "import importlib.util as u; real = u.find_spec; "
+        "u.find_spec = lambda name, *a: None if 'nvidia' in name else real(name, *a); "
+    )
     result = subprocess.run(
         [sys.executable, "-c", hide + "import dali_pipes"], cwd=ROOT, capture_output=True, text=True
     )

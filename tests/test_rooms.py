@@ -1,4 +1,5 @@
-"""What may import what: in both packages the folders are floors, and a file imports from its own floor and those below."""
+"""What may import what: in both packages the folders are floors,
+and a file imports from its own floor and those below."""
 
 import ast
 from importlib import import_module

@@ -63,7 +63,8 @@ def natural_clip(num_frames=6, height=96, width=128, seed=0) -> np.ndarray:
 
 
 def dark_and_bright(root, **counts) -> Path:
-    """Two classes that are easy to learn, in ``root/<split>/<class>``; ``train=(5, 4)`` is 5 dark videos and 4 bright ones.
+    """Two classes that are easy to learn, in ``root/<split>/<class>``;
+    ``train=(5, 4)`` is 5 dark videos and 4 bright ones.
 
     The dark ones are short and the bright ones long: brightness is what tells how far a video has come.
     """

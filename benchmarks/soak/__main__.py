@@ -2,13 +2,13 @@
 
 ``python benchmarks/soak -o benchmarks/results/soak.md``: a training of the demo videos is stopped, killed, suspended,
 robbed of its workers, videos and disk, and started twice, at random moments, and continued each time with ``--resume
-auto``. At the end its weights must be those of an undisturbed run, bit for bit; that run comes first and takes a third of
---minutes, and the rest of the disturbed one may take as long. What happens and when is printed; --seed sets the order of
-the events, the moments also depend on the machine. Prints a report in Markdown and ends with exit code 1 if anything was
-not as it must be.
+auto``. At the end its weights must be those of an undisturbed run, bit for bit; that run comes first and takes a third
+of --minutes, and the rest of the disturbed one may take as long. What happens and when is printed; --seed sets the
+order of the events, the moments also depend on the machine. Prints a report in Markdown and ends with exit code 1 if
+anything was not as it must be.
 
-As root its folder is a small file system of its own, which nobody else sees, as is /dev/shm; otherwise --disk names one,
-and nothing else on the machine should use /dev/shm.
+As root its folder is a small file system of its own, which nobody else sees, as is /dev/shm; otherwise --disk names
+one, and nothing else on the machine should use /dev/shm.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from starts import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, w
 INSIDE = "DALI_PIPES_SOAK_INSIDE"
 HOG = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))"
 TRAINING = (
-    "--model s3d --frames 16 --crop 48 --batch-size 8 --workers 2 --aug randaug_t --eval-clips 1 --lr 1e-3 --device cpu "
-    "--checkpoint-minutes 0.2"
+    "--model s3d --frames 16 --crop 48 --batch-size 8 --workers 2 --aug randaug_t --eval-clips 1 --lr 1e-3 "
+    "--device cpu --checkpoint-minutes 0.2"
 )
 """The network with the smallest checkpoint: 91 MiB with Adam's state."""
 DISK_MIB = 400

@@ -136,14 +136,16 @@ def report(soak: Soak, undisturbed: Soak, options: argparse.Namespace, epochs: i
         f"python benchmarks/soak {shlex.join(sys.argv[1:])}".rstrip(),
         "```",
         "",
-        f"{cpu_name()}, 2 cores beside a process that takes one; {platform.platform()}; Python {platform.python_version()}, "
-        f"{versions}; commit {git.get('commit', 'unknown')[:12]}{', changed' if git.get('changed') else ''}. "
+        f"{cpu_name()}, 2 cores beside a process that takes one; {platform.platform()}; "
+        f"Python {platform.python_version()}, {versions}; commit "
+        f"{git.get('commit', 'unknown')[:12]}{', changed' if git.get('changed') else ''}. "
         f"`train/run.py {options.training} --epochs {epochs}`, "
         + (f"undisturbed in {took.ended_s / 60:.1f} minutes." if took else f"compared with {options.reference}."),
         "",
         f"{options.minutes:g} minutes of events, seed {options.seed}; {len(soak.runs)} starts, which ended so: "
         f"{', '.join(f'{how} {count} times' for how, count in ends.most_common())}. After SIGKILL of all of a run's "
-        f"processes {len(soak.left_by_kill)} entries with {size} bytes were left in /dev/shm, which nobody was left to remove.",
+        f"processes {len(soak.left_by_kill)} entries with {size} bytes were left in /dev/shm, "
+        "which nobody was left to remove.",
         "",
         "| event | times | how the run took it |",
         "|---|---:|---|",

@@ -128,7 +128,8 @@ class Soak:
 
 
 def marked(mark: str) -> list[int]:
-    """Process ids of those whose environment holds ``MARK=mark``, or a value that begins with it if that ends with a dash."""
+    """Process ids of those whose environment holds ``MARK=mark``,
+    or a value that begins with it if that ends with a dash."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

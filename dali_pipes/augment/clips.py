@@ -21,8 +21,8 @@ MOST_CLIP_PIPELINES = 32
 class _ClipPipelines:
     """The pipelines of :func:`augment_clip` by their options, those used last at the end.
 
-    A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits for
-    the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
+    A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits
+    for the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
     """
 
     def __init__(self, forked_from_gpu: bool = False) -> None:
@@ -34,7 +34,8 @@ class _ClipPipelines:
         """Return the built pipeline of these options; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
-                "device 'gpu' cannot be used in a process forked from one that used it: start it by spawn, or choose cpu"
+                "device 'gpu' cannot be used in a process forked from one that used it: "
+                "start it by spawn, or choose cpu"
             )
         key = (device, *options.items())
         found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
@@ -115,8 +116,8 @@ def augment_clip(
         (F, H, W, 3) uint8.
 
     Raises:
-        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none or it was used by the
-            process that this one was forked from.
+        InputError: a shape, type, name or number is not as above, or ``device`` is ``gpu`` and there is none or it was
+            used by the process that this one was forked from.
 
     Example: ``augment_clip(frames, ["rotate"], [np.linspace(0, 30, len(frames))])`` turns the last frame by 30 degrees
     counter-clockwise and leaves the first as it is.

@@ -50,7 +50,8 @@ NO_MAGNITUDE = Range(0.0, 0.0)
 
 @dataclass(frozen=True)
 class Style:
-    """What geometric operations share: how pixels are interpolated, what fills the outside, the frames' size if known."""
+    """What geometric operations share: how pixels are interpolated, what fills the outside,
+    the frames' size if known."""
 
     interpolation: str = "nearest"
     fill: float = 0.0
@@ -110,8 +111,8 @@ class Op:
     scales_with_crop: bool = False
 
     def range_in(self, table: str, translate_max_px: float = PAPER_TRANSLATE_MAX_PX) -> Range:
-        """Return the range in a table; where it scales with the crop, as much as translation does: ``translate_max_px`` is its
-        far end, 100 for the paper's 160-pixel crop."""
+        """Return the range in a table; where it scales with the crop, as much as translation does: ``translate_max_px``
+        is its far end, 100 for the paper's 160-pixel crop."""
         check_known("range table", table, RANGE_TABLES)
         own = self.ranges.get(table, NO_MAGNITUDE)
         if not self.scales_with_crop:
@@ -123,9 +124,9 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
-"""Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph function or
-an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range tables ``paper`` and
-``monotonic``, or nothing where there is no magnitude."""
+"""Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph
+function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range
+tables ``paper`` and ``monotonic``, or nothing where there is no magnitude."""
 
 
 def register_op(
@@ -140,11 +141,13 @@ def register_op(
 
     Args:
         name: a new name.
-        graph: a DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`. ``video`` is (F, H, W, 3) uint8 on
-            the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has ``interpolation``, ``fill`` and ``size_hw``.
+        graph: a DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`. ``video`` is
+            (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has
+            ``interpolation``, ``fill`` and ``size_hw``.
         unit: of the value, such as ``degrees``; for previews.
         ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
-        scales_with_crop: the ranges are in pixels of a 160-pixel crop, and scale as translation does with ``translate_max_px``.
+        scales_with_crop: the ranges are in pixels of a 160-pixel crop,
+            and scale as translation does with ``translate_max_px``.
 
     Raises:
         InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
@@ -163,7 +166,8 @@ def register_op(
         and all(isinstance(range_, Range) for range_ in ranges.values())
     ):
         raise InputError(
-            f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, got {ranges!r}"
+            f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, "
+            f"got {ranges!r}"
         )
     OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
 
@@ -216,8 +220,8 @@ def _equalize(video: Node, value: Node, style: Style) -> Node:
     """Histogram equalisation per channel of each frame, through the negative.
 
     PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
-    where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down (and
-    leaves a channel with less than 255 of them as it is): hence the stretch.
+    where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down
+    (and leaves a channel with less than 255 of them as it is): hence the stretch.
     """
     equalize = fn.equalize if hasattr(fn, "equalize") else fn.experimental.equalize
     negative = _to_planes(video ^ types.Constant(255).uint8())
@@ -293,7 +297,8 @@ def _size_hw(video: Node, style: Style) -> tuple[Node, Node]:
 
 
 def _solarize(video: Node, value: Node, style: Style) -> Node:
-    """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255, and ``255 - v`` is ``v ^ 255``."""
+    """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255,
+    and ``255 - v`` is ``v ^ 255``."""
     at_or_above = fn.contrast(video, contrast=1000.0, contrast_center=fn.per_frame(math.ceil(value) - 0.5))
     return video ^ at_or_above
 

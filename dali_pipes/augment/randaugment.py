@@ -3,7 +3,8 @@
 Three levels of entry, which share everything below them:
 
 * :func:`rand_augment_t` draws inside anyone's DALI graph with DALI's random operators;
-* :func:`apply_ops` applies given operations, levels and signs inside a graph; :class:`RandAugmentT` draws them in numpy;
+* :func:`apply_ops` applies given operations, levels and signs inside a graph;
+  :class:`RandAugmentT` draws them in numpy;
 * ``ops.OPS`` is the table of operations.
 
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
@@ -49,7 +50,8 @@ class RandAugmentT:
     m: float = 10.0
     """RandAugment level, 0..30."""
     schedule: str | Callable = "temporal+"
-    """How the level changes over the clip, anew for each operation: a name in ``SCHEDULES``, or a function like those."""
+    """How the level changes over the clip, anew for each operation:
+    a name in ``SCHEDULES``, or a function like those."""
     ops: Sequence[str] | None = None
     """Names to draw from, uniformly with replacement; None is the paper's 14, ``PAPER_OPS``."""
     ranges: str = "paper"
@@ -111,7 +113,8 @@ def check_ops(names: Collection[str]) -> tuple[str, ...]:
 
 
 def _select(video: Node, index: Node, branches: Sequence[Callable], first: int = 0) -> Node:
-    """``branches[index - first](video)``: a binary tree of conditionals, so that each clip meets 4 of them and not 10."""
+    """``branches[index - first](video)``: a binary tree of conditionals,
+    so that each clip meets 4 of them and not 10."""
     if len(branches) == 1:
         selected = branches[0](video)
     else:
@@ -140,7 +143,8 @@ def _apply_one(
     translate_max_px: float,
     style: Style,
 ) -> Node:
-    """One operation for each clip. All affine operations share a branch: the fewer branches, the larger their batches."""
+    """One operation for each clip. All affine operations share a branch:
+    the fewer branches, the larger their batches."""
     ops = [op_named(name) for name in names]
     table = [op.range_in(ranges, translate_max_px) for op in ops]
     row = types.Constant(np.array([[r.low, r.high, r.signed, r.base] for r in table], np.float32))[op_id]
@@ -190,7 +194,8 @@ def apply_ops(
         (F, H, W, 3) uint8 on the video's device.
 
     Raises:
-        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level, or ``n`` is below 1.
+        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level,
+            or ``n`` is below 1.
     """
     names = check_ops(PAPER_OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)

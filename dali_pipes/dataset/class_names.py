@@ -30,7 +30,8 @@ _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(\.0*)?")  # 3.0 is what a table's progr
 
 
 def _warn_of_lookalikes(names: Iterable[str]) -> None:
-    """Compare numbers by value, and other names without case, compatibility forms, invisible characters and kinds of spaces."""
+    """Compare numbers by value, and other names without case, compatibility forms,
+    invisible characters and kinds of spaces."""
     seen: dict[str, str] = {}
     for name in sorted(names):
         folded = unicodedata.normalize("NFKC", name).casefold()

@@ -10,7 +10,8 @@ from ..errors import InputError
 from .class_names import class_name
 
 VIDEO_EXTENSIONS = tuple(
-    ".3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 "
+    ".3g2 .3gp .amv .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mkv "
+    ".mov .mp4 "
     ".mpe .mpeg .mpg .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m".split()
 )
 TRANSCODED = ".mp4"
@@ -94,8 +95,8 @@ def walk_class_folders(root: Path, check_levels: bool) -> list[tuple[str, str]]:
     """Return (path, class name) of every video in a folder of class folders, sorted by path.
 
     Raises:
-        InputError: a video lies outside any class folder; or, with ``check_levels``, the topmost folders all hold the same
-            folders, so that either of the two levels may be the classes.
+        InputError: a video lies outside any class folder; or, with ``check_levels``, the topmost folders all hold the
+            same folders, so that either of the two levels may be the classes.
     """
     pairs, parts_of_videos = [], []
     for path in walk_videos(root):
@@ -118,26 +119,28 @@ def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
     meant = f"if {_some(upper)} are the classes, say so with --dataset folder (in Python: class_folders=True)"
     if upper and all(map(split_of, upper)):
         raise InputError(
-            f"{root}: holds {_some(upper)}, named as a part of a split; name it itself, such as {root / upper[0]}; {meant}"
+            f"{root}: holds {_some(upper)}, named as a part of a split; "
+            f"name it itself, such as {root / upper[0]}; {meant}"
         )
     if len(upper) < 2 or "" in all_lower:
         return
     if all(map(split_of, all_lower)):
         raise InputError(
-            f"{root}: its folders {_some(upper)} hold {_some(all_lower)}, which look like the parts of a split; expected them "
-            f"on top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns path,label,split; {meant}"
+            f"{root}: its folders {_some(upper)} hold {_some(all_lower)}, which look like the parts of a split; "
+            f"expected them on top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns path,label,split; "
+            f"{meant}"
         )
     shared = sorted(set.intersection(*below.values()))
     if len(shared) >= 2 and 2 * len(shared) >= max(map(len, below.values())):
         raise InputError(
-            f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; {meant}; "
-            "else name one for training with --data and one for validation with --val-data"
+            f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; "
+            f"{meant}; else name one for training with --data and one for validation with --val-data"
         )
     repeated = sorted(name for name in all_lower if sum(name in names for names in below.values()) > 1)
     if repeated:
         warnings.warn(
-            f"{root}: its topmost folders are taken for the classes, {_some(upper)}; several of them hold folders of one name: "
-            f"{_some(repeated)}",
+            f"{root}: its topmost folders are taken for the classes, {_some(upper)}; "
+            f"several of them hold folders of one name: {_some(repeated)}",
             stacklevel=1,
         )
 
@@ -147,7 +150,8 @@ def _some(names: list[str], shown: int = 4) -> str:
 
 
 def split_entries(root: Path, lists: bool) -> dict[str, Path]:
-    """Return what the names in ``root`` say to be ``train`` and ``val`` (also ``test``), folders or ``lists``; empty if not both.
+    """Return what the names in ``root`` say to be ``train`` and ``val`` (also ``test``), folders or ``lists``;
+    empty if not both.
 
     Where nothing is named as validation, ``val`` is what is named as test.
 

@@ -1,7 +1,7 @@
 """Lists of videos: CSV with named columns, and the text lists of other programs, a path and a class number to a line.
 
-A row is a sample: a video that is listed twice is two. Columns: ``path``, ``label``, ``split`` (as the folders of a split are
-named), and a segment of the file, ``start`` and ``end`` in seconds or ``start_frame`` and ``end_frame``.
+A row is a sample: a video that is listed twice is two. Columns: ``path``, ``label``, ``split`` (as the folders of a
+split are named), and a segment of the file, ``start`` and ``end`` in seconds or ``start_frame`` and ``end_frame``.
 """
 
 import csv
@@ -56,7 +56,8 @@ _DELIMITERS = (",", ";", "\t")
 
 
 def read_list(path: Path, with_labels: bool) -> list[Row]:
-    """Return the rows of a list, in its order; relative paths start at the list's own folder. A saved ``Manifest`` is one.
+    """Return the rows of a list, in its order; relative paths start at the list's own folder.
+    A saved ``Manifest`` is one.
 
     Columns that mean nothing here are named in a warning.
 
@@ -193,12 +194,21 @@ def _why_no_list(first: str) -> str:
     if _is_video(shown):
         return f"its first line, {shown!r}, is a path without a class; expected path,label or lines such as run/1.mp4 3"
     if len(words) > 2 and _is_video(words[0]):
-        return f"its first line, {shown!r}, has more than a path and a class; name the columns in a first line, such as path,label"
+        return (
+            f"its first line, {shown!r}, has more than a path and a class; "
+            "name the columns in a first line, such as path,label"
+        )
     if len(words) == 2 and _is_video(words[0]):
-        return f"its first line, {shown!r}, has a class that is no number behind a blank; separate them with a comma or a tab"
+        return (
+            f"its first line, {shown!r}, has a class that is no number behind a blank; "
+            "separate them with a comma or a tab"
+        )
     if len(words) == 2 and words[1].isdecimal():
         return f"its first line, {shown!r}, names no video file: {words[0]!r} has no extension of a video"
-    return f"its first line is {shown!r}; expected names of columns, such as path,label, or a path and a class number, such as run/1.mp4 3"
+    return (
+        f"its first line is {shown!r}; expected names of columns, such as path,label, "
+        "or a path and a class number, such as run/1.mp4 3"
+    )
 
 
 BLANKS = " "
@@ -230,7 +240,8 @@ def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> 
 
 
 def _as_on_disk(folder: Path, path: str) -> str:
-    """The path as it is spelt, or without blanks around it, with slashes or with its accents encoded otherwise, if that is there."""
+    """The path as it is spelt, or without blanks around it, with slashes or with its accents encoded otherwise,
+    if that is there."""
     if path.isascii() and path == path.strip() and "\\" not in path:
         return path
     plain = path.strip()
@@ -279,5 +290,6 @@ def _number(where: str, name: str, text: str, unit: str) -> float | None:
     except ValueError:
         pass
     raise InputError(
-        f"{where}: {name} is {text.strip()!r}, it must be {'seconds' if unit == 's' else 'a whole number of frames'} from 0 up"
+        f"{where}: {name} is {text.strip()!r}, it must be {'seconds' if unit == 's' else 'a whole number of frames'} "
+        "from 0 up"
     )

@@ -152,16 +152,17 @@ def scan_videos(
     """Look at every video once, in processes of their own, and leave out what cannot be read.
 
     Args:
-        items: (path, label), each a sample of its own, also where a path occurs twice; a label is a class name, an index into
-            ``classes``, or None where it is not known: then ``VideoInfo.label`` is ``UNLABELLED``, and the video can be
-            predicted but not trained on. A third element is a ``Segment`` of the file, from a list.
-        classes: the class names in order; by default those that occur, whole numbers as numbers, else alphabetically (or 0, 1,
-            ... up to the highest index).
+        items: (path, label), each a sample of its own, also where a path occurs twice; a label is a class name, an
+            index into ``classes``, or None where it is not known: then ``VideoInfo.label`` is ``UNLABELLED``, and the
+            video can be predicted but not trained on. A third element is a ``Segment`` of the file, from a list.
+        classes: the class names in order; by default those that occur, whole numbers as numbers, else alphabetically
+            (or 0, 1, ... up to the highest index).
         cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
         workers: processes, by default one per core that this process may use.
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
             not see damage further on, see :func:`dali_pipes.dataset.probe.read_video_info`.
-        time_limit_s: a file that takes more seconds of processor time to read, or keeps its reader waiting for longer, is refused.
+        time_limit_s: a file that takes more seconds of processor time to read,
+            or keeps its reader waiting for longer, is refused.
         progress: wraps an iterable with a known ``total``, such as :func:`dali_pipes.system.progress.progress_bar`.
 
     Returns:

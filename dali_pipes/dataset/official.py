@@ -54,7 +54,8 @@ HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
 
 
 def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
-    """HMDB-51: ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``) and ``testTrainMulti_7030_splits/<class>_test_splitN.txt``.
+    """HMDB-51: ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``) and
+    ``testTrainMulti_7030_splits/<class>_test_splitN.txt``.
 
     The lists name no order of the classes: it is alphabetical.
 
@@ -121,8 +122,9 @@ DATASETS = {
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
     "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
 }
-"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that it knows, the
-first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError` where it is not."""
+"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that
+it knows, the first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError`
+where it is not."""
 
 
 def _listed(

@@ -112,7 +112,8 @@ def read_video_info(path: str, label: int = 0, *, verify: bool = True, time_limi
         label: is handed on.
         verify: decode every frame. Otherwise the packets are counted and one frame is decoded, unless the packets leave
             doubt about the number of frames.
-        time_limit_s: a file that takes more processor time is refused, and one that keeps its reader waiting for as long twice.
+        time_limit_s: a file that takes more processor time is refused,
+            and one that keeps its reader waiting for as long twice.
 
     Raises:
         VideoError: it is missing, empty, damaged, has no frames, changes its frame size or takes too long.
@@ -145,8 +146,8 @@ def _describe(path: str, label: int, verify: bool, time_limit_s: float) -> Video
 
 @contextmanager
 def complaints_of_decoders() -> Iterator[Complaints]:
-    """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log that is
-    listened to slows decoding, and may block decoders with threads of their own."""
+    """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log
+    that is listened to slows decoding, and may block decoders with threads of their own."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -208,7 +209,8 @@ class Refused:
 
 
 def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | Refused:
-    """Return what :func:`read_video_info` does, or why it failed; for :func:`dali_pipes.system.isolate.map_isolated`."""
+    """Return what :func:`read_video_info` does, or why it failed; for
+    :func:`dali_pipes.system.isolate.map_isolated`."""
     try:
         return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
     except VideoError as error:
@@ -246,8 +248,8 @@ def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
 
 
 def _are_times_stored(reader: VideoReader) -> bool:
-    """Whether the file itself holds the times at which frames are shown. AVI does not: FFmpeg asks its decoder for them, and DALI,
-    which has no such decoder, takes the times of decoding."""
+    """Whether the file itself holds the times at which frames are shown. AVI does not: FFmpeg asks its decoder for
+    them, and DALI, which has no such decoder, takes the times of decoding."""
     with open_video(reader.path, reader.time_limit_s, stored_times=True) as again:
         packets = islice((packet for packet in again.packets() if packet.size), LOOK_AHEAD_PACKETS)
         return all(packet.pts is not None for packet in packets)

@@ -24,7 +24,9 @@ TRAIN_AND_VAL = "train+val"
 OFFICIAL_WITHOUT_LABELS = ("test",)
 NOTES = {
     "no_val": "{} has no videos set apart for validation: those to train on stand in for them.",
-    "val_is_trained_on": f"The validation videos are trained on too (split {TRAIN_AND_VAL}): their accuracy says little.",
+    "val_is_trained_on": (
+        f"The validation videos are trained on too (split {TRAIN_AND_VAL}): their accuracy says little."
+    ),
     "lists": "The videos are those of {}.",
     "val_is_test": "The validation videos are those of {}.",
     "val_replaced": "The validation videos are those of val_data; those of {} are not used.",
@@ -84,8 +86,8 @@ class Kind:
     """A kind of source: a row of ``KINDS``."""
 
     resolve: Callable[[Path, Path | None, str, Collection[str]], VideoSets]
-    """From the source, what ``val_data`` names, the split (empty if it has none), and the parts that are wanted: other lists
-    stay empty, and what they alone need is not read."""
+    """From the source, what ``val_data`` names, the split (empty if it has none), and the parts that are wanted: other
+    lists stay empty, and what they alone need is not read."""
     splits: tuple[str, ...] = ()
     """Names of its official splits, the first is the default."""
     without_labels: tuple[str, ...] = ()
@@ -115,22 +117,23 @@ def resolve_videos(
     """Return the videos that a source holds for training, validation and test, their classes, and notes for a person.
 
     Args:
-        data: a folder of class folders, or of ``train/`` and ``val/`` with them; a list; or the folder of an official data set.
-            See docs/datasets.md.
+        data: a folder of class folders, or of ``train/`` and ``val/`` with them; a list;
+            or the folder of an official data set. See docs/datasets.md.
         val_data: a folder or list of validation videos, instead of those in ``data``.
-        dataset: what ``data`` is. ``auto``: a folder or list, whichever is there; ``folder``: its topmost folders are the classes,
-            or the parts of a split, whatever they hold; ``csv``: a list; a name of ``DATASETS``; ``unlabelled``: a folder, a list or
-            a video without classes, which is all ``test``.
-        split: one of an official data set, by default its first. With ``train+val`` the validation videos are trained on too;
-            ``test`` is the test videos alone.
-        parts: which of ``train``, ``val`` and ``test`` to list. The others stay empty, and what only they need is not read.
+        dataset: what ``data`` is. ``auto``: a folder or list, whichever is there; ``folder``: its topmost folders are
+            the classes, or the parts of a split, whatever they hold; ``csv``: a list; a name of ``DATASETS``;
+            ``unlabelled``: a folder, a list or a video without classes, which is all ``test``.
+        split: one of an official data set, by default its first. With ``train+val`` the validation videos are trained
+            on too; ``test`` is the test videos alone.
+        parts: which of ``train``, ``val`` and ``test`` to list.
+            The others stay empty, and what only they need is not read.
 
     Returns:
         VideoSets.
 
     Raises:
-        InputError: the source is missing, holds no videos, or is not what ``dataset`` says; it cannot be told which folders are the
-            classes; or ``val_data`` or ``split`` is of no use.
+        InputError: the source is missing, holds no videos, or is not what ``dataset`` says; it cannot be told which
+            folders are the classes; or ``val_data`` or ``split`` is of no use.
     """
     check_source(val_data=val_data, dataset=dataset, split=split)
     for part in parts:

@@ -37,19 +37,19 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
     """Return (path, class name) of every video in a folder of class folders or in a list; a list may add a segment.
 
     Args:
-        source: a folder ``<class>/.../<video>``, or a list: a CSV with the columns ``path,label`` or lines ``path id``, see
-            docs/datasets.md. A saved ``Manifest`` is one. Relative paths start at the list's own folder.
+        source: a folder ``<class>/.../<video>``, or a list: a CSV with the columns ``path,label`` or lines ``path id``,
+            see docs/datasets.md. A saved ``Manifest`` is one. Relative paths start at the list's own folder.
         split: ``train``, ``val`` or ``test``, where the source is split, see :func:`find_splits`.
-        class_folders: the topmost folders are the classes, however alike they are inside, and lists beside them are not read;
-            two that are named as the parts of a split still are that.
+        class_folders: the topmost folders are the classes, however alike they are inside, and lists beside them are not
+            read; two that are named as the parts of a split still are that.
 
     Returns:
         Of a folder sorted by path, of a list its rows in order, each a sample of its own: (path, class name), or
         (path, class name, Segment).
 
     Raises:
-        InputError: the source is missing, holds no videos or is split in another way; or it cannot be told which folders are
-            the classes.
+        InputError: the source is missing, holds no videos or is split in another way;
+            or it cannot be told which folders are the classes.
     """
     parts = find_splits(source, class_folders=class_folders)
     if parts and split is None:
@@ -74,8 +74,8 @@ def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> di
     """Return the parts of a source that is split, by name: ``train`` and ``val``, also ``test``; empty if it is not.
 
     Args:
-        source: a folder that holds two folders named so, in any case and spelling (``train`` and ``val``, ``Training`` and
-            ``Testing``, ``videos_train`` and ``videos_val``), or else two lists named so, such as ``train.csv`` and
+        source: a folder that holds two folders named so, in any case and spelling (``train`` and ``val``, ``Training``
+            and ``Testing``, ``videos_train`` and ``videos_val``), or else two lists named so, such as ``train.csv`` and
             ``val.csv``; or a list with a column ``split``. Where only test videos are set apart, these are ``val``.
         class_folders: lists in a folder are not read.
 
@@ -102,7 +102,8 @@ def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> di
 
 
 def find_unlabelled(source: str | os.PathLike) -> list[Item]:
-    """Return (path, None) of every video anywhere in a folder, of one video, or of each row of a list; a list may add a segment.
+    """Return (path, None) of every video anywhere in a folder, of one video, or of each row of a list;
+    a list may add a segment.
 
     Raises:
         InputError: the source is missing or holds no videos.

@@ -1,4 +1,4 @@
-"""``python -m dali_pipes.dataset.manifest``: scan a dataset and say what its videos have in common, and what stands out."""
+"""``python -m dali_pipes.manifest``: scan a dataset and say what its videos have in common, and what stands out."""
 
 import argparse
 import os

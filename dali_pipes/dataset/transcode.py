@@ -1,7 +1,8 @@
 """``python -m dali_pipes.transcode IN OUT``: copies of videos that are quick and easy to read.
 
-H.264 in MP4 at a constant rate, upright, with square pixels, a small short side, a key frame every few frames and no sound. Training does
-not need it; it makes random access to long or large videos cheap. Interrupted, it goes on where it was.
+H.264 in MP4 at a constant rate, upright, with square pixels, a small short side, a key frame every few frames and no
+sound. Training does not need it; it makes random access to long or large videos cheap.
+Interrupted, it goes on where it was.
 """
 
 import argparse
@@ -50,7 +51,8 @@ class Settings:
     """What the copies are like; checked on construction."""
 
     short_side_px: int = 256
-    """The copies' short side; smaller videos keep their size, up to an even number, or are stretched where pixels are not square."""
+    """The copies' short side; smaller videos keep their size, up to an even number,
+    or are stretched where pixels are not square."""
     fps: float = 0.0
     """Frames per second; 0 keeps each video's own average."""
     key_every_frames: int = 8
@@ -160,7 +162,8 @@ class _Converter:
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
         if max(self.height, self.width) > LONGEST_SIDE_PX:
             raise VideoError(
-                f"{path}: with square pixels it would be {self.width}x{self.height}, x264 takes {LONGEST_SIDE_PX} at most"
+                f"{path}: with square pixels it would be {self.width}x{self.height}, "
+                f"x264 takes {LONGEST_SIDE_PX} at most"
             )
         self.shown_hw = self.orientation.size_hw(self.height, self.width)
         self.reformatter = av.video.reformatter.VideoReformatter()
@@ -235,12 +238,12 @@ def transcode_folder(
 ) -> list[Outcome]:
     """Copy every video below a folder to the same place below another, as ``.mp4``.
 
-    What an earlier call made from the same file with the same settings is kept. ``out/transcode.csv`` says what became of
-    each.
+    What an earlier call made from the same file with the same settings is kept.
+    ``out/transcode.csv`` says what became of each.
 
     Raises:
-        InputError: a folder is missing, ``out`` lies in ``source`` or is in use, a file stands in the way, two sources would have one
-            copy, or a copy cannot be written.
+        InputError: a folder is missing, ``out`` lies in ``source`` or is in use, a file stands in the way, two sources
+            would have one copy, or a copy cannot be written.
     """
     source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
     if not source.is_dir():
@@ -340,7 +343,8 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.transcode",
-        description="Copy videos as H.264 in MP4 with a constant rate, square pixels, a small short side and many key frames, without sound.",
+        description="Copy videos as H.264 in MP4 with a constant rate, square pixels, "
+        "a small short side and many key frames, without sound.",
     )
     parser.add_argument("source", metavar="IN", help="folder; every video below it is copied")
     parser.add_argument("out", metavar="OUT", help="folder for the copies, and the report transcode.csv")
@@ -384,7 +388,8 @@ def run(options: dict) -> int:
     )
     counts = Counter(outcome.result for outcome in outcomes)
     print(
-        f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; see {options['out']}/{REPORT}"
+        f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; "
+        f"see {options['out']}/{REPORT}"
     )
     for outcome in outcomes:
         if outcome.reason:

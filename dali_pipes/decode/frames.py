@@ -27,7 +27,8 @@ _FULL_RANGE = 2
 
 
 class _ClipWriter:
-    """Turns decoded frames into RGB, cut to a box, scaled, turned and mirrored; made once per clip, as it keeps buffers."""
+    """Turns decoded frames into RGB, cut to a box, scaled, turned and mirrored;
+    made once per clip, as it keeps buffers."""
 
     def __init__(self, path: str, first: av.VideoFrame, box_yxyx: Box | None, side_px: int | None, flip: bool):
         self.path, self.orientation = path, orientation_of(first, path)

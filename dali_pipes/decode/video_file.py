@@ -1,7 +1,7 @@
 """A video file as packets and frames, read by PyAV; nothing here knows DALI or OpenCV.
 
-Frame i is the i-th frame that a decode from the beginning to the end shows, whatever time stamps, key frames, edit lists
-or the header say.
+Frame i is the i-th frame that a decode from the beginning to the end shows, whatever time stamps, key frames,
+edit lists or the header say.
 """
 
 import os
@@ -31,8 +31,8 @@ TIME_LIMIT_S = 120.0
 """A file that takes more processor time than this to read is refused, so that none can hang a worker."""
 
 CLIP_LIMITS = 4
-"""So many times the limit is allowed for a clip: its frames are also converted and scaled, and what the check of a file accepted
-must not be refused later."""
+"""So many times the limit is allowed for a clip: its frames are also converted and scaled, and what the check of a file
+accepted must not be refused later."""
 
 MOST_S = 1e6
 """The highest limit."""
@@ -270,7 +270,8 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S, stored_times: bool
 
     Args:
         path: the file.
-        time_limit_s: processor time of this thread from here to the end, or the time of a single read, in which a disk must answer.
+        time_limit_s: processor time of this thread from here to the end, or the time of a single read,
+            in which a disk must answer.
         stored_times: packets carry the times that the file holds; otherwise FFmpeg fills in what is missing.
 
     Raises:

@@ -62,7 +62,8 @@ class OddKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """One thing that is unusual about a video. As text it is its kind's words and the detail: ``starts late: at 0.080 s``."""
+    """One thing that is unusual about a video.
+    As text it is its kind's words and the detail: ``starts late: at 0.080 s``."""
 
     kind: OddKind
     """Which, and with that which decoders may read the video."""
@@ -110,7 +111,8 @@ class VideoInfo:
     pix_fmt: str = ""
     """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
     odd: tuple[Oddity, ...] = ()
-    """What is unusual, such as a rotation or a changing frame rate; empty for most. It decides which decoders may read the video."""
+    """What is unusual, such as a rotation or a changing frame rate; empty for most.
+    It decides which decoders may read the video."""
     verified: bool = False
     """Every frame was decoded, not only the packets counted."""
     exact_times: bool = False

@@ -1,9 +1,9 @@
 """The list of clips that DALI's video reader reads, and all that the graph needs of them beside their frames.
 
-The plans of an epoch (of several short ones) are written as a list, a line per clip: file, running number, first frame, end.
-Without shuffling DALI's video reader gives one sequence per line, in the list's order, and the number with it, which the
-loader compares. One reader knows one length and one step for all its sequences, see :func:`sequences_of`; everything else
-of a plan reaches the graph as it does for the other reader.
+The plans of an epoch (of several short ones) are written as a list, a line per clip: file, running number, first frame,
+end. Without shuffling DALI's video reader gives one sequence per line, in the list's order, and the number with it,
+which the loader compares. One reader knows one length and one step for all its sequences, see :func:`sequences_of`;
+everything else of a plan reaches the graph as it does for the other reader.
 """
 
 import os
@@ -45,14 +45,15 @@ class Sequences:
     stride: int
     """In frames of the video."""
     places_SK: np.ndarray
-    """(S, K) int32, which frames of its sequence a clip shows; those past its end are the reader's repeats and never shown."""
+    """(S, K) int32, which frames of its sequence a clip shows;
+    those past its end are the reader's repeats and never shown."""
 
 
 def sequences_of(frame_indices_SK: np.ndarray) -> Sequences:
     """The fewest frames, with one length and stride for all clips, that hold the planned ones; indices never fall.
 
-    Example: windows 4 6 8 and 5 7 9 are 3 frames with stride 2, all shown. With 0 0 1, a short video shown slowly, beside
-    4 6 8 they are 5 frames with stride 1, shown 0 2 4 and 0 0 1.
+    Example: windows 4 6 8 and 5 7 9 are 3 frames with stride 2, all shown. With 0 0 1, a short video shown slowly,
+    beside 4 6 8 they are 5 frames with stride 1, shown 0 2 4 and 0 0 1.
     """
     first_S, last_S = frame_indices_SK[:, 0], frame_indices_SK[:, -1]
     offsets_SK = frame_indices_SK - first_S[:, None]
@@ -137,7 +138,8 @@ class ClipList:
         self._compared += len(planned_B)
 
     def explain(self, error: Exception, workers: int) -> Exception:
-        """For an error of DALI's reader, which seldom names the file, one that does: each clip is read once more alone."""
+        """For an error of DALI's reader, which seldom names the file, one that does:
+        each clip is read once more alone."""
         if isinstance(error, VideoError) or "readers" not in str(error):
             return error
         told = re.findall(r"encountered:\s+(.+)", str(error)) or str(error).splitlines()

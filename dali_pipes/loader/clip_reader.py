@@ -29,7 +29,8 @@ _log = logging.getLogger("dali_pipes")
 
 
 def choose_clip_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
-    """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph); ``auto`` is the GPU where it can decode them all.
+    """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
+    ``auto`` is the GPU where it can decode them all.
 
     Raises:
         InputError: the GPU was asked for and cannot decode; says why.
@@ -162,6 +163,7 @@ def _being_read(batches: BatchSchedule) -> list[VideoInfo]:
 
 
 def _as_video_error(error: Exception) -> Exception:
-    """Return the VideoError that a worker raised, out of the traceback that DALI brings from there; else the error itself."""
+    """Return the VideoError that a worker raised, out of the traceback that DALI brings from there;
+    else the error itself."""
     found = re.findall(r"VideoError: (.+)", str(error))
     return VideoError(found[-1]) if found and not isinstance(error, InputError) else error

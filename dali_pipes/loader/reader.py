@@ -1,4 +1,5 @@
-"""What every reader is: the seam between a loader, which counts epochs and makes tensors, and how clips come out of files."""
+"""What every reader is: the seam between a loader, which counts epochs and makes tensors,
+and how clips come out of files."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -53,14 +54,15 @@ class ReaderSettings:
 
 
 class Reader(Protocol):
-    """How clips come out of files; one of ``video_loader.READERS``. It lives as long as its loader, a pipeline from build to close."""
+    """How clips come out of files; one of ``video_loader.READERS``.
+    It lives as long as its loader, a pipeline from build to close."""
 
     clips_per_sample: int
     """Clips of one video, one after the other in time, that a sample of DALI's batches holds."""
 
     def build(self, batches: BatchSchedule) -> Any:
-        """Return a running DALI pipeline of (clips, the video that each shows or -1, what could not be read, ...), from where
-        ``batches`` start.
+        """Return a running DALI pipeline of (clips, the video that each shows or -1, what could not be read, ...),
+        from where ``batches`` start.
 
         Raises:
             InputError: it cannot be started.

@@ -37,9 +37,10 @@ class ClipSource:
     Attributes:
         batches: what to read when.
         side_px: the side that crops are scaled to.
-        decoder: ``cpu`` hands over ``frames`` (F, side_px, side_px, 3) uint8, ``gpu`` the ``encoded`` bytes of the file.
-        on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in ``bad``. In
-            evaluation, where it would count twice, that clip is marked as one that is not to be used.
+        decoder: ``cpu`` hands over ``frames`` (F, side_px, side_px, 3) uint8,
+            ``gpu`` the ``encoded`` bytes of the file.
+        on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in
+            ``bad``. In evaluation, where it would count twice, that clip is marked as one that is not to be used.
         time_limit_s: of ``decode_frames``.
     """
 
@@ -106,7 +107,8 @@ def carry_out(
 ) -> tuple[ClipPlan, Pixels, dict[int, str]]:
     """The plan of a sample, what ``read`` makes of it, and {video: why not} for those that could not be read.
 
-    ``skip`` takes another video in place of one for which ``read`` raises :class:`VideoError`, see ``ClipSampler.replacements``.
+    ``skip`` takes another video in place of one for which ``read`` raises :class:`VideoError`,
+    see ``ClipSampler.replacements``.
     """
     plan = sampler.plan(epoch, sample)
     bad: dict[int, str] = {}
@@ -128,7 +130,8 @@ def carry_out(
 
 
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:
-    """What the graph and the loader need of a sample beside its pixels; ``used`` is False where it only fills the batch."""
+    """What the graph and the loader need of a sample beside its pixels;
+    ``used`` is False where it only fills the batch."""
     return {
         "frame_indices": plan.frame_indices,
         "box": plan.box_yxyx.astype(np.float32),

@@ -1,4 +1,5 @@
-"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole; for long ones.
+"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole;
+for long ones.
 
 It decodes where the clips are needed. The plans reach DALI's video reader as a list, see clip_list.py.
 """
@@ -53,7 +54,8 @@ def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo]) -> str | N
 
 
 def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
-    """Return why DALI's video reader would not show this video as planned, or None; ``decoder`` is ``cpu`` or ``gpu``."""
+    """Return why DALI's video reader would not show this video as planned, or None;
+    ``decoder`` is ``cpu`` or ``gpu``."""
     if obstacle := obstacle_to_dali(video):
         return obstacle
     if decoder == "cpu" and video.codec not in CPU_CODECS:

@@ -56,7 +56,8 @@ class ClipBatch:
 
 
 class VideoLoader:
-    """An iterable of :class:`ClipBatch`; each iteration is one epoch, exactly one sample of every video over all processes.
+    """An iterable of :class:`ClipBatch`; each iteration is one epoch,
+    exactly one sample of every video over all processes.
 
     Decoding runs in worker processes (CPU) or on the GPU, everything after it in a DALI graph. The next epoch is
     prepared while the last batches of this one are used. Samples depend on the seed, the epoch and their number alone.
@@ -67,20 +68,23 @@ class VideoLoader:
         side_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
-        reader: ``clips`` decodes each clip by itself; ``stream``, for long files, leaves opening and seeking to DALI's video
-            reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch, or of several short
-            ones, when that begins.
+        reader: ``clips`` decodes each clip by itself; ``stream``, for long files, leaves opening and seeking to DALI's
+            video reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch,
+            or of several short ones, when that begins.
         workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
-        rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of step
-            i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
+        rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of
+            step i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some
+            empty.
         start_epoch, start_step: where to begin, to resume; see :meth:`state_dict`.
-        on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by another
-            of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI decodes, only a
-            file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
+        on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by
+            another of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI
+            decodes, only a file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
         max_bad_percent: of the videos, so many may be bad.
-        time_limit_s: that of ``scan_videos``, in seconds of processor time: a clip that PyAV decodes may take 4 times as much.
+        time_limit_s: that of ``scan_videos``, in seconds of processor time:
+            a clip that PyAV decodes may take 4 times as much.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed. ``augment`` is a :class:`RandAugmentT`.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
+            ``augment`` is a :class:`RandAugmentT`.
 
     Attributes:
         manifest, clip_sampler, device, decoder: what it was made with; ``device`` and ``decoder`` as they were chosen.
@@ -201,7 +205,8 @@ class VideoLoader:
         self._pipeline = None
 
     def _leave_to_parent(self) -> None:
-        """In a forked process, which lacks the pipeline's threads and workers: iterating starts its own where it was."""
+        """In a forked process, which lacks the pipeline's threads and workers:
+        iterating starts its own where it was."""
         if self._pipeline is not None:
             never_destroy(self._pipeline)
         self._reader.leave_to_parent()
@@ -257,8 +262,8 @@ class VideoLoader:
         if fresh and 100 * count > self.max_bad_percent * total:
             self.close()
             raise VideoError(
-                f"{count} of {total} videos can no longer be read, more than max_bad_percent = {self.max_bad_percent:g} "
-                f"allows; the last: {list(self.bad_videos.values())[-1]}"
+                f"{count} of {total} videos can no longer be read, more than max_bad_percent = "
+                f"{self.max_bad_percent:g} allows; the last: {list(self.bad_videos.values())[-1]}"
             )
 
     def _to_torch(self, clips: Any) -> torch.Tensor:

@@ -46,8 +46,9 @@ def check_shared_memory(needed: int) -> None:
 
 
 class EndsWithParent:
-    """A source for DALI's worker processes; there it ends the process when the one that started it asks for that by SIGTERM,
-    as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output open.
+    """A source for DALI's worker processes; there it ends the process when the one that started it asks for that by
+    SIGTERM, as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output
+    open.
     """
 
     def __init__(self, source: Callable[[Any], tuple]):
@@ -168,8 +169,8 @@ def _ending(code: int) -> str:
 def starting_workers() -> Iterator[None]:
     """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
 
-    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand. They
-    also know that they are workers, see ``main_module.py``.
+    Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand.
+    They also know that they are workers, see ``main_module.py``.
     """
     with _one_starts:
         start_tracker_apart()  # with the signals blocked it would let them through again

@@ -14,7 +14,8 @@ class BatchSchedule:
     batches of 3 or more none is left with a lonely clip. DALI wants every
     batch full: slots that are left over repeat a sample and are marked, and the loader drops them.
 
-    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3; then 4, 6, 8 and 5, 7.
+    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3;
+    then 4, 6, 8 and 5, 7.
     """
 
     sampler: ClipSampler

@@ -138,11 +138,12 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
     """Draw one RandAugment level per frame (paper section 4.2).
 
     Args:
-        schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]`` is
-            shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``, ``sin`` and
-            ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d
-            and m + d with d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and
-            ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023) wander within m - m/2 and m + m/2.
+        schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]``
+            is shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``,
+            ``sin`` and ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs
+            between U(0.1, m) and m, ``temporal+`` between m - d and m + d with d ~ U(0, m/2), ``mix`` is spatial or
+            temporal+; all run either way. ``random_walk`` and ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023)
+            wander within m - m/2 and m + m/2.
         m: RandAugment level, 0..30.
         num_frames: F, frames of the clip window at stride 1.
         rng: the only source of chance.

@@ -1,8 +1,8 @@
 """What is sample i of epoch e: all chance of the loader, as data. Pure numpy.
 
-A :class:`ClipPlan` says which video, which frames, which crop, flip, operations, levels and signs; decoding and the DALI
-graph only carry it out. It depends on ``(seed, epoch, i)`` alone, so batch size, workers, shards and restarts change
-nothing, and an epoch is exactly one sample of every video.
+A :class:`ClipPlan` says which video, which frames, which crop, flip, operations, levels and signs; decoding and the
+DALI graph only carry it out. It depends on ``(seed, epoch, i)`` alone, so batch size, workers, shards and restarts
+change nothing, and an epoch is exactly one sample of every video.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
 
 SIDE_EXPONENT = {"crop": 0.0, "short_side": -2.0}
-"""Crop mode -> x, where crops of side s are drawn as often as s^x. In a frame whose short side is scaled to a length l, uniform, a
-crop of fixed size has the side s = c / l in source pixels; the density of s falls as 1 / s^2."""
+"""Crop mode -> x, where crops of side s are drawn as often as s^x. In a frame whose short side is scaled to a length l,
+uniform, a crop of fixed size has the side s = c / l in source pixels; the density of s falls as 1 / s^2."""
 CROP_MODES = tuple(SIDE_EXPONENT)
 SHORT_VIDEOS = ("slow_down", "pad")
 CROPS_PER_VIDEO = (1, 3)
@@ -102,10 +102,10 @@ def random_box(
 ) -> np.ndarray:
     """A random square in source pixels, (4,) int32 y0, x0, y1, x1 (paper section 4.1).
 
-    ``crop``: its side is drawn from ``side_range_px`` for a short side of 240 pixels, and in proportion for others, rounded to
-    even ends; every even side from one to the other is equally likely.
-    ``short_side``: the short side is scaled to a length uniform in ``side_range_px`` and the lower end cut out of it; the side in
-    source pixels is even here too.
+    ``crop``: its side is drawn from ``side_range_px`` for a short side of 240 pixels, and in proportion for others,
+    rounded to even ends; every even side from one to the other is equally likely. ``short_side``: the short side is
+    scaled to a length uniform in ``side_range_px`` and the lower end cut out of it; the side in source pixels is even
+    here too.
     """
     low, high = side_range_px
     shares = (low / SHORT_SIDE_PX, high / SHORT_SIDE_PX) if crop_mode == "crop" else (low / high, 1.0)
@@ -120,7 +120,8 @@ def random_box(
 def fixed_box(
     height: int, width: int, crop_mode: str, side_range_px: tuple[float, float], place: float = 0.5
 ) -> np.ndarray:
-    """A square in the middle of the short side and at ``place`` (0 to 1) of the long one, of the upright one if they are equal.
+    """A square in the middle of the short side and at ``place`` (0 to 1) of the long one,
+    of the upright one if they are equal.
 
     ``crop`` takes the smallest training side, ``short_side`` the whole short side.
     """
@@ -152,7 +153,8 @@ class ClipSampler:
     stride_frames: int = 1
     """Step between frames of the window."""
     keep_every: int = 1
-    """K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others. Levels are drawn over all F."""
+    """K = F / keep_every frames are decoded and augmented: SlowFast never looks at the others.
+    Levels are drawn over all F."""
     clips_per_video: int = 1
     """V, spread uniformly over time when not training; 1 in training."""
     crops_per_video: int = 1
@@ -164,8 +166,9 @@ class ClipSampler:
     flip: bool = True
     """Mirror half of the training clips."""
     crop_mode: str = "crop"
-    """``crop`` cuts a square out of the frame, its side drawn from ``side_range_px``, all even ones alike; ``short_side`` scales the
-    frame so that its short side is as long as drawn, uniformly, and cuts the lower end out of it."""
+    """``crop`` cuts a square out of the frame, its side drawn from ``side_range_px``, all even ones alike;
+    ``short_side`` scales the frame so that its short side is as long as drawn, uniformly,
+    and cuts the lower end out of it."""
     side_range_px: tuple[float, float] = (160.0, 200.0)
     """The smallest and the largest, in pixels of a frame with a short side of 240; in proportion for others."""
     short: str = "slow_down"

@@ -1,4 +1,5 @@
-"""Files, locks, processes, cores and programs: what the library needs of the machine. Nothing here knows what a video is."""
+"""Files, locks, processes, cores and programs: what the library needs of the machine.
+Nothing here knows what a video is."""
 
 from ..lazy import public_names
 

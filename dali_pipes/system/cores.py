@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on, as ``taskset`` sets them, or as many as its control group's quota of time is
-    worth, rounded up, as ``docker --cpus`` sets it; at least 1. What cannot be read is no limit."""
+    """Return the cores that this process may run on, as ``taskset`` sets them, or as many as its control group's quota
+    of time is worth, rounded up, as ``docker --cpus`` sets it; at least 1. What cannot be read is no limit."""
     quotas = _quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return max(1, min([len(os.sched_getaffinity(0)), *(-(-quota // period) for quota, period in quotas)]))
 

@@ -1,8 +1,8 @@
-"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources, and the list of pipelines to
-destroy at exit. The only file that touches it.
+"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources, and the list of
+pipelines to destroy at exit. The only file that touches it.
 
-The names below are those of DALI 1.34 to 2.4. A test asks the installed DALI for them, so that an upgrade that lacks one fails with
-a sentence; a training goes on without.
+The names below are those of DALI 1.34 to 2.4. A test asks the installed DALI for them, so that an upgrade that lacks
+one fails with a sentence; a training goes on without.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ OBSERVER = "_observer"
 RESULTS, TASKS = "_result_queue", "_task_queues"
 """The observer's queues, through which the pool and its processes talk; all waiting is for one of them."""
 WAKE, THREAD = "interrupt_pipe", "thread"
-"""The observer's pipe and thread: what is sent to the pipe ends the thread; closing the pool joins the thread unless it is None."""
+"""The observer's pipe and thread: what is sent to the pipe ends the thread;
+closing the pool joins the thread unless it is None."""
 CONDITION, MEMORY = "cv_not_empty", "shm"
 """A queue's condition that is waited for, and the memory that holds the messages."""
 
@@ -39,8 +40,8 @@ class DaliChanged(Exception):
 class WorkerPool:
     """The processes of a built pipeline's parallel sources. From here on not DALI ends them, but whoever makes this.
 
-    DALI's observing thread ends them when one died, but not for sure: if that held the lock of a queue, the thread waits for
-    the lock, or breaks off. So it is dismissed.
+    DALI's observing thread ends them when one died, but not for sure: if that held the lock of a queue, the thread
+    waits for the lock, or breaks off. So it is dismissed.
 
     Args:
         pipeline: DALI's.
@@ -74,9 +75,9 @@ class WorkerPool:
     def end_waits(self) -> None:
         """Make whoever waits for the processes, or will, raise an error; to be repeated until it has.
 
-        When they are dead, nobody but that thread uses the semaphores, and with each that it gets it comes nearer to the
-        queue's memory, where it fails. A process that is just dying may be woken in its place: so each is taken back and
-        given again, every time.
+        When they are dead, nobody but that thread uses the semaphores, and with each that it gets it comes nearer to
+        the queue's memory, where it fails. A process that is just dying may be woken in its place: so each is taken
+        back and given again, every time.
         """
         for queue in self._queues:
             setattr(queue, MEMORY, None)
@@ -98,7 +99,8 @@ def processes_of_failed_build(error: BaseException) -> list[Any]:
 
 
 def never_destroy(pipeline: Any) -> None:
-    """Keep a pipeline for ever, in a forked child: its threads are the parent's alone, to wait for them would hang or crash."""
+    """Keep a pipeline for ever, in a forked child:
+    its threads are the parent's alone, to wait for them would hang or crash."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(pipeline))
     getattr(type(pipeline), PIPELINES, set()).discard(weakref.ref(pipeline))
 
@@ -107,8 +109,8 @@ def _private(owner: Any, path: str) -> Any:
     for name in path.split("."):
         if not hasattr(owner, name):
             raise DaliChanged(
-                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, by which dali_pipes/system/dali_internals.py finds the "
-                "decoding processes"
+                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, by which "
+                "dali_pipes/system/dali_internals.py finds the decoding processes"
             )
         owner = getattr(owner, name)
     return owner

@@ -15,8 +15,8 @@ from .locks import is_at, lock
 
 
 def cache_folder() -> Path:
-    """Return ``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder; of a user without a home that can be written, such as
-    an unknown one in a container, a folder of that user's own in the folder for temporary files."""
+    """Return ``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder; of a user without a home that can be
+    written, such as an unknown one in a container, a folder of that user's own in the folder for temporary files."""
     if chosen := os.environ.get("DALI_PIPES_CACHE"):
         return Path(chosen)
     try:
@@ -134,7 +134,8 @@ def text_lines(path: str | os.PathLike) -> list[str]:
     """Return the lines of a UTF-8 text file, with their ends; bytes that are no text are kept, see :func:`is_text`.
 
     Raises:
-        InputError: it cannot be read, or holds a NUL byte, which the csv module refuses before Python 3.11 and takes from then on.
+        InputError: it cannot be read, or holds a NUL byte,
+            which the csv module refuses before Python 3.11 and takes from then on.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:

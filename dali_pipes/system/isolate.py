@@ -3,8 +3,9 @@
 Unlike ``multiprocessing``, a process that dies or overstays is replaced and its argument named, and the caller's main
 module is not imported again, so that scripts need no guard.
 
-What limits a call is the processor time of its process, and how long that waits for something, such as a disk. Not the time in which it
-was stopped (Ctrl-Z, a suspended job) or, with this process, frozen (docker pause), nor what other programs take.
+What limits a call is the processor time of its process, and how long that waits for something, such as a disk. Not the
+time in which it was stopped (Ctrl-Z, a suspended job) or, with this process, frozen (docker pause), nor what other
+programs take.
 """
 
 import contextlib
@@ -52,15 +53,15 @@ def map_isolated(
         function: of a module that can be imported; arguments and results are pickled.
         arguments: tuples.
         workers: processes.
-        time_limit_s: processor time of one call, or the time that it waits without using any, and ``GRACE_S`` more; then its process
-            is killed.
+        time_limit_s: processor time of one call, or the time that it waits without using any,
+            and ``GRACE_S`` more; then its process is killed.
 
-    A call whose process crashed or was killed is tried once more, after all others: memory may have run out meanwhile, or a disk may
-    have been away.
+    A call whose process crashed or was killed is tried once more, after all others:
+    memory may have run out meanwhile, or a disk may have been away.
 
     Yields:
-        (position in ``arguments``, result) as they come, with :class:`NoResult` for a result where the process crashed or took
-        too long twice; an exception is raised here.
+        (position in ``arguments``, result) as they come, with :class:`NoResult` for a result where the process crashed
+        or took too long twice; an exception is raised here.
 
     Raises:
         InputError: no process can be started.
@@ -184,7 +185,8 @@ NOT_WAITING = "RTt"
 
 
 def _look_at(pid: int) -> tuple[str, float]:
-    """State and processor time in seconds of a process that was not waited for yet; of one that was, the end can be read already."""
+    """State and processor time in seconds of a process that was not waited for yet;
+    of one that was, the end can be read already."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # behind the name, in which anything may stand

@@ -1,7 +1,7 @@
 """Locks by which processes learn of each other: a folder that one of them works in, a file that one writes at a time.
 
-They are the kernel's, so that a process that ends, even killed, holds none. They reach as far as the file system takes them:
-over all containers of a machine, and over machines where a shared disk knows locks. Where it does not, the file
+They are the kernel's, so that a process that ends, even killed, holds none. They reach as far as the file system takes
+them: over all containers of a machine, and over machines where a shared disk knows locks. Where it does not, the file
 ``.in-use`` shows that its writer lives: its time changes every few seconds.
 """
 
@@ -93,7 +93,8 @@ def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
 
 
 def _remove_left_over(path: Path, folder: Path, advice: str, error: PermissionError) -> None:
-    """Remove the file of another user's process that was killed; one that lives, or a folder of another user, is an error."""
+    """Remove the file of another user's process that was killed;
+    one that lives, or a folder of another user, is an error."""
     refusal = InputError(f"{folder}: cannot be written ({error.strerror}); {advice}")
     try:
         file = os.open(path, os.O_RDONLY)
@@ -173,8 +174,8 @@ def _named(folder: Path, holder: dict[str, Any], advice: str) -> str:
         return f"{folder}: another process is at work there; {advice}"
     command = " ".join(map(str, holder.get("command", ())))
     return (
-        f"{folder}: process {holder.get('process')} on {holder.get('machine')} has been at work there since {holder.get('since')} "
-        f"({command[:200]}); {advice}"
+        f"{folder}: process {holder.get('process')} on {holder.get('machine')} "
+        f"has been at work there since {holder.get('since')} ({command[:200]}); {advice}"
     )
 
 
@@ -202,8 +203,8 @@ def _show_life(file: int, done: threading.Event) -> None:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same path, of a file that is made and stays; where that file cannot be
-    made or the file system knows no locks, nobody waits."""
+    """Wait until no other process is in here with the same path, of a file that is made and stays; where that file
+    cannot be made or the file system knows no locks, nobody waits."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

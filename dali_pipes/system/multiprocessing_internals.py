@@ -1,4 +1,5 @@
-"""What multiprocessing keeps private and this library needs: its semaphores and their names. The only file that touches it.
+"""What multiprocessing keeps private and this library needs: its semaphores and their names.
+The only file that touches it.
 
 The names below are those of Python 3.10 to 3.13. A test asks the running Python for them.
 """
@@ -46,8 +47,8 @@ def semaphores_of(condition: Any) -> list[Any]:
 def unlink_names(semaphores: Sequence[Any]) -> None:
     """Take semaphores out of /dev/shm once all processes that share them have opened them; whoever has them keeps them.
 
-    multiprocessing does so at exit, or its resource tracker when the process was killed: not where both are, by a signal to
-    all processes of a job. Does nothing where a private name is missing.
+    multiprocessing does so at exit, or its resource tracker when the process was killed: not where both are, by a
+    signal to all processes of a job. Does nothing where a private name is missing.
     """
     names = {getattr(getattr(semaphore, SEMLOCK, None), "name", None) for semaphore in semaphores}
     registry = getattr(util, FINALIZERS, {})
@@ -83,7 +84,8 @@ def _spawn_apart(path: bytes | str, arguments: Sequence[str], files: Sequence[in
 
 
 def forget_children(processes: Sequence[Any]) -> None:
-    """In a forked process: the processes that its parent started are not its own, which multiprocessing would wait for at exit."""
+    """In a forked process: the processes that its parent started are not its own,
+    which multiprocessing would wait for at exit."""
     getattr(multiprocessing.process, CHILDREN, set()).difference_update(processes)
 
 

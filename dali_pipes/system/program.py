@@ -19,8 +19,9 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_of(name: str, program: Callable[[], int | None]) -> int:
-    """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user got wrong or
-    cannot be read or written; 130 after Ctrl-C and 143 after SIGTERM, with what the exception says on stderr."""
+    """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user
+    got wrong or cannot be read or written; 130 after Ctrl-C and 143 after SIGTERM, with what the exception says on
+    stderr."""
     print_any_name()
     formatted = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
@@ -44,7 +45,8 @@ def end_of(name: str, program: Callable[[], int | None]) -> int:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """In here a first SIGTERM raises :class:`Terminated`; a second one ends the program at once. Not where a caller has its own handler."""
+    """In here a first SIGTERM raises :class:`Terminated`; a second one ends the program at once.
+    Not where a caller has its own handler."""
     is_ours = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )

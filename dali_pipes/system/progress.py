@@ -1,4 +1,5 @@
-"""One progress bar for all long work: redrawn in a terminal, a widget in a notebook, now and then a line in a log file."""
+"""One progress bar for all long work: redrawn in a terminal, a widget in a notebook,
+now and then a line in a log file."""
 
 import os
 import sys
@@ -10,7 +11,8 @@ from tqdm import tqdm
 FIRST_LINE_S = 30.0
 """Of work before the first line in a log file; shorter work writes nothing there."""
 LONGEST_SILENCE_S = 600.0
-"""Each later line comes after twice the time of the one before, but at most so long after it: ten hours are some 65 lines."""
+"""Each later line comes after twice the time of the one before, but at most so long after it:
+ten hours are some 65 lines."""
 REDRAW_S = 1.0
 """Between two looks of a bar: slow connections and notebooks keep up."""
 
@@ -24,7 +26,8 @@ def progress_bar(
     done: int = 0,
     leave: bool = True,
 ) -> tqdm:
-    """A bar around an iterable, or one for ``update()`` and ``close()``. Of several processes of torchrun only the first shows one.
+    """A bar around an iterable, or one for ``update()`` and ``close()``.
+    Of several processes of torchrun only the first shows one.
 
     Args:
         iterable: what is worked on; None for a bar that is moved by hand.

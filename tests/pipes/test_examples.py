@@ -72,7 +72,8 @@ def test_own_lightning_deals_each_video_once_to_two_processes(train_and_val):
 
 
 def test_own_lightning_resumes_in_the_middle_of_an_epoch(train_and_val):
-    """3 steps make an epoch; a checkpoint after the 4th step goes on with the 5th, which has the same videos and loss."""
+    """3 steps make an epoch; a checkpoint after the 4th step goes on with the 5th,
+    which has the same videos and loss."""
     lightning = pytest.importorskip("lightning")
     example = runpy.run_path(str(EXAMPLES / "own_lightning.py"))
 

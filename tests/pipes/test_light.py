@@ -1,4 +1,5 @@
-"""The library needs no more than it installs: the loader and its programs run where the packages of the extra ``train`` are missing."""
+"""The library needs no more than it installs:
+the loader and its programs run where the packages of the extra ``train`` are missing."""
 
 import ast
 import configparser
@@ -26,7 +27,8 @@ CUDA = [line for name, lines in EXTRAS.items() if name.startswith("cuda") for li
 
 
 def provided(requirement: str) -> set[str]:
-    """Return the names under which a distribution can be imported; none if it is not installed, as most of the cuda extras."""
+    """Return the names under which a distribution can be imported;
+    none if it is not installed, as most of the cuda extras."""
     try:
         files = metadata.files(Requirement(requirement).name)
     except metadata.PackageNotFoundError:
@@ -73,7 +75,8 @@ def test_the_programs_ask_for_what_the_extra_brings():
 
 
 def environment_without(folder, names) -> dict[str, str]:
-    """Return environment variables for a Python that finds no package of these names, nor do the processes that it starts."""
+    """Return environment variables for a Python that finds no package of these names,
+    nor do the processes that it starts."""
     (folder / "sitecustomize.py").write_text(
         "from importlib.machinery import PathFinder\n"
         "find = PathFinder.find_spec\n"

@@ -1,4 +1,5 @@
-"""The slow oracle of every operation: PIL, one frame at a time, parameters in float64 straight from the paper's table."""
+"""The slow oracle of every operation: PIL, one frame at a time,
+parameters in float64 straight from the paper's table."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps

@@ -20,8 +20,8 @@ def test_the_fourteen_operations():
     assert (
         NAMES
         == (
-            "identity auto_contrast equalize rotate solarize color posterize contrast brightness sharpness shear_x shear_y "
-            "translate_x translate_y"
+            "identity auto_contrast equalize rotate solarize color posterize contrast brightness sharpness shear_x "
+            "shear_y translate_x translate_y"
         ).split()
     )
 

@@ -114,9 +114,9 @@ def test_folders_that_all_hold_the_same_folders_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{part}/{label}/0.avi" for part in ("fold A", "fold B") for label in ("run", "walk", "jump")))
     touch(tmp_path, "fold A/only here/0.avi")
     message = (
-        f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; if fold A, "
-        "fold B are the classes, say so with --dataset folder (in Python: class_folders=True); else name one for training with "
-        "--data and one for validation with --val-data"
+        f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; "
+        "if fold A, fold B are the classes, say so with --dataset folder (in Python: class_folders=True); "
+        "else name one for training with --data and one for validation with --val-data"
     )
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)
@@ -203,7 +203,8 @@ def test_files_that_are_left_out_are_counted(tmp_path):
     with pytest.warns(UserWarning) as caught:
         assert len(find_videos(tmp_path)) == 1
     assert [str(warning.message) for warning in caught] == [
-        f"{tmp_path}: files left out, as their extensions are none of videos: 2 .braw, 1 without any, 1 .txt; such as {tmp_path}/run/a.braw"
+        f"{tmp_path}: files left out, as their extensions are none of videos: 2 .braw, 1 without any, 1 .txt; "
+        f"such as {tmp_path}/run/a.braw"
     ]
 
 

@@ -205,7 +205,8 @@ def test_columns_that_are_not_used_are_named_once(tmp_path):
         assert find_videos(path) == [(str(tmp_path / "0.avi"), "a")]
     messages = {str(warning.message) for warning in caught}
     assert messages == {
-        f"{path}: columns that are not used: fps, youtube_id, without a name; used are path, label, split, start, end, start_frame, end_frame"
+        f"{path}: columns that are not used: fps, youtube_id, without a name; used are path, label, split, start, end, "
+        "start_frame, end_frame"
     }
 
 
@@ -231,7 +232,8 @@ def test_a_quotation_mark_swallows_no_rows(tmp_path, text, message):
 
 
 def test_as_other_programs_write_them(tmp_path):
-    """Excel's first line and its UTF-16, numbers with a point, trailing delimiters, backslashes, quoted paths, other columns."""
+    """Excel's first line and its UTF-16, numbers with a point, trailing delimiters, backslashes, quoted paths,
+    other columns."""
     (tmp_path / "run").mkdir()
     for name in ("a.mp4", "caf\u00e9.mp4"):
         (tmp_path / "run" / name).touch()

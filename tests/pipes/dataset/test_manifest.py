@@ -337,7 +337,8 @@ def test_the_command_runs_as_a_module(tmp_path, class_folders):
 
 def test_the_command_shows_progress_in_a_terminal(tmp_path, class_folders, monkeypatch):
     monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path))
-    code = f"from dali_pipes.dataset.summary import main; raise SystemExit(main([{str(class_folders)!r}, '--workers', '1']))"
+    arguments = [str(class_folders), "--workers", "1"]
+    code = f"from dali_pipes.dataset.summary import main; raise SystemExit(main({arguments!r}))"
     shown = rows(run_in_terminal(code))
     assert shown[0].startswith("reading videos: 100%|") and shown[1] == "videos    5 of 5 files"
 

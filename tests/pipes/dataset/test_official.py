@@ -141,7 +141,8 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         ),
         (
             "\nArchery/a.avi 3",
-            "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt Archery has 1",
+            "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt "
+            "Archery has 1",
         ),
         ("Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
         ("Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
@@ -154,7 +155,8 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
     ("ucf101", UCF + "testlist01.txt"): [
         (
             "HandstandPushups/v_HandStandPushups_g01_c01.avi",
-            "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in {root}/ucfTrainTestlist/trainlist01.txt, line 2",
+            "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in "
+            "{root}/ucfTrainTestlist/trainlist01.txt, line 2",
         ),
         ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video alone"),
         ("Archery/\0.avi", "{file}, line 1: holds a NUL byte"),
@@ -183,7 +185,8 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
     ("vipriors", VIP + "train.txt"): [
         (
             "a.avi 0",
-            "{file}, line 1: a.avi has the class number 0, {root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2",
+            "{file}, line 1: a.avi has the class number 0, "
+            "{root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2",
         ),
         ("a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
     ],

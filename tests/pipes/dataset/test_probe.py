@@ -161,7 +161,8 @@ def test_oddities_are_texts_and_back():
 
 
 def test_shared_odd_clips(shared_clips):
-    """Whatever a file is, it is read right or refused; counting packets is decoding but where damage lies further on."""
+    """Whatever a file is, it is read right or refused;
+    counting packets is decoding but where damage lies further on."""
     files = sorted(path for path in (shared_clips / "odd").rglob("*") if path.is_file())
     assert len(files) > 40
     damaged_later = 0

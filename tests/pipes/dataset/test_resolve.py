@@ -39,7 +39,10 @@ class Case(NamedTuple):
 
 
 NO_VAL = "{root} has no videos set apart for validation: those to train on stand in for them."
-OFFICIAL = "UCF-101/Archery/v_Archery_g0{n}_c01.avi:Archery UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi:HandstandPushups"
+OFFICIAL = (
+    "UCF-101/Archery/v_Archery_g0{n}_c01.avi:Archery "
+    "UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi:HandstandPushups"
+)
 VIPRIORS = [
     f"mod-ucf101/videos/video_{name}.avi"
     for name in ("train_0000001", "train_0000002", "validation_0000001", "test_0000001")
@@ -121,7 +124,8 @@ CASES = {
         classes="9 10",
         data="list.csv",
         notes=(
-            "The videos are those of {root}/list.csv, split train and {root}/list.csv, split val and {root}/list.csv, split test.",
+            "The videos are those of {root}/list.csv, split train "
+            "and {root}/list.csv, split val and {root}/list.csv, split test.",
         ),
     ),
     "a list of val alone": Case(

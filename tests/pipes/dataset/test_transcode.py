@@ -1,4 +1,5 @@
-"""Copies show what the originals show, at a constant rate, with many key frames; calls can be interrupted and repeated."""
+"""Copies show what the originals show, at a constant rate, with many key frames;
+calls can be interrupted and repeated."""
 
 import csv
 import os

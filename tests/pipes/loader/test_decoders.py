@@ -1,4 +1,5 @@
-"""What DALI would show in another order, or of another stream, is not left to it: by DALI's own index of the packets."""
+"""What DALI would show in another order, or of another stream, is not left to it:
+by DALI's own index of the packets."""
 
 import pytest
 

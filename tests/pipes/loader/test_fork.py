@@ -1,4 +1,5 @@
-"""Threads and forked processes: a DALI pipeline serves one caller at a time, and its threads do not live on in a fork."""
+"""Threads and forked processes: a DALI pipeline serves one caller at a time,
+and its threads do not live on in a fork."""
 
 import multiprocessing
 import os
@@ -159,7 +160,8 @@ from dali_pipes import VideoLoader, find_videos, scan_videos
 from dali_pipes.loader.clip_list import ListFolder
 
 if __name__ == "__main__":
-    loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")
+    options = {"workers": 1, "batch_size": 2, "side_px": 32, "num_frames": 16, "device": "cpu"}
+    loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), **options)
     batches, folder = iter(loader), ListFolder()
     shown = len(next(batches))
     child = os.fork()

@@ -1,4 +1,5 @@
-"""The reader ``stream``: the clips of the default reader, without a file in memory; what it refuses and how it fails."""
+"""The reader ``stream``: the clips of the default reader, without a file in memory;
+what it refuses and how it fails."""
 
 import gc
 import os
@@ -62,7 +63,8 @@ def copy_of(folder, tmp_path):
 @pytest.mark.parametrize("options", PLANS.values(), ids=PLANS)
 @pytest.mark.parametrize("lengths", [(60, 41, 70), (60, 9, 41, 70, 23), (3,)], ids=str)
 def test_sequences_hold_the_planned_frames(lengths, options):
-    """Shown places of what the reader reads are the plan, no frame past the last planned one is shown, none is read in vain."""
+    """Shown places of what the reader reads are the plan, no frame past the last planned one is shown,
+    none is read in vain."""
     videos = [ClipSampler.__new__(ClipSampler) for _ in lengths]
     for video, length in zip(videos, lengths, strict=True):
         video.__dict__.update(used_frames=range(length), width=64, height=48, label=0)

@@ -47,7 +47,8 @@ def opened(monkeypatch):
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Every packet and frame takes 0.1 s of this thread's time and converting a frame 0.5 s: 4 s to decode 20, 14 s to show them."""
+    """Every packet and frame takes 0.1 s of this thread's time and converting a frame 0.5 s:
+    4 s to decode 20, 14 s to show them."""
     now_s = [0.0]
 
     def thread_time():
@@ -76,8 +77,8 @@ def test_what_the_check_accepts_is_not_refused_later(slow, path):
     with pytest.raises(TooSlow) as caught:
         read_video_info(path, time_limit_s=3.9)
     assert str(caught.value) == (
-        f"{path}: takes more than 3.9 s of processor time to read; make a copy that is quick to read with python -m dali_pipes.transcode, "
-        "or raise the limit (time_limit_s, --time-limit)"
+        f"{path}: takes more than 3.9 s of processor time to read; make a copy that is quick to read with "
+        "python -m dali_pipes.transcode, or raise the limit (time_limit_s, --time-limit)"
     )
     info = read_video_info(path, time_limit_s=4.2)
     assert len(decode_frames(path, range(20), exact_times=info.exact_times, time_limit_s=4.2)) == 20

@@ -273,6 +273,9 @@ def test_torch_is_imported_by_the_loader_alone():
     import subprocess
     import sys
 
-    code = "import sys, dali_pipes; dali_pipes.augment_clip, dali_pipes.scan_videos, dali_pipes.ClipSampler; print('torch' in sys.modules)"
+    code = (
+        "import sys, dali_pipes; dali_pipes.augment_clip, dali_pipes.scan_videos, dali_pipes.ClipSampler; "
+        "print('torch' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

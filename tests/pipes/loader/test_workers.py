@@ -1,4 +1,5 @@
-"""The decoding processes: what a death does to whoever waits, what a kill leaves behind, scripts that they cannot import."""
+"""The decoding processes: what a death does to whoever waits, what a kill leaves behind,
+scripts that they cannot import."""
 
 import multiprocessing
 import os

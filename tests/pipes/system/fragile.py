@@ -1,4 +1,5 @@
-"""Calls that go wrong, for processes of :mod:`dali_pipes.system.isolate`; each notes in a file how often it was tried."""
+"""Calls that go wrong, for processes of :mod:`dali_pipes.system.isolate`;
+each notes in a file how often it was tried."""
 
 import os
 import signal

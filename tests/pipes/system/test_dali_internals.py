@@ -1,4 +1,5 @@
-"""What DALI keeps private is there in the installed version; where a version lacks it, a sentence says so and nothing else breaks."""
+"""What DALI keeps private is there in the installed version;
+where a version lacks it, a sentence says so and nothing else breaks."""
 
 import ast
 import re
@@ -88,7 +89,8 @@ def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
 
 
 def test_no_other_file_reads_private_names():
-    """Private names are those of another object than self or cls; names between single underscores, as those of an Enum, are not private."""
+    """Private names are those of another object than self or cls;
+    names between single underscores, as those of an Enum, are not private."""
     allowed = {("os", "_exit"), ("sys", "_current_frames"), ("loader", "_leave_to_parent")}
     found = set()
     for path in [

@@ -16,7 +16,13 @@ from dali_pipes import InputError
 from dali_pipes.system import locks
 from dali_pipes.system.locks import IN_USE, lock, one_at_a_time, only_user
 
-HOLD = "import sys, time, pathlib; from dali_pipes.system.locks import only_user\nwith only_user(pathlib.Path(sys.argv[1]), 'x'): print('in', flush=True); time.sleep(1000)"
+HOLD = """
+import sys, time, pathlib
+from dali_pipes.system.locks import only_user
+with only_user(pathlib.Path(sys.argv[1]), 'x'):
+    print('in', flush=True)
+    time.sleep(1000)
+"""
 
 
 @pytest.fixture

@@ -44,7 +44,10 @@ def test_warnings_are_sentences_in_here_alone():
 
 
 def test_a_reader_that_has_seen_enough():
-    code = "import sys; from dali_pipes.system.program import end_of; sys.exit(end_of('try', lambda: print('x' * 10**6, flush=True)))"
+    code = (
+        "import sys; from dali_pipes.system.program import end_of; "
+        "sys.exit(end_of('try', lambda: print('x' * 10**6, flush=True)))"
+    )
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
