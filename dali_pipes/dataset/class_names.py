@@ -14,6 +14,9 @@ def class_name(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip() or text
 
 
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(\.0*)?")  # 3.0 is what a table's program may make of 3
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Return distinct class names in order: as numbers if all are whole numbers (2 before 10), else alphabetically.
 
@@ -24,9 +27,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     if all(_WHOLE_NUMBER.fullmatch(name) for name in distinct):
         return sorted(distinct, key=lambda name: (float(name), name))
     return sorted(distinct)
-
-
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(\.0*)?")  # 3.0 is what a table's program may make of 3
 
 
 def _warn_of_lookalikes(names: Iterable[str]) -> None:

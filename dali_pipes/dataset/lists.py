@@ -104,6 +104,10 @@ def _lines(path: Path) -> list[str]:
     return lines[1:] if lines and re.fullmatch(r"sep=.\s*", lines[0]) else lines  # for Excel
 
 
+BLANKS = " "
+"""Between a path, which may hold blanks, and a class number."""
+
+
 def _header_delimiter(first: str) -> str | None:
     """What separates the names of columns in a first line; None if it holds none."""
     words = first.lower().split()
@@ -209,10 +213,6 @@ def _why_no_list(first: str) -> str:
         f"its first line is {shown!r}; expected names of columns, such as path,label, "
         "or a path and a class number, such as run/1.mp4 3"
     )
-
-
-BLANKS = " "
-"""Between a path, which may hold blanks, and a class number."""
 
 
 def _fields(line: str, delimiter: str) -> list[str]:

@@ -106,70 +106,6 @@ class Kind:
         return self.split(split) not in self.without_labels
 
 
-def resolve_videos(
-    data: str | os.PathLike,
-    *,
-    val_data: str | os.PathLike | None = None,
-    dataset: str = "auto",
-    split: str | None = None,
-    parts: Sequence[str] = PARTS,
-) -> VideoSets:
-    """Return the videos that a source holds for training, validation and test, their classes, and notes for a person.
-
-    Args:
-        data: a folder of class folders, or of ``train/`` and ``val/`` with them; a list;
-            or the folder of an official data set. See docs/datasets.md.
-        val_data: a folder or list of validation videos, instead of those in ``data``.
-        dataset: what ``data`` is. ``auto``: a folder or list, whichever is there; ``folder``: its topmost folders are
-            the classes, or the parts of a split, whatever they hold; ``csv``: a list; a name of ``DATASETS``;
-            ``unlabelled``: a folder, a list or a video without classes, which is all ``test``.
-        split: one of an official data set, by default its first. With ``train+val`` the validation videos are trained
-            on too; ``test`` is the test videos alone.
-        parts: which of ``train``, ``val`` and ``test`` to list.
-            The others stay empty, and what only they need is not read.
-
-    Returns:
-        VideoSets.
-
-    Raises:
-        InputError: the source is missing, holds no videos, or is not what ``dataset`` says; it cannot be told which
-            folders are the classes; or ``val_data`` or ``split`` is of no use.
-    """
-    check_source(val_data=val_data, dataset=dataset, split=split)
-    for part in parts:
-        check_known("part", part, PARTS)
-    kind = KINDS[dataset]
-    return kind.resolve(Path(data), Path(val_data) if val_data else None, kind.split(split), frozenset(parts))
-
-
-def check_source(
-    *,
-    val_data: str | os.PathLike | None = None,
-    dataset: str = "auto",
-    split: str | None = None,
-    name: Callable[[str], str] = str,
-) -> None:
-    """Stop what contradicts itself, before anything is read; the arguments are those of :func:`resolve_videos`.
-
-    Args:
-        val_data, dataset, split: as given.
-        name: how a message calls an argument, such as :func:`dali_pipes.system.flag` for a command line.
-
-    Raises:
-        InputError: one is unknown, or of no use with the others.
-    """
-    check_known(name("dataset"), dataset, KINDS)
-    kind = KINDS[dataset]
-    if val_data and not kind.takes_val_data:
-        why = ", whose lists say what is for validation" if kind.splits else ""
-        raise InputError(f"{name('val_data')} {val_data} is of no use with {name('dataset')} {dataset}{why}")
-    if split and not kind.splits:
-        known = ", ".join(key for key, row in KINDS.items() if row.splits)
-        raise InputError(f"{name('split')} {split} needs a {name('dataset')} with official splits: {known}")
-    if split:
-        check_known(f"{name('split')} of {dataset}", split, kind.splits)
-
-
 def _own(kind: str, source: Path, val_data: Path | None, split: str, wanted: Collection[str]) -> VideoSets:
     """A folder or a list of the user's own."""
     find = partial(find_videos, class_folders=kind == FOLDER_DATA)
@@ -272,3 +208,67 @@ KINDS = {
     UNLABELLED_DATA: Kind(_unlabelled, without_labels=("",)),
 }
 """Name, the value of ``dataset`` -> what such a source is; the programs' options take their choices from here."""
+
+
+def resolve_videos(
+    data: str | os.PathLike,
+    *,
+    val_data: str | os.PathLike | None = None,
+    dataset: str = "auto",
+    split: str | None = None,
+    parts: Sequence[str] = PARTS,
+) -> VideoSets:
+    """Return the videos that a source holds for training, validation and test, their classes, and notes for a person.
+
+    Args:
+        data: a folder of class folders, or of ``train/`` and ``val/`` with them; a list;
+            or the folder of an official data set. See docs/datasets.md.
+        val_data: a folder or list of validation videos, instead of those in ``data``.
+        dataset: what ``data`` is. ``auto``: a folder or list, whichever is there; ``folder``: its topmost folders are
+            the classes, or the parts of a split, whatever they hold; ``csv``: a list; a name of ``DATASETS``;
+            ``unlabelled``: a folder, a list or a video without classes, which is all ``test``.
+        split: one of an official data set, by default its first. With ``train+val`` the validation videos are trained
+            on too; ``test`` is the test videos alone.
+        parts: which of ``train``, ``val`` and ``test`` to list.
+            The others stay empty, and what only they need is not read.
+
+    Returns:
+        VideoSets.
+
+    Raises:
+        InputError: the source is missing, holds no videos, or is not what ``dataset`` says; it cannot be told which
+            folders are the classes; or ``val_data`` or ``split`` is of no use.
+    """
+    check_source(val_data=val_data, dataset=dataset, split=split)
+    for part in parts:
+        check_known("part", part, PARTS)
+    kind = KINDS[dataset]
+    return kind.resolve(Path(data), Path(val_data) if val_data else None, kind.split(split), frozenset(parts))
+
+
+def check_source(
+    *,
+    val_data: str | os.PathLike | None = None,
+    dataset: str = "auto",
+    split: str | None = None,
+    name: Callable[[str], str] = str,
+) -> None:
+    """Stop what contradicts itself, before anything is read; the arguments are those of :func:`resolve_videos`.
+
+    Args:
+        val_data, dataset, split: as given.
+        name: how a message calls an argument, such as :func:`dali_pipes.system.flag` for a command line.
+
+    Raises:
+        InputError: one is unknown, or of no use with the others.
+    """
+    check_known(name("dataset"), dataset, KINDS)
+    kind = KINDS[dataset]
+    if val_data and not kind.takes_val_data:
+        why = ", whose lists say what is for validation" if kind.splits else ""
+        raise InputError(f"{name('val_data')} {val_data} is of no use with {name('dataset')} {dataset}{why}")
+    if split and not kind.splits:
+        known = ", ".join(key for key, row in KINDS.items() if row.splits)
+        raise InputError(f"{name('split')} {split} needs a {name('dataset')} with official splits: {known}")
+    if split:
+        check_known(f"{name('split')} of {dataset}", split, kind.splits)

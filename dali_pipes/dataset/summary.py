@@ -84,6 +84,9 @@ def _refused(refused: dict[str, str]) -> list[str]:
     return ["left out", *(f"  {one_line(path)}: {reason}" for path, reason in refused.items())]
 
 
+NO_CLASS = "(no class)"
+
+
 def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[str]]:
     """The videos of a source as training reads them, by their split or all at once under ``""``; and the classes."""
     dataset = UNLABELLED_DATA if _holds_loose_videos(source, dataset) else dataset
@@ -107,9 +110,6 @@ def _holds_loose_videos(source: str, dataset: str) -> bool:
     if not KINDS[dataset].takes_val_data or not os.path.isdir(source) or not loose_videos(Path(source)):
         return False
     return not find_splits(source, class_folders=dataset == FOLDER_DATA)
-
-
-NO_CLASS = "(no class)"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -294,6 +294,9 @@ def _refused(source: str, target: str, reason: str) -> Outcome:
     return Outcome(source, target, "refused", reason=reason.replace(OR_A_COPY, ""))  # this is where copies are made
 
 
+MARK, VERSION = "dali_pipes.transcode", 3
+
+
 def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> Outcome:
     """Make one copy where it is not there already; for a process of its own."""
     try:
@@ -317,9 +320,6 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
         return Outcome(source, target, "made", *counts, f"damaged{quoted(complaints)}" if complaints else "")
     except VideoError as error:
         return _refused(source, target, str(error).removeprefix(f"{source}: "))
-
-
-MARK, VERSION = "dali_pipes.transcode", 3
 
 
 def _comment(path: str) -> str:

@@ -106,6 +106,14 @@ def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
     raise VideoError(f"{path}: is to be shown at an angle that is no multiple of 90 degrees")
 
 
+SWSCALE_BT601 = 5
+MATRIX_NAMES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
+"""Of the others, by swscale's number."""
+# by AVColorSpace
+_SWSCALE_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
+_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
+
+
 def check_colours(frame: av.VideoFrame, path: str) -> None:
     """Raise :class:`VideoError` if its colours are of a matrix that FFmpeg cannot convert."""
     if frame.colorspace in _UNKNOWN_MATRIX:
@@ -117,16 +125,14 @@ def swscale_matrix(frame: av.VideoFrame) -> int:
     return _SWSCALE_MATRIX.get(int(frame.colorspace), SWSCALE_BT601)
 
 
-SWSCALE_BT601 = 5
-MATRIX_NAMES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
-"""Of the others, by swscale's number."""
-# by AVColorSpace
-_SWSCALE_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
-_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
-
-
 class OutOfStep(Exception):
     """Frames did not come as their packets said: begin again from the start of the file."""
+
+
+RESTARTING_CODECS = frozenset(
+    "h264 hevc vp8 vp9 av1 libdav1d libaom-av1 mpeg4 mpeg1video mpeg2video mjpeg ffv1 prores dnxhd rawvideo".split()
+)
+"""Codecs in which what follows a key frame, and is shown after it, does not depend on what was before."""
 
 
 class VideoReader:
@@ -242,10 +248,7 @@ class VideoReader:
             raise TooSlow(f"{self.path}: {too_slow(self.time_limit_s)}")
 
 
-RESTARTING_CODECS = frozenset(
-    "h264 hevc vp8 vp9 av1 libdav1d libaom-av1 mpeg4 mpeg1video mpeg2video mjpeg ffv1 prores dnxhd rawvideo".split()
-)
-"""Codecs in which what follows a key frame, and is shown after it, does not depend on what was before."""
+IDR_UNIT = 5
 
 
 def has_idr(data: bytes, extradata: bytes | None) -> bool:
@@ -259,9 +262,6 @@ def has_idr(data: bytes, extradata: bytes | None) -> bool:
             place += length_bytes + size
         return False
     return any(data[match.end()] & 31 == IDR_UNIT for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL))
-
-
-IDR_UNIT = 5
 
 
 @contextmanager
@@ -290,6 +290,9 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S, stored_times: bool
         raise _failure(path, error, 0, time_limit_s) from error
 
 
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
 def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
     if not container.streams.video:
         raise VideoError(f"{path}: has no video stream")
@@ -305,15 +308,15 @@ def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
     return next((stream for stream in films if stream is best), max(films, key=lambda film: film.width * film.height))
 
 
-_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
-
-
 def _failure(path: str, error: Exception, count: int, time_limit_s: float) -> VideoError:
     if isinstance(error, av.error.ExitError):  # a read that was interrupted at the limit
         return NoAnswer(f"{path}: {no_answer(time_limit_s)}")
     reason = "it is encrypted" if _is_encrypted(path) else getattr(error, "strerror", None) or str(error)
     place = f"cannot be decoded after frame {count}" if count else "cannot be read as video"
     return VideoError(f"{path}: {place} ({reason})")
+
+
+_HEADER_BYTES = 1 << 20
 
 
 def _is_encrypted(path: str) -> bool:
@@ -325,6 +328,3 @@ def _is_encrypted(path: str) -> bool:
             return b"encv" in head or b"encv" in file.read(_HEADER_BYTES)
     except OSError:
         return False
-
-
-_HEADER_BYTES = 1 << 20

@@ -129,6 +129,9 @@ def carry_out(
     raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos{whose} can be read in its place")
 
 
+NOT_USED = -1
+
+
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:
     """What the graph and the loader need of a sample beside its pixels;
     ``used`` is False where it only fills the batch."""
@@ -152,6 +155,3 @@ def check_size(video: VideoInfo) -> None:
         raise VideoError(f"{video.path}: {error.strerror}") from error
     if size_bytes != video.size_bytes:
         raise VideoError(f"{video.path}: has {size_bytes} bytes, it had {video.size_bytes} when it was scanned")
-
-
-NOT_USED = -1

@@ -55,6 +55,9 @@ class ClipBatch:
         return ClipBatch(clips_BCTHW, labels_B, self.videos_B)
 
 
+_loaders: "WeakSet[VideoLoader]" = WeakSet()
+
+
 class VideoLoader:
     """An iterable of :class:`ClipBatch`; each iteration is one epoch,
     exactly one sample of every video over all processes.
@@ -279,9 +282,6 @@ class VideoLoader:
         out = torch.from_numpy(np.empty(dense.shape(), np.float32))
         feed_ndarray(dense, out)
         return out
-
-
-_loaders: WeakSet[VideoLoader] = WeakSet()
 
 
 def _after_fork_in_child() -> None:

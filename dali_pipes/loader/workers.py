@@ -165,6 +165,10 @@ def _ending(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
+_one_starts = threading.Lock()
+"""For loaders in several threads: the environment is the whole process's."""
+
+
 @contextmanager
 def starting_workers() -> Iterator[None]:
     """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
@@ -181,10 +185,6 @@ def starting_workers() -> Iterator[None]:
         finally:
             os.environ.pop(WORKER, None)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_one_starts = threading.Lock()
-"""For loaders in several threads: the environment is the whole process's."""
 
 
 def build_error(error: Exception) -> Exception:

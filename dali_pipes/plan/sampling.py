@@ -138,6 +138,9 @@ def _even_side(share: float, height: int, width: int) -> int:
     return min(max(2, 2 * round(share * short / 2)), short // 2 * 2 or short)
 
 
+_ORDER, _CLIP, _AUGMENT, _REPLACE = range(4)  # independent streams of chance
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipSampler:
     """Sample i of epoch e, for i in 0..len-1 (paper section 4.1). Checked on construction; picklable.
@@ -267,9 +270,6 @@ class ClipSampler:
         place = (sample % self.crops_per_video) / (self.crops_per_video - 1) if self.crops_per_video > 1 else 0.5
         box = fixed_box(video.height, video.width, self.crop_mode, self.side_range_px, place)
         return ClipPlan(epoch, sample, index, np.concatenate(windows), box, False)
-
-
-_ORDER, _CLIP, _AUGMENT, _REPLACE = range(4)  # independent streams of chance
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -111,6 +111,9 @@ def check_not_replaced(out: str | os.PathLike, inputs: Iterable[str | os.PathLik
             raise InputError(f"{out}: is what is read, and would be replaced; choose another name for what is written")
 
 
+NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
+
+
 def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
     """Each row of a CSV by its column names, with the number of the line that it ends on.
 
@@ -146,9 +149,6 @@ def text_lines(path: str | os.PathLike) -> list[str]:
         if "\0" in line:
             raise InputError(f"{path}, line {number}: holds a NUL byte" if is_text(line) else f"{path}: {NOT_TEXT}")
     return lines
-
-
-NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
 
 
 def is_text(read: str) -> bool:

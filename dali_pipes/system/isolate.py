@@ -157,6 +157,10 @@ def _pipes(child: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
     return child.stdin, child.stdout
 
 
+NOT_WAITING = "RTt"
+"""States of a process: waiting for a processor, stopped, stopped by a debugger."""
+
+
 def _wait(child: subprocess.Popen, limit_s: float) -> Callable[[float], str] | None:
     """Return as soon as an answer is there, or the end; otherwise, at the limit, what is to be said about it."""
     first_s = used_s = _look_at(child.pid)[1]
@@ -178,10 +182,6 @@ def _wait(child: subprocess.Popen, limit_s: float) -> Callable[[float], str] | N
             sentence = too_slow if used_s - first_s > limit_s else no_answer if still_s > limit_s else None
             if sentence is not None and not selector.select(0):
                 return sentence
-
-
-NOT_WAITING = "RTt"
-"""States of a process: waiting for a processor, stopped, stopped by a debugger."""
 
 
 def _look_at(pid: int) -> tuple[str, float]:

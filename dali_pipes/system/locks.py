@@ -111,6 +111,9 @@ def _remove_left_over(path: Path, folder: Path, advice: str, error: PermissionEr
         os.close(file)
 
 
+_LOCKED_BYTE = 1 << 62
+
+
 def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
     """Lock an open file, until it is closed in all processes that have it.
 
@@ -127,9 +130,6 @@ def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
     """
     how = struct.pack("@hhqqi4x", fcntl.F_WRLCK if alone else fcntl.F_RDLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
     fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, how)
-
-
-_LOCKED_BYTE = 1 << 62
 
 
 def is_at(file: int, path: str | os.PathLike) -> bool:

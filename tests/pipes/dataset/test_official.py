@@ -88,6 +88,9 @@ def test_ucf101_whose_lists_lie_among_the_class_folders(tmp_path):
     assert read_ucf101(flat, "3").parts["val"] == [(str(flat / "Biking/v_Biking_g03_c02.avi"), "Biking")]
 
 
+MAKE = {"ucf101": ucf101, "hmdb51": hmdb51, "vipriors": vipriors}
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_split_that_was_asked_for(tmp_path, name):
     root = MAKE[name](tmp_path)
@@ -197,7 +200,6 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         (None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
     ],
 }
-MAKE = {"ucf101": ucf101, "hmdb51": hmdb51, "vipriors": vipriors}
 
 
 @pytest.mark.parametrize(
