@@ -121,8 +121,9 @@ def test_folders_and_files_stay_small(package):
 def test_what_others_import_stays_where_it_is():
     """The contract with other programs; the whole of it is on docs/api.md."""
     public = {
-        "dali_pipes": "OPS augment_clip schedule_levels RandAugmentT rand_augment_t apply_ops scan_videos Manifest VideoInfo "
-        "ClipSampler VideoLoader ClipBatch InputError VideoError find_videos find_splits Segment DATASETS Listed",
+        "dali_pipes": "OPS augment_clip schedule_levels RandAugmentT rand_augment_t apply_ops scan_videos Manifest "
+        "VideoInfo ClipSampler VideoLoader ClipBatch InputError VideoError find_videos find_splits Segment DATASETS "
+        "Listed",
         "train.mixing": "MIXES build_mix",
         "train.models": "slowfast50",
     }

@@ -2,11 +2,13 @@ from .clips import augment_clip as augment_clip
 from .ops import AUTHORS_OPS as AUTHORS_OPS
 from .ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import OPS as OPS
+from .ops import PAPER_CROP_PX as PAPER_CROP_PX
 from .ops import PAPER_OPS as PAPER_OPS
 from .ops import RANGE_TABLES as RANGE_TABLES
 from .ops import Affine as Affine
 from .ops import Range as Range
 from .ops import register_op as register_op
+from .ops import translate_max_px as translate_max_px
 from .randaugment import AUGMENTATIONS as AUGMENTATIONS
 from .randaugment import RandAugmentT as RandAugmentT
 from .randaugment import apply_ops as apply_ops

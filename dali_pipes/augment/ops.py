@@ -19,8 +19,9 @@ from ..plain import is_number, make_plain
 from ..plan.magnitude import MAX_LEVEL
 
 RANGE_TABLES = ("paper", "monotonic")
+PAPER_CROP_PX = 160
 PAPER_TRANSLATE_MAX_PX = 100.0
-"""Translation at level 30, of the paper's 160-pixel crop."""
+"""Translation at level 30, of the paper's crop."""
 INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
 
 
@@ -127,6 +128,11 @@ OPS: dict[str, Op] = {}
 """Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph
 function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range
 tables ``paper`` and ``monotonic``, or nothing where there is no magnitude."""
+
+
+def translate_max_px(side_px: int) -> float:
+    """Return the translation at level 30 for clips of that side, in proportion to the paper's 100 pixels of 160."""
+    return PAPER_TRANSLATE_MAX_PX * side_px / PAPER_CROP_PX
 
 
 def register_op(

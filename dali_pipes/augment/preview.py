@@ -17,7 +17,7 @@ from ..system.files import check_not_replaced
 from ..system.program import end_of
 from .charts import draw_schedules
 from .clips import augment_clip
-from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named
+from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named, translate_max_px
 from .randaugment import AUGMENTATIONS, RandAugmentT, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
         ops=check_ops(names) if options.ops else None,
         ranges=options.ranges,
         interpolation=options.interpolation,
-        translate_max_px=100 * options.size / 160,
+        translate_max_px=translate_max_px(options.size),
     )
     rng = np.random.default_rng(options.seed)
     clip = load_clip(options.video, options.frames, options.size, options.start)

@@ -34,9 +34,6 @@ CLIP_LIMITS = 4
 """So many times the limit is allowed for a clip: its frames are also converted and scaled, and what the check of a file
 accepted must not be refused later."""
 
-MOST_S = 1e6
-"""The highest limit."""
-
 LOOK_AHEAD_PACKETS = 32
 """Packets to read before the order of frames is known; codecs reorder 16 at most."""
 

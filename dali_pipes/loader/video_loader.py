@@ -16,12 +16,13 @@ from torch.utils.dlpack import from_dlpack
 from ..augment.randaugment import RandAugmentT
 from ..dataset.manifest import Manifest
 from ..decode.dali import DALI_VERSION
-from ..decode.video_file import MOST_S, TIME_LIMIT_S
+from ..decode.video_file import TIME_LIMIT_S
 from ..errors import InputError, VideoError, check_known
 from ..plain import plain, whole
 from ..plan.batches import BatchSchedule
 from ..plan.sampling import ClipSampler
 from ..system.dali_internals import never_destroy
+from ..system.program import MOST_S
 from .clip_reader import ClipReader
 from .devices import choose_device
 from .reader import Reader, ReaderSettings

@@ -9,6 +9,7 @@ from .isolate import PR_SET_PDEATHSIG as PR_SET_PDEATHSIG
 from .locks import IN_USE as IN_USE
 from .locks import one_at_a_time as one_at_a_time
 from .locks import only_user as only_user
+from .program import MOST_S as MOST_S
 from .program import end_of as end_of
 from .program import flag as flag
 from .program import one_line as one_line

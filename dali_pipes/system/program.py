@@ -13,6 +13,9 @@ from typing import NoReturn
 
 from ..errors import InputError
 
+MOST_S = 1e6
+"""The highest time limit."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which job systems and ``docker stop`` send: the program ends as after Ctrl-C."""
@@ -83,7 +86,7 @@ def one_line(path: str) -> str:
 
 def check_limits(workers: int, time_limit_s: float) -> None:
     """Raise :class:`InputError` unless both can be used."""
-    if workers < 1 or not 0 < time_limit_s <= 10**6:
+    if workers < 1 or not 0 < time_limit_s <= MOST_S:
         raise InputError(
-            f"--workers {workers} and --time-limit {time_limit_s:g} must be above 0, the limit at most 1e6"
+            f"--workers {workers} and --time-limit {time_limit_s:g} must be above 0, the limit at most {MOST_S:g}"
         )

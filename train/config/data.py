@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
+from dali_pipes.augment import PAPER_CROP_PX
 from dali_pipes.dataset import FOLDER_DATA, KINDS, UNLABELLED_DATA, check_source
-from dali_pipes.decode import MOST_S, TIME_LIMIT_S
+from dali_pipes.decode import TIME_LIMIT_S
 from dali_pipes.errors import InputError
 from dali_pipes.loader import ON_BAD_VIDEO
 from dali_pipes.plan import CROP_MODES, SHORT_VIDEOS
-from dali_pipes.system import flag
+from dali_pipes.system import MOST_S, flag
 
 from .option import Group, Role, option
 
 GENERATED_DATA = ("demo", "perturbed")
 """Data sets that this program makes itself, see demo_data.py and perturbed_data.py."""
-PAPER_CROP_PX = 160
 
 
 @dataclass(frozen=True, kw_only=True)

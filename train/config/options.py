@@ -8,20 +8,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dali_pipes.augment import translate_max_px
 from dali_pipes.errors import InputError
 from dali_pipes.system import replacing, usable_cores
 
 from ..models.zoo import check_clips
 from .augmentation import AugmentationOptions
-from .data import PAPER_CROP_PX, DataOptions
+from .data import DataOptions
 from .evaluation import EvaluationOptions
 from .mixing import MixingOptions
 from .model import ModelOptions
 from .optimisation import OptimisationOptions
 from .option import Group, check_value
 from .run import MachineOptions, RunOptions
-
-PAPER_TRANSLATE_PX = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Config(
     @property
     def translate_max_px(self) -> float:
         """Translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
-        return PAPER_TRANSLATE_PX * self.crop / PAPER_CROP_PX
+        return translate_max_px(self.crop)
 
     def save(self, path: Path) -> None:
         with replacing(path) as draft:

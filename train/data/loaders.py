@@ -3,7 +3,7 @@
 from typing import Any
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader
-from dali_pipes.augment import AUTHORS_OPS, PAPER_OPS
+from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS
 from dali_pipes.errors import InputError
 from dali_pipes.loader import check_shared_memory, obstacle_to_gpu, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
@@ -78,12 +78,13 @@ def _shared(config: Config, processes: Processes) -> dict:
 
 
 def _augmentation(config: Config) -> RandAugmentT | None:
-    if config.aug == "none":
+    schedule = config.schedule if config.aug == "randaug_t" else AUGMENTATIONS[config.aug]
+    if schedule is None:
         return None
     return RandAugmentT(
         n=config.randaug_n,
         m=config.randaug_m * MAX_LEVEL / config.randaug_scale,
-        schedule="spatial" if config.aug == "randaug" else config.schedule,
+        schedule=schedule,
         ops=AUTHORS_OPS if config.randaug_invert else PAPER_OPS,
         ranges=config.randaug_ranges,
         interpolation=config.randaug_interpolation,

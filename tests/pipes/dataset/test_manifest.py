@@ -284,7 +284,7 @@ def test_command_line(tmp_path, class_folders, capsys):
         ([str(class_folders), "-o", "x.txt"], "x.txt: -o takes a name that ends in .csv"),
         (
             [str(class_folders), "--workers", "0"],
-            "--workers 0 and --time-limit 120 must be above 0, the limit at most 1e6",
+            "--workers 0 and --time-limit 120 must be above 0, the limit at most 1e+06",
         ),
         ([str(class_folders), "--dataset", "ucf101"], "holds no ucfTrainTestlist/classInd.txt"),
     ):
