@@ -14,7 +14,7 @@ from tests.terminal import ROOT, rows, run_in_terminal
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORK = """
-from dali_pipes import progress
+from dali_pipes.system import progress
 progress.REDRAW_S = 0
 for _ in progress.progress_bar(range(4), total=4, title="reading", unit="file"):
     pass
@@ -63,7 +63,7 @@ def test_a_terminal_that_does_not_say_how_wide_it_is():
 def test_ctrl_c_leaves_a_clean_terminal():
     code = """
 import time
-from dali_pipes import progress
+from dali_pipes.system import progress
 progress.REDRAW_S = 0
 try:
     for _ in progress.progress_bar(range(5000), title="reading", unit="file"):
@@ -77,7 +77,7 @@ except KeyboardInterrupt:
 
 
 def test_a_terminal_that_cannot_redraw_gets_lines():
-    code = "from dali_pipes import progress; progress._Lines.due_s = 0\n" + WORK
+    code = "from dali_pipes.system import progress; progress._Lines.due_s = 0\n" + WORK
     written = run_in_terminal(code, term="dumb").replace("\r\n", "\n")
     assert "\r" not in written and "reading: 100% 4/4 [" in written and "training: 100% 4/4 [" in written
 
@@ -92,7 +92,7 @@ def test_a_pipe_and_a_file_get_whole_lines_if_the_work_takes_long(tmp_path, into
         return (result.stderr or (tmp_path / "log").read_bytes()).decode()
 
     assert stderr_of(WORK) == ""
-    written = stderr_of("from dali_pipes import progress; progress._Lines.due_s = 0\n" + WORK)
+    written = stderr_of("from dali_pipes.system import progress; progress._Lines.due_s = 0\n" + WORK)
     lines = written.splitlines(keepends=True)
     assert "\r" not in written and all(line.endswith("]\n") for line in lines) and 4 <= len(lines) <= 12
     assert lines[0].startswith("reading:   0% 0/4 [") and lines[-1].startswith("training: 100% 4/4 [")
