@@ -16,7 +16,8 @@ from train.config.options import small
 from train.data.loaders import make_loaders
 from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
-from train.engine.loop import Training, fit
+from train.engine.loop import fit
+from train.engine.training import Training
 from train.runtime.processes import Processes, join_processes
 from train.runtime.stop import Stopped, StopRequest
 from train.weights.checkpoint import load_checkpoint

@@ -23,8 +23,8 @@ from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_
 from ..weights.checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
 from ..weights.pretrained import load_pretrained
 from .logbook import Logbook, note_start
-from .loop import Training
 from .precision import choose_precision
+from .training import Training
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from train.config.command_line import Job, evaluation_config, new_config, parse,
 from train.config.options import Config, paper, small
 from train.data import videos as data
 from train.data.loaders import _augmentation, make_loaders
-from train.engine.loop import learning_rate, make_mix, mix_generator
+from train.engine.loop import learning_rate, mix_generator
+from train.engine.training import make_mix
 from train.runtime.processes import Processes
 from train.weights.checkpoint import saved_config
 
