@@ -50,7 +50,7 @@ def main(data: str, out: str, epochs: int, stop_after: int) -> None:
         training = make_training(data, out, processes, epochs=epochs, accumulate=2, label_smoothing=0.1)
         loader = training.train_loader
         if (Path(out) / "last.pt").exists():
-            training.restore(load_checkpoint(Path(out) / "last.pt"))
+            training.load_state_dict(load_checkpoint(Path(out) / "last.pt"))
 
         def note(module, inputs):
             nonlocal stop_after

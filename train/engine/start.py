@@ -106,7 +106,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     try:
         training = Training(config, processes, model, train_loader, val_loader, logbook)
         if state:
-            training.restore(state)
+            training.load_state_dict(state)
     except BaseException:
         logbook.close()
         raise

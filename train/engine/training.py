@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -44,6 +45,88 @@ class Sums:
     clips: float = 0.0
     wait_s: float = 0.0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of a checkpoint: how it is taken from a training, and how a training takes it back."""
+
+    save: Callable[["Training"], Any]
+    load: Callable[["Training", Any], None] | None = None
+    """None for what is read before there is a training, to build it and to check that it is the same."""
+
+
+def _stateful(name: str, load: Callable[[Any, Any], None] | None = None) -> Part:
+    """An attribute with a state of its own, None in runs without it. ``load(attribute, state)``: not by its ``load_state_dict``."""
+
+    def save_it(training: "Training") -> Any:
+        own = getattr(training, name)
+        return None if own is None else own.state_dict()
+
+    def load_it(training: "Training", state: Any) -> None:
+        own = getattr(training, name)
+        if own is None or state == {}:  # a scaler has nothing to keep but in fp16
+            return
+        if load:
+            load(own, state)
+        else:
+            own.load_state_dict(state)
+
+    return Part(save_it, load_it)
+
+
+def _plain(name: str) -> Part:
+    """An attribute that is kept as it is."""
+    return Part(lambda training: getattr(training, name), lambda training, value: setattr(training, name, value))
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Load an optimizer's state, but for what depends on the device."""
+    fused = optimizer.param_groups[0]["fused"]
+    # said before loading, which puts the steps where a fused kernel looks for them
+    groups = [group | {"fused": fused} for group in state["param_groups"]]
+    optimizer.load_state_dict(state | {"param_groups": groups})
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            moments = optimizer.state[parameter]
+            # fused kernels take it that they lie in memory as the weights do
+            for name in {"exp_avg", "exp_avg_sq"} & set(moments):
+                moments[name] = torch.empty_like(parameter).copy_(moments[name])
+
+
+def _load_sums(training: "Training", sums: dict[str, float]) -> None:
+    training.sums = Sums(**sums)
+
+
+def _save_bad_paths(training: "Training") -> list[str]:
+    met = ({loader.manifest.videos[video].path for video in loader.bad_videos} for loader in training.loaders)
+    return sorted(training.bad_paths.union(*met))
+
+
+def _load_bad_paths(training: "Training", paths: list[str]) -> None:
+    training.bad_paths = set(paths)
+    for loader in training.loaders:
+        places = {video.path: place for place, video in enumerate(loader.manifest.videos)}
+        for path in training.bad_paths & set(places):
+            loader.bad_videos[places[path]] = f"{path}: could not be read before the run was resumed"
+
+
+STATE = {
+    "model": _stateful("model"),
+    "ema": _stateful("ema"),
+    "optimizer": _stateful("optimizer", _load_optimizer),
+    "scaler": _stateful("scaler"),
+    "epoch": _plain("epoch"),
+    "step": _plain("step"),
+    "sums": Part(lambda training: asdict(training.sums), _load_sums),
+    "metrics": _plain("rows"),
+    "bad_paths": Part(_save_bad_paths, _load_bad_paths),
+    "config": Part(lambda training: asdict(training.config)),
+    "classes": Part(lambda training: training.classes),
+    "videos": Part(lambda training: video_names(training.train_loader.manifest)),
+    "val_videos": Part(lambda training: video_names(training.val_loader.manifest)),
+}
+"""What a checkpoint holds. Checkpoints of other versions have the same names: they are loaded here, and these there."""
 
 
 @dataclass
@@ -103,52 +186,15 @@ class Training:
     def steps_of_epoch(self) -> int:
         return min(len(self.train_loader), self.total_steps - self.epoch * len(self.train_loader))
 
-    def state(self) -> dict:
-        """All that :meth:`restore` needs."""
-        return {
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": asdict(self.sums),
-            "metrics": self.rows,
-            "bad_paths": sorted(self.bad_paths.union(*map(_bad_paths, self.loaders))),
-            "config": asdict(self.config),
-            "classes": self.classes,
-            "videos": video_names(self.train_loader.manifest),
-            "val_videos": video_names(self.val_loader.manifest),
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds, by the names in :data:`STATE`."""
+        return {name: part.save(self) for name, part in STATE.items()}
 
-    def restore(self, state: dict) -> None:
-        """Continue where :meth:`state` was, perhaps on another device or in another precision."""
-        self.model.load_state_dict(state["model"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
-        fused = self.optimizer.param_groups[0]["fused"]
-        # this run's choice, not the checkpoint's; said before loading, which puts the steps where a fused kernel looks for them
-        groups = [group | {"fused": fused} for group in state["optimizer"]["param_groups"]]
-        self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                moments = self.optimizer.state[parameter]
-                for name in (
-                    "exp_avg",
-                    "exp_avg_sq",
-                ):  # fused kernels take it that they lie in memory as the weights do
-                    if name in moments:
-                        moments[name] = torch.empty_like(parameter).copy_(moments[name])
-        if state["scaler"]:  # only fp16 has any
-            self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step, self.rows = state["epoch"], state["step"], state["metrics"]
-        self.sums, self.bad_paths = Sums(**state["sums"]), set(state["bad_paths"])
-        for loader in self.loaders:
-            places = {video.path: place for place, video in enumerate(loader.manifest.videos)}
-            known = self.bad_paths & set(places)
-            loader.bad_videos |= {
-                places[path]: f"{path}: could not be read before the run was resumed" for path in known
-            }
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken, perhaps on another device or in another precision."""
+        for name, part in STATE.items():
+            if part.load:
+                part.load(self, state[name])
         self.train_loader.seek(self.epoch, self.step)
 
     def close(self) -> None:
@@ -168,9 +214,5 @@ class Training:
             if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
                 raise InputError("the weights are no longer numbers, so no checkpoint is written; lower --lr")
             out = Path(self.config.out)
-            save_checkpoint(out / LAST, keep_as=out / PREVIOUS, **self.state())
+            save_checkpoint(out / LAST, keep_as=out / PREVIOUS, **self.state_dict())
             self.logbook.flush()
-
-
-def _bad_paths(loader: VideoLoader) -> set[str]:
-    return {loader.manifest.videos[video].path for video in loader.bad_videos}

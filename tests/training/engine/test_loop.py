@@ -135,7 +135,7 @@ def test_resuming_on_another_device_or_in_another_precision(videos, tmp_path):
     half.epochs = 1
     with StopRequest() as stop:
         fit(half, stop)
-    state = half.state()
+    state = half.state_dict()
     for group in state["optimizer"]["param_groups"]:
         group["fused"] = True
     for moments in state["optimizer"]["state"].values():
@@ -147,7 +147,7 @@ def test_resuming_on_another_device_or_in_another_precision(videos, tmp_path):
     resumed.optimizer.register_load_state_dict_pre_hook(
         lambda _, loaded: told.extend(group["fused"] for group in loaded["param_groups"])
     )
-    resumed.restore(state)
+    resumed.load_state_dict(state)
     assert told == [group["fused"] for group in resumed.optimizer.param_groups]
     weight = resumed.model.layer.weight
     assert resumed.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
@@ -155,6 +155,31 @@ def test_resuming_on_another_device_or_in_another_precision(videos, tmp_path):
     with StopRequest() as stop:
         fit(resumed, stop)
     assert torch.equal(whole.model.layer.weight, resumed.model.layer.weight)
+
+
+def test_what_a_checkpoint_holds(videos, tmp_path):
+    """Names that other versions of this program load, and that load here: all but what a run is built from."""
+    training, _ = trained(videos, tmp_path / "a", ema=0.5)
+    state = training.state_dict()
+    assert list(state) == (
+        "model ema optimizer scaler epoch step sums metrics bad_paths config classes videos val_videos".split()
+    )
+    training.sums.loss, training.bad_paths, training.step = 3.0, {"gone.avi"}, 1
+    state = training.state_dict()
+    for name in ("config", "classes", "videos", "val_videos"):
+        del state[name]
+    again = make_training(videos, str(tmp_path / "b"), epochs=2, ema=0.5)
+    again.load_state_dict(state)
+    loaded = again.state_dict()
+    assert {name: loaded[name] for name in state if name not in ("model", "ema", "optimizer")} == {
+        name: value for name, value in state.items() if name not in ("model", "ema", "optimizer")
+    }
+    for name in ("model", "ema"):
+        assert all(torch.equal(loaded[name][key], value) for key, value in state[name].items())
+    without = make_training(videos, str(tmp_path / "c"), epochs=2)
+    assert without.state_dict()["ema"] is None
+    without.load_state_dict(state | {"ema": None})
+    assert (without.epoch, without.step, without.sums.loss) == (2, 1, 3.0)
 
 
 def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
@@ -176,10 +201,10 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
         InputError, match=r"3 of 6 videos can no longer be read, more than max_bad_percent = 40 allows; the last"
     ):
         bad_paths_of_all(training.train_loader, training.config, WithAnother([4, 5]))
-    state = training.state()
+    state = training.state_dict()
     assert state["bad_paths"] == sorted([paths[1], paths[4]])  # also in the middle of an epoch
     again = make_training(videos, str(tmp_path / "o"), epochs=1, on_bad_video="skip", max_bad_percent=40)
-    again.restore(state)
+    again.load_state_dict(state)
     assert set(again.train_loader.bad_videos) == {1, 4}
 
 
