@@ -47,11 +47,16 @@ def mix_generator(config: Config, step: int, rank: int = 0) -> np.random.Generat
     return np.random.default_rng(_seeds(config, step, rank))
 
 
+OF_A_STEP = ("loss", "credit", "most_credit")
+"""What :func:`train_step` returns, by the names of :class:`Sums`."""
+
+
 def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     """One step of the optimizer. ``step`` counts over all epochs.
 
     Returns:
-        (3,) float64 on the device: summed loss of this process's clips, and their :func:`train.engine.metrics.top1_credit`.
+        (3,) float64 on the device, as in :data:`OF_A_STEP`: summed loss of this process's clips, and their
+        :func:`train.engine.metrics.top1_credit`.
     """
     config, processes, loader = training.config, training.processes, training.train_loader
     for group in training.optimizer.param_groups:
@@ -71,7 +76,7 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     # DistributedDataParallel averages over the processes, whose shares may differ by one clip
     scale = processes.world_size / loader.videos_in_step(training.step) if len(batch) else 0.0
     training.optimizer.zero_grad(set_to_none=True)
-    numbers = torch.zeros(3, dtype=torch.float64, device=clips_BCTHW.device)
+    numbers = torch.zeros(len(OF_A_STEP), dtype=torch.float64, device=clips_BCTHW.device)
     clips, targets = (tensor.chunk(config.accumulate) for tensor in (clips_BCTHW, targets_BK))
     for part, (clips_part, targets_part) in enumerate(zip(clips, targets, strict=True), 1):
         network = training.parallel
@@ -95,21 +100,16 @@ def _settle(
 ) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
-    own = numbers.tolist()  # waits for the step on a GPU; by then the next one is on its way
-    flags = [stop.number, float(due and training.processes.is_first)]
-    summed = training.processes.sum(torch.tensor([*own, len(videos_B), *flags], dtype=torch.float64)).tolist()
-    loss, _, _, clips, stopped, due = summed
-    if not math.isfinite(loss):
-        raise _not_finite(training, own[0], videos_B, step)
-    sums = training.sums
-    sums.loss, sums.credit, sums.most_credit, sums.clips = (
-        total + value for total, value in zip(list(asdict(sums).values())[:4], summed[:4], strict=True)
-    )
-    training.logbook.scalars(
-        step,
-        {"train/loss_of_step": loss / clips, "train/lr": learning_rate(training.config, step, training.total_steps)},
-    )
-    return (stop.number or signal.SIGTERM) if stopped else 0, bool(due)
+    save = 1 if due and training.processes.is_first else 0
+    # waits for the step on a GPU; by then the next one is on its way
+    own = dict(zip(OF_A_STEP, numbers.tolist(), strict=True)) | {"clips": len(videos_B)}
+    summed = training.processes.sum_by_name(own | {"stop": stop.number, "save": save})
+    if not math.isfinite(summed["loss"]):
+        raise _not_finite(training, own["loss"], videos_B, step)
+    training.sums.add(**{name: summed[name] for name in own})
+    lr = learning_rate(training.config, step, training.total_steps)
+    training.logbook.scalars(step, {"train/loss_of_step": summed["loss"] / summed["clips"], "train/lr": lr})
+    return (stop.number or signal.SIGTERM) if summed["stop"] else 0, bool(summed["save"])
 
 
 def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, step: int) -> InputError:

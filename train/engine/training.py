@@ -46,6 +46,10 @@ class Sums:
     wait_s: float = 0.0
     seconds: float = 0.0
 
+    def add(self, **numbers: float) -> None:
+        for name, number in numbers.items():
+            setattr(self, name, getattr(self, name) + number)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -85,6 +85,11 @@ class Processes:
                 raise _other_ended(error) from error
         return numbers
 
+    def sum_by_name(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The sum over all processes of each number, as float64. All must call it with the same names, at the same point."""
+        summed = self.sum(torch.tensor(list(numbers.values()), dtype=torch.float64))
+        return dict(zip(numbers, summed.tolist(), strict=True))
+
     def agree(self, number: float) -> bool:
         """Whether all processes hold the same number. All must call it."""
         numbers = torch.zeros(self.world_size, dtype=torch.float64)
