@@ -102,7 +102,7 @@ def test_the_whole_app_with_two_processes(videos, tmp_path):
 WAITING = """
 import time
 from datetime import timedelta
-from train import processes
+from train.runtime import processes
 processes.PATIENCE = timedelta(seconds=2)
 with processes.join_processes() as own:
     with own.first_of_machine_first():
