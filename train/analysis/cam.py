@@ -107,8 +107,10 @@ def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen
     found = []
     for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
         known = clip.label != UNLABELLED
-        wanted = chosen or list(dict.fromkeys([clip.label] * known + [_taken_for(network, clip)]))
-        shares_PF = np.array([[float(k == clip.label)] * clip.clip_CTHW.shape[1] for k in wanted]) if known else None
+        own = [clip.label] if known else []
+        wanted = chosen or list(dict.fromkeys([*own, _taken_for(network, clip)]))
+        frames = clip.clip_CTHW.shape[1]
+        shares_PF = np.array([[1.0 if k == clip.label else 0.0] * frames for k in wanted]) if known else None
         maps = _see(network, clip.clip_CTHW, wanted, classes, layer)
         found.append(Seen(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
     return found
@@ -130,7 +132,12 @@ def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: lis
             one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)
         ))  # fmt: skip
         of_A_F, known = params.shares_PT[0], UNLABELLED not in (clip.label, other.label)
-        shares_PF = np.array([of_A_F * (k == clip.label) + (1 - of_A_F) * (k == other.label) for k in wanted])
+        shares_PF = np.zeros((len(wanted), len(of_A_F)))
+        for share_F, k in zip(shares_PF, wanted, strict=True):
+            if k == clip.label:
+                share_F += of_A_F
+            if k == other.label:
+                share_F += 1 - of_A_F
         maps = _see(network, mixed_CTHW, wanted, classes, layer)
         titles = [mix, f"A {clip.name}", f"B {other.name}"]
         found.append(

@@ -93,7 +93,7 @@ def separation(differences_T: np.ndarray, is_A_T: np.ndarray) -> float:
         is_A_T: bool, which times are A's.
     """
     above = differences_T[is_A_T][:, None] - differences_T[~is_A_T]
-    return float(np.mean((above > 0) + 0.5 * (above == 0)))
+    return float(np.mean(np.select([above > 0, above == 0], [1.0, 0.5], 0.0)))
 
 
 @torch.no_grad()

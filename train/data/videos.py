@@ -107,7 +107,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         sets = _resolve(config, part)
     except InputError as error:
         may_lack_labels = predict and kind.takes_val_data and Path(config.val_data or config.data).exists()
-        hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" * may_lack_labels
+        hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" if may_lack_labels else ""
         raise InputError(f"{error}{hint}") from error
     items: Items = getattr(sets, part)
     _check_classes(config, sets, items, classes)

@@ -198,7 +198,7 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
         classes = all_classes(config)
     model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
     note = load_pretrained(model, config.init, classes, to_evaluate=True)
-    step = f", {config.stride} apart" * (config.stride > 1)
+    step = f", {config.stride} apart" if config.stride > 1 else ""
     clips = f"Clips of {config.frames} frames{step}, {config.crop}x{config.crop} pixels (--frames, --stride, --crop)."
     return config, {"model": model.state_dict(), "config": asdict(config), "classes": classes}, [note, clips]
 

@@ -98,7 +98,8 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
         remove_drafts(out)
         if not goes_on_here:
             earlier = set_aside(out, (video.path for video in train_videos.videos + val_videos.videos))
-            notes += [f"Moved the earlier run in {out} to {earlier}."] * bool(earlier)
+            if earlier:
+                notes.append(f"Moved the earlier run in {out} to {earlier}.")
         config.save(out / CONFIG)  # the first of a run's files: it says that the others are a run's
         if path and not goes_on_here:
             copy_best(path.parent, out)
@@ -110,8 +111,8 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     except BaseException:
         logbook.close()
         raise
-    if state:
-        notes += ["Nothing is left to train."] * (training.epoch >= training.epochs)
+    if state and training.epoch >= training.epochs:
+        notes.append("Nothing is left to train.")
     if processes.is_first:
         train_videos.save(out / TRAIN_VIDEOS)
         val_videos.save(out / VAL_VIDEOS)
@@ -129,7 +130,8 @@ def _steps_done(state: dict | None, loader: VideoLoader) -> int:
 def _summary(training: Training) -> str:
     config, processes = training.config, training.processes
     train, val = (loader.manifest for loader in (training.train_loader, training.val_loader))
-    unlike = f" (validation on {training.val_loader.decoder})" * (training.val_loader.decoder != config.decoder)
+    val_decoder = training.val_loader.decoder
+    unlike = f" (validation on {val_decoder})" if val_decoder != config.decoder else ""
     together = f" with {processes.world_size - 1} more processes" if processes.world_size > 1 else ""
     return (
         f"{len(train)} training and {len(val)} validation videos of {len(train.classes)} classes; {config.model}, "

@@ -156,8 +156,10 @@ class Training:
     def __post_init__(self) -> None:
         config, device = self.config, self.train_loader.device
         prepare(self.model, config, device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, weight_decay=config.weight_decay,
-                                          fused=config.fused_adam and device.type == "cuda" or None)  # fmt: skip
+        fused = True if config.fused_adam and device.type == "cuda" else None
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), config.lr, weight_decay=config.weight_decay, fused=fused
+        )
         self.scaler = scaler_for(config)
         self.ema = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)

@@ -178,7 +178,7 @@ def departures(rows: Iterable[Row], out: Path) -> list[str]:
             saved = saved_settings(out / recipe / f"seed-{seed}")
             if saved and "dataset" in RECIPES[recipe] and saved.dataset != RECIPES[recipe]["dataset"]:
                 found.setdefault(f"--data {saved.data}", set()).add(recipe)
-    trained = sum(bool(seeds_in(out / recipe)) for recipe in recipes)
+    trained = sum(1 for recipe in recipes if seeds_in(out / recipe))
     return [
         text + ("" if len(where) == trained else f" ({', '.join(sorted(where))})")
         for text, where in sorted(found.items())
@@ -235,7 +235,9 @@ def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, str]:
 
 def _markdown(table: str, known: list[tuple[Row, Figures]], differences: list[str]) -> str:
     has_paper = any(value is not None for row, _ in known for value in row.paper)
-    heads = ["row", "top-1 %", "top-5 %", "seeds"] + ["paper top-1", "paper top-5", "difference"] * has_paper
+    heads = ["row", "top-1 %", "top-5 %", "seeds"]
+    if has_paper:
+        heads += ["paper top-1", "paper top-5", "difference"]
     lines = [f"## {TABLES[table].title}", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     notes = []
     for row, figures in known:

@@ -243,10 +243,11 @@ def _start(entry: Any, folder: Path) -> Start:
         git, packages, command = entry.get("git") or {}, entry.get("packages") or {}, entry.get("command") or []
         commit = str(git.get("commit") or "unknown")[:10]
         changed = len(git.get("changed") or [])
+        files = "changed file" if changed == 1 else "changed files"
         versions = {"Python": entry.get("python"), **packages}
         facts = {
             "started": str(entry.get("started") or "").replace("T", " ").replace("+00:00", " UTC"),
-            "commit": commit + (f" + {changed} changed file{'s' * (changed > 1)}" if changed else ""),
+            "commit": f"{commit} + {changed} {files}" if changed else commit,
             "device": entry.get("device"),
             "processes": entry.get("processes"),
             "machine": entry.get("machine"),

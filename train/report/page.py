@@ -222,7 +222,7 @@ def section_of(run: Run, number: int, strips: int) -> dict:
     if run.evaluation:
         section["confusion"] = confusion_of(run.evaluation, f"confusion-{number + 1}")
         section["worst"] = worst_of(run, run.evaluation, strips)
-        section["unlabelled"] = sum(video.label < 0 for video in run.evaluation.videos)
+        section["unlabelled"] = sum(1 for video in run.evaluation.videos if video.label < 0)
     return section
 
 

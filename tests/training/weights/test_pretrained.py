@@ -144,7 +144,9 @@ def pyslowfast_names():
         for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)):
             for block in range(blocks):
                 start = f"s{stage}.pathway{pathway}_res{block}"
-                branches = [f"{start}.branch2.{letter}" for letter in "abc"] + [f"{start}.branch1"] * (block == 0)
+                branches = [f"{start}.branch2.{letter}" for letter in "abc"]
+                if block == 0:
+                    branches.append(f"{start}.branch1")
                 convs += branches
                 norms += [f"{branch}_bn" for branch in branches]
     for stage in (1, 2, 3, 4):
