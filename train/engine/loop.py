@@ -29,6 +29,9 @@ from .metrics import draw_curves, summarise, top1_credit, write_csv
 from .precision import autocast
 from .training import Sums, Training
 
+OF_A_STEP = ("loss", "credit", "most_credit")
+"""What :func:`train_step` returns, by the names of :class:`Sums`."""
+
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
     """Linear warm-up over the first ``config.warmup`` (the paper's is a tenth), then a cosine to zero (paper section 4.1). ``step`` counts from 0."""
@@ -45,10 +48,6 @@ def _seeds(config: Config, step: int, rank: int) -> np.random.SeedSequence:
 def mix_generator(config: Config, step: int, rank: int = 0) -> np.random.Generator:
     """Of its own for each step, so that a run that is resumed draws what an uninterrupted one does."""
     return np.random.default_rng(_seeds(config, step, rank))
-
-
-OF_A_STEP = ("loss", "credit", "most_credit")
-"""What :func:`train_step` returns, by the names of :class:`Sums`."""
 
 
 def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:

@@ -52,6 +52,8 @@ def grid_name(schedule: str, n: int, m: float) -> str:
     return f"{schedule}_n{n}_m{m:g}"
 
 
+_RANDAUG_T_NAME = grid_name("temporal+", RANDAUG["randaug_n"], RANDAUG["randaug_m"])
+
 METHODS: dict[str, Settings] = {
     "baseline": _PLAIN,
     **{
@@ -121,6 +123,7 @@ def _randaug_row(data: str, name: str, title: str, schedule: str, top1: float, t
     return Row(name=name, title=title, recipes=(own,), rivals=rivals, paper=(top1, top5))
 
 
+_TRAIN_AND_VAL = "vipriors_train+val"
 _BASELINE = _rows("vipriors", [("baseline", "Baseline", 49.37, 73.62)])
 
 # method, title, then top-1 and top-5 of splits 1, 2, 3 and of their average
@@ -154,9 +157,6 @@ def _hmdb51_rows() -> Iterable[Row]:
 def _ensemble(data: str) -> tuple[str, ...]:
     return tuple(f"{data}/{method}" for method in (_RANDAUG_T_NAME, *(f"randaug_t+{name}" for name in ENSEMBLE)))
 
-
-_RANDAUG_T_NAME = grid_name("temporal+", RANDAUG["randaug_n"], RANDAUG["randaug_m"])
-_TRAIN_AND_VAL = "vipriors_train+val"
 
 TABLES: dict[str, Table] = {
     "table2": Table(

@@ -26,6 +26,9 @@ from .jobs import DONE, FAILED, Job, state_of
 
 SAY_EVERY_S = 600.0
 """How often the jobs at work are named with their epochs."""
+STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
+"""Exit codes of a job that was asked to end."""
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass
@@ -162,15 +165,9 @@ class Runner:
         self.say(f"[{self.ended}/{self.total}] {job.name}: NOT DONE, {reason}")
 
 
-_LIBC = ctypes.CDLL(None)
-
-
 def _end_with_parent() -> None:
     """Should this program be killed, its jobs write their checkpoints and end; they are not left alone."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
 
 
 def _why(code: int, log: Path) -> str:
