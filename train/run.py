@@ -8,7 +8,7 @@ import time
 
 
 def main(arguments: list[str]) -> int:
-    """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 when something given was wrong, 128 + a signal's number."""
+    """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 if what was given is wrong, 128 + a signal."""
     try:
         from dali_pipes.system import end_of
         from train import check_needs

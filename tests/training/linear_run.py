@@ -1,7 +1,7 @@
 """A training of a linear model, without batch norm: the same whatever the number of processes, but for rounding.
 
-``python -m tests.training.linear_run DATA OUT EPOCHS STOP_AFTER``, or by torchrun; it resumes where OUT/last.pt is. Prints
-what it trains on: the videos of each step.
+``python -m tests.training.linear_run DATA OUT EPOCHS STOP_AFTER``, or by torchrun; it resumes where OUT/last.pt is.
+Prints what it trains on: the videos of each step.
 """
 
 import os

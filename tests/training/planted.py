@@ -59,7 +59,7 @@ def plain_clips(*colours: int, frames: int = 16, side: int = 32) -> torch.Tensor
 
 @cache
 def shaken(name: str, num_classes: int = 5, frames: int = 32, side: int = 64) -> Network:
-    """A network of ``MODELS`` in which every weight, bias and running statistic counts. All tests are given the same one."""
+    """A network of ``MODELS`` in which every weight, bias and running statistic counts; the same for all tests."""
     torch.manual_seed(3)
     network = build_model(name, num_classes, frames=frames, side=side).eval()
     with torch.no_grad():

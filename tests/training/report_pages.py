@@ -88,7 +88,7 @@ def decoded(uri: str) -> np.ndarray:
 
 
 def plant(folder: Path, *rows: dict, predictions=None, classes=("a", "b"), starts=(START,), **settings) -> Path:
-    """A run's folder; ``rows`` say what differs from ROW, None takes a cell away; predictions are (path, label, guess, p)."""
+    """A run's folder; ``rows`` differ from ROW, None takes a cell away; predictions are (path, label, guess, p)."""
     folder.mkdir(parents=True)
     replace(small(), **settings).save(folder / "config.json")
     (folder / "environment.json").write_text(json.dumps(starts))

@@ -196,7 +196,8 @@ def test_the_report_on_a_saved_run_is_what_it_was(run, tmp_path):
 
 
 UNUSED = "--schedule mix, not temporal+ (vipriors/baseline, vipriors/cutout); "
-"""The augmentation of these runs draws no schedule, so what they hold is no difference; the version that saved them called it one."""
+"""The augmentation of these runs draws no schedule, so what they hold is no difference; the version that saved them
+called it one."""
 
 
 def test_the_tables_know_the_settings_of_saved_runs(tmp_path):

@@ -1,10 +1,10 @@
 """Class activation maps in space and time: what a network saw of a class, where and when (paper section 4.6).
 
-The logit of a class is a mean over the places of the last features of their product with the classifier's weights of that
-class, plus what comes from elsewhere: the bias and, for SlowFast, the other path. The map is that product at each place
-(Zhou et al., CVPR 2016). It is taken from the logit's gradient, which for a mean and a linear layer is those weights, and
-also says how much each place counts where means overlap, as in s3d. Where a class token comes between, as in mvit_v2_s, the
-map is Grad-CAM (Selvaraju et al., ICCV 2017) of the captum library.
+The logit of a class is a mean over the places of the last features of their product with the classifier's weights of
+that class, plus what comes from elsewhere: the bias and, for SlowFast, the other path. The map is that product at each
+place (Zhou et al., CVPR 2016). It is taken from the logit's gradient, which for a mean and a linear layer is those
+weights, and also says how much each place counts where means overlap, as in s3d. Where a class token comes between, as
+in mvit_v2_s, the map is Grad-CAM (Selvaraju et al., ICCV 2017) of the captum library.
 """
 
 import math
@@ -29,7 +29,8 @@ class ClassMaps:
     maps_BPTHW: torch.Tensor
     """float32, of the features' frames, rows and columns."""
     weights_BTHW: torch.Tensor
-    """float32, 1 on average: how much each place counts. The mean of map times weight is a part of the logit, but for Grad-CAM."""
+    """float32, 1 on average: how much each place counts. The mean of map times weight is a part of the logit, but for
+    Grad-CAM."""
     logits_BK: torch.Tensor
     """float32, of all classes."""
 
@@ -136,14 +137,14 @@ def _through(grid: nn.Module, num_times: Any) -> Callable[[nn.Module, tuple, tor
 def map_frames(num_times: int, num_frames: int) -> np.ndarray:
     """(num_times,) float64: the frame of the clip that each time of a map stands for.
 
-    Strides of 2 after each other look around every n-th frame, n a power of 2: of 32 frames SlowFast's slow path sees 0, 8,
-    16 and 24, and r3d_18 looks at 0, 8 and 16 of 17.
+    Strides of 2 after each other look around every n-th frame, n a power of 2: of 32 frames SlowFast's slow path sees
+    0, 8, 16 and 24, and r3d_18 looks at 0, 8 and 16 of 17.
     """
     return np.arange(num_times) * 2.0 ** math.ceil(math.log2(num_frames / num_times))
 
 
 def stretch(map_THW: torch.Tensor, num_frames: int, side_px: int) -> torch.Tensor:
-    """(num_frames, side_px, side_px): the map in the clip's size, linear between its places, constant after its last time."""
+    """(num_frames, side_px, side_px): the map in the clip's size, linear between places, constant after the last."""
     times = map_frames(len(map_THW), num_frames)
     weights_FT = np.stack([np.interp(np.arange(num_frames), times, row) for row in np.eye(len(map_THW))], axis=1)
     map_FHW = torch.einsum("ft,thw->fhw", torch.from_numpy(weights_FT).to(map_THW), map_THW)

@@ -1,7 +1,8 @@
 """Where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix fademixup VIDEO_B]``.
 
-Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to a
-folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as numbers.
+Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to
+a folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as
+numbers.
 """
 
 import argparse
@@ -120,8 +121,8 @@ def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: lis
               mix: str, alpha: float | None = None, seed: int = 0) -> list[Seen]:  # fmt: skip
     """Each clip A mixed with the other, B, with the ``chosen`` classes, or without any, those of both.
 
-    If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in the
-    shares.
+    If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in
+    the shares.
     """
     rng, found = np.random.default_rng(seed), []
     for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
@@ -210,7 +211,7 @@ def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
 
 
 def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
-    """A CSV line for each clip, class and time of its map: the activation, and how much of that frame is the class's."""
+    """A CSV line for each clip, class and time of its map: the activation, and the class's share of that frame."""
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "class", "probability", "frame", "activation", "share"])

@@ -1,12 +1,12 @@
 """How well a network tells when a class was seen: ``python -m train.localisation CHECKPOINT...``.
 
 A number for what Fig. 5 of the paper shows. Two validation videos of different classes, A and B, are cut together as
-FrameCutMix does: half of the clip's frames are A's, the other half B's, once in either order. At each time of the network's
-class activation maps there is a mean activation of class A and one of class B. The score of a clip is the chance that
-their difference, A minus B, is higher at a time of A's half than at one of B's half (the area under the ROC curve):
-1 if activation separates the halves, 0.5 if it knows nothing of time. Whatever adds the same to a class at all times, such
-as its bias, does not count. As the maps of a network that does not know the classes say little, the mean is also taken over
-the pairs whose pure clips are both recognised.
+FrameCutMix does: half of the clip's frames are A's, the other half B's, once in either order. At each time of the
+network's class activation maps there is a mean activation of class A and one of class B. The score of a clip is the
+chance that their difference, A minus B, is higher at a time of A's half than at one of B's half (the area under the ROC
+curve): 1 if activation separates the halves, 0.5 if it knows nothing of time. Whatever adds the same to a class at all
+times, such as its bias, does not count. As the maps of a network that does not know the classes say little, the mean is
+also taken over the pairs whose pure clips are both recognised.
 """
 
 import argparse
@@ -46,14 +46,14 @@ class Localisation:
     """bool: whether both pure clips were taken for their classes."""
 
     def mean(self, chosen_N: np.ndarray | slice = slice(None)) -> tuple[float, float]:
-        """The mean in percent and its standard error, as if the pairs had no videos in common; NaN where there are too few."""
+        """The mean in percent and its standard error, as if pairs shared no videos; NaN where there are too few."""
         scores = 100 * self.scores_N[chosen_N]
         error = scores.std(ddof=1) / len(scores) ** 0.5 if len(scores) > 1 else np.nan
         return (scores.mean() if len(scores) else np.nan), error
 
 
 def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int, int]]:
-    """``count`` different pairs of videos of two classes, or all there are if those are fewer; videos may be in several.
+    """``count`` different pairs of videos of two classes, or all if there are fewer; a video may be in several.
 
     Raises:
         InputError: the videos are all of one class.

@@ -12,7 +12,7 @@ from dali_pipes.system import flag
 class Role(Flag):
     """What may be done with an option.
 
-    One without roles is the careful case: it is refused on resume and in an evaluation, and counts as changing the result.
+    One without roles is the careful case: refused on resume and in an evaluation, and counted as changing the result.
     """
 
     NONE = 0
@@ -35,7 +35,7 @@ class Role(Flag):
     AS_IN_PAPER = auto()
     """A training that differs in it from its recipe is not compared with the paper's figure."""
     OF_ROWS = auto()
-    """The rows and seeds of a table choose it, as they choose what recipes.METHODS name: it is not given for a whole table."""
+    """The rows and seeds of a table choose it, as they do what recipes.METHODS name: not given for a whole table."""
 
 
 def option(

@@ -1,6 +1,7 @@
 """All settings of a training run: a frozen dataclass, checked on construction, and two presets.
 
-Each option is declared in the class of its group: data.py, model.py, augmentation.py, mixing.py, optimisation.py, evaluation.py, run.py.
+Each option is declared in the class of its group: data.py, model.py, augmentation.py, mixing.py, optimisation.py,
+evaluation.py, run.py.
 """
 
 import json
@@ -60,7 +61,7 @@ GROUPS: tuple[type[Group], ...] = tuple(reversed(Config.__bases__))
 
 
 def from_saved(settings: dict[str, Any]) -> Config:
-    """Return the settings that a run saved, also with an earlier version, which took a schedule that no augmentation used."""
+    """Return the settings that a run saved, also an earlier version's, which took a schedule that nothing used."""
     if settings.get("aug", Config.aug) != "randaug_t":
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)

@@ -48,7 +48,7 @@ def _lit(gain_T: np.ndarray, contrast_T: np.ndarray) -> Camera:
 
 
 def _jitter(rng: np.random.Generator, frames: int, size: float) -> np.ndarray:
-    """(T,) Unsteady hands: a new random place every 3 frames, with a standard deviation of ``size``, straight between."""
+    """(T,) Unsteady hands: a new random place every 3 frames, of standard deviation ``size``, straight between."""
     knots = np.arange(0, frames + 3, 3)
     return np.interp(np.arange(frames), knots, rng.normal(0, size, len(knots)))
 
@@ -109,7 +109,7 @@ def perturbation_of(path: str) -> str:
 
 
 def perturbed_folder(workers: int = 2) -> Path:
-    """The data set's folder, with ``train``, ``val`` and ``clean_val``, each with ``<class>/*.avi``; makes what is missing.
+    """Return the folder, with ``train``, ``val`` and ``clean_val``, each of ``<class>/*.avi``; make what is missing.
 
     About a minute on two cores the first time; the same videos on every machine, up to encoder versions.
     """

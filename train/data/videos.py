@@ -95,11 +95,11 @@ def load_named(paths: Sequence[str], classes: list[str], config: Config) -> Mani
 
 
 def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, Items, list[str]]:
-    """The videos that a trained network is to be tried on, with its classes, as they are listed, and what the user should know
-    about them.
+    """The videos that a trained network is to be tried on, with its classes, as they are listed, and what the user
+    should know about them.
 
     Raises:
-        InputError: the data is missing or not as it should be, has other classes, or needs ``predict`` as it has no labels.
+        InputError: the data is missing or wrong, has other classes, or needs ``predict`` as it has no labels.
     """
     kind = KINDS[config.dataset]
     part = "val" if kind.has_labels(config.split) else "test"
@@ -199,7 +199,7 @@ def all_classes(config: Config) -> list[str]:
 
 
 def validation_of(config: Config) -> str:
-    """The options that name a run's validation videos, however they were spelt: those of an ensemble must be the same."""
+    """The options that name a run's validation videos, however spelt: those of an ensemble must be the same."""
     name, given = ("--val-data", config.val_data) if config.val_data else ("--data", config.data)
     words = [name, given if given in GENERATED_DATA else str(Path(given).resolve())]
     if split := KINDS[config.dataset].split(config.split):
@@ -219,7 +219,7 @@ def _worded(sets: VideoSets, sentences: dict[str, str]) -> list[str]:
 
 
 def scan(items: Items, classes: list[str], config: Config) -> Manifest:
-    """The videos, checked by --workers processes, and remembered in the user's cache; ``items`` are (path, class or None)."""
+    """The videos, checked by --workers processes, remembered in the cache; ``items`` are (path, class or None)."""
     progress = partial(progress_bar, title="checking videos", unit="file")
     workers = max(1, config.workers) * processes_of_machine()  # of which one checks, while the others wait
     return scan_videos(

@@ -128,7 +128,7 @@ def _most_probable(scores_VK: torch.Tensor, classes: list[str]) -> list[list[tup
 
 
 def write_submission(path: Path, scores_VK: torch.Tensor, manifest: Manifest) -> None:
-    """The VIPriors challenge's file: a line per video, its listed name and the numbers (from 1) of the most probable classes."""
+    """The VIPriors challenge's file: a line per video, its listed name and its most probable classes, from 1."""
     top_VK = scores_VK.topk(min(TOP, len(manifest.classes)), dim=1).indices + 1
     with replacing(path) as draft, open(draft, "w") as file:
         for video, seen, numbers in zip(manifest.videos, scores_VK.sum(dim=1) > 0, top_VK.tolist(), strict=True):
@@ -186,8 +186,8 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
 
 
 def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
-    """The weights of --init as if they were a checkpoint: its settings, the checkpoint with the classes of --data, and what the
-    user should know.
+    """The weights of --init as if they were a checkpoint: its settings, the checkpoint with the classes of --data, and
+    what the user should know.
 
     Raises:
         InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
@@ -244,7 +244,7 @@ def _scores_of(
 def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Config:
     """A checkpoint's settings to look at the middle clip of each video, and into the network.
 
-    Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced by another.
+    Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced.
     """
     fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "tf32": False, "on_bad_video": "error"}
     return evaluation_config({**given, **fixed}, saved_config(state, path))

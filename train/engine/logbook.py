@@ -27,8 +27,8 @@ PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python
 
 
 class Logbook:
-    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None. What cannot be written, such as on a full disk, is an
-    :class:`InputError`."""
+    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None. What cannot be written, such as on a
+    full disk, is an :class:`InputError`."""
 
     def __init__(self, out: Path | None, first_step: int = 0):
         """``first_step``: what an earlier, interrupted start logged from this step on no longer counts."""
@@ -82,7 +82,7 @@ class Logbook:
         threading.excepthook = self._hook
 
     def _pass_over_full_disks(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread of its own, and says the failure again to the next who writes, where it is one sentence."""
+        """TensorBoard's thread fails, and says so again to the next who writes, where it is one sentence."""
         if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
             self._hook(failed)
 
@@ -112,7 +112,7 @@ def write_samples(
 
 
 def note_start(path: Path, device: torch.device, processes: int) -> dict:
-    """Add this start of the program to a JSON list: when, what command, which code, on what machine. Returns the entry."""
+    """Add this start to a JSON list: when, what command, which code, on what machine. Returns the entry."""
     entry = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,

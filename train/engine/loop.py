@@ -34,7 +34,8 @@ OF_A_STEP = ("loss", "credit", "most_credit")
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """Linear warm-up over the first ``config.warmup`` (the paper's is a tenth), then a cosine to zero (paper section 4.1). ``step`` counts from 0."""
+    """Linear warm-up over the first ``config.warmup`` (the paper's is a tenth), then a cosine to zero (paper section
+    4.1). ``step`` counts from 0."""
     warmup_steps = round(config.warmup * total_steps)
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
@@ -120,8 +121,9 @@ def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, ste
 
 
 def train_epoch(training: Training, stop: StopRequest) -> dict:
-    """The rest of a pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft targets, and
-    top-1 the share of the targets that was hit, of what could be (:func:`train.engine.metrics.top1_credit`).
+    """The rest of a pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft
+    targets, and top-1 the share of the targets that was hit, of what could be
+    (:func:`train.engine.metrics.top1_credit`).
 
     Raises:
         Stopped: it was asked for, and a checkpoint is written.

@@ -68,7 +68,7 @@ def confusion(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> torch.Tensor:
 
 
 def mean_class_accuracy(confusion_KK: torch.Tensor) -> float:
-    """The mean of the classes' accuracies in percent, the VIPriors challenge's measure; over the classes that have videos."""
+    """The mean of the accuracies of classes that have videos, in percent: the VIPriors challenge's measure."""
     videos_K = confusion_KK.sum(dim=1)
     return 100 * float((confusion_KK.diagonal()[videos_K > 0] / videos_K[videos_K > 0]).double().mean())
 
@@ -104,7 +104,7 @@ def draw_curves(path: Path, rows: list[dict]) -> None:
 
 
 def write_class_accuracy(path: Path, confusion_KK: torch.Tensor, classes: list[str]) -> None:
-    """A CSV line per class: videos, how many were right, accuracy in percent, and the class they were most often taken for."""
+    """A CSV line per class: videos, how many were right, accuracy in percent, what they were most often taken for."""
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "videos", "correct", "accuracy", "most_often_taken_for"])

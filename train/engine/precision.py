@@ -14,7 +14,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 on GPUs that have it (Ampere and newer), fp16 on others, fp32 on a CPU.
+    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 on Ampere GPUs and newer, fp16 on others, fp32 on a CPU.
 
     Raises:
         InputError: the device cannot.

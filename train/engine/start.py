@@ -29,10 +29,11 @@ from .training import Training
 
 @contextmanager
 def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
-    """Check everything, make the run's folder and keep other runs out of it, and build what is trained; end that afterwards.
+    """Check everything, make the run's folder, keep other runs out of it, build what is trained, and end it afterwards.
 
     Raises:
-        InputError: a setting, the data or the checkpoint is wrong, or another run is at work in the folder; nothing was changed then.
+        InputError: a setting, the data or the checkpoint is wrong, or another run is at work there; nothing was
+            changed.
     """
     out = _out(given, job)
     is_new = not out.exists()

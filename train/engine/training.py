@@ -37,7 +37,7 @@ def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tens
 
 @dataclass
 class Sums:
-    """What the metrics of an epoch are made of, so far; over all processes, but for the times, which are the first one's."""
+    """What the metrics of an epoch are made of, so far; over all processes, but the times are the first one's."""
 
     loss: float = 0.0
     credit: float = 0.0
@@ -61,7 +61,7 @@ class Part:
 
 
 def _stateful(name: str, load: Callable[[Any, Any], None] | None = None) -> Part:
-    """An attribute with a state of its own, None in runs without it. ``load(attribute, state)``: not by its ``load_state_dict``."""
+    """An attribute with a state of its own, or None. ``load(attribute, state)`` takes its load_state_dict's place."""
 
     def save_it(training: "Training") -> Any:
         own = getattr(training, name)

@@ -1,8 +1,8 @@
 """Delete, mix and blend: eleven ways to train on parts of clips (paper section 3.2, Fig. 4, eqs. 1 and 2).
 
 ``build_mix`` gives a function for the training loop. Its parts: ``draw_mix`` (params.py) draws what happens to a
-batch, ``apply_mix`` and ``mix_targets`` do it to clips and labels. Everything is drawn on the host, so nothing here waits
-for a GPU, and clips on a GPU get what those on a CPU get.
+batch, ``apply_mix`` and ``mix_targets`` do it to clips and labels. Everything is drawn on the host, so nothing here
+waits for a GPU, and clips on a GPU get what those on a CPU get.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ __all__ = ["MIXES", "MixParams", "apply_mix", "build_mix", "draw_mix", "mix_targ
 def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool = False) -> torch.Tensor:
     """The mixed clips: same shape, dtype, device and memory format. Deleted pixels are 0, the grey of normalised clips.
 
-    Needs the memory of one more batch, often less with ``overwrite``. What is drawn per sample needs masks too: CubeCutMixUp
-    one of (B, 1, T, H, W), other cuts in space one of a single frame, (B, C, 1, H, W). Weights have the clips' dtype, so in
-    half precision a blend is true to its label to 3 digits.
+    Needs the memory of one more batch, often less with ``overwrite``. What is drawn per sample needs masks too:
+    CubeCutMixUp one of (B, 1, T, H, W), other cuts in space one of a single frame, (B, C, 1, H, W). Weights have the
+    clips' dtype, so in half precision a blend is true to its label to 3 digits.
 
     Args:
         clips_BCTHW: (B, C, T, H, W), any float dtype, on any device.
@@ -63,7 +63,7 @@ def _apply_shared(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool)
 
 
 def _apply_per_sample(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool) -> torch.Tensor:
-    """A's weight is outside + change x held: change (B, 1, T, 1, 1) is of time alone, held (B, 1, 1, H, W) of the place."""
+    """A's weight is outside + change x held: change (B, 1, T, 1, 1) is of time, held (B, 1, 1, H, W) of the place."""
     held_BT, held_BH, held_BW = (params.in_box(axis) for axis in range(3))
     change_BT = held_BT * (params.inside_PT - params.outside_P[:, None])
     if (change_BT == change_BT[:, :1]).all():
@@ -164,17 +164,18 @@ def build_mix(
         alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
         prob: chance that anything is changed, for a batch or for each clip; by default the operation's own.
         per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.
-        frame_weights_T: how much each of the T frames counts in a label, for a network that does not look at all of them alike
-            (such as :func:`train.models.slowfast.frame_weights`); scaled to a sum of 1. All count the same by default.
+        frame_weights_T: how much each of the T frames counts in a label, for a network that does not look at all of
+            them alike (such as :func:`train.models.slowfast.frame_weights`); scaled to a sum of 1. All count the same
+            by default.
         overwrite: the given clips may be changed, which takes less memory, and are of no use afterwards.
 
     Returns:
         The function. It takes clips (B, C, T, H, W) of any float dtype on any device, int64 labels (B,), and a
-        ``torch.Generator`` on the CPU or a numpy generator, all chance of the batch. It gives clips of the same shape, dtype
-        and device, in which deleted pixels are 0, and targets (B, K), at least float32, whose rows sum to 1.
+        ``torch.Generator`` on the CPU or a numpy generator, all chance of the batch. It gives clips of the same shape,
+        dtype and device, in which deleted pixels are 0, and targets (B, K), at least float32, whose rows sum to 1.
 
     Raises:
-        InputError: unknown name, or a number out of its range; the function raises it for clips or labels of other kinds.
+        InputError: unknown name, or a number out of range; the function raises it for clips or labels of other kinds.
     """
     names = parse_names(name)
     check_numbers(alpha, prob)

@@ -1,12 +1,13 @@
 """What is drawn for a mix: the table of the eleven operations, and a batch's parameters (paper section 3.2, Table 1).
 
-All operations are one statement: inside a box of frames, rows and columns clip A keeps a weight that may change over the
-frames, outside the box it keeps another one, and its partner B in the batch has the rest. An operation only draws the box
-and the weights; ``mixing.py`` applies them. To add one: a function like ``_cut`` and a row in ``MIXES``. Pure numpy.
+All operations are one statement: inside a box of frames, rows and columns clip A keeps a weight that may change over
+the frames, outside the box it keeps another one, and its partner B in the batch has the rest. An operation only draws
+the box and the weights; ``mixing.py`` applies them. To add one: a function like ``_cut`` and a row in ``MIXES``. Pure
+numpy.
 
 Where this differs from what others do: a label's weight is the share of A in what is seen after clipping and rounding,
-not the lambda that was drawn; the edges of mixed regions are rounded without bias, so that few frames or odd sizes change
-nothing on average; deleted regions have the paper's size wherever they lie (their label does not depend on it).
+not the lambda that was drawn; the edges of mixed regions are rounded without bias, so that few frames or odd sizes
+change nothing on average; deleted regions have the paper's size wherever they lie (their label does not depend on it).
 """
 
 import math
@@ -37,7 +38,7 @@ class MixParams:
     batch_size: int
     size_THW: Size
     partners_B: np.ndarray | None
-    """(B,) int64, a permutation: clip b is mixed with clip ``partners_B[b]``. None: with nothing, its pixels are deleted."""
+    """(B,) int64, a permutation: clip b is mixed with clip ``partners_B[b]``. None: its pixels are deleted."""
     start_P3: np.ndarray
     """(P, 3) int64: first frame, row and column of the box."""
     stop_P3: np.ndarray
@@ -154,7 +155,7 @@ def _cut_blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Gene
 
 
 def _box(share_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of a share of the clip, equally scaled on the cut axes, with a centre anywhere in the clip, clipped at its border."""
+    """Boxes of a share of the clip, equally scaled on the cut axes, centred anywhere in it, clipped at its border."""
     size_3 = np.array(size_THW)
     half_P3 = (share_P ** (1 / len(axes)))[:, None] * size_3 / 2
     centre_P3 = rng.random((len(share_P), 3)) * size_3
@@ -203,8 +204,8 @@ MIXES = {
     "framecutmixup": Mix(_cut_blend, "T", 1.0, 1.0),
     "cubecutmixup": Mix(_cut_blend, "THW", 1.0, 1.0),
 }
-"""Name -> operation (paper section 3.2, Table 1): along which of the axes T, H, W it cuts, its ``alpha`` and its ``prob``, which hold
-unless :func:`build_mix` is told otherwise. docs/mixing.md describes each."""
+"""Name -> operation (paper section 3.2, Table 1): along which of the axes T, H, W it cuts, its ``alpha`` and its
+``prob``, which hold unless :func:`build_mix` is told otherwise. docs/mixing.md describes each."""
 
 
 def parse_names(names: str) -> list[str]:
@@ -265,7 +266,7 @@ def draw_mix(
 
 
 def check_numbers(alpha: float | None, prob: float | None, prefix: str = "") -> None:
-    """Raise :class:`InputError` unless both are None or in range; ``prefix`` stands before their names in the message."""
+    """Raise :class:`InputError` unless both are None or in range; ``prefix`` precedes their names."""
     if alpha is not None and not 0 < alpha <= LARGEST_ALPHA:
         raise InputError(f"{prefix}alpha is {alpha}, it must lie above 0 and not above {LARGEST_ALPHA:g}")
     if prob is not None and not 0 <= prob <= 1:

@@ -125,8 +125,8 @@ class SlowFast(nn.Module):
 def frame_weights(num_frames: int, fast_stride: int = 2) -> torch.Tensor:
     """(T,) float64, sum 1: how much of what SlowFast looks at each frame is, if both paths count the same.
 
-    Of 64 frames with ``fast_stride=2`` the fast path sees every 2nd, each worth 1/64, the slow path every 16th, worth 1/8
-    more; what neither sees has 0.
+    Of 64 frames with ``fast_stride=2`` the fast path sees every 2nd, each worth 1/64, the slow path every 16th, worth
+    1/8 more; what neither sees has 0.
     """
     weights_T = torch.zeros(num_frames, dtype=torch.float64)
     for stride in (fast_stride, fast_stride * ALPHA):
@@ -154,8 +154,8 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, 
             random numbers.
 
     Returns:
-        A module: float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``, and the
-        loader's pixels, (pixel - 128) / 128, are what it expects.
+        A module: float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``,
+        and the loader's pixels, (pixel - 128) / 128, are what it expects.
 
     Raises:
         InputError: unknown ``lateral``.

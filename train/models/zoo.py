@@ -131,8 +131,8 @@ class Network(nn.Module):
     """The loader's clips (B, 3, T, H, W) -> logits (B, num_classes): ``backbone(clips * input_scale + input_shift)``.
 
     Scale and shift are saved with the weights, under the same names in every checkpoint. They are 1 and 0, which
-    changes no bit, unless the backbone started from weights that were trained on other values. Folding them into the first
-    convolution would be wrong at the borders, where it sees zeros.
+    changes no bit, unless the backbone started from weights that were trained on other values. Folding them into the
+    first convolution would be wrong at the borders, where it sees zeros.
 
     Attributes:
         name: of ``MODELS``.
@@ -209,8 +209,8 @@ def check_lateral(name: str, lateral: str) -> None:
 def frame_weights_of(name: str, frames: int) -> torch.Tensor:
     """(T,) float64, sum 1: how much of what the network looks at each kept frame of a window of ``frames`` is.
 
-    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.models.slowfast.frame_weights`), and 16 for
-    r3d_18, each 1/16.
+    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.models.slowfast.frame_weights`), and 16
+    for r3d_18, each 1/16.
     """
     check_known("--model", name, MODELS)
     kept_frames = frames // MODELS[name].keep_every

@@ -1,6 +1,7 @@
 """A table of what was trained beside what the paper says: means and spreads over the seeds, as Markdown and as CSV.
 
-The accuracy is that of a run's last epoch. The best epoch's is in the CSV only: it is chosen on the videos it is measured on.
+The accuracy is that of a run's last epoch. The best epoch's is in the CSV only: it is chosen on the videos it is
+measured on.
 """
 
 import csv

@@ -1,4 +1,5 @@
-"""The paper's tables by name: ``python -m train.tables list|show|run|report``. What they consist of is in recipes.py."""
+"""The paper's tables by name: ``python -m train.tables list|show|run|report``. What they consist of is in
+recipes.py."""
 
 import argparse
 import shlex
@@ -152,7 +153,7 @@ COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.tables", description=__doc__.splitlines()[0], allow_abbrev=False
+        prog="python -m train.tables", description=__doc__.partition("\n\n")[0], allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the tables")

@@ -1,4 +1,4 @@
-"""The folder of a run, read into plain data: settings, metrics, what each video was taken for, starts of the program."""
+"""The folder of a run, read into plain data: settings, metrics, predictions, starts of the program."""
 
 import json
 import math

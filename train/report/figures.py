@@ -1,4 +1,4 @@
-"""Charts of a report, as SVG to stand in the page: no words but numbers and axes, and the page's own colours for these."""
+"""Charts of a report, as SVG to stand in the page: no words but numbers and axes, in the page's colours."""
 
 import io
 import re
@@ -56,7 +56,7 @@ def look_of(number: int) -> tuple[str, str]:
 
 
 def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bool = False) -> str:
-    """An SVG of curves over the epochs. ``name`` must differ from those of the page's other charts; percent is 0 to 100."""
+    """An SVG of curves over the epochs. ``name`` must be the page's only one of its kind; percent is 0 to 100."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         axes = figure.subplots()
@@ -82,8 +82,8 @@ def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bo
 
 
 def heat_map(name: str, confusion_KK: np.ndarray) -> str:
-    """An SVG of a confusion matrix with many classes, by number from 1. Shades are square roots of the shares of a row, as
-    a few of a class's many videos would not be seen otherwise."""
+    """An SVG of a confusion matrix with many classes, by number from 1. Shades are square roots of the shares of a row,
+    as a few of a class's many videos would not be seen otherwise."""
     count = len(confusion_KK)
     shares_KK = confusion_KK / np.maximum(1, confusion_KK.sum(axis=1, keepdims=True))
     image_KK4 = np.full((count, count, 4), matplotlib.colors.to_rgba(HEAT))
@@ -99,7 +99,7 @@ def heat_map(name: str, confusion_KK: np.ndarray) -> str:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """To stand in an HTML page beside others: no names that others have, no styles for the whole page, its font and colours."""
+    """To stand in an HTML page: no names that others have, no styles for the whole page, its font and colours."""
     draft = io.StringIO()
     figure.savefig(draft, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = draft.getvalue()

@@ -1,4 +1,5 @@
-"""One HTML file about one run or several: ``python -m train.report RUN_DIR [RUN_DIR ...]``. Nothing else is needed to read it.
+"""One HTML file about one run or several: ``python -m train.report RUN_DIR [RUN_DIR ...]``. Nothing else is needed to
+read it.
 
 Learning curves, settings, confusions, the worst classes with their surest mistakes, speed, and in what environment each
 run was made. The same folders give the same file.
@@ -142,8 +143,8 @@ def _shown(value: object) -> str:
 
 
 def settings_table(runs: Sequence[Run]) -> tuple[list[dict], list[dict]]:
-    """Settings that differ between the runs, or from the defaults if there is one run; and all others. Each has a ``name``,
-    its ``help``, ``values`` of the runs, and for one run the ``default``. Where a run lies is no difference."""
+    """Settings that differ between the runs, or from the defaults if there is one run; and all others. Each has a
+    ``name``, its ``help``, ``values`` of the runs, and for one run the ``default``. Its folder is not one."""
     known = {item.name: item for item in fields(Config)}
     names = list(dict.fromkeys([*known, *(name for run in runs for name in run.settings)]))
     lacking = object()
@@ -250,7 +251,7 @@ def _printable(value: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m train.report", description=__doc__.partition("\n\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folder of a run: --out of train/run.py")
     parser.add_argument("-o", "--out", help="the HTML file; default: report.html in the first RUN_DIR")
     return parser

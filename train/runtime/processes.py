@@ -86,7 +86,7 @@ class Processes:
         return numbers
 
     def sum_by_name(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The sum over all processes of each number, as float64. All must call it with the same names, at the same point."""
+        """The sum over all processes of each number, as float64. All must call it, with the same names."""
         summed = self.sum(torch.tensor(list(numbers.values()), dtype=torch.float64))
         return dict(zip(numbers, summed.tolist(), strict=True))
 
@@ -131,7 +131,7 @@ class Processes:
         return torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
     def share_buffers(self, model: torch.nn.Module) -> None:
-        """Batch norm's running statistics are each process's own after a step: all take the first one's, which are saved."""
+        """Batch norm's running statistics differ between processes: all take the first one's, which are saved."""
         for buffer in model.buffers() if self.world_size > 1 else ():
             distributed.broadcast(buffer, 0)
 

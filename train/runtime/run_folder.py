@@ -1,4 +1,4 @@
-"""The folder of a run: what a run may replace or move there, and what it never touches, such as the videos that it reads."""
+"""The folder of a run: what a run may replace or move there, and what it never touches, such as videos it reads."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping

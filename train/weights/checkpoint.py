@@ -125,7 +125,7 @@ def find_checkpoint(resume: str, out: str) -> Path | None:
 
 
 def video_names(manifest: Manifest) -> list[str]:
-    """Return what a manifest holds, wherever its files lie: class, name and number of frames of each video, or its segment."""
+    """Return what a manifest holds, wherever its files lie: class, name and frames of each video or segment."""
 
     def frames(video: VideoInfo) -> str:
         used = video.used_frames

@@ -48,7 +48,7 @@ SLOWFAST_LAYERS = (
     ),
     ("classifier", "head.projection", "blocks.6.proj"),
 )
-"""A row per kind of layer of SlowFast. A layer's weights (``weight``, ``running_mean``, ...) are named the same in all."""
+"""A row per kind of layer of SlowFast. A layer's weights (``weight``, ``running_mean``, ...) have one name in all."""
 
 NAMINGS = ("PySlowFast", "PyTorchVideo")
 SHOWN_NAMES = 3

@@ -1,4 +1,4 @@
-"""The perturbed data: clean training videos; in validation each perturbation does what its name says, and nothing else."""
+"""The perturbed data: clean training videos; in validation each perturbation does as its name says."""
 
 import av
 import numpy as np

@@ -1,4 +1,4 @@
-"""The training loop by itself, on a linear model: parts of a step, targets, the running average, what it says and logs."""
+"""The training loop by itself, on a linear model: parts of a step, targets, the running average, its logs."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or moved go on as if nothing had happened; a checkpoint that does not fit is refused."""
+"""Runs that are killed, stopped or moved go on as if nothing had happened; checkpoints that do not fit are refused."""
 
 import json
 import os

@@ -61,7 +61,7 @@ def test_every_layout_and_way_gives_the_same_and_only_overwrite_changes_the_clip
 @both_ways
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_tell_the_truth(name, per_sample):
-    """Clip b is 1 in channel b and 0 in the others, so what is seen of it is the mean of channel b: thousands of draws."""
+    """Thousands of draws. Clip b is 1 in channel b and 0 in the others: what is seen of it is the mean of channel b."""
     rng = np.random.default_rng(5)
     for number in range(600 if per_sample else 2400):
         size_THW = tuple(rng.integers(1, 8, 3)) if number % 3 else (8, 6, 5)

@@ -26,7 +26,7 @@ def test_stages_are_those_of_the_slowfast_paper():
 
 
 def test_parameter_count():
-    """SlowFast 4x16 R50 is published with 34.48 million for Kinetics-400; its laterals have batch norms, 928 numbers."""
+    """SlowFast 4x16 R50 is published with 34.48 million for Kinetics-400; its laterals' batch norms have 928."""
     count = sum(p.numel() for p in slowfast50(400).parameters())
     assert round((count + 928) / 1e6, 2) == 34.48
 

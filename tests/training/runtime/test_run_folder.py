@@ -1,4 +1,4 @@
-"""What a run replaces and moves in its folder, and what it leaves alone: other runs at work, inputs, what no run wrote."""
+"""What a run replaces and moves in its folder, and what it leaves alone: runs at work, inputs, what no run wrote."""
 
 import json
 import shutil

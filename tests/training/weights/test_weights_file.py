@@ -1,4 +1,4 @@
-"""--init of other programs' checkpoints: taken by their names, or refused with a line that works; no file is executed."""
+"""--init of other programs' checkpoints: taken by name, or refused with a line that works; no file is executed."""
 
 import argparse
 import re
