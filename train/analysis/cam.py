@@ -117,8 +117,17 @@ def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen
     return found
 
 
-def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: list[str], chosen: list[int], layer: str,
-              mix: str, alpha: float | None = None, seed: int = 0) -> list[Seen]:  # fmt: skip
+def see_mixed(
+    network: Network,
+    clips: Sequence[Clip],
+    other: Clip,
+    classes: list[str],
+    chosen: list[int],
+    layer: str,
+    mix: str,
+    alpha: float | None = None,
+    seed: int = 0,
+) -> list[Seen]:
     """Each clip A mixed with the other, B, with the ``chosen`` classes, or without any, those of both.
 
     If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in
@@ -129,9 +138,9 @@ def see_mixed(network: Network, clips: Sequence[Clip], other: Clip, classes: lis
         params = draw_mix(mix, 2, tuple(clip.clip_CTHW.shape[1:]), rng=rng, alpha=alpha, prob=1.0)
         params = replace(params, partners_B=np.array([1, 0]))
         mixed_CTHW = apply_mix(torch.stack([clip.clip_CTHW, other.clip_CTHW]), params)[0]
-        wanted = chosen or list(dict.fromkeys(
-            one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other)
-        ))  # fmt: skip
+        wanted = chosen or list(
+            dict.fromkeys(one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other))
+        )
         of_A_F, known = params.shares_PT[0], UNLABELLED not in (clip.label, other.label)
         shares_PF = np.zeros((len(wanted), len(of_A_F)))
         for share_F, k in zip(shares_PF, wanted, strict=True):
@@ -183,8 +192,12 @@ def rows_of(seen: Seen) -> list[SheetRow]:
         mean_F = stretch(map_THW.mean(dim=(1, 2), keepdim=True), count, 1)[:, 0, 0].numpy()
         captions = [f"activation {value:.2f}" for value in mean_F]
         curve_F = (mean_F - lowest) / max(highest - lowest, 1e-12)
-        rows.append(SheetRow(over_FHWC, captions, [(name, None), (f"probability {probability:.2f}", None), (f"activation, {lowest:.2f} to {highest:.2f}", curve_F)],
-                        top=1))  # fmt: skip
+        lines = [
+            (name, None),
+            (f"probability {probability:.2f}", None),
+            (f"activation, {lowest:.2f} to {highest:.2f}", curve_F),
+        ]
+        rows.append(SheetRow(over_FHWC, captions, lines, top=1))
     return rows
 
 
@@ -201,8 +214,11 @@ def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
         for name, values_F in zip(seen.classes, () if seen.shares_PF is None else seen.shares_PF, strict=False):
             right.plot(values_F, drawstyle="steps-mid", label=figure_text(name))
         left.set(title=figure_text(" ".join(seen.titles)), ylabel="activation", xlim=(-0.5, count - 0.5))
-        right.set(ylabel="share of the frame" if seen.shares_PF is not None else "not known", xlim=left.get_xlim(),
-                  ylim=(-0.03, 1.03))  # fmt: skip
+        right.set(
+            ylabel="share of the frame" if seen.shares_PF is not None else "not known",
+            xlim=left.get_xlim(),
+            ylim=(-0.03, 1.03),
+        )
         left.legend()
     for axes in figure.axes[-2:]:
         axes.set_xlabel("frame of the clip")
@@ -218,23 +234,28 @@ def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
         for seen in clips:
             frames = map_frames(seen.maps_PTHW.shape[1], seen.clip_CTHW.shape[1])
             for place, values_T in enumerate(seen.over_time_PT):
+                of_class = [seen.name, seen.classes[place], f"{seen.probabilities_P[place]:.6g}"]
                 for frame, value in zip(frames, values_T, strict=True):
-                    share = (
-                        ""
-                        if seen.shares_PF is None
-                        else f"{np.interp(frame, range(len(seen.shares_PF[place])), seen.shares_PF[place]):.6g}"
-                    )
-                    writer.writerow([seen.name, seen.classes[place], f"{seen.probabilities_P[place]:.6g}",
-                                     f"{frame:g}", f"{value:.6g}", share])  # fmt: skip
+                    share = ""
+                    if seen.shares_PF is not None:
+                        share_F = seen.shares_PF[place]
+                        share = f"{np.interp(frame, range(len(share_F)), share_F):.6g}"
+                    writer.writerow([*of_class, f"{frame:g}", f"{value:.6g}", share])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of train/run.py, such as runs/latest/best.pt")
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
-    parser.add_argument("--class", dest="classes", action="append", default=[], metavar="NAME",
-                        help="maps of this class, may be repeated; default: the video's, which is its folder's name, and "
-                        "what it is taken for; of a mix the classes of both videos")  # fmt: skip
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="maps of this class, may be repeated; default: the video's, which is its folder's name, and "
+        "what it is taken for; of a mix the classes of both videos",
+    )
     parser.add_argument(
         "--mix", nargs=2, metavar=("NAME", "VIDEO_B"), help=f"mix with this video by {', '.join(MIXED)}"
     )

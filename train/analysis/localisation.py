@@ -80,8 +80,15 @@ def cut_together(clips_BCTHW: torch.Tensor) -> torch.Tensor:
     """Two clips of T frames, A and B -> (A's first and B's second half, B's first and A's second half)."""
     frames, height, width = clips_BCTHW.shape[2:]
     half = [frames // 2, 0, 0]
-    params = MixParams(batch_size=2, size_THW=(frames, height, width), partners_B=np.array([1, 0]), start_P3=np.array([half]),
-                       stop_P3=np.array([[frames, height, width]]), inside_P2=np.zeros((1, 2)), outside_P=np.ones(1))  # fmt: skip
+    params = MixParams(
+        batch_size=2,
+        size_THW=(frames, height, width),
+        partners_B=np.array([1, 0]),
+        start_P3=np.array([half]),
+        stop_P3=np.array([[frames, height, width]]),
+        inside_P2=np.zeros((1, 2)),
+        outside_P=np.ones(1),
+    )
     return apply_mix(clips_BCTHW, params)
 
 
@@ -111,8 +118,8 @@ def score_pair(
     times, frames = over_time_BPT.shape[2], clips_BCTHW.shape[2]
     if times < 2:
         raise InputError(
-            f"the maps of {network.name} have one time for all {frames} frames that it sees, so there is nothing to tell "
-            "apart: train with more --frames"
+            f"the maps of {network.name} have one time for all {frames} frames that it sees, "
+            "so there is nothing to tell apart: train with more --frames"
         )
     in_first_half = map_frames(times, frames) < frames // 2
     first, second = (over_time_BPT[:, 0] - over_time_BPT[:, 1]).double().cpu().numpy()
@@ -179,8 +186,11 @@ def run(given: dict) -> None:
     for path, config in configs.items():
         results[path] = result = localise(load_checkpoint(path), config, manifest, pairs, layer)
         known = result.recognised_N
-        print(f"{path}: temporal localisation {_shown(*result.mean())}; of the {known.sum()} pairs that are recognised "
-              f"when pure {_shown(*result.mean(known))}", flush=True)  # fmt: skip
+        print(
+            f"{path}: temporal localisation {_shown(*result.mean())}; of the {known.sum()} pairs that are recognised "
+            f"when pure {_shown(*result.mean(known))}",
+            flush=True,
+        )
     if out:
         _write(Path(out), results, manifest, pairs)
 

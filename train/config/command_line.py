@@ -56,7 +56,8 @@ class Job:
             raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
         if self.predict and not self.checkpoints:
             raise InputError(
-                "--predict needs a network: --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, or --init FILE --eval-only"
+                "--predict needs a network: --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, "
+                "or --init FILE --eval-only"
             )
         count, expected = len(self.ensemble_weights), len(self.ensemble)
         if count and count != expected:
@@ -146,7 +147,8 @@ def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
     if differing:
         theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
         length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in of_length)
-        longer = f"; to train a new run from its weights, give its options and --init {shlex.quote(str(path))} {length} --out OTHER"
+        init = f"--init {shlex.quote(str(path))} {length} --out OTHER"
+        longer = f"; to train a new run from its weights, give its options and {init}"
         what = "these options" if len(differing) > 1 else "the option"
         raise InputError(
             f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"

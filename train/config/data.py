@@ -22,8 +22,8 @@ class DataOptions(Group):
 
     data: str = option(
         "demo",
-        "folder of class folders (or of train/ and val/ with them), of an official --dataset, a list of videos such as a .csv, "
-        f"or one that is made: {', '.join(GENERATED_DATA)}",
+        "folder of class folders (or of train/ and val/ with them), of an official --dataset, "
+        f"a list of videos such as a .csv, or one that is made: {', '.join(GENERATED_DATA)}",
         must_name="a folder or file",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS,
     )
@@ -34,8 +34,8 @@ class DataOptions(Group):
     )
     dataset: str = option(
         "auto",
-        f"what --data is; {FOLDER_DATA}: its topmost folders are the classes, or train/ and val/, whatever they hold; csv: a list; "
-        f"{UNLABELLED_DATA}: any folder, or a list of paths, to --predict",
+        f"what --data is; {FOLDER_DATA}: its topmost folders are the classes, or train/ and val/, whatever they hold; "
+        f"csv: a list; {UNLABELLED_DATA}: any folder, or a list of paths, to --predict",
         choices=KINDS,
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER,
     )
@@ -53,7 +53,8 @@ class DataOptions(Group):
     short: str = option("slow_down", "how short videos fill a window", choices=SHORT_VIDEOS, roles=Role.OF_PUBLISHED)
     on_bad_video: str = option(
         "error",
-        "a video that can no longer be read stops the run, or is named in the log and replaced by one of its class, in evaluation left out",
+        "a video that can no longer be read stops the run, or is named in the log and replaced by one of its class, "
+        "in evaluation left out",
         choices=ON_BAD_VIDEO,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )

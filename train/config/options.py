@@ -74,5 +74,16 @@ def paper() -> Config:
 
 def small() -> Config:
     """The same network on clips small enough for two CPU cores: the demo data in about four minutes."""
-    return Config(frames=32, crop=56, batch_size=8, epochs=9, lr=1e-3, warmup=0.2, dropout=0.0, randaug_n=1, randaug_m=5.0,
-                  eval_clips=2, workers=min(2, usable_cores()))  # fmt: skip
+    return Config(
+        frames=32,
+        crop=56,
+        batch_size=8,
+        epochs=9,
+        lr=1e-3,
+        warmup=0.2,
+        dropout=0.0,
+        randaug_n=1,
+        randaug_m=5.0,
+        eval_clips=2,
+        workers=min(2, usable_cores()),
+    )

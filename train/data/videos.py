@@ -124,14 +124,16 @@ def _check_classes(config: Config, sets: VideoSets, items: Items, classes: list[
         pairs = zip_longest(sets.classes, classes, fillvalue="none")
         number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
         raise InputError(
-            f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; they must be the same, in one order"
+            f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; "
+            "they must be the same, in one order"
         )
     unknown = in_order(
         {class_name(str(item[1])) for item in items if item[1] is not None} - set(map(class_name, classes))
     )
     if unknown:
         raise InputError(
-            f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: it knows {', '.join(classes)}"
+            f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: "
+            f"it knows {', '.join(classes)}"
         )
 
 

@@ -252,8 +252,14 @@ def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Con
 
 def load_network(state: dict, config: Config, device: torch.device) -> Network:
     """The network of a checkpoint, with its averaged weights if it has any."""
-    model = build_model(config.model, len(state["classes"]), frames=config.frames, side=config.crop,
-                        dropout=config.dropout, lateral=config.lateral)  # fmt: skip
+    model = build_model(
+        config.model,
+        len(state["classes"]),
+        frames=config.frames,
+        side=config.crop,
+        dropout=config.dropout,
+        lateral=config.lateral,
+    )
     model.load_state_dict(weights_of(state))
     prepare(model.to(device), config, device)
     return model

@@ -113,11 +113,12 @@ def _settle(
 
 
 def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, step: int) -> InputError:
-    where = f"the loss became {own_loss} in epoch {training.epoch + 1}, step {step - training.epoch * len(training.train_loader) + 1}"
     if math.isfinite(own_loss):
         return InputError("another process's loss is not a number; it names the videos")
     names = ", ".join(training.train_loader.manifest.videos[video].path for video in videos_B.tolist())
-    return InputError(f"{where}; lower --lr. The batch held {names}")
+    step_of_epoch = step - training.epoch * len(training.train_loader)
+    where = f"epoch {training.epoch + 1}, step {step_of_epoch + 1}"
+    return InputError(f"the loss became {own_loss} in {where}; lower --lr. The batch held {names}")
 
 
 def train_epoch(training: Training, stop: StopRequest) -> dict:
@@ -150,8 +151,11 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
         if number:
             training.save()
             raise Stopped(number)
-    learning = {"train_loss": sums.loss / sums.clips, "train_top1": 100 * sums.credit / sums.most_credit,
-                "lr": learning_rate(training.config, first + training.step - 1, training.total_steps)}  # fmt: skip
+    learning = {
+        "train_loss": sums.loss / sums.clips,
+        "train_top1": 100 * sums.credit / sums.most_credit,
+        "lr": learning_rate(training.config, first + training.step - 1, training.total_steps),
+    }
     return {"epoch": training.epoch + 1, **learning, **_rates(sums)}
 
 
@@ -168,8 +172,8 @@ def _note(sums: Sums) -> str:
         return ""
     rates = _rates(sums)
     return (
-        f"loss {sums.loss / sums.clips:.3f}, top-1 {100 * sums.credit / sums.most_credit:.1f} %, {rates['clips_per_s']:.1f} clips/s, "
-        f"waiting for data {100 * rates['data_wait_fraction']:.0f} %"
+        f"loss {sums.loss / sums.clips:.3f}, top-1 {100 * sums.credit / sums.most_credit:.1f} %, "
+        f"{rates['clips_per_s']:.1f} clips/s, waiting for data {100 * rates['data_wait_fraction']:.0f} %"
     )
 
 

@@ -7,8 +7,19 @@ import torch
 
 from dali_pipes.system import replacing
 
-COLUMNS = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_top5", "lr", "clips_per_s", "data_wait_fraction",
-           "epoch_s", "bad_videos")  # fmt: skip
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "lr",
+    "clips_per_s",
+    "data_wait_fraction",
+    "epoch_s",
+    "bad_videos",
+)
 
 
 def topk_correct(scores_BK: torch.Tensor, labels_B: torch.Tensor, k: int) -> torch.Tensor:

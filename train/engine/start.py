@@ -39,7 +39,7 @@ def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
     is_new = not out.exists()
     make_folder(out)
     try:
-        # first of all: what another run has in there must neither be read, as its checkpoint may be replaced, nor changed
+        # first of all: what another run has in there must not be changed, nor read, as its checkpoint may be replaced
         with only_user(out, OTHER_OUT) if processes.is_first else nullcontext():
             training = _build(given, job, processes, out)
             try:
@@ -91,8 +91,14 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     notes += notes_on_devices(config, {"the training videos": train_loader, "the validation videos": val_loader})
     config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
     torch.manual_seed(config.seed)
-    model = build_model(config.model, len(train_videos.classes), frames=config.frames, side=config.crop,
-                        dropout=config.dropout, lateral=config.lateral).to(device)  # fmt: skip
+    model = build_model(
+        config.model,
+        len(train_videos.classes),
+        frames=config.frames,
+        side=config.crop,
+        dropout=config.dropout,
+        lateral=config.lateral,
+    ).to(device)
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
     if processes.is_first:

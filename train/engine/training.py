@@ -31,8 +31,15 @@ def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tens
     if config.mix == "none":
         return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
     seen = frame_weights_of(config.model, config.frames) if config.mix_labels == "seen_frames" else None
-    return build_mix(config.mix, num_classes, config.mix_alpha, config.mix_prob, per_sample=config.mix_draw == "clip",
-                     frame_weights_T=seen, overwrite=True)  # fmt: skip
+    return build_mix(
+        config.mix,
+        num_classes,
+        config.mix_alpha,
+        config.mix_prob,
+        per_sample=config.mix_draw == "clip",
+        frame_weights_T=seen,
+        overwrite=True,
+    )
 
 
 @dataclass

@@ -102,9 +102,13 @@ def _check_clips(clips_BCTHW: torch.Tensor) -> None:
 
 
 def mix_targets(
-    labels_B: torch.Tensor, params: MixParams, num_classes: int, *, frame_weights_T: FrameWeights | None = None,
+    labels_B: torch.Tensor,
+    params: MixParams,
+    num_classes: int,
+    *,
+    frame_weights_T: FrameWeights | None = None,
     dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """(B, K) target probabilities of the mixed clips, on the labels' device; each row sums to 1.
 
     Args:
@@ -154,7 +158,8 @@ def build_mix(
     """A function ``mix(clips_BCTHW, labels_B, generator=...) -> (clips_BCTHW, targets_BK)``.
 
     >>> mix = build_mix("framecutmix", num_classes=2, prob=1.0)
-    >>> clips, targets = mix(torch.rand(2, 3, 16, 8, 8), torch.tensor([0, 1]), generator=torch.Generator().manual_seed(1))
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> clips, targets = mix(torch.rand(2, 3, 16, 8, 8), torch.tensor([0, 1]), generator=generator)
 
     A few of each clip's 16 frames are now the other's, and if they are 5, its target is 11/16 of its own class.
 
@@ -189,13 +194,15 @@ def build_mix(
         _check_clips(clips_BCTHW)
         if labels_B.shape != clips_BCTHW.shape[:1] or labels_B.dtype != torch.int64:
             raise InputError(
-                f"labels are {labels_B.dtype} of shape {tuple(labels_B.shape)}; {len(clips_BCTHW)} clips need an int64 each"
+                f"labels are {labels_B.dtype} of shape {tuple(labels_B.shape)}; "
+                f"{len(clips_BCTHW)} clips need an int64 each"
             )
         rng = _numpy_generator(generator)
         chosen = names[rng.integers(len(names))]
         frames, height, width = clips_BCTHW.shape[2:]
-        params = draw_mix(chosen, len(labels_B), (frames, height, width), rng=rng, alpha=alpha, prob=prob,
-                          per_sample=per_sample)  # fmt: skip
+        params = draw_mix(
+            chosen, len(labels_B), (frames, height, width), rng=rng, alpha=alpha, prob=prob, per_sample=per_sample
+        )
         dtype = torch.promote_types(clips_BCTHW.dtype, torch.float32)
         targets_BK = mix_targets(labels_B, params, num_classes, frame_weights_T=weights_T, dtype=dtype)
         return apply_mix(clips_BCTHW, params, overwrite=overwrite), targets_BK
@@ -210,6 +217,6 @@ def _numpy_generator(generator: object) -> np.random.Generator:
         return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
     what = f"on {generator.device}" if isinstance(generator, torch.Generator) else f"a {type(generator).__name__}"
     raise InputError(
-        f"the mix's generator is {what}; give a torch.Generator() on the CPU (also for clips on a GPU: reading numbers back "
-        "from it would make the host wait) or a numpy.random.Generator"
+        f"the mix's generator is {what}; give a torch.Generator() on the CPU (also for clips on a GPU: "
+        "reading numbers back from it would make the host wait) or a numpy.random.Generator"
     )

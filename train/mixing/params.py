@@ -123,8 +123,10 @@ Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
     """A box of fixed size, all places alike; nothing of A is left in it. Of one frame none is deleted, of two one."""
-    lengths = [math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
-               for axis, size in zip(AXES, size_THW, strict=True)]  # fmt: skip
+    lengths = [
+        math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
+        for axis, size in zip(AXES, size_THW, strict=True)
+    ]
     lengths_P3 = np.broadcast_to(lengths, (len(lam_P), 3))
     start_P3 = rng.integers(0, np.array(size_THW) - lengths_P3 + 1)
     return start_P3, start_P3 + lengths_P3, np.zeros((len(lam_P), 2)), np.ones(len(lam_P))

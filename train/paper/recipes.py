@@ -67,11 +67,31 @@ METHODS: dict[str, Settings] = {
 }
 """What a network is trained with."""
 
-_SECTION_4_1: Settings = {"epochs": 150, "batch_size": 16, "lr": 1e-4, "weight_decay": 1e-5, "warmup": 0.1, "dropout": 0.5,
-                          "frames": 64, "crop": 160, "eval_clips": 10, "eval_every": 25}  # fmt: skip
+_SECTION_4_1: Settings = {
+    "epochs": 150,
+    "batch_size": 16,
+    "lr": 1e-4,
+    "weight_decay": 1e-5,
+    "warmup": 0.1,
+    "dropout": 0.5,
+    "frames": 64,
+    "crop": 160,
+    "eval_clips": 10,
+    "eval_every": 25,
+}
 """Evaluated every 25 epochs, as ten clips of each video cost as much as three to four epochs."""
-_TWO_CORES: Settings = {"epochs": 24, "batch_size": 8, "lr": 1e-3, "weight_decay": 1e-5, "warmup": 0.2, "dropout": 0.0,
-                        "frames": 32, "crop": 56, "eval_clips": 2, "eval_every": 25}  # fmt: skip
+_TWO_CORES: Settings = {
+    "epochs": 24,
+    "batch_size": 8,
+    "lr": 1e-3,
+    "weight_decay": 1e-5,
+    "warmup": 0.2,
+    "dropout": 0.0,
+    "frames": 32,
+    "crop": 56,
+    "eval_clips": 2,
+    "eval_every": 25,
+}
 """What two CPU cores can do in a quarter of an hour; evaluated at the end alone."""
 
 DATA: dict[str, Settings] = {

@@ -21,8 +21,10 @@ from .jobs import DONE, FAILED, as_words, evaluation, not_the_recipe, saved_sett
 from .recipes import RECIPES, TABLES, Row
 
 TOP = 5
-COLUMNS = ("table row title recipe seeds top1_mean top1_sd top5_mean top5_sd best_epoch_top1_mean paper_top1 paper_top5 "
-           "difference_top1 difference_top5 note").split()  # fmt: skip
+COLUMNS = (
+    "table row title recipe seeds top1_mean top1_sd top5_mean top5_sd best_epoch_top1_mean paper_top1 paper_top5 "
+    "difference_top1 difference_top5 note"
+).split()
 
 
 @dataclass(frozen=True)

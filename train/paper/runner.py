@@ -114,9 +114,14 @@ class Runner:
             log.write(f"\n$ {shlex.join(job.command)}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment_of(self.free[0], self.slots),
-                start_new_session=True, preexec_fn=_end_with_parent,
-            )  # fmt: skip
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment_of(self.free[0], self.slots),
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
         except BaseException:
             log.close()
             raise

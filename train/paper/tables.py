@@ -174,8 +174,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N - 1 (default: 3)"
             )
-            command.add_argument("--jobs", type=int, default=0, metavar="N",
-                                 help="trainings at once (default: one per GPU, one without)")  # fmt: skip
+            command.add_argument(
+                "--jobs", type=int, default=0, metavar="N", help="trainings at once (default: one per GPU, one without)"
+            )
             command.add_argument("--retry", action="store_true", help="try again what failed")
     return parser
 
@@ -192,7 +193,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> int | None:
         stray = next((name for name in options.tables if name not in TABLES), None)
         if stray and rest and set(options.tables) & set(TABLES):
             raise InputError(
-                f"unknown table {stray!r}: choose one of {', '.join(TABLES)}; options of train/run.py such as {rest[0]} come after the tables' names"
+                f"unknown table {stray!r}: choose one of {', '.join(TABLES)}; "
+                f"options of train/run.py such as {rest[0]} come after the tables' names"
             )
         rows_of(options.tables, options.rows)
     return COMMANDS[options.command](options, given_settings(rest))

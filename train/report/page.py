@@ -144,7 +144,7 @@ def _shown(value: object) -> str:
 
 def settings_table(runs: Sequence[Run]) -> tuple[list[dict], list[dict]]:
     """Settings that differ between the runs, or from the defaults if there is one run; and all others. Each has a
-    ``name``, its ``help``, ``values`` of the runs, and for one run the ``default``. Its folder is not one."""
+    ``name``, its ``help``, ``values`` of the runs, and for one run the ``default``. Folders are left out."""
     known = {item.name: item for item in fields(Config)}
     names = list(dict.fromkeys([*known, *(name for run in runs for name in run.settings)]))
     lacking = object()
@@ -178,14 +178,21 @@ def confusion_of(evaluation: Evaluation, name: str) -> dict:
         for right, videos in zip(right_K, videos_K, strict=True)
     ]
     rows = [
-        {"name": classes[index], "videos": videos_K[index], "accuracy": accuracy[index],
-         "cells": [(count, round(count / max(1, videos_K[index]), 2)) for count in counts]}
+        {
+            "name": classes[index],
+            "videos": videos_K[index],
+            "accuracy": accuracy[index],
+            "cells": [(count, round(count / max(1, videos_K[index]), 2)) for count in counts],
+        }
         for index, counts in enumerate(table_KK.tolist())
-    ]  # fmt: skip
+    ]
     wrong_KK = table_KK - np.diag(table_KK.diagonal())
     order = np.argsort(-wrong_KK, axis=None, kind="stable")[:CONFUSED_PAIRS]
-    pairs = [(classes[row], classes[column], int(wrong_KK[row, column]), videos_K[row])
-             for row, column in zip(*np.unravel_index(order, wrong_KK.shape), strict=True) if wrong_KK[row, column]]  # fmt: skip
+    pairs = [
+        (classes[row], classes[column], int(wrong_KK[row, column]), videos_K[row])
+        for row, column in zip(*np.unravel_index(order, wrong_KK.shape), strict=True)
+        if wrong_KK[row, column]
+    ]
     numbered = len(classes) <= NUMBERED_CLASSES
     return {"rows": rows, "pairs": pairs, "svg": "" if numbered else heat_map(name, table_KK)}
 
@@ -200,10 +207,25 @@ def worst_of(run: Run, evaluation: Evaluation, strips: int) -> list[dict]:
         shown = []
         for video in wrong[:strips]:
             picture, problem = _try(strip, video.path, known.get((video.path, video.start_frame)))
-            shown.append({"file": Path(video.path).name, "path": video.path, "guess": evaluation.classes[video.guess],
-                          "percent": f"{100 * video.probability:.0f} %", "picture": picture, "problem": problem})  # fmt: skip
-        found.append({"name": evaluation.classes[index], "videos": len(of_class), "mistakes": len(wrong), "shown": shown,
-                      "accuracy": _percent(100 * (1 - len(wrong) / len(of_class)))})  # fmt: skip
+            shown.append(
+                {
+                    "file": Path(video.path).name,
+                    "path": video.path,
+                    "guess": evaluation.classes[video.guess],
+                    "percent": f"{100 * video.probability:.0f} %",
+                    "picture": picture,
+                    "problem": problem,
+                }
+            )
+        found.append(
+            {
+                "name": evaluation.classes[index],
+                "videos": len(of_class),
+                "mistakes": len(wrong),
+                "shown": shown,
+                "accuracy": _percent(100 * (1 - len(wrong) / len(of_class))),
+            }
+        )
     return found
 
 
@@ -218,8 +240,17 @@ def section_of(run: Run, number: int, strips: int) -> dict:
     """What the page says of one run alone."""
     colour, marker = look_of(number)
     picture, problem = _try(samples, run.folder / SAMPLES)
-    section = {"run": run, "id": f"run-{number + 1}", "colour": colour, "marker": MARKERS[marker],
-               "samples": picture, "no_samples": problem, "confusion": None, "worst": [], "unlabelled": 0}  # fmt: skip
+    section = {
+        "run": run,
+        "id": f"run-{number + 1}",
+        "colour": colour,
+        "marker": MARKERS[marker],
+        "samples": picture,
+        "no_samples": problem,
+        "confusion": None,
+        "worst": [],
+        "unlabelled": 0,
+    }
     if run.evaluation:
         section["confusion"] = confusion_of(run.evaluation, f"confusion-{number + 1}")
         section["worst"] = worst_of(run, run.evaluation, strips)
@@ -233,14 +264,19 @@ def page(runs: Sequence[Run]) -> str:
     sections = [section_of(run, number, strips) for number, run in enumerate(runs)]
     differing, equal = settings_table(runs)
     has_epochs = any(run.rows for run in runs)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True, finalize=_printable)  # fmt: skip
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     return template.render(
-        sections=sections, titles=[column.title for column in COLUMNS], table=table_of_runs(runs),
-        learning=charts(runs, LEARNING) if has_epochs else [], speed=charts(runs, SPEED) if has_epochs else [],
-        differing=differing, equal=equal,
-    )  # fmt: skip
+        sections=sections,
+        titles=[column.title for column in COLUMNS],
+        table=table_of_runs(runs),
+        learning=charts(runs, LEARNING) if has_epochs else [],
+        speed=charts(runs, SPEED) if has_epochs else [],
+        differing=differing,
+        equal=equal,
+    )
 
 
 def _printable(value: object) -> str:

@@ -56,7 +56,8 @@ class Processes:
         gpus = torch.cuda.device_count()
         if on_gpu and self.local_world_size > gpus > 0:
             raise InputError(
-                f"{self.local_world_size} processes on a machine with {gpus} GPUs: give torchrun --nproc-per-node={gpus}"
+                f"{self.local_world_size} processes on a machine with {gpus} GPUs: "
+                f"give torchrun --nproc-per-node={gpus}"
             )
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
 
@@ -68,7 +69,8 @@ class Processes:
         """
         if batch_size % self.world_size:
             raise InputError(
-                f"--batch-size {batch_size} cannot be shared by {self.world_size} processes: it must be a multiple of them"
+                f"--batch-size {batch_size} cannot be shared by {self.world_size} processes: "
+                "it must be a multiple of them"
             )
         return batch_size // self.world_size
 

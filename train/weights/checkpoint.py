@@ -20,7 +20,10 @@ from ..config.options import Config, from_saved
 from ..runtime.run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
-NOT_OURS = "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, evaluated with --init FILE --eval-only (without a value)"
+NOT_OURS = (
+    "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, "
+    "evaluated with --init FILE --eval-only (without a value)"
+)
 
 
 def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> None:
@@ -145,7 +148,8 @@ def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathL
         if pair[0] != pair[1]
     )
     raise InputError(
-        f"{path}: was {what} {len(saved)} videos, now there are {len(now)}; video {where} was {theirs}, now it is {ours}"
+        f"{path}: was {what} {len(saved)} videos, now there are {len(now)}; "
+        f"video {where} was {theirs}, now it is {ours}"
     )
 
 

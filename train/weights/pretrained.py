@@ -92,7 +92,8 @@ def load_pretrained(
     weights, key, run = _weights(read_weights_file(path), path)
     if run and to_evaluate:
         raise InputError(
-            f"{path}: is a checkpoint of this program; evaluate it with --eval-only {shlex.quote(str(path))}, without --init"
+            f"{path}: is a checkpoint of this program; evaluate it with --eval-only {shlex.quote(str(path))}, "
+            "without --init"
         )
     if run:
         _check_model(model.name, run["config"], path)
@@ -154,7 +155,8 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
         line = weights_in(content, loading(path))
         hint = f"; write the weights alone: {saved(line)}" if line else ""
         raise InputError(
-            f"{path}: {reason}; it must hold a network's weights by name, at the top or under {', '.join(USUAL_KEYS)}{hint}"
+            f"{path}: {reason}; it must hold a network's weights by name, at the top or under "
+            f"{', '.join(USUAL_KEYS)}{hint}"
         )
     run = content if key == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
     return dict(weights_of(run) if run else weights), key, run
@@ -214,8 +216,8 @@ def _recognise(
     )
     by_whom = ", as mmaction2 names them" if any(name.startswith(OF_MMACTION2) for name in weights) else ""
     raise InputError(
-        f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}{by_whom}; it must hold those of "
-        f"{expected}, or of a run of this program"
+        f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}{by_whom}; "
+        f"it must hold those of {expected}, or of a run of this program"
     )
 
 
@@ -230,8 +232,11 @@ def _as_named_here(model: Network, weights: Weights) -> tuple[str, Weights, dict
 
 def _partial_prefix(model: Network, weights: Weights) -> str | None:
     """The prefix of a whole network of this kind, where the file also holds other weights."""
-    needed = [name for name in model.backbone.state_dict()
-              if name not in _classifier_of(model) and not name.endswith("num_batches_tracked")]  # fmt: skip
+    needed = [
+        name
+        for name in model.backbone.state_dict()
+        if name not in _classifier_of(model) and not name.endswith("num_batches_tracked")
+    ]
     spelt = [slowfast_names(naming) for naming in NAMINGS if model.name == "slowfast50"]
     first_names = [needed[0], *(_rename(needed[0], {here: there for there, here in names.items()}) for names in spelt)]
     for end in first_names:
@@ -256,8 +261,10 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
             f"{path}: its lateral convolutions look at {max(kernels)} frames, those of slowfast50 at {LATERAL_KERNEL}: "
             "these are the weights of another SlowFast, such as 8x8; use those of SlowFast 4x16 R50"
         )
-    theirs, ours = ("norm_relu" if any(re.match(r"laterals\.\d\.1\.", name) for name in names) else "plain"
-                    for names in (weights, model.backbone.state_dict()))  # fmt: skip
+    theirs, ours = (
+        "norm_relu" if any(re.match(r"laterals\.\d\.1\.", name) for name in names) else "plain"
+        for names in (weights, model.backbone.state_dict())
+    )
     if theirs != ours:
         what = {"norm_relu": "have batch norm and ReLU", "plain": "are plain"}
         raise InputError(
@@ -272,8 +279,11 @@ def _check_complete(
     needed = [name for name in target if name not in left_new and not name.endswith("num_batches_tracked")]
     missing = [_rename(name, called) for name in needed if name not in weights]
     unknown = [_rename(name, called) for name in weights if name not in target]
-    shapes = {name: (tuple(weights[name].shape), tuple(target[name].shape)) for name in target
-              if name in weights and name not in left_new}  # fmt: skip
+    shapes = {
+        name: (tuple(weights[name].shape), tuple(target[name].shape))
+        for name in target
+        if name in weights and name not in left_new
+    }
     other = [
         f"{_rename(name, called)} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours
     ]

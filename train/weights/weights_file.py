@@ -207,8 +207,12 @@ def weights_in(content: Any, loaded: str) -> str | None:
     places = [(content, loaded)]
     for depth in range(2):
         inside = [(value, expression) for value, expression in places if expression.count("[") == depth]
-        places += [(value[key], f"{expression}[{key!r}]") for value, expression in inside if isinstance(value, Mapping)
-                   for key in usual_first(value)]  # fmt: skip
+        places += [
+            (value[key], f"{expression}[{key!r}]")
+            for value, expression in inside
+            if isinstance(value, Mapping)
+            for key in usual_first(value)
+        ]
     for value, expression in places:
         if _is_network(value):
             return f"{expression}.state_dict()"
