@@ -85,8 +85,18 @@ def scores_by_hand(checkpoint: Path, videos: Path, clips: int, crops: int) -> to
     model.load_state_dict(state["model"])
     items = sorted((str(path), path.parent.name) for path in videos.rglob("*.avi"))
     manifest = scan_videos(items, classes=CLASSES, workers=1)
-    loader = VideoLoader(manifest, batch_size=1, side_px=40, device="cpu", workers=0, num_frames=16, keep_every=2,
-                         clips_per_video=clips, crops_per_video=crops, training=False)  # fmt: skip
+    loader = VideoLoader(
+        manifest,
+        batch_size=1,
+        side_px=40,
+        device="cpu",
+        workers=0,
+        num_frames=16,
+        keep_every=2,
+        clips_per_video=clips,
+        crops_per_video=crops,
+        training=False,
+    )
     views = {video: [] for video in range(len(items))}
     with torch.no_grad():
         for batch in loader:

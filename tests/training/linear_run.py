@@ -34,8 +34,20 @@ class Linear(torch.nn.Module):
 
 def make_training(data: str, out: str, processes: Processes = Processes(), **changes) -> Training:  # noqa: B008
     """A training of :class:`Linear` in this process."""
-    config = replace(small(), data=data, out=out, frames=16, crop=48, batch_size=4, workers=0, device="cpu",
-                     precision="fp32", lr=0.05, tensorboard=False, **changes)  # fmt: skip
+    config = replace(
+        small(),
+        data=data,
+        out=out,
+        frames=16,
+        crop=48,
+        batch_size=4,
+        workers=0,
+        device="cpu",
+        precision="fp32",
+        lr=0.05,
+        tensorboard=False,
+        **changes,
+    )
     with processes.first_of_machine_first():
         train_videos, val_videos, _ = load_manifests(config)
     Path(out).mkdir(exist_ok=True)

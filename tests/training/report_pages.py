@@ -15,16 +15,41 @@ from train.config.options import small
 from train.engine.metrics import write_csv
 
 VOID = "meta img br hr input link".split()
-ROW = {"train_loss": 1.5, "train_top1": 30.0, "val_loss": 1.25, "val_top1": 50.0, "val_top5": 90.0, "lr": 1e-3,
-       "clips_per_s": 9.0, "data_wait_fraction": 0.1, "epoch_s": 60.0, "bad_videos": 0}  # fmt: skip
-START = {"started": "2026-01-31T12:00:00+00:00", "command": ["train/run.py", "--out", "x y"], "python": "3.11.2",
-         "git": {"commit": "0123456789abcdef", "changed": []}, "packages": {"torch": "2.9", "av": "17.0"},
-         "device": "cpu, 2 threads", "processes": 1, "machine": "Linux"}  # fmt: skip
+ROW = {
+    "train_loss": 1.5,
+    "train_top1": 30.0,
+    "val_loss": 1.25,
+    "val_top1": 50.0,
+    "val_top5": 90.0,
+    "lr": 1e-3,
+    "clips_per_s": 9.0,
+    "data_wait_fraction": 0.1,
+    "epoch_s": 60.0,
+    "bad_videos": 0,
+}
+START = {
+    "started": "2026-01-31T12:00:00+00:00",
+    "command": ["train/run.py", "--out", "x y"],
+    "python": "3.11.2",
+    "git": {"commit": "0123456789abcdef", "changed": []},
+    "packages": {"torch": "2.9", "av": "17.0"},
+    "device": "cpu, 2 threads",
+    "processes": 1,
+    "machine": "Linux",
+}
 
 NAMES = [
-    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a$b^{$", "&amp; & &lt;", "{{ 7 * 7 }}{% raw %}",
-    "' onmouseover='alert(1)", "</style></details>-->", "new\nline", "\u202ereversed", "-- url(http://x.y/z) @import",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "a$b^{$",
+    "&amp; & &lt;",
+    "{{ 7 * 7 }}{% raw %}",
+    "' onmouseover='alert(1)",
+    "</style></details>-->",
+    "new\nline",
+    "\u202ereversed",
+    "-- url(http://x.y/z) @import",
+]
 
 
 class Page(HTMLParser):
@@ -69,8 +94,11 @@ class Page(HTMLParser):
 
     def table(self, first_title: str) -> list[list[tuple[str, str]]]:
         """The first table whose first title this is."""
-        return next([[(text.strip(), kind) for text, kind in row] for row in table]
-                    for table in self.tables if table[0][0][0] == first_title)  # fmt: skip
+        return next(
+            [[(text.strip(), kind) for text, kind in row] for row in table]
+            for table in self.tables
+            if table[0][0][0] == first_title
+        )
 
     def of_class(self, name: str) -> list[dict]:
         return [found for _, found in self.tags if found.get("class") == name]

@@ -74,10 +74,21 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     assert all(float(row["clips_per_s"]) > 0 and 0 <= float(row["data_wait_fraction"]) <= 1 for row in rows)
     assert {path.name for path in out.iterdir()} == {
-        "best.pt", "config.json", "curves.png", "environment.json", "last.pt", "metrics.csv", "previous.pt", "samples.png",
-        "tensorboard", "train.csv", "val.csv", "val_classes.csv", "val_confusion.png",
+        "best.pt",
+        "config.json",
+        "curves.png",
+        "environment.json",
+        "last.pt",
+        "metrics.csv",
+        "previous.pt",
+        "samples.png",
+        "tensorboard",
+        "train.csv",
+        "val.csv",
+        "val_classes.csv",
+        "val_confusion.png",
         "val_predictions.csv",
-    }  # fmt: skip
+    }
     assert json.loads((out / "config.json").read_text())["randaug_n"] == 2
     checkpoint = torch.load(out / "last.pt", weights_only=True)
     assert checkpoint["epoch"] == 2 and checkpoint["classes"] == ["bright", "dark"]
@@ -152,11 +163,20 @@ def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
 
 
-@pytest.mark.parametrize("error, said", [
-    (RuntimeError("Found no NVIDIA driver on your system. Please check"), "Found no NVIDIA driver on your system (start Docker with --gpus all)"),
-    (RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update"), "The NVIDIA driver on your system is too old (found version 11040)"),
-    (AssertionError("Torch not compiled with CUDA enabled"), "Torch not compiled with CUDA enabled"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            RuntimeError("Found no NVIDIA driver on your system. Please check"),
+            "Found no NVIDIA driver on your system (start Docker with --gpus all)",
+        ),
+        (
+            RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update"),
+            "The NVIDIA driver on your system is too old (found version 11040)",
+        ),
+        (AssertionError("Torch not compiled with CUDA enabled"), "Torch not compiled with CUDA enabled"),
+    ],
+)
 def test_the_reason_is_one_sentence(error, said, monkeypatch):
     def fail():
         raise error
@@ -223,7 +243,12 @@ def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
         (videos / name).symlink_to(path)
         lines[split].append(f"{name} {1 if label == 'dark' else 2}")
     lines["train"].append("video_train_missing.avi 1")
-    for name, listed in (("train", lines["train"]), ("validation", lines["val"]), ("test", []), ("classInd", ["1 dark", "2 bright"])):  # fmt: skip
+    for name, listed in (
+        ("train", lines["train"]),
+        ("validation", lines["val"]),
+        ("test", []),
+        ("classInd", ["1 dark", "2 bright"]),
+    ):
         (lists / f"mod-ucf101-{name}.txt").write_text("\n".join(listed))
     options = [
         "--data",
@@ -267,6 +292,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         (folder / "text" / label / "text.avi").write_text("this is not a video")
         (folder / "zero" / label / "zero.avi").touch()
     (folder / "one" / "a" / "any.avi").touch()
+    no_gpu = "x" if torch.cuda.is_available() else "cuda:99"
     return {
         "missing folder": (["--data", folder / "missing"], "missing: no such folder or file"),
         "empty folder": (["--data", folder / "nothing"], "nothing: holds no videos"),
@@ -277,9 +303,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
         "unknown --mix": (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout"),
         "unknown option": (["--colour"], "unrecognized arguments: --colour"),
-        "no GPU": (["--device", "cuda:99"], "device 'cuda:99'") if not torch.cuda.is_available() else (["--device", "x"], "device 'x'"),
+        "no GPU": (["--device", no_gpu], f"device '{no_gpu}'"),
         "unwritable --out": (["--data", folder / "text", "--out", "/proc/nowhere"], "/proc/nowhere"),
-    }  # fmt: skip
+    }
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
@@ -298,10 +324,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, monkeypatch):
 def test_run_py_is_short_and_light():
     source = (ROOT / "train" / "run.py").read_text()
     assert len(source.splitlines()) < 80
-    code = "import sys; sys.argv = ['x']; import runpy; runpy.run_path(sys.path[0] + '/run.py', run_name='__mp_main__'); print('torch' in sys.modules)"
+    script = str(ROOT / "train" / "run.py")
+    code = (
+        "import runpy, sys; sys.argv = ['x']; "
+        f"runpy.run_path({script!r}, run_name='__mp_main__'); print('torch' in sys.modules)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "train")}
-    result = subprocess.run([sys.executable, "-c", code.replace("sys.path[0]", repr(str(ROOT / "train")))],
-                            capture_output=True, text=True, env=environment, cwd=ROOT, check=True)  # fmt: skip
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
     assert result.stdout.strip() == "False"
 
 

@@ -23,8 +23,10 @@ def clips_for(name: str) -> torch.Tensor:
 def outputs_of(network, clips_BCTHW, *names) -> list[torch.Tensor]:
     """The logits and what the named layers gave."""
     kept = {}
-    handles = [network.backbone.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: kept.update({name: o}))
-               for name in names]  # fmt: skip
+    handles = [
+        network.backbone.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: kept.update({name: o}))
+        for name in names
+    ]
     with torch.no_grad():
         logits = network(clips_BCTHW)
     for handle in handles:
@@ -123,8 +125,10 @@ def test_nothing_is_mixed_with_tensors_of_another_device():
         assert maps.maps_BPTHW.is_meta and maps.logits_BK.is_meta
 
 
-@pytest.mark.parametrize("frames, num_times, expected", [(16, 2, [0, 8]), (17, 3, [0, 8, 16]), (9, 2, [0, 8]), (12, 2, [0, 8]),
-                                                         (4, 4, [0, 1, 2, 3]), (8, 1, [0])])  # fmt: skip
+@pytest.mark.parametrize(
+    "frames, num_times, expected",
+    [(16, 2, [0, 8]), (17, 3, [0, 8, 16]), (9, 2, [0, 8]), (12, 2, [0, 8]), (4, 4, [0, 1, 2, 3]), (8, 1, [0])],
+)
 def test_times_of_clips_that_the_strides_do_not_divide(frames, num_times, expected):
     assert map_frames(num_times, frames).tolist() == expected
 

@@ -146,8 +146,8 @@ def seen():
     maps_PTHW = torch.zeros(2, 2, 2, 2)
     maps_PTHW[0, 0, 0, 0], maps_PTHW[1, 1, 1, 1] = 4.0, 2.0
     shares_PF = np.array([[1.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 1.0]])
-    return cam.Seen("x", ["mixup", "A a.avi"], torch.zeros(3, 4, 32, 32), CLASSES[:2], [0.9, 0.1], maps_PTHW, shares_PF,
-                    shares_PF[0])  # fmt: skip
+    clip_CTHW, titles = torch.zeros(3, 4, 32, 32), ["mixup", "A a.avi"]
+    return cam.Seen("x", titles, clip_CTHW, CLASSES[:2], [0.9, 0.1], maps_PTHW, shares_PF, shares_PF[0])
 
 
 def test_each_row_shows_its_classs_map_over_the_frames(seen):

@@ -54,7 +54,8 @@ def test_all_operations_with_the_share_of_each_frame(videos, rows, tmp_path):
 
 
 def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
-    assert preview.main([*videos, "-o", str(tmp_path / "s.jpg"), "--frames", "9", "--mix", "fademixup", "--samples", "4", "--alpha", "5"]) == 0  # fmt: skip
+    options = "--frames 9 --mix fademixup --samples 4 --alpha 5".split()
+    assert preview.main([*videos, "-o", str(tmp_path / "s.jpg"), *options]) == 0
     assert len(rows) == 6 and len({row.curves[1][0] for row in rows[2:]}) > 1
     assert preview.main([*videos, "-o", str(tmp_path / "clip.mp4"), "--frames", "9", "--mix", "mixup"]) == 0
     assert (tmp_path / "clip.mp4").stat().st_size > 200
@@ -72,5 +73,5 @@ def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
     ],
 )
 def test_wrong_options(videos, tmp_path, capsys, options, message):
-    assert preview.main([*videos, *options, *([] if "-o" in options else ["-o", str(tmp_path / "s.png")])]) == 2  # fmt: skip
+    assert preview.main([*videos, *options, *([] if "-o" in options else ["-o", str(tmp_path / "s.png")])]) == 2
     assert re.search("preview: " + message, capsys.readouterr().err)

@@ -13,12 +13,12 @@ from train.paper.tables import OF_RECIPES
 from train.runtime.run_folder import OF_EVERY_CONFIG
 
 MAY_CHANGE = (
-    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video max_bad_percent "
-    "time_limit out checkpoint_minutes tensorboard"
+    "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video "
+    "max_bad_percent time_limit out checkpoint_minutes tensorboard"
 )
 IN_EVALUATION = (
-    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers precision tf32 "
-    "channels_last compile on_bad_video max_bad_percent time_limit out"
+    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers "
+    "precision tf32 channels_last compile on_bad_video max_bad_percent time_limit out"
 )
 MEMBERS = {
     Role.MAY_CHANGE: MAY_CHANGE,

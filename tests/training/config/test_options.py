@@ -208,8 +208,13 @@ def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
 
 
 def test_the_switches_of_randaugment_reach_its_policy():
-    config = Config(randaug_m=3.0, randaug_scale=10.0, randaug_ranges="monotonic", randaug_interpolation="linear",
-                    randaug_invert=True)  # fmt: skip
+    config = Config(
+        randaug_m=3.0,
+        randaug_scale=10.0,
+        randaug_ranges="monotonic",
+        randaug_interpolation="linear",
+        randaug_invert=True,
+    )
     policy = _augmentation(config)
     assert (policy.m, policy.ranges, policy.interpolation) == (9.0, "monotonic", "linear")
     assert policy.ops == (*PAPER_OPS, "invert")

@@ -29,13 +29,18 @@ def first_frame(path) -> np.ndarray:
 
 
 def test_every_class_and_perturbation_is_in_val_and_the_same_scene_without_it_in_clean_val(folder):
-    names = {split: {str(path.relative_to(folder / split)) for path in (folder / split).rglob("*.avi")}
-             for split in ("train", "val", "clean_val")}  # fmt: skip
+    names = {
+        split: {str(path.relative_to(folder / split)) for path in (folder / split).rglob("*.avi")}
+        for split in ("train", "val", "clean_val")
+    }
     assert len(names["train"]) == len(MOTIONS) and names["val"] == names["clean_val"]
     pairs = sorted((name.split("/")[0], perturbation_of(name)) for name in names["val"])
     assert pairs == sorted((motion, kind) for motion in MOTIONS for kind in PERTURBATIONS)
-    differing = {name for name in names["val"]
-                 if np.abs(first_frame(folder / "val" / name) - first_frame(folder / "clean_val" / name)).mean() > 3}  # fmt: skip
+    differing = {
+        name
+        for name in names["val"]
+        if np.abs(first_frame(folder / "val" / name) - first_frame(folder / "clean_val" / name)).mean() > 3
+    }
     assert {perturbation_of(name) for name in differing} >= {"shake", "exposure", "fade"}
 
 

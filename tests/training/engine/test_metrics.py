@@ -168,11 +168,12 @@ def test_any_folder_name_may_be_a_class(tmp_path, name):
 
 
 def test_csv_and_curves(tmp_path):
+    speed = {"clips_per_s": 9.0, "data_wait_fraction": 0.1, "epoch_s": 2.0}
+    validation = {"val_loss": 1.2, "val_top1": 50.0, "val_top5": 90.0}
     rows = [
-        {"epoch": 1, "train_loss": 1.5, "train_top1": 30.0, "lr": 1e-3, "clips_per_s": 9.0, "data_wait_fraction": 0.1, "epoch_s": 2.0},
-        {"epoch": 2, "train_loss": 1.0, "train_top1": 40.0, "val_loss": 1.2, "val_top1": 50.0, "val_top5": 90.0, "lr": 1e-4,
-         "clips_per_s": 9.0, "data_wait_fraction": 0.1, "epoch_s": 2.0},
-    ]  # fmt: skip
+        {"epoch": 1, "train_loss": 1.5, "train_top1": 30.0, "lr": 1e-3, **speed},
+        {"epoch": 2, "train_loss": 1.0, "train_top1": 40.0, **validation, "lr": 1e-4, **speed},
+    ]
     write_csv(tmp_path / "metrics.csv", rows)
     with open(tmp_path / "metrics.csv") as file:
         read = list(csv.DictReader(file))

@@ -189,8 +189,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     last, files = copy / "last.pt", sorted(path.name for path in copy.iterdir())
     assert refused("--resume", "--lr", "0.5", "--epochs", 4, "--out", copy) == (
         f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; "
-        "leave these options out to resume, or start anew with another --out; to train a new run from its weights, give its "
-        f"options and --init {last} --epochs 4 --out OTHER"
+        "leave these options out to resume, or start anew with another --out; to train a new run from its weights, "
+        f"give its options and --init {last} --epochs 4 --out OTHER"
     )
     assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("or start anew with another --out")
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))

@@ -35,7 +35,8 @@ def test_pixels_and_labels_are_those_of_loops_over_pixels(name, shape, per_sampl
         targets_BK = mix_targets(labels, params, shape[0], dtype=torch.float64).numpy()
         hard_BK = np.eye(shape[0])
         partners = np.arange(shape[0]) if params.partners_B is None else params.partners_B
-        np.testing.assert_allclose(targets_BK, weights_B[:, None] * hard_BK + (1 - weights_B[:, None]) * hard_BK[partners], atol=1e-12)  # fmt: skip
+        expected_BK = weights_B[:, None] * hard_BK + (1 - weights_B[:, None]) * hard_BK[partners]
+        np.testing.assert_allclose(targets_BK, expected_BK, atol=1e-12)
 
 
 @both_ways
@@ -82,9 +83,15 @@ def test_regions_that_are_empty_touch_a_border_or_are_everything(outside, lam):
     clips = torch.eye(2, dtype=torch.float64)[:, :, None, None, None].expand(-1, -1, 4, 5, 6).contiguous()
     for start, stop in [((0, 0, 0), (0, 0, 0)), ((2, 3, 6), (4, 5, 6)), ((3, 0, 2), (4, 5, 6)), ((0, 0, 0), (4, 5, 6))]:
         for count in (1, 2):
-            params = MixParams(batch_size=2, size_THW=(4, 5, 6), partners_B=np.array([1, 0]), start_P3=np.array([start] * count),
-                               stop_P3=np.array([stop] * count), inside_P2=np.full((count, 2), lam),
-                               outside_P=np.full(count, outside))  # fmt: skip
+            params = MixParams(
+                batch_size=2,
+                size_THW=(4, 5, 6),
+                partners_B=np.array([1, 0]),
+                start_P3=np.array([start] * count),
+                stop_P3=np.array([stop] * count),
+                inside_P2=np.full((count, 2), lam),
+                outside_P=np.full(count, outside),
+            )
             share = np.prod(np.subtract(stop, start)) / 120
             expected = lam * share + outside * (1 - share)
             assert params.label_weights_P() == pytest.approx([expected] * count, abs=1e-12)
@@ -97,9 +104,12 @@ def test_equation_1_by_hand():
     for lam1, of_A, of_B in ((0.3, 0.3 * 0.25 + 0.75, 0.7 * 0.25), (0.6, 0.6 * 0.25, 1 - 0.6 * 0.25)):
         params = replace(
             draw_mix("framecutmixup", 2, (8, 4, 4), rng=np.random.default_rng(0), prob=1.0),
-            partners_B=np.array([1, 0]), start_P3=np.array([[3, 0, 0]]), stop_P3=np.array([[5, 4, 4]]),
-            inside_P2=np.array([[lam1, lam1]]), outside_P=np.array([float(lam1 < 0.5)]),
-        )  # fmt: skip
+            partners_B=np.array([1, 0]),
+            start_P3=np.array([[3, 0, 0]]),
+            stop_P3=np.array([[5, 4, 4]]),
+            inside_P2=np.array([[lam1, lam1]]),
+            outside_P=np.array([float(lam1 < 0.5)]),
+        )
         targets_BK = mix_targets(torch.tensor([0, 1]), params, 2)
         torch.testing.assert_close(targets_BK, torch.tensor([[of_A, of_B], [of_B, of_A]]))
     outside = [(p.inside_P2[0, 0], p.outside_P[0]) for p in draws("cubecutmixup", 2, (8, 8, 8), 200)]
@@ -115,7 +125,9 @@ def test_the_same_generator_gives_the_same_result(name, per_sample):
     results = [mix(clips, labels, generator=torch.Generator().manual_seed(seed)) for seed in (7, 7, 8)]
     results += [mix(clips, labels, generator=np.random.default_rng(seed)) for seed in (7, 7)]
     assert state.equal(torch.random.get_rng_state())
-    assert all(one.equal(other) for pair in ((0, 1), (3, 4)) for one, other in zip(*(results[i] for i in pair), strict=True))  # fmt: skip
+    assert all(
+        one.equal(other) for pair in ((0, 1), (3, 4)) for one, other in zip(*(results[i] for i in pair), strict=True)
+    )
     assert not results[0][0].equal(results[2][0])
     generator = torch.Generator().manual_seed(7)
     assert not mix(clips, labels, generator=generator)[0].equal(mix(clips, labels, generator=generator)[0])
@@ -162,7 +174,9 @@ def test_no_loops_and_no_waiting_for_the_device(name, per_sample):
 
 @both_ways
 @pytest.mark.parametrize("overwrite", [False, True], ids=["new", "overwrite"])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=["contiguous", "channels_last"])  # fmt: skip
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=["contiguous", "channels_last"]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_one_more_batch_of_memory_is_enough(name, memory_format, overwrite, per_sample):
     """All that was ever allocated, which is more than the peak; 5 % for what is a frame or a row."""
@@ -188,7 +202,8 @@ def test_several_names_are_drawn_alike_one_for_each_batch():
         mixed = mix(clips, labels, generator=rng)[0][0, 0]
         if 0 < mixed.mean() < 1:
             frames = mixed.mean(dim=(1, 2))
-            kinds.append("mixup" if 0 < mixed[0, 0, 0] < 1 else "framecutmix" if set(frames.tolist()) == {0, 1} else "cutmix")  # fmt: skip
+            whole_frames = set(frames.tolist()) == {0, 1}
+            kinds.append("mixup" if 0 < mixed[0, 0, 0] < 1 else "framecutmix" if whole_frames else "cutmix")
     counts = [kinds.count(kind) for kind in ("mixup", "framecutmix", "cutmix")]
     assert min(counts) > 120  # MixUp always shows; a pair may be a clip and itself, a region may be empty
 
@@ -220,7 +235,8 @@ def test_half_precision(name, dtype, per_sample):
 def test_labels_of_the_frames_that_the_network_sees(name, per_sample):
     clips, labels = torch.eye(4)[:, :, None, None, None].expand(-1, -1, 32, 4, 4).contiguous(), torch.arange(4)
     weights_T = frame_weights(32, fast_stride=1)
-    seen, everything = (build_mix(name, 4, prob=1.0, per_sample=per_sample, frame_weights_T=frames) for frames in (weights_T, None))  # fmt: skip
+    options = {"prob": 1.0, "per_sample": per_sample}
+    seen, everything = (build_mix(name, 4, **options, frame_weights_T=frames) for frames in (weights_T, None))
     differences = []
     for seed in range(100):
         mixed, targets = seen(clips, labels, generator=torch.Generator().manual_seed(seed))

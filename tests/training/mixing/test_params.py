@@ -16,11 +16,18 @@ from train.mixing.params import MIXES, draw_mix
 def test_the_eleven_operations_and_the_papers_numbers():
     table = {name: (mix.axes, mix.alpha, mix.prob) for name, mix in MIXES.items()}
     assert table == {
-        "cutout": ("HW", None, 1), "framecutout": ("T", None, 1), "cubecutout": ("THW", None, 1),
-        "cutmix": ("HW", 2, 0.5), "framecutmix": ("T", 5, 0.5), "cubecutmix": ("THW", 2, 0.5),
-        "mixup": ("", 1, 1), "fademixup": ("T", 1, 1),
-        "cutmixup": ("HW", 1, 1), "framecutmixup": ("T", 1, 1), "cubecutmixup": ("THW", 1, 1),
-    }  # fmt: skip
+        "cutout": ("HW", None, 1),
+        "framecutout": ("T", None, 1),
+        "cubecutout": ("THW", None, 1),
+        "cutmix": ("HW", 2, 0.5),
+        "framecutmix": ("T", 5, 0.5),
+        "cubecutmix": ("THW", 2, 0.5),
+        "mixup": ("", 1, 1),
+        "fademixup": ("T", 1, 1),
+        "cutmixup": ("HW", 1, 1),
+        "framecutmixup": ("T", 1, 1),
+        "cubecutmixup": ("THW", 1, 1),
+    }
     assert [name for name, mix in MIXES.items() if mix.deletes] == ["cutout", "framecutout", "cubecutout"]
 
 
@@ -36,14 +43,16 @@ def chi_square_is_fair(counts, expected) -> bool:
 def test_lambda_is_beta_distributed(monkeypatch, name, alpha, cdf):
     seen = []
     real = MIXES[name].draw
-    monkeypatch.setitem(MIXES, name, replace(MIXES[name], draw=lambda lam_P, *rest: seen.append(lam_P) or real(lam_P, *rest)))  # fmt: skip
+    noting = replace(MIXES[name], draw=lambda lam_P, *rest: seen.append(lam_P) or real(lam_P, *rest))
+    monkeypatch.setitem(MIXES, name, noting)
     draws(name, 500, (4, 4, 4), 8, alpha=alpha, per_sample=True)
     assert chi_square_is_fair(np.histogram(cdf(np.concatenate(seen)), 20, (0, 1))[0], 200)
 
 
 def test_lambda_2_is_drawn_from_beta_2_2(monkeypatch):
     seen = []
-    monkeypatch.setattr(mix_params, "_box", lambda share_P, *rest, real=mix_params._box: seen.append(share_P) or real(share_P, *rest))  # fmt: skip
+    real = mix_params._box
+    monkeypatch.setattr(mix_params, "_box", lambda share_P, *rest: seen.append(share_P) or real(share_P, *rest))
     draws("framecutmixup", 500, (4, 4, 4), 8, per_sample=True)
     share = np.concatenate(seen)
     assert chi_square_is_fair(np.histogram(3 * share**2 - 2 * share**3, 20, (0, 1))[0], 200)
@@ -75,7 +84,8 @@ def test_a_box_covers_each_place_as_often_as_geometry_says(axes, size_THW, share
 @pytest.mark.parametrize("name", ["cutmix", "framecutmix", "cubecutmix"])
 def test_the_box_is_one_minus_lambda_before_the_border_clips_it(name, lam):
     axes, size, count = MIXES[name].axes, 40, 20000
-    start_P3, stop_P3, inside_P2, outside_P = MIXES[name].draw(np.full(count, lam), axes, (size,) * 3, np.random.default_rng(0))  # fmt: skip
+    lam_P, rng = np.full(count, lam), np.random.default_rng(0)
+    start_P3, stop_P3, inside_P2, outside_P = MIXES[name].draw(lam_P, axes, (size,) * 3, rng)
     assert (inside_P2 == 0).all() and (outside_P == 1).all()
     side = (1 - lam) ** (1 / len(axes))
     kept = side - side**2 / 4  # of a side with its centre anywhere
@@ -97,9 +107,15 @@ def test_each_clip_draws_for_itself_where_asked(name):
 @pytest.mark.parametrize("name, cut", [("cutout", (1, 2)), ("framecutout", (0,)), ("cubecutout", (0, 1, 2))])
 def test_deleted_regions_have_the_papers_size_and_lie_anywhere_alike(name, cut):
     (paper,) = draws(name, 8, (64, 160, 160), 1)
-    expected = [side if axis in cut else full for axis, (side, full) in enumerate(zip((16, 80, 80), (64, 160, 160), strict=True))]  # fmt: skip
+    expected = [
+        side if axis in cut else full
+        for axis, (side, full) in enumerate(zip((16, 80, 80), (64, 160, 160), strict=True))
+    ]
     assert (paper.stop_P3 - paper.start_P3).tolist() == [expected] and paper.partners_B is None
-    drawn = draws(name, 1, (16, 11, 8), 1)[0], draw_mix(name, 9000, (16, 11, 8), rng=np.random.default_rng(1), prob=1.0, per_sample=True)  # fmt: skip
+    drawn = (
+        draws(name, 1, (16, 11, 8), 1)[0],
+        draw_mix(name, 9000, (16, 11, 8), rng=np.random.default_rng(1), prob=1.0, per_sample=True),
+    )
     lengths = (drawn[0].stop_P3 - drawn[0].start_P3)[0]
     assert all(lengths[axis] == (4, 6, 4)[axis] for axis in cut)
     for axis in cut:

@@ -115,8 +115,11 @@ def test_laterals():
         [nn.Conv3d, nn.BatchNorm3d, nn.ReLU]
     ] * 4
     assert round(sum(p.numel() for p in norm_relu.parameters()) / 1e6, 2) == 34.48  # as published
-    same = {re.sub(r"^(laterals\.\d)\.0\.", r"\1.", key): value
-            for key, value in norm_relu.state_dict().items() if not re.match(r"laterals\.\d\.1\.", key)}  # fmt: skip
+    same = {
+        re.sub(r"^(laterals\.\d)\.0\.", r"\1.", key): value
+        for key, value in norm_relu.state_dict().items()
+        if not re.match(r"laterals\.\d\.1\.", key)
+    }
     assert same.keys() == plain.state_dict().keys()
     assert all(torch.equal(value, same[key]) for key, value in plain.state_dict().items())
 

@@ -159,7 +159,9 @@ def test_a_killed_program_leaves_no_job_behind(tmp_path):
     script = "trap 'echo asked to end; exit' TERM; echo at work; while true; do sleep 0.1; done"
     program = (
         "from pathlib import Path\n"
-        "from train.paper.jobs import Job\nfrom train.paper.runner import Runner\nfrom train.runtime.stop import StopRequest\n"
+        "from train.paper.jobs import Job\n"
+        "from train.paper.runner import Runner\n"
+        "from train.runtime.stop import StopRequest\n"
         f"class Stub(Job): command = ['bash', '-c', {script!r}]\n"
         f"job = Stub('job', Path({str(tmp_path)!r}) / 'seed-0', {{}}, ())\n"
         "with StopRequest() as stop: Runner([job], 1, False).run(stop)"

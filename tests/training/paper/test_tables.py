@@ -22,8 +22,10 @@ from train.paper.jobs import Job, jobs_of
 from train.paper.recipes import RECIPES, TABLES, Row
 from train.paper.tables import main
 
-TINY = ("--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
-        "--no-tensorboard --checkpoint-minutes 0").split()  # fmt: skip
+TINY = (
+    "--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
+    "--no-tensorboard --checkpoint-minutes 0"
+).split()
 
 
 @pytest.mark.parametrize(
@@ -153,8 +155,10 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert capsys.readouterr().out.strip() == text.strip() and len(rows) == 5
     assert report("table2", out, "baseline")[1] == rows  # the file always holds all
     assert "RandAugment" not in capsys.readouterr().out
-    last = [[float(metrics(out / "vipriors" / method / f"seed-{seed}")[-1]["val_top1"]) for seed in seeds]
-            for method, seeds in (("baseline", (0, 1)), ("temporal+_n1_m5", (0,)), ("temporal+_n2_m5", (0,)))]  # fmt: skip
+    last = [
+        [float(metrics(out / "vipriors" / method / f"seed-{seed}")[-1]["val_top1"]) for seed in seeds]
+        for method, seeds in (("baseline", (0, 1)), ("temporal+_n1_m5", (0,)), ("temporal+_n2_m5", (0,)))
+    ]
     assert float(rows["baseline"]["top1_mean"]) == pytest.approx(statistics.mean(last[0]), abs=1e-3)
     assert float(rows["baseline"]["top1_sd"]) == pytest.approx(statistics.stdev(last[0]), abs=1e-3)
     assert rows["baseline"]["paper_top1"] == "49.3700" and rows["baseline"]["difference_top1"] == ""  # other videos

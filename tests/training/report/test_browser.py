@@ -26,9 +26,19 @@ def browse(page: Path, *options: str) -> tuple[str, list[str]]:
     """What the browser writes, and the lines of its console. It reaches no network."""
     profile = page.parent / f"profile of {page.stem}"
     command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--user-data-dir={profile}", *options, page.as_uri(),
-    ]  # fmt: skip
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--enable-logging=stderr",
+        f"--user-data-dir={profile}",
+        *options,
+        page.as_uri(),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     return result.stdout, [line for line in result.stderr.splitlines() if ":CONSOLE" in line]
@@ -77,11 +87,12 @@ def test_nothing_is_wider_than_the_window_and_all_pictures_are_drawn(page):
     window.onload = () => { document.title = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
         const page = frame.contentDocument, root = page.documentElement
         for (const folded of page.querySelectorAll("details")) folded.open = true
+        const texts = [...page.querySelectorAll(".charts svg text")]
         const charts = [...page.querySelectorAll(".charts svg")].map(chart => chart.getBoundingClientRect())
         return {window: frame.contentWindow.innerWidth, width: root.scrollWidth, height: root.scrollHeight,
                 pictures: [...page.images].map(image => image.complete && image.naturalWidth > 0),
                 charts: charts.map(box => [Math.round(box.width), Math.round(box.height)]),
-                text: Math.min(...[...page.querySelectorAll(".charts svg text")].map(text => text.getBoundingClientRect().height)),
+                text: Math.min(...texts.map(text => text.getBoundingClientRect().height)),
                 scripts: page.scripts.length}
     })) }"""
     around = page.with_name("around.html")

@@ -36,15 +36,33 @@ def test_the_table_of_runs_has_the_numbers_of_each_and_the_best_of_each_column(r
     texts = [{title: text for title, (text, _) in row.items()} for row in cells]
     # of equal top-1 the earlier epoch counts; speeds are averages over the time
     assert texts[0] == {
-        "run": "● first", "best epoch": "1", "top-1": "62.5 %", "top-5": "88.0 %", "mean of classes": "75.0 %",
-        "training loss": "1.2346", "epochs done": "3", "planned": "4", "training time": "5 min", "clips/s": "5.4",
-        "waiting for data": "28.0 %", "bad videos": "0",
-    }  # fmt: skip
+        "run": "● first",
+        "best epoch": "1",
+        "top-1": "62.5 %",
+        "top-5": "88.0 %",
+        "mean of classes": "75.0 %",
+        "training loss": "1.2346",
+        "epochs done": "3",
+        "planned": "4",
+        "training time": "5 min",
+        "clips/s": "5.4",
+        "waiting for data": "28.0 %",
+        "bad videos": "0",
+    }
     assert texts[1] == {
-        "run": "● second", "best epoch": "1", "top-1": "40.0 %", "top-5": "90.0 %", "mean of classes": "–",
-        "training loss": "1.5000", "epochs done": "1", "planned": "1", "training time": "3 h 20 min", "clips/s": "9.0",
-        "waiting for data": "10.0 %", "bad videos": "2",
-    }  # fmt: skip
+        "run": "● second",
+        "best epoch": "1",
+        "top-1": "40.0 %",
+        "top-5": "90.0 %",
+        "mean of classes": "–",
+        "training loss": "1.5000",
+        "epochs done": "1",
+        "planned": "1",
+        "training time": "3 h 20 min",
+        "clips/s": "9.0",
+        "waiting for data": "10.0 %",
+        "bad videos": "2",
+    }
     best = [{title for title, (_, kind) in row.items() if kind == "best"} for row in cells]
     assert best == [{"top-1", "training loss", "bad videos"}, {"top-5", "clips/s", "waiting for data"}]
     assert "In progress or stopped: 3 of 4 epochs are done." in page.text and page.text.count("In progress") == 1
@@ -53,7 +71,8 @@ def test_the_table_of_runs_has_the_numbers_of_each_and_the_best_of_each_column(r
 
 
 def test_settings_that_differ_are_marked_and_the_others_folded(reported, tmp_path):
-    runs = [plant(tmp_path / name, {}, out=name, **own) for name, own in (("x", {"lr": 0.5}), ("y", {"mix": "cutmix"}), ("z", {}))]  # fmt: skip
+    settings = {"x": {"lr": 0.5}, "y": {"mix": "cutmix"}, "z": {}}
+    runs = [plant(tmp_path / name, {}, out=name, **own) for name, own in settings.items()]
     page = reported(*runs)
     differing, equal = (table for table in page.tables if table[0][0][0] == "setting")
     assert [[text for text, _ in row] for row in differing] == [
@@ -87,7 +106,12 @@ def test_settings_of_other_versions_are_shown(reported, tmp_path):
 def test_curves_show_all_runs_and_only_the_epochs_that_were_evaluated(reported, tmp_path, monkeypatch):
     seen = {}
     chart = report.chart
-    monkeypatch.setattr(report, "chart", lambda name, lines, **options: seen.update({name: lines}) or chart(name, lines, **options))  # fmt: skip
+
+    def noting(name, lines, **options):
+        seen[name] = lines
+        return chart(name, lines, **options)
+
+    monkeypatch.setattr(report, "chart", noting)
     none = {"val_loss": None, "val_top1": None, "val_top5": None}
     every_second = plant(tmp_path / "b", none, {"val_loss": 1.0}, none, {"val_loss": 0.5, "train_loss": 0.25})
     page = reported(plant(tmp_path / "a", {"data_wait_fraction": 0.25}), every_second)
@@ -127,17 +151,27 @@ def test_the_surest_mistakes_of_the_worst_classes_come_first_with_their_frames(r
     lengths = {"b0": 11, "b1": 21, "b2": 31, "b3": 41, "c0": 51, "right": 61}
     paths = {name: str(write_lossless(tmp_path / f"{name}.avi", length)) for name, length in lengths.items()}
     predictions = [
-        (paths["b0"], "b", "a", 0.6), (paths["b1"], "b", "c", 0.9), (paths["b2"], "b", "a", 0.4), (paths["b3"], "b", "a", 0.7),
-        (paths["c0"], "c", "b", 0.99), ("c1", "c", "c", 0.5), (paths["right"], "a", "a", 1.0), (paths["right"], "", "b", 1.0),
-    ]  # fmt: skip
+        (paths["b0"], "b", "a", 0.6),
+        (paths["b1"], "b", "c", 0.9),
+        (paths["b2"], "b", "a", 0.4),
+        (paths["b3"], "b", "a", 0.7),
+        (paths["c0"], "c", "b", 0.99),
+        ("c1", "c", "c", 0.5),
+        (paths["right"], "a", "a", 1.0),
+        (paths["right"], "", "b", 1.0),
+    ]
     run = plant(tmp_path / "run", {}, predictions=predictions, classes="abc")
     scan_videos([(path, 0) for path in paths.values()], classes=["a"], workers=1).save(run / "val.csv")
     page = reported(run)
     headings = re.findall("<h4>(.*?)</h4>", page.html)
     assert headings[:2] == ["b: 0.0 %, 4 of 4 wrong", "c: 50.0 %, 1 of 2 wrong"]
     captions = re.findall(r"(\w+\.avi): taken for <b>(\w)</b> with (\d+ %), is (\w)<", page.html)
-    assert captions == [("b1.avi", "c", "90 %", "b"), ("b3.avi", "a", "70 %", "b"), ("b0.avi", "a", "60 %", "b"),
-                        ("c0.avi", "b", "99 %", "c")]  # fmt: skip
+    assert captions == [
+        ("b1.avi", "c", "90 %", "b"),
+        ("b3.avi", "a", "70 %", "b"),
+        ("b0.avi", "a", "60 %", "b"),
+        ("c0.avi", "b", "99 %", "c"),
+    ]
     for name, picture in zip(("b1", "b3", "b0", "c0"), page.strips(), strict=True):
         assert picture.shape == (48, 6 * 64 + 5 * 2, 3)
         for column, frame in enumerate(np.linspace(0, lengths[name] - 1, 6).round().astype(int)):
@@ -197,8 +231,10 @@ def test_no_name_breaks_or_enters_the_page(reported, tmp_path, count):
     options = {"predictions": predictions, "classes": classes, "starts": [START, start]}
     runs = [plant(tmp_path / name, {}, data=NAMES[0] + raw, **options) for name in (NAMES[1].replace("/", ""), raw)]
     page = reported(*runs)
-    allowed = set("html head meta title style body h1 h2 h3 h4 p span a div table thead tbody tr th td ul li figure figcaption "
-                  "details summary section img b mark code dl dt dd svg g defs path use rect text clippath image".split())  # fmt: skip
+    allowed = set(
+        "html head meta title style body h1 h2 h3 h4 p span a div table thead tbody tr th td ul li figure figcaption "
+        "details summary section img b mark code dl dt dd svg g defs path use rect text clippath image".split()
+    )
     assert {tag for tag, _ in page.tags} <= allowed
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     for name in classes[:-1]:
@@ -210,10 +246,15 @@ def test_no_name_breaks_or_enters_the_page(reported, tmp_path, count):
 def test_of_many_classes_there_is_a_map_and_the_most_confused_pairs(reported, tmp_path):
     page = reported(many_classes(tmp_path / "run"))
     pairs = [[text for text, _ in row] for row in page.table("class")]
-    assert pairs[:3] == [["class", "taken for", "videos"], ["class 7", "class 8", "5 of 5"], ["class 2", "class 3", "2 of 4"]]  # fmt: skip
+    assert pairs[:3] == [
+        ["class", "taken for", "videos"],
+        ["class 7", "class 8", "5 of 5"],
+        ["class 2", "class 3", "2 of 4"],
+    ]
     assert len(pairs) == 11
     assert [text for text, _ in page.table("number")[8]] == ["8", "class 7", "5", "0 %"]
-    assert re.findall("<h4>(class.*?)</h4>", page.html)[:2] == ["class 7: 0.0 %, 5 of 5 wrong", "class 2: 50.0 %, 2 of 4 wrong"]  # fmt: skip
+    worst = re.findall("<h4>(class.*?)</h4>", page.html)
+    assert worst[:2] == ["class 7: 0.0 %, 5 of 5 wrong", "class 2: 50.0 %, 2 of 4 wrong"]
     (image,) = (found for tag, found in page.tags if tag == "image")
     data = base64.b64decode("".join(image["xlink:href"].split(",")[1].split()))
     alpha = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
@@ -257,8 +298,12 @@ def test_runs_of_earlier_versions_say_how_to_make_what_is_missing(reported, tmp_
 
 
 def test_what_changed_between_the_starts_is_marked(reported, tmp_path):
-    later = START | {"started": "2026-02-01T12:00:00+00:00", "packages": {"torch": "2.10", "av": "17.0"}, "processes": 4,
-                     "git": {"commit": "0123456789abcdef", "changed": ["a.py", "b.py"]}}  # fmt: skip
+    later = START | {
+        "started": "2026-02-01T12:00:00+00:00",
+        "packages": {"torch": "2.10", "av": "17.0"},
+        "processes": 4,
+        "git": {"commit": "0123456789abcdef", "changed": ["a.py", "b.py"]},
+    }
     page = reported(plant(tmp_path / "run", {}, starts=[START, later, later | {"git": None}]))
     assert re.findall("<mark>(.*?)</mark>", page.html) == ["0123456789 + 2 changed files", "4", "2.10", "unknown"]
     assert "Start 2 of 3" in page.text and "2026-02-01 12:00:00 UTC" in page.text
@@ -313,7 +358,7 @@ def damaged_files(folder: Path) -> dict[str, tuple[str, bytes]]:
         "val_predictions.csv": ("val_predictions.csv, line 2: has the class 'z', which", head + b"p,a,z,1\n"),
         "val_predictions.csv ": ("val_predictions.csv, line 2: is cut off or damaged", head + b"p,a,b\n"),
         "val_predictions.csv  ": ("val_predictions.csv, line 2: is damaged", head + b"p,a,b,much\n"),
-    }  # fmt: skip
+    }
 
 
 def test_damaged_files_are_named_in_one_sentence(tmp_path, capsys):

@@ -91,9 +91,15 @@ def test_lists_that_are_read_are_neither_moved_nor_replaced(videos, tmp_path, mo
     assert "--data predictions.csv: is in ., where a run puts its own predictions.csv" in said
 
 
-@pytest.mark.parametrize("name, content", [
-    ("config.json", '{"name": "my project"}'), ("samples.png", "mine"), ("last.pt", "somebody else's"), ("val.csv", "path,label\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("config.json", '{"name": "my project"}'),
+        ("samples.png", "mine"),
+        ("last.pt", "somebody else's"),
+        ("val.csv", "path,label\n"),
+    ],
+)
 def test_what_no_run_wrote_stays(videos, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     said = run_here("--data", videos, *OPTIONS, "--out", tmp_path, expect=2).stderr

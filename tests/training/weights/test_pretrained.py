@@ -22,8 +22,12 @@ def scramble(module: nn.Module, seed: int = 0) -> nn.Module:
     draw = torch.Generator().manual_seed(seed)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm3d):
-            for values, low, high in ((part.weight, 0.5, 1.5), (part.bias, -0.3, 0.3), (part.running_mean, -0.3, 0.3),
-                                      (part.running_var, 0.5, 1.5)):  # fmt: skip
+            for values, low, high in (
+                (part.weight, 0.5, 1.5),
+                (part.bias, -0.3, 0.3),
+                (part.running_mean, -0.3, 0.3),
+                (part.running_var, 0.5, 1.5),
+            ):
                 values.data.uniform_(low, high, generator=draw)
         elif isinstance(part, (nn.Conv3d, nn.Linear)):
             fan_in = part.weight[0].numel()
@@ -197,8 +201,11 @@ def test_the_classifier_of_other_classes_is_left_new(weights, tmp_path):
 
 
 def test_counters_of_batches_may_be_missing_and_wrappers_leave_prefixes(weights, tmp_path):
-    named = {f"module.{name}": value for name, value in named_as_in("PySlowFast", weights).items()
-             if not name.endswith("num_batches_tracked")}  # fmt: skip
+    named = {
+        f"module.{name}": value
+        for name, value in named_as_in("PySlowFast", weights).items()
+        if not name.endswith("num_batches_tracked")
+    }
     model = slowfast()
     load_pretrained(model, saved(tmp_path / "x.pyth", {"model_state": named}))
     assert same(model, weights, but=[name for name in weights if name.endswith("num_batches_tracked")])
@@ -271,8 +278,10 @@ def test_other_laterals(weights, tmp_path):
 @pytest.mark.parametrize("lateral", ["plain", "norm_relu"])
 def test_slowfast_8x8(weights, tmp_path, lateral):
     """Alpha 4, lateral kernels of 7 frames."""
-    other = {name: torch.zeros(*value.shape[:2], 7, 1, 1) if name.endswith("conv_f2s.weight") else value
-             for name, value in named_as_in("PySlowFast", weights).items()}  # fmt: skip
+    other = {
+        name: torch.zeros(*value.shape[:2], 7, 1, 1) if name.endswith("conv_f2s.weight") else value
+        for name, value in named_as_in("PySlowFast", weights).items()
+    }
     message = refusal(slowfast(lateral=lateral), saved(tmp_path / "x.pyth", {"model_state": other}))
     assert "look at 7 frames, those of slowfast50 at 5" in message and message.endswith(
         "use those of SlowFast 4x16 R50"

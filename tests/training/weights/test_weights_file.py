@@ -86,9 +86,13 @@ def lightning_checkpoint(backbone, tmp_path):
 
     def write(options, criterion=None):
         trainer = lightning.Trainer(
-            max_steps=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            max_steps=1,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
             default_root_dir=tmp_path,
-        )  # fmt: skip
+        )
         clips = torch.rand(2, 3, FRAMES // 2, SIDE, SIDE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -116,8 +120,8 @@ def test_a_lightning_checkpoint_with_objects_is_refused_with_the_line_that_write
     message = refusal(path)
     kind = type(options).__name__
     assert re.search(rf"such as \S*\.{kind}, which could run any program and are not loaded; if you trust", message)
-    line = f'torch.save(dict(torch.load({str(path)!r}, map_location="cpu", weights_only=False)["state_dict"]), "weights.pt")'
-    assert message.endswith(line.replace('["state_dict"]', "['state_dict']"))
+    loading = f'torch.load({str(path)!r}, map_location="cpu", weights_only=False)'
+    assert message.endswith(f"""torch.save(dict({loading}['state_dict']), "weights.pt")""")
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
 
 
@@ -189,8 +193,8 @@ def test_mmaction2s_own_names_are_refused_in_one_sentence(tmp_path):
     message = refusal(mmaction2_checkpoint(tmp_path / "slowfast.pth", names))
     assert message.endswith(
         "holds no weights of slowfast50, its first names are backbone.slow_path.conv1.conv.weight, "
-        "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must hold those "
-        "of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
+        "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must hold "
+        "those of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
     )
 
 
@@ -303,11 +307,15 @@ def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
             load_checkpoint(path)
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda weights: {"checkpoint": {"state_dict": weights}},
-    lambda weights: {"model": {"state_dict": weights, "epoch": 1}},
-    lambda weights: {**weights, "epoch": 3},
-], ids=["deeper", "deeper under a usual name", "beside a number"])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {"checkpoint": {"state_dict": weights}},
+        lambda weights: {"model": {"state_dict": weights, "epoch": 1}},
+        lambda weights: {**weights, "epoch": 3},
+    ],
+    ids=["deeper", "deeper under a usual name", "beside a number"],
+)
 def test_the_line_for_weights_in_other_places_works(backbone, tmp_path, wrap):
     message = refusal(saved(tmp_path / "x.pt", wrap(backbone.state_dict())))
     assert "is no weight; it must hold a network's weights by name, at the top or under model, " in message
