@@ -13,14 +13,20 @@ FLOORS = {  # package -> its folders from the bottom up; "" are the files beside
     "train": ("runtime models mixing", "config", "data weights", "engine", "analysis report", "paper", ""),
 }
 MOST_FILES, MOST_LINES = 12, 400
-SOURCES = {
-    package: sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
-    for package in FLOORS
-}
+SOURCES = {package: sorted((ROOT / package).rglob("*.py")) for package in FLOORS}
+STUBS = {package: sorted((ROOT / package).rglob("*.pyi")) for package in FLOORS}
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_folder_is_on_a_floor():
+    for package, floors in FLOORS.items():
+        names = {name for words in floors for name in words.split()}
+        folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        files = {path.stem for path in (ROOT / package).glob("*.py")} & names
+        assert folders | files == names
 
 
 def imports_of(path: Path) -> list[tuple[str, str]]:
@@ -48,7 +54,7 @@ def floor_of(module: str) -> int:
 def test_imports_go_downwards(package):
     upwards = [
         f"{module_of(path)} imports {module}"
-        for path in SOURCES[package]
+        for path in [*SOURCES[package], *STUBS[package]]
         for module, _ in imports_of(path)
         if module.split(".")[0] == package and floor_of(module) > floor_of(module_of(path))
     ]
@@ -59,11 +65,14 @@ def test_imports_go_downwards(package):
 def test_no_imports_in_a_circle(package):
     """Neither folders of one floor nor files of one folder import each other."""
     modules = {module_of(path) for path in SOURCES[package]}
+    home_of = {
+        (module_of(path), name): module for path in STUBS[package] for module, name in imports_of(path)
+    }  # a room's public names, by the modules in which they are
     arrows: dict[str, set[str]] = {}
     for path in SOURCES[package]:
         source = module_of(path)
         for module, name in imports_of(path):
-            target = f"{module}.{name}" if f"{module}.{name}" in modules else module
+            target = f"{module}.{name}" if f"{module}.{name}" in modules else home_of.get((module, name), module)
             if target in modules and target != source and not source.startswith(f"{target}."):
                 arrows.setdefault(source, set()).add(target)
                 if room(source) != room(target):
@@ -76,6 +85,26 @@ def test_no_imports_in_a_circle(package):
             if module not in seen:
                 seen.add(module)
                 waiting += arrows.get(module, ())
+
+
+def test_modules_are_imported_by_statements():
+    """But for the public names, which are imported when they are first used."""
+    by_name = {
+        path.name
+        for package in FLOORS
+        for path in SOURCES[package]
+        for module, name in imports_of(path)
+        if module == "importlib" and name in ("", "import_module") or name == "__import__"
+    }
+    assert by_name == {"lazy.py"}
+
+
+def test_no_public_name_is_that_of_a_module_beside_it():
+    """Importing the module would put it in the name's place."""
+    for package in FLOORS:
+        for path in STUBS[package]:
+            beside = {other.stem for other in path.parent.iterdir() if other.suffix == ".py" or other.is_dir()}
+            assert not beside & {name for _, name in imports_of(path)}, path
 
 
 def room(module: str) -> str:

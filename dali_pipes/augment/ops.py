@@ -1,6 +1,7 @@
 """The table of RandAugment-T's 14 operations, each a DALI graph function with a value per frame (paper section 3.1).
 
-To add an operation, call :func:`register_op`; everything else (sampling, selection, previews) reads the table.
+An operation is a row: of ``OPS`` (the paper's) or ``EXTRA_OPS`` here, or added from outside by :func:`register_op`;
+everything else (sampling, selection, previews) reads the tables.
 
 In graph functions ``video`` is a batch of (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` a batch of (F,) float32
 on the CPU, and the formulas are PIL's. The few lines that depend on the device ask for ``video.device``.
@@ -380,7 +381,7 @@ PAPER_OPS = tuple(OPS)
 EXTRA_OPS = {"invert": Op(name="invert", graph=_invert, ranges={})}
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
-AUTHORS_OPS = (*PAPER_OPS, *EXTRA_OPS)
+AUTHORS_OPS = (*PAPER_OPS, "invert")
 """What the authors' program draws from: one operation more than the paper names."""
 
 

@@ -115,12 +115,14 @@ class Dataset:
     """The first is the default; ``test`` has no labels."""
     mark: str
     """The folder by which it is known."""
+    takes_submissions: bool = False
+    """Whether predictions of its test videos are handed in, as a challenge's are."""
 
 
 DATASETS = {
     "ucf101": Dataset(read_ucf101, ("1", "2", "3"), "ucfTrainTestlist"),
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
-    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101"),
+    "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101", True),
 }
 """Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that
 it knows, the first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError`

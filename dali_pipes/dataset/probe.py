@@ -273,7 +273,8 @@ def _oddities(
         yield Oddity(OddKind.STARTS_LATE, f": at {start:.3f} s")
     orientation = orientation_of(first, path)
     if orientation != UPRIGHT:
-        yield Oddity.parse(str(orientation))
+        kind = OddKind.MIRRORED if orientation.is_mirrored else OddKind.ROTATED
+        yield Oddity(kind, str(orientation).removeprefix(kind.words))
     if note := _time_note(reader, seen, all_decoded):
         yield Oddity(OddKind.FRAME_TIMES, f" {note}")
     if seen.packed:

@@ -94,6 +94,8 @@ class Kind:
     """Those splits (empty for a kind without splits) of which only ``test`` is filled, with videos of unknown class."""
     takes_val_data: bool = False
     """Whether it is a user's own folder or list, beside which another may hold the validation videos."""
+    takes_submissions: bool = False
+    """Whether predictions are also written as a challenge takes them."""
     orders_classes: bool = False
     """Whether the classes' order is part of the data, as that of a challenge, whose submissions hold their numbers."""
 
@@ -202,7 +204,13 @@ def _unlabelled(source: Path, val_data: Path | None, split: str, wanted: Collect
 KINDS = {
     **{name: Kind(partial(_own, name), takes_val_data=True) for name in ("auto", FOLDER_DATA, "csv")},
     **{
-        name: Kind(partial(_official, name), dataset.splits, OFFICIAL_WITHOUT_LABELS, orders_classes=True)
+        name: Kind(
+            partial(_official, name),
+            dataset.splits,
+            OFFICIAL_WITHOUT_LABELS,
+            takes_submissions=dataset.takes_submissions,
+            orders_classes=True,
+        )
         for name, dataset in DATASETS.items()
     },
     UNLABELLED_DATA: Kind(_unlabelled, without_labels=("",)),

@@ -67,6 +67,11 @@ class Orientation(NamedTuple):
         shown = frames_HWC.swapaxes(-3, -2) if self.transpose else frames_HWC
         return shown[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1, :]
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether it is no rotation: an odd number of flips, of which transposing is one."""
+        return self.transpose ^ self.flip_y ^ self.flip_x
+
     def __str__(self) -> str:
         return _ORIENTATIONS[self]
 

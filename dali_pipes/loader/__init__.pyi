@@ -1,4 +1,3 @@
-from .clip_reader import obstacle_to_gpu as obstacle_to_gpu
 from .devices import choose_device as choose_device
 from .devices import why_no_gpu as why_no_gpu
 from .graph import MEAN as MEAN

@@ -28,29 +28,6 @@ OLDEST_DECODER = (1, 48)
 _log = logging.getLogger("dali_pipes")
 
 
-def choose_clip_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
-    """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
-    ``auto`` is the GPU where it can decode them all.
-
-    Raises:
-        InputError: the GPU was asked for and cannot decode; says why.
-    """
-    check_known("decoder", decoder, DECODERS)
-    obstacle = obstacle_to_gpu(device_type, videos)
-    if decoder == "gpu" and obstacle:
-        raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
-    return "cpu" if decoder == "cpu" or obstacle else "gpu"
-
-
-def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
-    """Return why the GPU cannot decode these videos, or None."""
-    if device_type != "cuda":
-        return f"device is {device_type}"
-    if DALI_VERSION < OLDEST_DECODER:
-        return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
-    return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
-
-
 @pipeline_def(enable_conditionals=True)
 def clip_pipeline(
     source: ClipSource,
@@ -83,15 +60,35 @@ def clip_pipeline(
 class ClipReader:
     """The reader ``clips``, see :class:`Reader` for its methods."""
 
-    choose_decoder = staticmethod(choose_clip_decoder)
-
     def __init__(self, settings: ReaderSettings, clips_per_video: int):
         self.settings, self.clips_per_sample = settings, clips_per_video
         self._watch: Watch | None = None
-        self._death: str | None = None
+
+    @staticmethod
+    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+        """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
+        ``auto`` is the GPU where it can decode them all.
+
+        Raises:
+            InputError: the GPU was asked for and cannot decode; says why.
+        """
+        check_known("decoder", decoder, DECODERS)
+        obstacle = ClipReader.obstacle_to_gpu(device_type, videos)
+        if decoder == "gpu" and obstacle:
+            raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
+        return "cpu" if decoder == "cpu" or obstacle else "gpu"
+
+    @staticmethod
+    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+        """Return why the GPU cannot decode these videos, or None."""
+        if device_type != "cuda":
+            return f"device is {device_type}"
+        if DALI_VERSION < OLDEST_DECODER:
+            return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
+        return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
 
     def build(self, batches: BatchSchedule) -> Any:
-        settings, self._death = self.settings, None
+        settings = self.settings
         if settings.workers:
             check_main_module()
             check_shared_memory(self.shared_memory_bytes(batches))
@@ -135,9 +132,11 @@ class ClipReader:
         """Plans and pixels come from one source: there is nothing to compare."""
 
     def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
-        if self._death is None:
+        death = None if self._watch is None else self._watch.cause
+        if death is None:
             return _as_video_error(error)
-        return death_error(self._death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
+        self.close()  # before the videos are read again
+        return death_error(death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
 
     @property
     def is_used_up(self) -> bool:
@@ -145,7 +144,6 @@ class ClipReader:
 
     def close(self) -> None:
         if self._watch is not None:
-            self._death = self._watch.cause
             self._watch.close()
         self._watch = None
 

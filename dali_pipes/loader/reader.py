@@ -1,11 +1,13 @@
 """What every reader is: the seam between a loader, which counts epochs and makes tensors,
 and how clips come out of files."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..augment.randaugment import RandAugmentT
+from ..decode.video_info import VideoInfo
 from ..plan.batches import BatchSchedule
 
 PREFETCH_BATCHES = 2
@@ -60,6 +62,20 @@ class Reader(Protocol):
     clips_per_sample: int
     """Clips of one video, one after the other in time, that a sample of DALI's batches holds."""
 
+    def __init__(self, settings: ReaderSettings, clips_per_video: int): ...
+
+    @staticmethod
+    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+        """Return who decodes, ``cpu`` or ``gpu``, for a loader on a torch device of this type.
+
+        Raises:
+            InputError: ``decoder`` cannot be used, or the reader cannot read the videos; says why.
+        """
+
+    @staticmethod
+    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+        """Return why ``auto`` leaves these videos to the CPU, or None."""
+
     def build(self, batches: BatchSchedule) -> Any:
         """Return a running DALI pipeline of (clips, the video that each shows or -1, what could not be read, ...),
         from where ``batches`` start.
@@ -82,7 +98,7 @@ class Reader(Protocol):
         """
 
     def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
-        """Return what to raise for an error of the pipeline, after :meth:`close`: names the video where it can."""
+        """Return what to raise for an error of the pipeline, before :meth:`close`: names the video where it can."""
 
     @property
     def is_used_up(self) -> bool:

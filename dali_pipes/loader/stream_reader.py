@@ -30,20 +30,6 @@ MOST_FRAMES = 2**24
 """DALI reads the list's frame numbers as float32."""
 
 
-def choose_stream_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
-    """Return ``cpu`` or ``gpu``, where the clips are needed: DALI's video reader decodes there.
-
-    Raises:
-        InputError: ``decoder`` says otherwise, or the reader cannot read the videos; says why.
-    """
-    check_known("decoder", decoder, DECODERS)
-    chosen = "gpu" if device_type == "cuda" else "cpu"
-    obstacle = _obstacle(decoder, chosen, videos)
-    if obstacle:
-        raise InputError(f"reader 'stream' cannot be used: {obstacle}; choose the reader clips")
-    return chosen
-
-
 def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo]) -> str | None:
     if decoder not in ("auto", chosen):
         return f"it decodes where the clips are needed, on the {chosen}, not as decoder {decoder!r} says"
@@ -116,17 +102,35 @@ def stream_pipeline(
 class StreamReader:
     """The reader ``stream``, see :class:`Reader` for its methods."""
 
-    choose_decoder = staticmethod(choose_stream_decoder)
     clips_per_sample = 1
     """In evaluation each clip of a video is a sequence of its own."""
 
     def __init__(self, settings: ReaderSettings, clips_per_video: int):
         self.settings = settings
-        # named after the pipeline, so that it is still there when that ends together with the loader
-        self._folder = ListFolder()
+        self._folder: ListFolder | None = None
         self._clips: ClipList | None = None
 
+    @staticmethod
+    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+        """Return ``cpu`` or ``gpu``, where the clips are needed: DALI's video reader decodes there.
+
+        Raises:
+            InputError: ``decoder`` says otherwise, or the reader cannot read the videos; says why.
+        """
+        check_known("decoder", decoder, DECODERS)
+        chosen = "gpu" if device_type == "cuda" else "cpu"
+        obstacle = _obstacle(decoder, chosen, videos)
+        if obstacle:
+            raise InputError(f"reader 'stream' cannot be used: {obstacle}; choose the reader clips")
+        return chosen
+
+    @staticmethod
+    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+        """Return None: where the GPU cannot decode, this reader cannot be chosen."""
+        return None
+
     def build(self, batches: BatchSchedule) -> Any:
+        self._folder = self._folder or ListFolder()
         self._clips = clips = ClipList(batches, self.settings.on_bad_video, self._folder.path)
         pipeline = stream_pipeline(
             clips, batch_size=clips.batch_size, **self.settings.graph_options, **self.settings.pipeline_options
@@ -156,10 +160,10 @@ class StreamReader:
         return self._clips is not None and self._clips.is_used_up
 
     def close(self) -> None:
-        """Its pipeline is all that it needs."""
+        self._clips = None
 
     def leave_to_parent(self) -> None:
-        self._folder, self._clips = ListFolder(), None
+        self._folder = self._clips = None
 
 
 def _on_cpu(numbers: Any) -> np.ndarray:

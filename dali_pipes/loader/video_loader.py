@@ -29,7 +29,7 @@ from .reader import Reader, ReaderSettings
 from .source import NOT_USED, ON_BAD_VIDEO
 from .stream_reader import StreamReader
 
-READERS: dict[str, type[ClipReader] | type[StreamReader]] = {"clips": ClipReader, "stream": StreamReader}
+READERS: dict[str, type[Reader]] = {"clips": ClipReader, "stream": StreamReader}
 """Name -> how clips come out of files."""
 _log = logging.getLogger("dali_pipes")
 
@@ -249,8 +249,9 @@ class VideoLoader:
             self._reader.check_batch(others)
             return clips, shown, bad
         except Exception as error:  # DALI raises plain ones
+            explained = self._reader.explain(error, self._batches())
             self.close()
-            raise self._reader.explain(error, self._batches()) from None
+            raise explained from None
         except BaseException:  # Ctrl-C
             self.close()
             raise

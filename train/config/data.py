@@ -25,12 +25,12 @@ class DataOptions(Group):
         "folder of class folders (or of train/ and val/ with them), of an official --dataset, "
         f"a list of videos such as a .csv, or one that is made: {', '.join(GENERATED_DATA)}",
         must_name="a folder or file",
-        roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS,
+        roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     val_data: str = option(
         "",
         "folder or list of validation videos; by default val/ in --data, or its column split",
-        roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS,
+        roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     dataset: str = option(
         "auto",

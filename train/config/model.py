@@ -15,7 +15,7 @@ class ModelOptions(Group):
     init: str = option(
         "",
         "file of weights to start from: published ones, see docs/models.md, or a checkpoint of an earlier run",
-        roles=Role.OF_PUBLISHED,
+        roles=Role.OF_PUBLISHED | Role.IS_READ,
     )
     lateral: str = option(
         "plain",

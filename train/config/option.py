@@ -1,9 +1,12 @@
 """How an option is declared: its default, help, limits and roles, in the class of its group."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
 from enum import Flag, auto
-from typing import Any
+from math import isfinite
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, get_args
 
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import flag
@@ -26,6 +29,8 @@ class Role(Flag):
     """It may be given to evaluate published weights too: no checkpoint says how their clips are made."""
     ANEW_IN_EVALUATION = auto()
     """An evaluation does not take it from the checkpoint: the machine may be another, or it is for training alone."""
+    IS_READ = auto()
+    """It names a file or folder that is read, which nothing may replace."""
     NAMES_VIDEOS = auto()
     """It says which videos are used: those of one data set mean nothing with another."""
     LENGTH = auto()
@@ -60,7 +65,7 @@ def option(
         choices: the values it may have.
         at_least, above, at_most: its limits; ``at_least`` or ``above``.
         must_name: what it names, such as ``"a folder"``, if it must not be empty.
-        of: name of the option that it goes with, and without which it is of no use.
+        of: name of the option that it goes with: without that, or with its ``none``, it changes nothing.
         without_value: what it means on the command line without a value.
     """
     about = {
@@ -85,9 +90,30 @@ class Group:
         """Raise :class:`InputError` if these options contradict each other."""
 
 
+TYPES: dict[type, tuple[type, str]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    NoneType: (NoneType, "null"),
+}
+"""An option's type -> the values that are of it, and its name in messages; a bool is no number."""
+
+
+def _check_type(name: str, kinds: Sequence[type], value: Any) -> None:
+    for kind in kinds:
+        if isinstance(value, TYPES[kind][0]) and (kind is bool or not isinstance(value, bool)):
+            break
+    else:
+        raise InputError(f"{name} is {value!r}, it must be {' or '.join(TYPES[kind][1] for kind in kinds)}")
+
+
 def check_value(item: Field, value: Any) -> None:
-    """Raise :class:`InputError` unless the option can have the value."""
+    """Raise :class:`InputError` unless the option can have the value, also where it comes from a file or a program."""
     about, name = item.metadata, flag(item.name)
+    _check_type(name, get_args(item.type) or (item.type,), value)
+    if value is None:
+        return
     if about["choices"]:
         check_known(name, value, about["choices"])
     if about["must_name"] and not value:
@@ -100,6 +126,8 @@ def check_value(item: Field, value: Any) -> None:
         raise InputError(f"{name} is {value}, it must lie between {at_least} and {at_most}")
     if at_least is not None and at_most is None and not value >= at_least:
         raise InputError(f"{name} is {value}, it must be at least {at_least}")
+    if isinstance(value, Real) and not isfinite(value):
+        raise InputError(f"{name} is {value}, it must be finite")
 
 
 def names_in(options: type[Group], roles: Role) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dali_pipes.augment import translate_max_px
 from dali_pipes.errors import InputError
-from dali_pipes.system import replacing, usable_cores
+from dali_pipes.system import flag, replacing, usable_cores
 
 from ..models.zoo import check_clips
 from .augmentation import AugmentationOptions
@@ -20,7 +20,7 @@ from .evaluation import EvaluationOptions
 from .mixing import MixingOptions
 from .model import ModelOptions
 from .optimisation import OptimisationOptions
-from .option import Group, check_value
+from .option import Group, Role, check_value, names_in
 from .run import MachineOptions, RunOptions
 
 
@@ -58,6 +58,11 @@ class Config(
 
 
 GROUPS: tuple[type[Group], ...] = tuple(reversed(Config.__bases__))
+
+
+def paths_read(config: Config) -> dict[str, str]:
+    """Return what is read, by the options that name it: flag -> path, empty where none is given."""
+    return {flag(name): getattr(config, name) for name in names_in(Config, Role.IS_READ)}
 
 
 def from_saved(settings: dict[str, Any]) -> Config:

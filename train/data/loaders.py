@@ -5,7 +5,7 @@ from typing import Any
 from dali_pipes import Manifest, RandAugmentT, VideoLoader
 from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS
 from dali_pipes.errors import InputError
-from dali_pipes.loader import check_shared_memory, obstacle_to_gpu, why_no_gpu
+from dali_pipes.loader import READERS, check_shared_memory, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 
 from ..config.options import Config
@@ -51,7 +51,7 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
         if config.device == "auto" and loader.device.type == "cpu":
             return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-            reason = obstacle_to_gpu(loader.device.type, loader.manifest.videos)
+            reason = READERS[loader.reader].obstacle_to_gpu(loader.device.type, loader.manifest.videos)
             notes.append(f"Decoding {what} on the CPU, as the GPU cannot: {reason}.")
     return notes
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from dali_pipes import Manifest, VideoLoader
-from dali_pipes.dataset import UNLABELLED_DATA, item_name
+from dali_pipes.dataset import KINDS, UNLABELLED_DATA, item_name
 from dali_pipes.errors import InputError
 from dali_pipes.loader import choose_device
 from dali_pipes.system import make_folder, one_line, only_user, replacing
 
 from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
-from ..config.options import Config
+from ..config.options import Config, paths_read
 from ..data.loaders import make_eval_loader, notes_on_devices
 from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
 from ..models.zoo import Network, build_model
@@ -168,8 +168,7 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
             manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
     out = make_folder(given.get("out") or Path(paths[0]).parent / (ENSEMBLE if job.ensemble else EVALUATION))
     config = configs[0]
-    read = {"--data": config.data, "--val-data": config.val_data, "--predict": job.videos, "the checkpoint": paths}
-    check_inputs_stay(out, EVALUATION_FILES, read)
+    check_inputs_stay(out, EVALUATION_FILES, {**paths_read(config), "--predict": job.videos, "the checkpoint": paths})
     scores: list[torch.Tensor] = []
     with only_user(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
         for path, config in zip(paths, configs, strict=True):
@@ -292,7 +291,7 @@ def _write_all(
     if job.predict:
         write_predictions(out / PREDICTIONS, scores_VK, manifest, items)
         written += [PREDICTIONS]
-        if dataset == "vipriors":
+        if KINDS[dataset].takes_submissions:
             write_submission(out / SUBMISSION, scores_VK, manifest)
             written += [SUBMISSION]
     missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]

@@ -13,7 +13,7 @@ from dali_pipes.loader import choose_device
 from dali_pipes.system import make_folder, only_user, remove_drafts
 
 from ..config.command_line import RESUME_WORDS, Job, new_config, resumed_config
-from ..config.options import Config
+from ..config.options import Config, paths_read
 from ..data.loaders import make_loaders, notes_on_devices
 from ..data.videos import load_manifests
 from ..models.zoo import build_model
@@ -79,7 +79,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
     precision = choose_precision("auto" if moved else config.precision, device)
     goes_on_here = path is not None and path.parent.resolve() == out.resolve()
-    check_inputs_stay(out, RUN_FILES, {"--data": config.data, "--val-data": config.val_data, "--init": config.init})
+    check_inputs_stay(out, RUN_FILES, paths_read(config))
     if processes.is_first and not goes_on_here:
         check_written_by_a_run(out)
     with processes.first_of_machine_first():

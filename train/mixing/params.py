@@ -2,7 +2,7 @@
 
 All operations are one statement: inside a box of frames, rows and columns clip A keeps a weight that may change over
 the frames, outside the box it keeps another one, and its partner B in the batch has the rest. An operation only draws
-the box and the weights; ``mixing.py`` applies them. To add one: a function like ``_cut`` and a row in ``MIXES``. Pure
+the box and the weights; ``apply.py`` applies them. To add one: a function like ``_cut`` and a row in ``MIXES``. Pure
 numpy.
 
 Where this differs from what others do: a label's weight is the share of A in what is seen after clipping and rounding,

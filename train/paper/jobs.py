@@ -94,8 +94,9 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
     folder = out / data / row.name / f"seed-{seed}"
     what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
     where = {name: value for name, value in given.items() if name in names_in(Config, Role.IN_EVALUATION)}
-    where |= {name: needs[0].settings[name] for name in ("data", "dataset") if name in needs[0].settings}
-    if row.test and "split" in needs[0].settings:
+    trained = needs[0].settings
+    where |= {name: trained[name] for name in names_in(Config, Role.NAMES_VIDEOS) if name in trained}
+    if row.test and "split" in trained:
         where["split"] = "test"
     arguments = (*what, "--predict", *as_arguments(where), "--out", str(folder))
     return Job(f"{data}/{row.name}, seed {seed}", folder, {}, arguments, needs)

@@ -1,6 +1,6 @@
 """The paper's experiments as data: every training by its name, and Tables 2 to 7 as rows made of trainings.
 
-A recipe names settings of ``train/config/options.py``: what of ``DATA`` the network is trained on and how long, and by
+A recipe names settings of ``train.config.Config``: what of ``DATA`` the network is trained on and how long, and by
 which of ``METHODS``. Tables share recipes: the baseline of Tables 2 to 5 and 7 is one training. The figures are the
 paper's, in percent.
 

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from dali_pipes import InputError, Manifest, find_videos, scan_videos
+from dali_pipes import InputError, Manifest, OddKind, find_videos, scan_videos
 from dali_pipes.dataset import manifest as manifest_module
 from dali_pipes.dataset import summary
-from dali_pipes.dataset.manifest import UNLABELLED, default_cache
+from dali_pipes.dataset.manifest import PROBE_VERSION, UNLABELLED, default_cache
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.dataset.summary import main
 from tests import odd_videos as odd
@@ -385,3 +385,14 @@ def test_leaving_a_scan_waits_for_no_file():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout == "left\n" and not result.stderr
+
+
+def test_a_new_oddity_is_looked_for_in_files_that_were_read_before():
+    """What a cache holds was read by a version that did not know it, and DALI would be trusted with the video."""
+    words = sorted(kind.words for kind in OddKind)
+    known_by_version = {
+        b"3": "damaged, frame times, frames unlike packets, header, hidden packets, interlaced, mirrored, "
+        "more than 8 bits, not 4:2:0, not BT.601, odd size, packed B-frames, pixels not square, rotated, "
+        "several video streams, starts late, variable rate"
+    }
+    assert known_by_version.get(PROBE_VERSION) == ", ".join(words), "raise PROBE_VERSION, and say here what it knows"

@@ -8,8 +8,8 @@ from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.loader import clip_reader, stream_reader
-from dali_pipes.loader.clip_reader import choose_clip_decoder
-from dali_pipes.loader.stream_reader import choose_stream_decoder
+from dali_pipes.loader.clip_reader import ClipReader
+from dali_pipes.loader.stream_reader import StreamReader
 from tests import odd_videos as odd
 from tests.dali_container import order_by_dali, packet_times
 from tests.odd_videos import odd_text
@@ -86,12 +86,12 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
         monkeypatch.setattr(reader, "obstacle_to_gpu_decoding", lambda: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
-    assert choose_clip_decoder("auto", "cuda", videos) == "cpu"
+    assert ClipReader.choose_decoder("auto", "cuda", videos) == "cpu"
     way_out = rf"{name} is odd .{note}., python -m dali_pipes.transcode makes a copy that is not; choose"
     with pytest.raises(InputError, match=f"decoder 'gpu' cannot be used: .*{way_out} cpu or auto"):
-        choose_clip_decoder("gpu", "cuda", videos)
+        ClipReader.choose_decoder("gpu", "cuda", videos)
     with pytest.raises(InputError, match=f"reader 'stream' cannot be used: .*{way_out} the reader clips"):
-        choose_stream_decoder("auto", "cuda", videos)
+        StreamReader.choose_decoder("auto", "cuda", videos)
 
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):

@@ -4,6 +4,8 @@ what it refuses and how it fails."""
 import gc
 import os
 import shutil
+import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +212,21 @@ def test_lists_leave_neither_threads_nor_files_behind(manifest):
     del loader
     gc.collect()
     assert not os.path.exists(folder)
+
+
+@on_cpu
+def test_a_fork_leaves_no_folder_behind(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    loader = VideoLoader(manifest, reader="stream", **OPTIONS)
+    next(iter(loader))
+    before = os.listdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork where there are threads
+        child = os.fork()
+    if not child:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0 and os.listdir(tmp_path) == before != []
+    loader.close()
 
 
 @on_cpu

@@ -11,7 +11,7 @@ from dali_pipes import InputError, RandAugmentT, VideoLoader, augment_clip, find
 from dali_pipes.augment.ops import OPS
 from dali_pipes.decode import dali as dali_module
 from dali_pipes.loader import clip_reader
-from dali_pipes.loader.clip_reader import choose_clip_decoder
+from dali_pipes.loader.clip_reader import ClipReader
 from dali_pipes.loader.devices import choose_device
 from tests import odd_videos as odd
 from tests.videos import rgb_of
@@ -243,13 +243,14 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
         videos = scan_videos([(str(path), "a") for path in paths]).videos
         assert (
-            choose_clip_decoder("auto", cuda, videos) == expected and choose_clip_decoder("cpu", cuda, videos) == "cpu"
+            ClipReader.choose_decoder("auto", cuda, videos) == expected
+            and ClipReader.choose_decoder("cpu", cuda, videos) == "cpu"
         )
     with pytest.raises(
         InputError,
         match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
-        choose_clip_decoder("gpu", cuda, videos)
+        ClipReader.choose_decoder("gpu", cuda, videos)
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
@@ -266,7 +267,7 @@ def test_a_driver_that_cannot_decode(manifest, monkeypatch):
     with pytest.raises(
         InputError, match="libnvcuvid.so.1 cannot be loaded .in Docker, NVIDIA_DRIVER_CAPABILITIES must"
     ):
-        choose_clip_decoder("gpu", "cuda", manifest.videos)
+        ClipReader.choose_decoder("gpu", "cuda", manifest.videos)
 
 
 def test_torch_is_imported_by_the_loader_alone():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 
 from dali_pipes import InputError
@@ -26,6 +27,7 @@ MEMBERS = {
     Role.IN_EVALUATION: IN_EVALUATION,
     Role.OF_PUBLISHED: "init model lateral frames stride short",
     Role.ANEW_IN_EVALUATION: "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels",
+    Role.IS_READ: "data val_data init",
     Role.NAMES_VIDEOS: "data val_data dataset split",
     Role.LENGTH: "epochs max_steps",
     Role.SAME_RECIPE: "seed eval_every max_steps",
@@ -89,7 +91,7 @@ def test_an_option_without_roles_is_the_careful_case():
 def test_limits(limits, value, message):
     @dataclass(frozen=True, kw_only=True)
     class Options(Group):
-        rate_hz: object = option(2, "", **limits)
+        rate_hz: float | str = option(2, "", **limits)
 
     (item,) = fields(Options)
     with pytest.raises(InputError) as error:
@@ -103,3 +105,28 @@ def test_settings_that_contradict_each_other_are_refused_from_python_too():
         Config(aug="randaug", schedule="mix")
     for aug in ("none", "randaug"):  # every config.json names a schedule
         assert Config(aug=aug, schedule="temporal+").aug == aug
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"epochs": 2.5}, "--epochs is 2.5, it must be a whole number"),
+        ({"epochs": "3"}, "--epochs is '3', it must be a whole number"),
+        ({"seed": True}, "--seed is True, it must be a whole number"),
+        ({"tensorboard": "no"}, "--tensorboard is 'no', it must be true or false"),
+        ({"out": 3}, "--out is 3, it must be a text"),
+        ({"init": None}, "--init is None, it must be a text"),
+        ({"dataset": ["a"]}, r"--dataset is \['a'\], it must be a text"),
+        ({"lr": float("nan")}, "--lr is nan, it must lie between 0 and 10"),
+        ({"randaug_scale": float("inf")}, "--randaug-scale is inf, it must be finite"),
+        ({"mix": "mixup", "mix_alpha": "x"}, "--mix-alpha is 'x', it must be a number or null"),
+    ],
+)
+def test_values_of_another_type_are_refused(settings, message):
+    """As a file or a program may give them; the command line turns texts into numbers itself."""
+    with pytest.raises(InputError, match=f"^{message}$"):
+        Config(**settings)
+
+
+def test_whole_numbers_are_numbers():
+    assert Config(lr=1, mix="mixup", mix_alpha=2).lr == 1 and Config(epochs=np.int64(3)).epochs == 3

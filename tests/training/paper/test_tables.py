@@ -18,7 +18,7 @@ from train.data import demo_data
 from train.data.demo_data import MOTIONS, Scene, make_missing
 from train.paper import jobs as table_jobs
 from train.paper import recipes
-from train.paper.jobs import Job, jobs_of
+from train.paper.jobs import Job, evaluation, jobs_of
 from train.paper.recipes import RECIPES, TABLES, Row
 from train.paper.tables import main
 
@@ -109,6 +109,13 @@ def demo(tmp_path_factory) -> Path:
             title="making videos",
         )
     return root
+
+
+def test_an_ensemble_is_scored_on_the_split_that_its_networks_did_not_see(tmp_path):
+    of_split_2 = ("hmdb51_2/baseline", "hmdb51_2/cutmix")
+    row = Row(name="both", title="two of one split", recipes=of_split_2, combine="ensemble")
+    arguments = evaluation(row, 0, {"data": "videos"}, tmp_path).arguments
+    assert arguments[arguments.index("--split") + 1] == "2" and arguments[arguments.index("--dataset") + 1] == "hmdb51"
 
 
 def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_path, capsys, monkeypatch):
