@@ -42,13 +42,13 @@ def test_the_lines_of_a_run_do_not_tear_the_bar():
     """Those of an epoch, printed when its bar is gone, and those that the loader logs meanwhile."""
     code = """
 import logging
-from dali_pipes import progress
+from dali_pipes.system import progress
 from train.runtime.progress import Bar
 progress.REDRAW_S = 0
 def batches():
     for number in range(4):
         if number == 2:
-            logging.getLogger("dali_pipes.torch_loader").warning("0.avi: is empty; it is left out")
+            logging.getLogger("dali_pipes").warning("0.avi: is empty; it is left out")
         yield number
 for epoch in (1, 2):
     bar = Bar(batches(), f"epoch {epoch}/2", 4)
