@@ -23,8 +23,9 @@ from train.config.command_line import Job, new_config, parse
 from train.data.loaders import make_loaders
 from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
-from train.engine.loop import Training, train_step
+from train.engine.loop import train_step
 from train.engine.precision import choose_precision
+from train.engine.training import Training
 from train.models.zoo import MODELS, build_model
 from train.runtime.processes import Processes
 

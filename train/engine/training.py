@@ -117,9 +117,9 @@ def _save_bad_paths(training: "Training") -> list[str]:
 def _load_bad_paths(training: "Training", paths: list[str]) -> None:
     training.bad_paths = set(paths)
     for loader in training.loaders:
-        places = {video.path: place for place, video in enumerate(loader.manifest.videos)}
-        for path in training.bad_paths & set(places):
-            loader.bad_videos[places[path]] = f"{path}: could not be read before the run was resumed"
+        for place, video in enumerate(loader.manifest.videos):  # a file may be several, its segments
+            if video.path in training.bad_paths:
+                loader.bad_videos[place] = f"{video.path}: could not be read before the run was resumed"
 
 
 STATE = {

@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from train.engine.evaluation import evaluate
 from train.engine.logbook import Logbook, git_state, sample_sheet
 from train.engine.loop import bad_paths_of_all, fit, train_epoch
 from train.engine.precision import choose_precision
+from train.engine.training import STATE
 from train.runtime.processes import Processes
 from train.runtime.stop import Stopped, StopRequest
 
@@ -283,3 +285,11 @@ def test_precision_on_a_cpu():
     assert choose_precision("auto", torch.device("cpu")) == "fp32"
     with pytest.raises(InputError, match="--precision bf16 needs a GPU, on a CPU it must be fp32"):
         choose_precision("bf16", torch.device("cpu"))
+
+
+def test_all_segments_of_a_bad_file_are_known_to_be_bad_after_a_resume():
+    videos = [SimpleNamespace(path=path) for path in ("a.mp4", "b.mp4", "a.mp4")]
+    loader = SimpleNamespace(manifest=SimpleNamespace(videos=videos), bad_videos={})
+    training = SimpleNamespace(loaders=(loader,), bad_paths=set())
+    STATE["bad_paths"].load(training, ["a.mp4"])
+    assert set(loader.bad_videos) == {0, 2} and training.bad_paths == {"a.mp4"}
