@@ -24,9 +24,10 @@ from train.data.loaders import make_loaders
 from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
 from train.engine.loop import train_step
+from train.engine.network import make_network
 from train.engine.precision import choose_precision
 from train.engine.training import Training
-from train.models.zoo import MODELS, build_model
+from train.models.zoo import MODELS
 from train.runtime.processes import Processes
 
 WARM_UP_STEPS = 3
@@ -113,14 +114,7 @@ def run(options, given: dict) -> None:
     train_loader, val_loader = make_loaders(config, train_videos, val_videos, Processes())
     device = train_loader.device
     config = replace(config, precision=choose_precision(config.precision, device))
-    model = build_model(
-        config.model,
-        len(train_videos.classes),
-        frames=config.frames,
-        side=config.crop,
-        dropout=config.dropout,
-        lateral=config.lateral,
-    ).to(device)
+    model = make_network(config, len(train_videos.classes)).to(device)
     training = Training(config, Processes(), model, train_loader, val_loader, Logbook(None))
     training.parallel.train()
     noise = Noise(train_loader, config)

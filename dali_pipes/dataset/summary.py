@@ -10,9 +10,8 @@ from pathlib import Path
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import OddKind, VideoInfo
 from ..errors import InputError
-from ..system.cores import usable_cores
 from ..system.files import check_not_replaced
-from ..system.program import check_limits, end_of, one_line
+from ..system.program import add_limits, check_limits, end_of, one_line
 from ..system.progress import progress_bar
 from .folders import loose_videos
 from .manifest import Manifest, default_cache, scan_videos
@@ -124,14 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
     parser.add_argument("--dataset", default="auto", choices=KINDS, help="what the folder is")
     parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
-    parser.add_argument(
-        "--time-limit",
-        type=float,
-        default=TIME_LIMIT_S,
-        metavar="SECONDS",
-        help="leave out a file that takes more processor time to read (default: %(default)g)",
-    )
+    add_limits(parser, TIME_LIMIT_S, "leave out")
     return parser
 
 

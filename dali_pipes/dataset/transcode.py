@@ -29,7 +29,7 @@ from ..system.cores import usable_cores
 from ..system.files import make_folder, remove_drafts, replacing
 from ..system.isolate import NoResult, map_isolated
 from ..system.locks import only_user
-from ..system.program import check_limits, end_of, flag, one_line
+from ..system.program import add_limits, check_limits, end_of, flag, one_line
 from ..system.progress import progress_bar
 from .folders import TRANSCODED, walk_videos
 from .probe import complaints_of_decoders, quoted, read_video_info
@@ -357,14 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         value = getattr(defaults, name)
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
-    parser.add_argument(
-        "--time-limit",
-        type=float,
-        default=TIME_LIMIT_S,
-        metavar="SECONDS",
-        help="refuse a file that takes more processor time (default: %(default)g)",
-    )
+    add_limits(parser, TIME_LIMIT_S, "refuse")
     return parser
 
 

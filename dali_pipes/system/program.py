@@ -1,5 +1,6 @@
 """What the programs share: how they end, and how they print names."""
 
+import argparse
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import InputError
+from .cores import usable_cores
 
 MOST_S = 1e6
 """The highest time limit."""
@@ -82,6 +84,18 @@ def flag(name: str) -> str:
 def one_line(path: str) -> str:
     """A name with a newline in it must not look like two."""
     return path.replace("\n", "\\n")
+
+
+def add_limits(parser: argparse.ArgumentParser, time_limit_s: float, what: str) -> None:
+    """Add ``--workers`` and ``--time-limit``, of which ``what`` says what is done to a file that takes longer."""
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=time_limit_s,
+        metavar="SECONDS",
+        help=f"{what} a file that takes more processor time (default: %(default)g)",
+    )
 
 
 def check_limits(workers: int, time_limit_s: float) -> None:

@@ -20,7 +20,7 @@ from ..config.command_line import OF_INIT, Job, evaluation_config, published_con
 from ..config.options import Config, paths_read
 from ..data.loaders import make_eval_loader, notes_on_devices
 from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
-from ..models.zoo import Network, build_model
+from ..models.zoo import Network
 from ..runtime.processes import Processes
 from ..runtime.progress import Bar
 from ..runtime.run_files import (
@@ -47,6 +47,7 @@ from .metrics import (
     summarise,
     write_class_accuracy,
 )
+from .network import make_network
 from .precision import autocast, choose_precision, prepare
 
 TOP = 5
@@ -195,7 +196,7 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
     choose_precision(config.precision, choose_device(config.device))
     with processes.first_of_machine_first():
         classes = all_classes(config)
-    model = build_model(config.model, len(classes), frames=config.frames, side=config.crop, lateral=config.lateral)
+    model = make_network(config, len(classes))
     note = load_pretrained(model, config.init, classes, to_evaluate=True)
     step = f", {config.stride} apart" if config.stride > 1 else ""
     clips = f"Clips of {config.frames} frames{step}, {config.crop}x{config.crop} pixels (--frames, --stride, --crop)."
@@ -251,14 +252,7 @@ def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Con
 
 def load_network(state: dict, config: Config, device: torch.device) -> Network:
     """The network of a checkpoint, with its averaged weights if it has any."""
-    model = build_model(
-        config.model,
-        len(state["classes"]),
-        frames=config.frames,
-        side=config.crop,
-        dropout=config.dropout,
-        lateral=config.lateral,
-    )
+    model = make_network(config, len(state["classes"]))
     model.load_state_dict(weights_of(state))
     prepare(model.to(device), config, device)
     return model

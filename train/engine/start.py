@@ -16,13 +16,13 @@ from ..config.command_line import RESUME_WORDS, Job, new_config, resumed_config
 from ..config.options import Config, paths_read
 from ..data.loaders import make_loaders, notes_on_devices
 from ..data.videos import load_manifests
-from ..models.zoo import build_model
 from ..runtime.processes import Processes
 from ..runtime.run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VAL_VIDEOS
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, set_aside
 from ..weights.checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
 from ..weights.pretrained import load_pretrained
 from .logbook import Logbook, note_start
+from .network import make_network
 from .precision import choose_precision
 from .training import Training
 
@@ -91,14 +91,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     notes += notes_on_devices(config, {"the training videos": train_loader, "the validation videos": val_loader})
     config = replace(config, device=str(device), decoder=train_loader.decoder, precision=precision)
     torch.manual_seed(config.seed)
-    model = build_model(
-        config.model,
-        len(train_videos.classes),
-        frames=config.frames,
-        side=config.crop,
-        dropout=config.dropout,
-        lateral=config.lateral,
-    ).to(device)
+    model = make_network(config, len(train_videos.classes)).to(device)
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
     if processes.is_first:

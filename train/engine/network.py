@@ -1,0 +1,16 @@
+"""The network that the options name."""
+
+from ..config.options import Config
+from ..models.zoo import Network, build_model
+
+
+def make_network(config: Config, num_classes: int) -> Network:
+    """Return a new network for these options, on the CPU, with random weights."""
+    return build_model(
+        config.model,
+        num_classes,
+        frames=config.frames,
+        side=config.crop,
+        dropout=config.dropout,
+        lateral=config.lateral,
+    )
