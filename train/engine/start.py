@@ -24,7 +24,7 @@ from ..weights.pretrained import load_pretrained
 from .logbook import Logbook, note_start
 from .network import make_network
 from .precision import choose_precision
-from .training import Training
+from .training import Training, check_complete
 
 
 @contextmanager
@@ -65,6 +65,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     path = find_checkpoint(job.resume, str(out)) if job.resume else None
     state = load_resumable(path) if path else None
     if path and state:
+        check_complete(state, path)
         config = resumed_config(given, saved_config(state, path), path)
         lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
     else:

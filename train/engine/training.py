@@ -140,6 +140,16 @@ STATE = {
 """What a checkpoint holds. Checkpoints of other versions have the same names: they are loaded here, and these there."""
 
 
+def check_complete(state: dict[str, Any], path: Path) -> None:
+    """Raise :class:`InputError` if a checkpoint lacks something that a run needs to go on."""
+    missing = [name for name in STATE if name not in state]
+    if missing:
+        raise InputError(
+            f"{path}: was written by another version, without {', '.join(missing)}; "
+            "start a new run from its weights with --init"
+        )
+
+
 @dataclass
 class Training:
     """What a training consists of, and how far it is."""

@@ -216,6 +216,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     assert f"{copy / 'best.pt'}: holds the weights alone; resume from last.pt, or start a new run" in refused(
         "--resume", copy / "best.pt"
     )
+    state = torch.load(copy / "previous.pt", weights_only=True)
+    torch.save({name: value for name, value in state.items() if name not in ("sums", "val_videos")}, last)
+    assert (
+        f"error: {last}: was written by another version, without sums, val_videos; start a new run from its weights"
+        in refused("--resume", "--out", copy)
+    )
     torch.save({"a": 1}, last)
     assert "is not a checkpoint of train/run.py" in refused("--resume", "--out", copy)
 
