@@ -100,15 +100,17 @@ def test_the_whole_app_with_two_processes(videos, tmp_path):
 
 
 WAITING = """
-import time
+import sys, time
 from datetime import timedelta
 from train.runtime import processes
 processes.PATIENCE = timedelta(seconds=2)
 with processes.join_processes() as own:
     with own.first_of_machine_first():
         time.sleep(0 if own.local_rank else 6)
-        print(f"process {own.rank} reads", flush=True)
-    print("agreed", own.agree(1), flush=True)
+        sys.stdout.write(f"process {own.rank} reads\\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"agreed {own.agree(1)}\\n")  # at once: print writes a piece at a time, which may mix with others
+    sys.stdout.flush()
 """
 
 
