@@ -1,9 +1,13 @@
-"""Chosen frames of one file through the graph function that the loader uses, on either device."""
+"""Frames and clips through the graph functions that the loader uses, without a loader."""
 
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
 
+from dali_pipes import ClipSampler
 from dali_pipes.decode.dali import dali_decode
+from dali_pipes.loader.clip_reader import clip_pipeline
+from dali_pipes.loader.source import ClipSource
+from dali_pipes.plan.batches import BatchSchedule
 
 
 def decode_with_dali(path: str, plan, device: str) -> np.ndarray:
@@ -19,3 +23,25 @@ def decode_with_dali(path: str, plan, device: str) -> np.ndarray:
     built.build()
     (output,) = built.run()
     return np.array((output if device == "cpu" else output.as_cpu())[0])
+
+
+def first_four_clips(sampler: ClipSampler, side_px: int, decoder: str) -> tuple[np.ndarray, list[int]]:
+    """(4, F, side_px, side_px, 3) float32 by the loader's graph on the CPU, and the videos that they show.
+
+    ``decoder`` is ``cpu``, PyAV, or ``gpu``, as which DALI's own CPU decoder stands in.
+    """
+    pipeline = clip_pipeline(
+        ClipSource(BatchSchedule(sampler, 4), side_px, decoder),
+        device="cpu",
+        dali_device="cpu",
+        side_px=side_px,
+        augment=sampler.augment,
+        parallel=False,
+        prefetch_batches=1,
+        batch_size=4,
+        num_threads=2,
+        device_id=None,
+    )
+    pipeline.build()
+    clips, shown, _ = pipeline.run()
+    return np.array(clips.as_tensor()), shown.as_array().tolist()

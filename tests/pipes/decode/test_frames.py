@@ -11,7 +11,7 @@ from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
 from tests import odd_videos as odd
-from tests.dali_decoding import decode_with_dali
+from tests.dali_decoding import decode_with_dali, first_four_clips
 from tests.odd_videos import odd_text
 from tests.videos import rgb_of, write_lossless, write_video
 
@@ -180,9 +180,6 @@ def test_real_clips_equal_a_sequential_decode(shared_clips):
 def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
     from dali_pipes import ClipSampler, RandAugmentT, scan_videos
-    from dali_pipes.loader.clip_reader import clip_pipeline
-    from dali_pipes.loader.source import ClipSource
-    from dali_pipes.plan.batches import BatchSchedule
     from tests.videos import natural_clip
 
     planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]
@@ -191,23 +188,8 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     sampler = ClipSampler(videos=videos, num_frames=16, augment=RandAugmentT(translate_max_px=20), seed=6)
     clips = {}
     for decoder in ("cpu", "gpu"):
-        source = ClipSource(BatchSchedule(sampler, 4), side_px, decoder)
-        pipeline = clip_pipeline(
-            source,
-            device="cpu",
-            dali_device="cpu",
-            side_px=side_px,
-            augment=sampler.augment,
-            parallel=False,
-            prefetch_batches=1,
-            batch_size=4,
-            num_threads=2,
-            device_id=None,
-        )
-        pipeline.build()
-        output, shown, _ = pipeline.run()
-        clips[decoder] = np.array(output.as_tensor())
-        assert shown.as_array().tolist() == [sampler.plan(0, sample).video for sample in range(4)]
+        clips[decoder], shown = first_four_clips(sampler, side_px, decoder)
+        assert shown == [sampler.plan(0, sample).video for sample in range(4)]
     difference, other = (np.abs(clips["cpu"] - clips["gpu"][order]) * 128 for order in ([0, 1, 2, 3], [3, 2, 1, 0]))
     assert clips["gpu"].shape == (4, 16, side_px, side_px, 3)
     assert {sampler.plan(0, sample).flip for sample in range(4)} == {True, False}

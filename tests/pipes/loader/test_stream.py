@@ -18,11 +18,10 @@ from dali_pipes import ClipSampler, InputError, Oddity, OddKind, RandAugmentT, V
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.loader import stream_reader
 from dali_pipes.loader.clip_list import ClipList, sequences_of
-from dali_pipes.loader.clip_reader import clip_pipeline
 from dali_pipes.loader.graph import clip_graph
-from dali_pipes.loader.source import ClipSource
 from dali_pipes.loader.stream_reader import MOST_FRAMES, obstacle_to_stream, stream_pipeline, takes_frame_ranges
 from dali_pipes.plan.batches import BatchSchedule
+from tests.dali_decoding import first_four_clips
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
 on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos on a GPU alone")
@@ -150,20 +149,7 @@ def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, side_px):
     manifest = scan_videos(items)
     options = {"num_frames": 16, "keep_every": 2, "augment": RandAugmentT(translate_max_px=20), "seed": 6}
     sampler = ClipSampler(videos=manifest.videos, **options)
-    pipeline = clip_pipeline(
-        ClipSource(BatchSchedule(sampler, 4), side_px, "gpu"),
-        device="cpu",
-        dali_device="cpu",
-        side_px=side_px,
-        augment=sampler.augment,
-        parallel=False,
-        prefetch_batches=1,
-        batch_size=4,
-        num_threads=2,
-        device_id=None,
-    )
-    pipeline.build()
-    expected = np.array(pipeline.run()[0].as_tensor())
+    expected, _ = first_four_clips(sampler, side_px, "gpu")
     (batch,) = VideoLoader(manifest, reader="stream", **OPTIONS | {"batch_size": 4, "side_px": side_px} | options)
     ours = batch.clips_BCTHW.permute(0, 2, 3, 4, 1).numpy()
     assert {sampler.plan(0, sample).flip for sample in range(4)} == {True, False}
