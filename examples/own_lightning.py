@@ -72,9 +72,8 @@ class Classifier(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch, batch_idx):
-        self.accuracy.update(
-            self.network(batch.clips_BCTHW), batch.labels_B
-        )  # counts over all processes, exact for uneven shares
+        # counts over all processes, exact for uneven shares
+        self.accuracy.update(self.network(batch.clips_BCTHW), batch.labels_B)
         self.log("val_accuracy", self.accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
 
     def configure_optimizers(self):

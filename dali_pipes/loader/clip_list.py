@@ -147,10 +147,10 @@ class ClipList:
         # where there is no seeking, reading again would take too long
         calls = [(self.videos[n].path, self.frame_indices_SK[n]) for n in ahead if self.videos[n].exact_times]
         for place, reason in map_isolated(_reason, calls, workers=workers, time_limit_s=BLAME_LIMIT_S) if calls else ():
+            if isinstance(reason, NoResult) and reason.is_timeout:
+                continue  # a slow one need not be to blame
             if isinstance(reason, NoResult):
-                reason = (
-                    "" if reason.is_timeout else f"{calls[place][0]}: {reason.reason}"
-                )  # a slow one need not be to blame
+                reason = f"{calls[place][0]}: {reason.reason}"
             if reason:
                 return VideoError(reason)
         paths = list(dict.fromkeys(self.videos[number].path for number in ahead))

@@ -100,7 +100,7 @@ class ClipReader:
             batch_size=batches.batch_size,
             py_num_workers=max(1, settings.workers),
             py_start_method="spawn",
-            **settings.graph_options,
+            **settings.graph_options(batches),
             **settings.pipeline_options,
         )
         try:

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..augment.randaugment import RandAugmentT
 from ..decode.video_info import VideoInfo
 from ..plan.batches import BatchSchedule
 
@@ -21,8 +20,6 @@ class ReaderSettings:
 
     side_px: int
     """Side of the clips."""
-    augment: RandAugmentT | None
-    """The policy whose draws are in the plans, or None."""
     device_id: int | None
     """The GPU on which clips are augmented and handed over; None is the CPU."""
     decoder: str
@@ -39,10 +36,9 @@ class ReaderSettings:
         """The device, as DALI names it."""
         return "cpu" if self.device_id is None else "gpu"
 
-    @property
-    def graph_options(self) -> dict[str, Any]:
-        """Keyword arguments of every reader's graph."""
-        return {"device": self.device, "side_px": self.side_px, "augment": self.augment}
+    def graph_options(self, batches: BatchSchedule) -> dict[str, Any]:
+        """Return keyword arguments of every reader's graph; ``augment`` is the policy whose draws are in the plans."""
+        return {"device": self.device, "side_px": self.side_px, "augment": batches.sampler.augment}
 
     @property
     def pipeline_options(self) -> dict[str, Any]:

@@ -54,11 +54,9 @@ class ClipSource:
         sampler = self.batches.sampler
         epoch, sample, real = self.batches.at(sample_info.idx_in_epoch)
         plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
-        arrays: dict[str, Any] = {
-            self.names[0]: pixels,
-            **plan_arrays(plan, real and (sampler.training or not bad), bad),
-        }
-        return tuple(arrays[name] for name in self.names)
+        names = self.names  # what was read is the first
+        arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, real and (sampler.training or not bad), bad)}
+        return tuple(arrays[name] for name in names)
 
     @property
     def names(self) -> list[str]:

@@ -6,6 +6,7 @@ It decodes where the clips are needed. The plans reach DALI's video reader as a 
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -60,8 +61,9 @@ def takes_frame_ranges() -> bool:
     return _counting_reader() is not None
 
 
+@cache
 def _counting_reader() -> Any:
-    """That reader, also where it is no longer experimental."""
+    """Return that reader, also where it is no longer experimental; None if there is none. Asked for each video."""
     places: tuple[Any, ...] = (getattr(getattr(fn, "experimental", None), "readers", None), fn.readers)
     readers = [place.video for place in places if hasattr(place, "video")]
     return next((reader for reader in readers if "file_list_format" in signature(reader).parameters), None)
@@ -133,7 +135,7 @@ class StreamReader:
         self._folder = self._folder or ListFolder()
         self._clips = clips = ClipList(batches, self.settings.on_bad_video, self._folder.path)
         pipeline = stream_pipeline(
-            clips, batch_size=clips.batch_size, **self.settings.graph_options, **self.settings.pipeline_options
+            clips, batch_size=clips.batch_size, **self.settings.graph_options(batches), **self.settings.pipeline_options
         )
         try:
             with starting_workers():  # for its signals: DALI's threads leave them to the main one

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 from nvidia.dali.plugin.pytorch import feed_ndarray
 from torch.utils.dlpack import from_dlpack
 
-from ..augment.randaugment import RandAugmentT
 from ..dataset.manifest import Manifest
 from ..decode.dali import DALI_VERSION
 from ..decode.video_file import TIME_LIMIT_S
@@ -141,7 +140,6 @@ class VideoLoader:
         self._pipeline: Any = None  # DALI's, while it runs
         settings = ReaderSettings(
             side_px=side_px,
-            augment=cast(RandAugmentT | None, self.clip_sampler.augment),
             device_id=self.device.index,
             decoder=self.decoder,
             workers=workers,

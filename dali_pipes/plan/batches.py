@@ -10,9 +10,9 @@ class BatchSchedule:
     """Which sample stands where in the endless stream of one process's batches.
 
     A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
-    what a step holds. An epoch's steps differ by at most one sample, so with
-    batches of 3 or more none is left with a lonely clip. DALI wants every
-    batch full: slots that are left over repeat a sample and are marked, and the loader drops them.
+    what a step holds. An epoch's steps differ by at most one sample, so with batches of 3 or more none is left with a
+    lonely clip. DALI wants every batch full: slots that are left over repeat a sample and are marked, and the loader
+    drops them.
 
     Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3;
     then 4, 6, 8 and 5, 7.

@@ -89,9 +89,8 @@ def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> lis
     folders = {path: class_name(Path(os.path.abspath(path)).parent.name) for path in videos}  # of links their own
     known = set(map(class_name, classes))
     items = [(path, name if name in known else None) for path, name in folders.items()]
-    manifest = scan(
-        items, classes, replace(config, workers=Config.workers)
-    )  # here 0, as for so few it decodes in this process
+    # here 0, as for so few it decodes in this process
+    manifest = scan(items, classes, replace(config, workers=Config.workers))
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
     loader = make_eval_loader(config, manifest, Processes())

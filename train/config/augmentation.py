@@ -8,6 +8,9 @@ from dali_pipes.plan import SCHEDULES
 
 from .option import Group, option
 
+OF_SCHEDULE = "randaug_t"
+"""The value of --aug whose --schedule can be chosen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions(Group):
@@ -42,5 +45,5 @@ class AugmentationOptions(Group):
 
 def check_schedule(schedule: str, aug: str) -> None:
     """Raise :class:`InputError` if a schedule is chosen for an augmentation that has none to choose."""
-    if aug != "randaug_t":
-        raise InputError(f"--schedule {schedule} is for --aug randaug_t, not for --aug {aug}")
+    if aug != OF_SCHEDULE:
+        raise InputError(f"--schedule {schedule} is for --aug {OF_SCHEDULE}, not for --aug {aug}")

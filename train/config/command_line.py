@@ -164,7 +164,8 @@ def evaluation_config(given: dict, saved: Config) -> Config:
     Raises:
         InputError: something that is given is of no use.
     """
-    useless = [flag(name) for name in given if name not in names_in(Config, Role.IN_EVALUATION)]
+    takes = names_in(Config, Role.IN_EVALUATION)
+    useless = [flag(name) for name in given if name not in takes]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
     names = names_in(Config, Role.ANEW_IN_EVALUATION)

@@ -1,4 +1,4 @@
-"""How long is trained, and by which steps (paper section 4.1)."""
+"""The length of the training, and the steps of its optimizer (paper section 4.1)."""
 
 from dataclasses import dataclass
 

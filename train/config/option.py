@@ -20,7 +20,7 @@ class Role(Flag):
 
     NONE = 0
     MAY_CHANGE = auto()
-    """It may differ when a run is resumed: it says where and how is computed, not what."""
+    """It may differ when a run is resumed: it changes where and how fast a run computes, not its result."""
     ANEW_ON_RESUME = auto()
     """A run that is resumed does not take it from its checkpoint: the machine may be another."""
     IN_EVALUATION = auto()
@@ -34,7 +34,7 @@ class Role(Flag):
     NAMES_VIDEOS = auto()
     """It says which videos are used: those of one data set mean nothing with another."""
     LENGTH = auto()
-    """It says how long is trained."""
+    """It sets the length of the training."""
     SAME_RECIPE = auto()
     """Trainings that differ in it are still of one recipe of the tables."""
     AS_IN_PAPER = auto()
@@ -131,10 +131,10 @@ def check_value(item: Field, value: Any) -> None:
 
 
 def names_in(options: type[Group], roles: Role) -> list[str]:
-    """The options that have one of the roles."""
+    """Return the names of the options that have one of the roles."""
     return [item.name for item in fields(options) if item.metadata["roles"] & roles]
 
 
 def names_of(options: type[Group], owner: str) -> list[str]:
-    """The options that are of no use without ``owner``."""
+    """Return the names of the options that go with ``owner``, see :func:`option`."""
     return [item.name for item in fields(options) if item.metadata["of"] == owner]

@@ -14,7 +14,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.system import flag, replacing, usable_cores
 
 from ..models.zoo import check_clips
-from .augmentation import AugmentationOptions
+from .augmentation import OF_SCHEDULE, AugmentationOptions
 from .data import DataOptions
 from .evaluation import EvaluationOptions
 from .mixing import MixingOptions
@@ -67,7 +67,7 @@ def paths_read(config: Config) -> dict[str, str]:
 
 def from_saved(settings: dict[str, Any]) -> Config:
     """Return the settings that a run saved, also an earlier version's, which took a schedule that nothing used."""
-    if settings.get("aug", Config.aug) != "randaug_t":
+    if settings.get("aug", Config.aug) != OF_SCHEDULE:
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)
 

@@ -8,6 +8,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.loader import READERS, check_shared_memory, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 
+from ..config.augmentation import OF_SCHEDULE
 from ..config.options import Config
 from ..models.zoo import MODELS
 from ..runtime.processes import Processes
@@ -78,7 +79,7 @@ def _shared(config: Config, processes: Processes) -> dict:
 
 
 def _augmentation(config: Config) -> RandAugmentT | None:
-    schedule = config.schedule if config.aug == "randaug_t" else AUGMENTATIONS[config.aug]
+    schedule = config.schedule if config.aug == OF_SCHEDULE else AUGMENTATIONS[config.aug]
     if schedule is None:
         return None
     return RandAugmentT(

@@ -215,9 +215,8 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         state = load_checkpoint(path)
         config = config_of(state, path)
         configs.append(config)
-        choose_precision(
-            config.precision, choose_device(config.device)
-        )  # a wrong one is said before videos are checked
+        # a wrong one is said before videos are checked
+        choose_precision(config.precision, choose_device(config.device))
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")

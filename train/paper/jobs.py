@@ -93,9 +93,10 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
     data = row.recipes[0].partition("/")[0]
     folder = out / data / row.name / f"seed-{seed}"
     what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
-    where = {name: value for name, value in given.items() if name in names_in(Config, Role.IN_EVALUATION)}
+    in_evaluation, names_videos = (names_in(Config, role) for role in (Role.IN_EVALUATION, Role.NAMES_VIDEOS))
     trained = needs[0].settings
-    where |= {name: trained[name] for name in names_in(Config, Role.NAMES_VIDEOS) if name in trained}
+    where = {name: value for name, value in given.items() if name in in_evaluation}
+    where |= {name: trained[name] for name in names_videos if name in trained}
     if row.test and "split" in trained:
         where["split"] = "test"
     arguments = (*what, "--predict", *as_arguments(where), "--out", str(folder))

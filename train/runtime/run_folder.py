@@ -81,9 +81,8 @@ def set_aside(out: Path, videos: Iterable[str] = ()) -> Path | None:
     found = [out / name for name in RUN_FILES if (out / name).exists() and (out / name).resolve() not in above]
     if not found or not _is_run(out):
         return None
-    found.sort(
-        key=lambda path: path.name == CONFIG
-    )  # by which the others are known: the last one, should this be ended
+    # by which the others are known: the last one, should this be ended
+    found.sort(key=lambda path: path.name == CONFIG)
     for path in found:
         if (path / IN_USE).exists():  # an evaluation at work, or what a killed one left
             with only_user(path, OTHER_OUT):
