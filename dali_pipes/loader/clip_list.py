@@ -106,8 +106,8 @@ class ClipList:
         self.frame_indices_SK = np.stack([arrays["frame_indices"] for arrays in self._arrays])
         self.sequences = sequences_of(self.frame_indices_SK)
         for number, arrays in enumerate(self._arrays):
-            arrays |= {"frame_indices": self.sequences.places_SK[number], "number": np.array([number], np.int32)}
-        self.names = ["frame_indices", "box", "flip", "shown", "bad", "number", *draws_of(sampler)]
+            arrays |= {"order": self.sequences.places_SK[number], "number": np.array([number], np.int32)}
+        self.names = ["order", "box", "flip", "shown", "bad", "number", *draws_of(sampler)]
         self.path = folder / "clips.txt"
         self.path.write_bytes(b"".join(self._lines(folder)))
 

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from nvidia import dali
-from nvidia.dali import pipeline_def
+from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
 from ..decode.dali import DALI_VERSION, dali_decode, obstacle_to_dali, obstacle_to_gpu_decoding
+from ..decode.speed import why_cpu_is_faster
 from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
 from ..hints import Node
@@ -52,7 +53,8 @@ def clip_pipeline(
         frames = inputs["frames"]
     else:
         whole_frames = dali_decode(inputs["encoded"], inputs["frame_indices"], device=dali_device)
-        frames = crop_resize(whole_frames, inputs["box"], inputs["flip"], side_px)
+        each_once = crop_resize(whole_frames, inputs["box"], inputs["flip"], side_px)
+        frames = fn.sequence_rearrange(each_once, new_order=inputs["order"])
     clips = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
     return clips, inputs["shown"], inputs["bad"]
 
@@ -67,25 +69,24 @@ class ClipReader:
     @staticmethod
     def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
         """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
-        ``auto`` is the GPU where it can decode them all.
+        ``auto`` is the GPU where it can decode them all and is faster.
 
         Raises:
             InputError: the GPU was asked for and cannot decode; says why.
         """
         check_known("decoder", decoder, DECODERS)
-        obstacle = ClipReader.obstacle_to_gpu(device_type, videos)
+        if decoder == "auto":
+            return "cpu" if ClipReader.why_auto_is_cpu(device_type, videos) else "gpu"
+        obstacle = _obstacle_to_gpu(device_type, videos)
         if decoder == "gpu" and obstacle:
             raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
-        return "cpu" if decoder == "cpu" or obstacle else "gpu"
+        return decoder
 
     @staticmethod
-    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
-        """Return why the GPU cannot decode these videos, or None."""
-        if device_type != "cuda":
-            return f"device is {device_type}"
-        if DALI_VERSION < OLDEST_DECODER:
-            return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
-        return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
+    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+        """Return why ``auto`` leaves these videos to the CPU, or None."""
+        obstacle = _obstacle_to_gpu(device_type, videos)
+        return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos)
 
     def build(self, batches: BatchSchedule) -> Any:
         settings = self.settings
@@ -151,6 +152,15 @@ class ClipReader:
         if self._watch is not None:
             forget_children(self._watch.processes)
         self._watch = None
+
+
+def _obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    """Return why the GPU cannot decode these videos, or None."""
+    if device_type != "cuda":
+        return f"device is {device_type}"
+    if DALI_VERSION < OLDEST_DECODER:
+        return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
+    return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
 
 
 def _being_read(batches: BatchSchedule) -> list[VideoInfo]:

@@ -1,10 +1,26 @@
-"""The device that clips are handed over on."""
+"""The device that clips are handed over on, and how many threads DALI works with for it."""
 
 import re
 
 import torch
 
 from ..errors import InputError
+from ..system.cores import usable_cores
+
+MOST_DECODING_THREADS = 16
+"""An H100 has 7 decoding engines; each thread keeps one busy at most, and holds a decoder's memory."""
+
+
+def dali_threads(decoder: str, workers: int) -> int:
+    """Return how many threads a DALI pipeline should have.
+
+    On the CPU as many as there are worker processes. For a GPU's decoder each thread decodes a video at a time, so they
+    follow the cores, of which each GPU gets its share, whatever the number of workers.
+    """
+    if decoder == "cpu":
+        return max(1, workers)
+    share = usable_cores() // max(1, torch.cuda.device_count())
+    return max(1, workers, min(share, MOST_DECODING_THREADS))
 
 
 def choose_device(device: str) -> torch.device:

@@ -17,6 +17,7 @@ _TYPES = {
     "frames": types.UINT8,
     "encoded": types.UINT8,
     "frame_indices": types.INT32,
+    "order": types.INT32,
     "box": types.FLOAT,
     "flip": types.INT32,
     "shown": types.INT64,

@@ -25,7 +25,9 @@ class ReaderSettings:
     decoder: str
     """Where frames are decoded, ``cpu`` or ``gpu``, as the reader chose."""
     workers: int
-    """Decoding processes and DALI threads; 0 decodes in this process."""
+    """Decoding processes; 0 decodes in this process."""
+    threads: int
+    """Of the DALI pipeline."""
     on_bad_video: str
     """``error`` or ``skip``."""
     time_limit_s: float
@@ -44,7 +46,7 @@ class ReaderSettings:
     def pipeline_options(self) -> dict[str, Any]:
         """Keyword arguments of every reader's DALI pipeline, but for its batch size."""
         return {
-            "num_threads": max(1, self.workers),
+            "num_threads": self.threads,
             "device_id": self.device_id,
             "prefetch_queue_depth": PREFETCH_BATCHES,
             "seed": 0,
@@ -69,7 +71,7 @@ class Reader(Protocol):
         """
 
     @staticmethod
-    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
 
     def build(self, batches: BatchSchedule) -> Any:

@@ -61,7 +61,7 @@ class ClipSource:
     @property
     def names(self) -> list[str]:
         """What the source returns, in order: only what the graph uses."""
-        pixels = ["frames"] if self.decoder == "cpu" else ["encoded", "frame_indices", "box", "flip"]
+        pixels = ["frames"] if self.decoder == "cpu" else ["encoded", "frame_indices", "order", "box", "flip"]
         return [*pixels, "shown", "bad", *draws_of(self.batches.sampler)]
 
     def _read_twice(self, plan: ClipPlan) -> np.ndarray:
@@ -132,9 +132,15 @@ NOT_USED = -1
 
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:
     """What the graph and the loader need of a sample beside its pixels;
-    ``used`` is False where it only fills the batch."""
+    ``used`` is False where it only fills the batch.
+
+    ``frame_indices`` names each frame once, as each repeat would make DALI's decoder seek back to a key frame;
+    ``order`` is where each of the clip's frames stands among them.
+    """
+    frame_indices, order = np.unique(plan.frame_indices, return_inverse=True)
     return {
-        "frame_indices": plan.frame_indices,
+        "frame_indices": frame_indices,
+        "order": order.astype(np.int32),
         "box": plan.box_yxyx.astype(np.float32),
         "flip": np.array(plan.flip, np.int32),
         "shown": np.array(plan.video if used else NOT_USED, np.int64),

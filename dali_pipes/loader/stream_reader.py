@@ -96,7 +96,7 @@ def stream_pipeline(
     inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
     sequence, number = dali_read(clips, device=device)
     sequence = crop_resize(sequence, inputs["box"], inputs["flip"], side_px)
-    frames = fn.sequence_rearrange(sequence, new_order=inputs["frame_indices"])
+    frames = fn.sequence_rearrange(sequence, new_order=inputs["order"])
     graph = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
     return graph, inputs["shown"], inputs["bad"], inputs["number"], number
 
@@ -127,7 +127,7 @@ class StreamReader:
         return chosen
 
     @staticmethod
-    def obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
         """Return None: where the GPU cannot decode, this reader cannot be chosen."""
         return None
 

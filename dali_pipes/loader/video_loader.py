@@ -23,11 +23,13 @@ from ..plan.sampling import ClipSampler
 from ..system.dali_internals import never_destroy
 from ..system.program import MOST_S
 from .clip_reader import ClipReader
-from .devices import choose_device
+from .devices import choose_device, dali_threads
 from .reader import Reader, ReaderSettings
 from .source import NOT_USED, ON_BAD_VIDEO
 from .stream_reader import StreamReader
 
+HANDS_OVER = DALI_VERSION >= (2, 0)
+"""Whether DALI's default executor leaves the memory of a batch to whoever holds its tensors."""
 READERS: dict[str, type[Reader]] = {"clips": ClipReader, "stream": StreamReader}
 """Name -> how clips come out of files."""
 _log = logging.getLogger("dali_pipes")
@@ -70,11 +72,13 @@ class VideoLoader:
         batch_size: videos per batch of this process, at most.
         side_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
-        decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can).
+        decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can decode
+            all videos and is faster).
         reader: ``clips`` decodes each clip by itself; ``stream``, for long files, leaves opening and seeking to DALI's
             video reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch,
             or of several short ones, when that begins.
-        workers: decoding processes and DALI threads; 0 decodes in this process, which is slow but simple to debug.
+        workers: decoding processes; 0 decodes in this process, which is slow but simple to debug. On the CPU DALI
+            augments with as many threads; a GPU's decoder gets a thread for each core, 16 at most.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of
             step i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some
             empty.
@@ -143,6 +147,7 @@ class VideoLoader:
             device_id=self.device.index,
             decoder=self.decoder,
             workers=workers,
+            threads=dali_threads(self.decoder, workers),
             on_bad_video=on_bad_video,
             time_limit_s=time_limit_s,
         )
@@ -243,7 +248,7 @@ class VideoLoader:
         """Run the pipeline once; when it fails it cannot go on, and what is raised names the video where it can."""
         try:
             with self._reader.running():
-                clips, shown, bad, *others = self._pipeline.run()
+                clips, shown, bad, *others = self._pipeline.run(*self._stream())
             self._reader.check_batch(others)
             return clips, shown, bad
         except Exception as error:  # DALI raises plain ones
@@ -269,10 +274,15 @@ class VideoLoader:
                 f"{self.max_bad_percent:g} allows; the last: {list(self.bad_videos.values())[-1]}"
             )
 
+    def _stream(self) -> tuple:
+        """PyTorch's current stream, on which DALI 2 hands clips over without a wait; nothing on the CPU and before."""
+        on_stream = self.device.type == "cuda" and HANDS_OVER
+        return (torch.cuda.current_stream(self.device),) if on_stream else ()
+
     def _to_torch(self, clips: Any) -> torch.Tensor:
-        """DALI's own memory where it is handed over for good, on the CPU since DALI 2; else a copy."""
+        """DALI's own memory where it is handed over for good; else a copy."""
         dense = clips.as_tensor()
-        if self.device.type == "cpu" and DALI_VERSION >= (2, 0):
+        if HANDS_OVER:
             return from_dlpack(dense)
         if self.device.type == "cuda":
             out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)

@@ -5,13 +5,16 @@ from typing import Any
 from dali_pipes import Manifest, RandAugmentT, VideoLoader
 from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS
 from dali_pipes.errors import InputError
-from dali_pipes.loader import READERS, check_shared_memory, why_no_gpu
+from dali_pipes.loader import READERS, check_shared_memory, choose_device, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 
 from ..config.augmentation import OF_SCHEDULE
 from ..config.options import Config
 from ..models.zoo import MODELS
 from ..runtime.processes import Processes
+
+VIDEOS_AT_ONCE = 4
+"""In evaluation on a GPU, at least: of ten clips of 32 frames of 160x160 each they are 780 MB."""
 
 
 def make_loaders(
@@ -35,13 +38,19 @@ def make_loaders(
 
 
 def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
-    """``eval_clips`` clips of ``eval_crops`` crops of each video, whole or a share."""
+    """``eval_clips`` clips of ``eval_crops`` crops of each video, whole or a share.
+
+    On a GPU the loader has several videos in hand, so that several are decoded at once; :func:`evaluate` passes them to
+    the network in batches of ``batch_size`` clips.
+    """
     views: dict[str, Any] = {
         "clips_per_video": config.eval_clips,
         "crops_per_video": config.eval_crops,
         "training": False,
     }
     videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
+    if choose_device(processes.device(config.device)).type == "cuda":
+        videos_per_batch = max(videos_per_batch, min(VIDEOS_AT_ONCE, config.batch_size))
     return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
 
 
@@ -52,8 +61,8 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
         if config.device == "auto" and loader.device.type == "cpu":
             return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-            reason = READERS[loader.reader].obstacle_to_gpu(loader.device.type, loader.manifest.videos)
-            notes.append(f"Decoding {what} on the CPU, as the GPU cannot: {reason}.")
+            reason = READERS[loader.reader].why_auto_is_cpu(loader.device.type, loader.manifest.videos)
+            notes.append(f"Decoding {what} on the CPU, as {reason}.")
     return notes
 
 

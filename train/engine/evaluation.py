@@ -66,11 +66,14 @@ def evaluate(
     """
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
+    at_once = max(config.batch_size // processes.world_size, config.eval_clips)
     for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
-            with autocast(config, loader.device):
-                logits_BK = model(batch.clips_BCTHW)
-            scores.add(logits_BK.float(), batch.videos_B)
+            parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
+            for clips_BCTHW, videos_B in zip(*parts, strict=True):
+                with autocast(config, loader.device):
+                    logits_BK = model(clips_BCTHW)
+                scores.add(logits_BK.float(), videos_B)
         if processes.sum(torch.tensor([stop.number])).item():
             raise Stopped(stop.number or signal.SIGTERM)
     processes.sum(scores.sums_VK)

@@ -1,15 +1,19 @@
 """Decoded frames are the planned ones, on the CPU and through DALI's decoder."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 from nvidia import dali
 
-from dali_pipes import VideoError
+from dali_pipes import ClipSampler, RandAugmentT, VideoError, scan_videos
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.decode.dali import obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
+from dali_pipes.loader.source import ClipSource
+from dali_pipes.plan.batches import BatchSchedule
 from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali, first_four_clips
 from tests.odd_videos import odd_text
@@ -175,11 +179,39 @@ def test_real_clips_equal_a_sequential_decode(shared_clips):
             assert abs((luma[index] - 16) * 255 / 219 - frame.mean()) < 3 or abs(luma[index] - frame.mean()) < 3, path
 
 
-@pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
+READS_VP9 = pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="DALI's CPU decoder reads VP9 since 2.0")
+
+
+@READS_VP9
+@pytest.mark.parametrize(
+    "sampling, length",
+    [
+        ({"training": False, "clips_per_video": 5}, 30),
+        ({"num_frames": 64}, 20),
+        ({"short": "pad", "num_frames": 64}, 20),
+    ],
+    ids=["overlapping", "slowed down", "padded"],
+)
+def test_repeated_frames_are_decoded_once(tmp_path, sampling, length):
+    path = write_lossless(tmp_path / "video.webm", length, (48, 64), codec="libvpx-vp9", gop=10, lossless=1, b=0)
+    sampler = ClipSampler(videos=scan_videos([(str(path), 0)]).videos * 4, **{"num_frames": 16, **sampling})
+    source = ClipSource(BatchSchedule(sampler, 4), 32, "gpu")
+    clips, _ = first_four_clips(sampler, 32, "gpu")
+    for sample in range(4):
+        planned = sampler.plan(0, sample).frame_indices
+        arrays = dict(zip(source.names, source(SimpleNamespace(idx_in_epoch=sample)), strict=True))
+        frame_indices, order = arrays["frame_indices"], arrays["order"]
+        assert len(set(planned.tolist())) < len(planned)
+        assert frame_indices.tolist() == sorted(set(planned.tolist())) and frame_indices.dtype == np.int32
+        np.testing.assert_array_equal(frame_indices[order], planned)
+        whole = decode_with_dali(str(path), planned, "cpu").mean(axis=(1, 2, 3))  # every index as it is planned
+        np.testing.assert_allclose(clips[sample].mean(axis=(1, 2, 3)) * 128 + 128, whole, atol=0.5)
+
+
+@READS_VP9
 @pytest.mark.parametrize("side_px", [40, 96, 112])
 def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
-    from dali_pipes import ClipSampler, RandAugmentT, scan_videos
     from tests.videos import natural_clip
 
     planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]

@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from dali_pipes import InputError, RandAugmentT, VideoLoader, augment_clip, find_videos, scan_videos
 from dali_pipes.augment.ops import OPS
 from dali_pipes.decode import dali as dali_module
-from dali_pipes.loader import clip_reader
+from dali_pipes.loader import clip_reader, devices
 from dali_pipes.loader.clip_reader import ClipReader
 from dali_pipes.loader.devices import choose_device
 from tests import odd_videos as odd
@@ -245,7 +246,7 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
     late, cuda = odd.h264(tmp_path / "late.ts"), "cuda"
     for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
-        videos = scan_videos([(str(path), "a") for path in paths]).videos
+        videos = [replace(video, height=1080) for video in scan_videos([(str(path), "a") for path in paths]).videos]
         assert (
             ClipReader.choose_decoder("auto", cuda, videos) == expected
             and ClipReader.choose_decoder("cpu", cuda, videos) == "cpu"
@@ -255,6 +256,37 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
         ClipReader.choose_decoder("gpu", cuda, videos)
+
+
+def test_auto_leaves_small_frames_to_the_cpu(manifest, monkeypatch):
+    """The choice alone: nothing here needs a GPU."""
+    monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
+    monkeypatch.setattr(clip_reader, "obstacle_to_dali", lambda video: None)
+    monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
+    for lines, expected in ((240, "cpu"), (479, "cpu"), (480, "gpu"), (1080, "gpu")):
+        videos = [replace(video, height=lines) for video in manifest.videos]
+        assert ClipReader.choose_decoder("auto", "cuda", videos) == expected
+        assert ClipReader.choose_decoder("gpu", "cuda", videos) == "gpu"
+        why = ClipReader.why_auto_is_cpu("cuda", videos)
+        assert why is None if expected == "gpu" else why.startswith(f"frames of {lines} lines decode faster there")
+
+
+@pytest.mark.parametrize(
+    "decoder, workers, cores, gpus, threads",
+    [
+        ("cpu", 4, 16, 1, 4),
+        ("cpu", 0, 16, 1, 1),
+        ("gpu", 2, 16, 1, 16),
+        ("gpu", 2, 64, 8, 8),
+        ("gpu", 2, 128, 1, 16),
+        ("gpu", 6, 4, 1, 6),
+        ("gpu", 0, 1, 8, 1),
+    ],
+)
+def test_decoding_threads_follow_the_cores(monkeypatch, decoder, workers, cores, gpus, threads):
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert devices.dali_threads(decoder, workers) == threads
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
