@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
@@ -91,6 +92,8 @@ FILES = {  # what the loader leaves to DALI's decoder; first time stamps that ar
     "hevc": ("libx265", "mp4", {"x265-params": "open-gop=1:bframes=4:qp=4:log-level=none"}),
     "mpeg4": ("mpeg4", "avi", {"qmin": 1, "qmax": 1}),
     "mpeg4 with B-frames": ("mpeg4", "mp4", {"bf": 2, "qmin": 1, "qmax": 1}),
+    "vp9": ("libvpx-vp9", "webm", {"crf": 4, "b": 0}),
+    "vp8": ("libvpx", "webm", {"crf": 4, "b": "4M"}),
 }
 
 
@@ -102,6 +105,36 @@ def test_nvdec_picks_the_planned_frames(tmp_path, codec, container, options, pla
     frames = decode_with_dali(str(path), plan, "mixed")
     assert frames.shape == (len(plan), 192, 256, 3)
     assert np.abs(frames.mean(axis=(1, 2, 3)) - expected).max() < 1.7  # neighbours differ by 3.5
+
+
+@pytest.mark.parametrize("codec, container, options", FILES.values(), ids=FILES)
+def test_nvdec_takes_sizes_that_are_no_multiple_of_16(tmp_path, codec, container, options):
+    path = write_lossless(tmp_path / f"video.{container}", 12, (198, 254), codec=codec, gop=100, **options)
+    frames = decode_with_dali(str(path), range(12), "mixed")
+    expected = np.array([rgb_of(index) for index in range(12)])[:, None, None]
+    assert frames.shape == (12, 198, 254, 3)
+    for edge in (frames[:, -1], frames[:, :, -1], frames[:, 0]):
+        assert np.abs(edge - expected).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "codec, container, options",
+    [
+        ("libx264", "mp4", {"qp": 4}),
+        ("libx264", "mp4", {"qp": 4, "x264-params": "fullrange=on"}),
+        ("mjpeg", "avi", {"qmin": 1, "qmax": 1, "strict": "unofficial"}),
+        ("libx265", "mp4", {"x265-params": "qp=4:log-level=none:range=full"}),
+    ],
+    ids=["h264", "h264 of full range", "mjpeg", "hevc of full range"],
+)
+def test_nvdec_gives_the_colours_of_pyav(tmp_path, codec, container, options):
+    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(8, 192, 256)]
+    path = str(write_video(tmp_path / f"video.{container}", planes, (192, 256), codec=codec, **options))
+    (video,) = scan_videos([(path, "a")]).videos
+    if obstacle_to_dali(video):
+        pytest.skip(f"is left to the CPU: {obstacle_to_dali(video)}")
+    gpu, cpu = decode_with_dali(path, range(8), "mixed"), decode_frames(path, range(8))
+    assert np.abs(gpu.astype(int) - cpu.astype(int)).mean() < 3
 
 
 def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
@@ -137,6 +170,32 @@ def test_loader_gives_the_clips_of_the_cpu_loader(tmp_path, decoder):
             assert gpu.clips_BCTHW.is_cuda and gpu.labels_B.is_cuda and cpu.videos_B.equal(gpu.videos_B)
             difference = (cpu.clips_BCTHW - gpu.clips_BCTHW.cpu()).abs() * 128
             assert difference.mean() < (1 if decoder == "cpu" else 5)
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "gpu"])
+def test_batches_stay_as_they_were_handed_over(tmp_path, decoder):
+    """DALI hands its own memory over: it must not write to it while a tensor is in use, on whatever stream."""
+    for number in range(8):
+        write_lossless(tmp_path / "a" / f"{number}.mp4", 40 + number, (192, 256), codec="libx264", qp=4)
+    options = {"batch_size": 2, "num_frames": 32, "side_px": 112, "decoder": decoder, "seed": 3}
+    loader = VideoLoader(scan_videos(find_videos(tmp_path)), device="cuda", **options)
+    kept, copies, queued = [], [], []
+    for epoch in range(3):
+        with torch.cuda.stream(torch.cuda.Stream()) if epoch == 1 else nullcontext():
+            for batch in loader:
+                torch.cuda._sleep(20_000_000)  # work still waits for the clips when the next batch is asked for
+                queued.append(batch.clips_BCTHW.double().sum(dim=(1, 2, 3, 4)))
+                copies.append(batch.clips_BCTHW.clone())
+                kept.append(batch.clips_BCTHW)
+                if len(kept) > 3:
+                    del kept[0]
+    torch.cuda.synchronize()
+    assert len(queued) == 12
+    for clips, copy in zip(kept, copies[-len(kept) :], strict=True):
+        assert torch.equal(clips, copy)
+    for total, copy in zip(queued, copies, strict=True):
+        torch.testing.assert_close(total, copy.double().sum(dim=(1, 2, 3, 4)))
+    assert len({copy.sum().item() for copy in copies}) > 6
 
 
 @pytest.mark.parametrize("codec, container, options", FILES.values(), ids=FILES)
