@@ -243,25 +243,14 @@ def _equalize(video: Node, value: Node, style: Style) -> Node:
     )
 
 
-def _fixed(number: Node) -> Node:
-    """In whole 1/65536 pixel."""
-    return math.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
-
-
-def warp(video: Node, x: Node, y: Node, shift: Node, style: Style) -> Node:
+def warp(video: Node, matrices: Node, style: Style) -> Node:
     """DALI graph function: affine warp of each frame; output (x, y) shows input (ax + by + c, dx + ey + f).
-
-    PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
-    are the same ones also where a coordinate falls between two.
 
     Args:
         video: (F, H, W, 3) uint8.
-        x, y, shift: (F, 2) float64 on the CPU: (a, d), (b, e) and (c, f), in pixels from the corner.
+        matrices: (F, 2, 3) float32 on the CPU: a, b, c and d, e, f, in pixels from the corner.
         style: interpolation and fill.
     """
-    start = _fixed((x + y) * 0.5 + shift)
-    x, y = _fixed(x), _fixed(y)
-    matrices = fn.cast(fn.stack(x, y, start - (x + y) * 0.5, axis=2), dtype=types.FLOAT)
     return fn.warp_affine(
         video,
         matrix=fn.per_frame(matrices),
@@ -271,27 +260,8 @@ def warp(video: Node, x: Node, y: Node, shift: Node, style: Style) -> Node:
     )
 
 
-def warp_by(video: Node, value: Node, style: Style, affine: Node) -> Node:
-    """DALI graph function: one affine operation for each clip.
-
-    Args:
-        video, value, style: as everywhere.
-        affine: (7,) float64 on the CPU: the numbers of :class:`Affine`, see ``Affine.numbers``.
-    """
-    value = fn.cast(value, dtype=types.FLOAT64)  # float32 would miss PIL's 1/65536 pixel
-    angle = value * affine[0]
-    cos, sin = math.cos(angle), math.sin(angle)
-    height, width = _size_hw(video, style)
-    cx, cy = width * 0.5, height * 0.5
-    change = fn.reshape(value, shape=[-1, 1])
-    x = fn.stack(cos, -sin, axis=1) + change * affine[1:3]
-    y = fn.stack(sin, cos, axis=1) + change * affine[3:5]
-    shift = fn.stack(cx - cos * cx - sin * cy, cy + sin * cx - cos * cy, axis=1) + change * affine[5:7]
-    return warp(video, x, y, shift, style)
-
-
-def _size_hw(video: Node, style: Style) -> tuple[Node, Node]:
-    """Height and width, as numbers or as float32 scalars on the CPU."""
+def size_of(video: Node, style: Style) -> tuple[Node, Node]:
+    """Return height and width, as numbers or as float32 scalars on the CPU."""
     if style.size_hw:
         return style.size_hw
     if hasattr(video, "shape"):

@@ -12,7 +12,6 @@ Fig. 2 returns one video per operation; that is a slip of the paper, the operati
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -23,7 +22,8 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plain import is_number, make_plain, plain, whole
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
-from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Affine, Range, Style, op_named, warp_by
+from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style, op_named, size_of, warp
+from .parameters import GRAPH, OpTable, Parameters, branches_of, op_table, parameters
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
 """The programs' --aug -> its schedule, unless another is chosen."""
@@ -95,6 +95,10 @@ class RandAugmentT:
         levels_NF = np.stack([curve(self.schedule, self.m, num_frames, u) for u in numbers])
         return DrawnOps(op_ids, levels_NF, signs)
 
+    def table(self) -> OpTable:
+        """Return the policy's operations as numbers, for :func:`parameters_of_clip`."""
+        return op_table(self.op_names, self.ranges, self.translate_max_px)
+
     def graph_options(self) -> dict[str, Any]:
         """Keyword arguments of :func:`apply_ops`."""
         names = ("n", "ops", "ranges", "interpolation", "fill", "translate_max_px")
@@ -126,37 +130,40 @@ def _select(video: Node, index: Node, branches: Sequence[Callable], first: int =
     return selected
 
 
-def _bind(graph: Callable, value: Node, style: Style) -> Callable:
+def _bind(graph: Callable | None, one: Parameters, style: Style) -> Callable:
     def branch(video: Node) -> Node:
-        return graph(video, value, style)
+        return warp(video, one.matrices, style) if graph is None else graph(video, one.value, style)
 
     return branch
 
 
-def _apply_one(
+def _apply_one(video: Node, one: Parameters, graphs: Sequence[Callable | None], style: Style) -> Node:
+    return _select(video, one.branch, [_bind(graph, one, style) for graph in graphs])
+
+
+def apply_parameters(
     video: Node,
-    op_id: Node,
-    level: Node,
-    sign: Node,
-    names: Sequence[str],
-    ranges: str,
-    translate_max_px: float,
-    style: Style,
+    branches: Node | None,
+    values: Node | None,
+    matrices: Node | None,
+    *,
+    policy: RandAugmentT,
+    size_hw: tuple[int, int],
 ) -> Node:
-    """One operation for each clip. All affine operations share a branch:
-    the fewer branches, the larger their batches."""
-    ops = [op_named(name) for name in names]
-    table = [op.range_in(ranges, translate_max_px) for op in ops]
-    row = types.Constant(np.array([[r.low, r.high, r.signed, r.base] for r in table], np.float32))[op_id]
-    value = Range(low=row[0], high=row[1], signed=row[2], base=row[3]).value(level, sign)
-    graph_of = [Affine if isinstance(op.graph, Affine) else op.graph for op in ops]
-    graphs = list(dict.fromkeys(graph_of))
-    branch_of = [graphs.index(graph) for graph in graph_of]
-    kinds = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
-    affine = types.Constant(np.array([kind.numbers for kind in kinds], np.float64))[op_id]
-    graphs = [partial(warp_by, affine=affine) if graph is Affine else graph for graph in graphs]
-    branches = [_bind(graph, value, style) for graph in graphs]
-    return _select(video, types.Constant(np.array(branch_of, np.int32))[op_id], branches)
+    """DALI graph function: apply operations whose parameters are known, as :func:`parameters_of_clip` returns them.
+
+    Args:
+        video: as :func:`apply_ops`.
+        branches, values, matrices: (N,) int32, (N, F) float32 and (N, F, 2, 3) float32, on the CPU;
+            None is allowed for those that ``policy.table().names`` leaves out.
+        policy: which operations, and how.
+        size_hw: height and width of all frames.
+    """
+    style, graphs = Style(policy.interpolation, policy.fill, size_hw), branches_of(policy.op_names)
+    for i in range(policy.n):
+        one = Parameters(*(nodes if nodes is None else nodes[i] for nodes in (branches, values, matrices)))
+        video = _apply_one(video, one, graphs, style)
+    return video
 
 
 def apply_ops(
@@ -200,13 +207,16 @@ def apply_ops(
     names = check_ops(PAPER_OPS if ops is None else ops)
     check_known("range table", ranges, RANGE_TABLES)
     style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
+    table, graphs = op_table(names, ranges, translate_max_px), branches_of(names)
     op_ids = fn.reshape(op_ids, shape=[n])
+    size_hw = size_of(video, style)
     for i in range(n):
-        video = _apply_one(video, op_ids[i], levels[i], signs[i], names, ranges, translate_max_px, style)
+        one = parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH)
+        video = _apply_one(video, one, graphs, style)
     return video
 
 
-GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
+SCHEDULE_GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
 """What schedules need of DALI, see magnitude.py."""
 
 
@@ -226,7 +236,7 @@ def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> 
     shared = fn.random.uniform(range=[0.0, 1.0], shape=[1], **next(seeds))
     time = types.Constant(np.linspace(0, 1, num_frames, dtype=np.float32))
     schedule = schedule_function(policy.schedule)
-    levels = fn.stack(*[schedule(fn.cat(shared, own[i]), policy.m, time, GRAPH) for i in range(n)])
+    levels = fn.stack(*[schedule(fn.cat(shared, own[i]), policy.m, time, SCHEDULE_GRAPH) for i in range(n)])
     return op_ids, math.clamp(levels, 0.0, MAX_LEVEL), signs
 
 

@@ -23,8 +23,9 @@ from ..decode.frames import decode_frames
 from ..decode.video_info import VideoInfo
 from ..errors import VideoError
 from ..plan.batches import BatchSchedule
+from ..plan.sampling import ClipPlan
 from ..system.isolate import NoResult, map_isolated
-from .source import carry_out, check_size, draws_of, plan_arrays
+from .source import augmentation_arrays, augmentation_names, carry_out, check_size, plan_arrays, table_of
 
 LEAST_STEPS = 16
 """Of a list: each needs a new pipeline, and what DALI reads ahead at its end is thrown away."""
@@ -82,17 +83,20 @@ class ClipList:
 
     Args:
         batches: what to read when.
+        side_px: side of the clips.
         on_bad_video: as for ``ClipSource``, for files that are missing or changed their size when the list is made.
         folder: of the list, and of links to files whose names DALI's list cannot hold.
     """
 
-    def __init__(self, batches: BatchSchedule, on_bad_video: str, folder: Path):
+    def __init__(self, batches: BatchSchedule, side_px: int, on_bad_video: str, folder: Path):
         sampler = batches.sampler
+        self._table, self._side_px = table_of(sampler), side_px
         steps = batches.steps_per_epoch - batches.start_step
         steps += max(0, -(-(LEAST_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
         self.batch_size = batches.batch_size * sampler.clips_per_video
         self.videos: list[VideoInfo] = []
         self._arrays: list[dict] = []
+        self._plans: list[ClipPlan] = []
         self._compared = 0
         for position in range(steps * batches.batch_size):
             epoch, sample, real = batches.at(position)
@@ -102,18 +106,20 @@ class ClipList:
             arrays = plan_arrays(plan, real and (sampler.training or not bad), bad)
             for indices in plan.frame_indices.reshape(sampler.clips_per_video, -1):
                 self._arrays.append(arrays | {"frame_indices": indices})
+                self._plans.append(plan)
                 self.videos.append(sampler.videos[plan.video])
         self.frame_indices_SK = np.stack([arrays["frame_indices"] for arrays in self._arrays])
         self.sequences = sequences_of(self.frame_indices_SK)
         for number, arrays in enumerate(self._arrays):
             arrays |= {"order": self.sequences.places_SK[number], "number": np.array([number], np.int32)}
-        self.names = ["order", "box", "flip", "shown", "bad", "number", *draws_of(sampler)]
+        self.names = ["order", "box", "flip", "shown", "bad", "number", *augmentation_names(self._table)]
         self.path = folder / "clips.txt"
         self.path.write_bytes(b"".join(self._lines(folder)))
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         """Past the end, where DALI reads ahead in vain, it begins again, as the reader does."""
-        arrays = self._arrays[sample_info.idx_in_epoch % len(self._arrays)]
+        number = sample_info.idx_in_epoch % len(self._arrays)
+        arrays = self._arrays[number] | augmentation_arrays(self._plans[number], self._table, self._side_px)
         return tuple(arrays[name] for name in self.names)
 
     @property

@@ -3,7 +3,8 @@ DALI graph functions."""
 
 from nvidia.dali import fn, types
 
-from ..augment.randaugment import RandAugmentT, apply_ops
+from ..augment.parameters import PARAMETER_NAMES
+from ..augment.randaugment import RandAugmentT, apply_parameters
 from ..decode.frames import ANTIALIAS_ABOVE
 from ..hints import Node
 from .source import ClipArrays
@@ -23,9 +24,9 @@ _TYPES = {
     "shown": types.INT64,
     "bad": types.UINT8,
     "number": types.INT32,
-    "op_ids": types.INT32,
-    "levels": types.FLOAT,
-    "signs": types.FLOAT,
+    "branches": types.INT32,
+    "values": types.FLOAT,
+    "matrices": types.FLOAT,
 }
 
 
@@ -91,6 +92,6 @@ def clip_graph(
     if device == "gpu":
         video = video.gpu()
     if augment is not None:
-        draws = (inputs[name] for name in ("op_ids", "levels", "signs"))
-        video = apply_ops(video, *draws, size_hw=(side_px, side_px), **augment.graph_options())
+        drawn = (inputs.get(name) for name in PARAMETER_NAMES)
+        video = apply_parameters(video, *drawn, policy=augment, size_hw=(side_px, side_px))
     return normalise(video)

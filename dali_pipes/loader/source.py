@@ -6,11 +6,12 @@ A :class:`ClipSource` is picklable, because DALI calls it in worker processes; i
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from ..augment.parameters import PARAMETER_NAMES, OpTable, parameters_of_clip
 from ..decode.frames import decode_frames
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import VideoInfo
@@ -42,6 +43,7 @@ class ClipSource:
         on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in
             ``bad``. In evaluation, where it would count twice, that clip is marked as one that is not to be used.
         time_limit_s: of ``decode_frames``.
+        table: the operations of the sampler's policy.
     """
 
     batches: BatchSchedule
@@ -49,20 +51,26 @@ class ClipSource:
     decoder: str
     on_bad_video: str = "error"
     time_limit_s: float = TIME_LIMIT_S
+    table: OpTable | None = field(init=False)
+
+    def __post_init__(self) -> None:  # here, not in the worker processes, which do not know the user's own operations
+        object.__setattr__(self, "table", table_of(self.batches.sampler))
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         sampler = self.batches.sampler
         epoch, sample, real = self.batches.at(sample_info.idx_in_epoch)
         plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
         names = self.names  # what was read is the first
-        arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, real and (sampler.training or not bad), bad)}
+        used = real and (sampler.training or not bad)
+        augmentation = augmentation_arrays(plan, self.table, self.side_px)
+        arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, used, bad), **augmentation}
         return tuple(arrays[name] for name in names)
 
     @property
     def names(self) -> list[str]:
         """What the source returns, in order: only what the graph uses."""
         pixels = ["frames"] if self.decoder == "cpu" else ["encoded", "frame_indices", "order", "box", "flip"]
-        return [*pixels, "shown", "bad", *draws_of(self.batches.sampler)]
+        return [*pixels, "shown", "bad", *augmentation_names(self.table)]
 
     def _read_twice(self, plan: ClipPlan) -> np.ndarray:
         try:
@@ -92,9 +100,23 @@ class ClipSource:
             raise VideoError(f"{video.path}: {error.strerror}") from error
 
 
-def draws_of(sampler: ClipSampler) -> list[str]:
-    """Return the names of what a plan says of the augmentation; none without one."""
-    return [] if sampler.augment is None else ["op_ids", "levels", "signs"]
+def table_of(sampler: ClipSampler) -> OpTable | None:
+    """Return the operations of a sampler's policy as numbers; None without augmentation."""
+    return None if sampler.augment is None else sampler.augment.table()
+
+
+def augmentation_names(table: OpTable | None) -> list[str]:
+    """Return the names of what the graph needs for the augmentation, such as ``values``; none without one."""
+    return [] if table is None else list(table.names)
+
+
+def augmentation_arrays(plan: ClipPlan, table: OpTable | None, side_px: int) -> dict[str, np.ndarray]:
+    """Return the parameters of a plan's operations by :func:`augmentation_names`."""
+    if table is None:
+        return {}
+    assert plan.op_ids is not None and plan.levels_NK is not None and plan.signs is not None, "the policy drew them"
+    drawn = parameters_of_clip(table, plan.op_ids, plan.levels_NK, plan.signs, (side_px, side_px))
+    return dict(zip(PARAMETER_NAMES, drawn, strict=True))
 
 
 Pixels = TypeVar("Pixels")
@@ -130,7 +152,7 @@ def carry_out(
 NOT_USED = -1
 
 
-def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray | None]:
+def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray]:
     """What the graph and the loader need of a sample beside its pixels;
     ``used`` is False where it only fills the batch.
 
@@ -145,9 +167,6 @@ def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np
         "flip": np.array(plan.flip, np.int32),
         "shown": np.array(plan.video if used else NOT_USED, np.int64),
         "bad": np.frombuffer(json.dumps(bad).encode(), np.uint8),
-        "op_ids": plan.op_ids,
-        "levels": plan.levels_NK,
-        "signs": plan.signs,
     }
 
 

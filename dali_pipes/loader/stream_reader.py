@@ -133,7 +133,7 @@ class StreamReader:
 
     def build(self, batches: BatchSchedule) -> Any:
         self._folder = self._folder or ListFolder()
-        self._clips = clips = ClipList(batches, self.settings.on_bad_video, self._folder.path)
+        self._clips = clips = ClipList(batches, self.settings.side_px, self.settings.on_bad_video, self._folder.path)
         pipeline = stream_pipeline(
             clips, batch_size=clips.batch_size, **self.settings.graph_options(batches), **self.settings.pipeline_options
         )

@@ -8,7 +8,7 @@ change nothing, and an epoch is exactly one sample of every video.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class Augmentation(Protocol):
     """What draws operations, such as ``RandAugmentT``."""
 
     def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def table(self) -> Any:
+        """Return the operations as numbers, for what applies them."""
 
 
 def _repeats(num_frames_video: int, span: int, short: str) -> int:

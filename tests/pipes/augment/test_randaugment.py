@@ -5,7 +5,7 @@ import pytest
 from nvidia.dali import fn, pipeline_def, types
 
 from dali_pipes import OPS, SCHEDULES, InputError, RandAugmentT, apply_ops, augment_clip, rand_augment_t
-from dali_pipes.augment.randaugment import GRAPH, draw_ops
+from dali_pipes.augment.randaugment import SCHEDULE_GRAPH, draw_ops
 from dali_pipes.plan.magnitude import NUMBERS, curve
 from tests.videos import natural_clip, noise_clip
 
@@ -94,7 +94,7 @@ def test_schedules_are_the_same_functions_in_graphs(schedule):
     @pipeline_def(batch_size=40, num_threads=1, device_id=None)
     def pipeline():
         u = fn.external_source(lambda: list(numbers), batch=True)
-        return SCHEDULES[schedule](u, 12.0, types.Constant(time), GRAPH)
+        return SCHEDULES[schedule](u, 12.0, types.Constant(time), SCHEDULE_GRAPH)
 
     built = pipeline()
     built.build()

@@ -89,7 +89,7 @@ def test_one_short_video_makes_all_sequences_longer():
 
 def test_the_list_names_file_number_and_frames(manifest, tmp_path):
     sampler = ClipSampler(videos=manifest.videos, num_frames=16, seed=4, training=False, clips_per_video=2)
-    clips = ClipList(BatchSchedule(sampler, 3, start_epoch=2, start_step=1), "error", tmp_path)
+    clips = ClipList(BatchSchedule(sampler, 3, start_epoch=2, start_step=1), 32, "error", tmp_path)
     lines = [line.split() for line in clips.path.read_text().splitlines()]
     # 5 videos are 2 + 3, and one that fills the first batch: the rest of epoch 2 and whole epochs, 16 steps at least
     assert clips.batch_size == 6 and len(lines) == 6 * (1 + 8 * 2)
@@ -102,7 +102,7 @@ def test_the_list_names_file_number_and_frames(manifest, tmp_path):
         assert os.path.samefile(name, video.path) and int(label) == number
         assert (int(first), int(end)) == (indices[0], indices[-1] + 1)
     names = {name for name, *_ in lines}
-    again = ClipList(BatchSchedule(sampler, 3), "error", tmp_path)
+    again = ClipList(BatchSchedule(sampler, 3), 32, "error", tmp_path)
     assert {
         line.split()[0] for line in again.path.read_text().splitlines()
     } == names  # DALI knows a file again by its name
@@ -316,7 +316,7 @@ def test_the_gpu_graph_can_be_defined(monkeypatch, manifest, tmp_path, newer):
     if newer and not takes_frame_ranges():
         pytest.skip("this DALI has the older reader alone")
     monkeypatch.setattr("dali_pipes.loader.stream_reader.takes_frame_ranges", lambda: newer)
-    clips = ClipList(BatchSchedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), "error", tmp_path)
+    clips = ClipList(BatchSchedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), 32, "error", tmp_path)
     places = []
 
     def recorded(frames, inputs, **options):

@@ -1,0 +1,148 @@
+"""From drawn operations to what a graph applies: for each operation its branch, a value and a matrix per frame.
+
+One formula, for numpy (the loader's workers, so that the loader's graph has nothing to compute) and for DALI (graphs
+that draw for themselves).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from nvidia.dali import fn, math, types
+
+from .ops import Affine, Range, op_named
+
+NUMPY = SimpleNamespace(
+    row=lambda table, index: table[index],
+    scalars=lambda table, index: table[index][:, None],  # (1,) arrays: numpy 1 would make float32 scalars float64
+    cos=np.cos,
+    sin=np.sin,
+    floor=np.floor,
+    column=lambda numbers: numbers[:, None],
+    stack=lambda arrays, axis: np.stack(arrays, axis),
+    float32=np.float32,
+    float64=np.float64,
+    cast=lambda array, dtype: array.astype(dtype),
+)
+GRAPH = SimpleNamespace(
+    row=lambda table, index: types.Constant(table)[index],
+    scalars=lambda table, index: types.Constant(table)[index],
+    cos=math.cos,
+    sin=math.sin,
+    floor=math.floor,
+    column=lambda numbers: fn.reshape(numbers, shape=[-1, 1]),
+    stack=lambda arrays, axis: fn.stack(*arrays, axis=axis),
+    float32=types.FLOAT,
+    float64=types.FLOAT64,
+    cast=lambda array, dtype: fn.cast(array, dtype=dtype),
+)
+
+
+@dataclass(frozen=True)
+class OpTable:
+    """A policy's operations as numbers, a row for each of O.
+    Worker processes are given it, so they need not know a user's own operations."""
+
+    branches_O: np.ndarray
+    """(O,) int32, positions in :func:`branches_of`."""
+    ranges_O4: np.ndarray
+    """(O, 4) float32: ``low``, ``high``, ``signed`` and ``base`` of :class:`Range`."""
+    affines_O7: np.ndarray
+    """(O, 7) float64: ``Affine.numbers``; those of the identity for other operations."""
+    names: tuple[str, ...]
+    """Those of ``PARAMETER_NAMES`` that a graph of these operations uses."""
+
+
+PARAMETER_NAMES = ("branches", "values", "matrices")
+"""The fields of :class:`Parameters` of N operations, as the loader's arrays are named."""
+
+
+class Parameters(NamedTuple):
+    """What a graph needs to apply one operation, or N: arrays or DALI nodes."""
+
+    branch: Any
+    """int32, position in :func:`branches_of`; (N,) for N."""
+    value: Any
+    """(F,) float32, in the operation's unit; (N, F) for N."""
+    matrices: Any
+    """(F, 2, 3) float32, where each pixel of an affine operation comes from; (N, F, 2, 3) for N."""
+
+
+def branches_of(names: Sequence[str]) -> list[Callable | None]:
+    """Return the distinct graph functions of the operations; None is the warp, which is that of all affine ones:
+    the fewer branches a graph has, the more clips meet in each."""
+    return list(dict.fromkeys(map(_branch, names)))
+
+
+def _branch(name: str) -> Callable | None:
+    graph = op_named(name).graph
+    return None if isinstance(graph, Affine) else graph
+
+
+def op_table(names: Sequence[str], ranges: str, translate_max_px: float) -> OpTable:
+    """Return the numbers of the operations; arguments as :func:`apply_ops`."""
+    ops, branches = [op_named(name) for name in names], branches_of(names)
+    table = [op.range_in(ranges, translate_max_px) for op in ops]
+    affines = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
+    uses = len(branches) > 1, branches != [None], None in branches
+    return OpTable(
+        np.array([branches.index(_branch(name)) for name in names], np.int32),
+        np.array([[row.low, row.high, row.signed, row.base] for row in table], np.float32),
+        np.array([affine.numbers for affine in affines], np.float64),
+        tuple(compress(PARAMETER_NAMES, uses)),
+    )
+
+
+def parameters(
+    table: OpTable, op_id: Any, level_F: Any, sign: Any, size_hw: tuple[Any, Any], library: SimpleNamespace
+) -> Parameters:
+    """Return the parameters of one operation.
+
+    Args:
+        table: see :func:`op_table`.
+        op_id: int, position in the table.
+        level_F: (F,) float32, 0..30.
+        sign: float32, +1 or -1; of shape (1,) for numpy.
+        size_hw: the frames' height and width in pixels, numbers or scalar nodes.
+        library: ``NUMPY`` or ``GRAPH``, of which the arguments and the result are.
+    """
+    low, high, signed, base = (library.scalars(table.ranges_O4, op_id)[k] for k in range(4))
+    value_F = Range(low=low, high=high, signed=signed, base=base).value(level_F, sign)
+    affine_7 = library.row(table.affines_O7, op_id)
+    # float32 would miss PIL's 1/65536 pixel
+    matrices_F23 = _matrices(library.cast(value_F, library.float64), affine_7, size_hw, library)
+    return Parameters(library.row(table.branches_O, op_id), value_F, library.cast(matrices_F23, library.float32))
+
+
+def parameters_of_clip(
+    table: OpTable, op_ids_N: np.ndarray, levels_NF: np.ndarray, signs_N: np.ndarray, size_hw: tuple[int, int]
+) -> Parameters:
+    """Return the parameters of N drawn operations as numpy arrays, see :class:`Parameters`."""
+    drawn = zip(op_ids_N, levels_NF, signs_N[:, None], strict=True)
+    return Parameters(*map(np.stack, zip(*(parameters(table, *one, size_hw, NUMPY) for one in drawn), strict=True)))
+
+
+def _matrices(value_F: Any, affine_7: Any, size_hw: tuple[Any, Any], library: SimpleNamespace) -> Any:
+    """Return the (F, 2, 3) matrices of a warp: output (x, y) shows input (ax + by + c, dx + ey + f).
+
+    PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
+    are the same ones also where a coordinate falls between two.
+    """
+    angle = value_F * affine_7[0]
+    cos, sin = library.cos(angle), library.sin(angle)
+    cx, cy = size_hw[1] * 0.5, size_hw[0] * 0.5
+    change = library.column(value_F)
+    x = library.stack([cos, -sin], 1) + change * affine_7[1:3]
+    y = library.stack([sin, cos], 1) + change * affine_7[3:5]
+    shift = library.stack([cx - cos * cx - sin * cy, cy + sin * cx - cos * cy], 1) + change * affine_7[5:7]
+    start = _fixed((x + y) * 0.5 + shift, library)
+    x, y = _fixed(x, library), _fixed(y, library)
+    return library.stack([x, y, start - (x + y) * 0.5], 2)
+
+
+def _fixed(number: Any, library: SimpleNamespace) -> Any:
+    """In whole 1/65536 pixel."""
+    return library.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)
