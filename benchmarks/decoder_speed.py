@@ -25,7 +25,7 @@ FRAMES = 96
 
 # name: codec, container, (height, width), options
 GPU_SPEED: dict[str, tuple[str, str, tuple[int, int], dict]] = {
-    "h264": ("libx264", "mp4", (240, 320), {"preset": "fast", "bf": 2}),
+    "h264": ("libx264", "mp4", (240, 320), {"preset": "fast", "bf": 2, "crf": 18}),
     "mpeg4": ("mpeg4", "avi", (240, 320), {"qmin": 3, "qmax": 6}),
     "h264-hd": ("libx264", "mp4", (720, 1280), {"preset": "fast", "bf": 2}),
 }
