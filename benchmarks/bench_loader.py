@@ -1,10 +1,12 @@
 """Loader speed, end to end to float clips of 64 x 160 x 160, every contestant on the same files in one run.
 
-    python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--json FILE]
+    python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--frames 16] [--side-px 112]
 
 Each row runs in a process of its own, repeats are interleaved, and the table gives clips per second (median and
-spread), CPU seconds per clip and the peak memory of all its processes. ``--device cuda`` times the GPU graph instead.
-Rows named ``long...`` read files of ``LONG_S`` seconds, made of those videos.
+spread), milliseconds a batch, CPU milliseconds a clip, the peak memory of all its processes and that of the GPU,
+whoever takes it. ``--device cuda`` times the GPU graph instead, from when the GPU is idle to when it is idle again.
+Rows named ``long...`` read files of ``LONG_S`` seconds, made of those videos; ``augment_alone`` less ``noise_alone``,
+in milliseconds a batch, is the augmentation alone.
 """
 
 import argparse
@@ -67,25 +69,70 @@ def _cpu_seconds(pids) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+class GpuClock:
+    """Holds the program to the GPU's time, as a training loop does; for the CPU it does nothing."""
+
+    def __init__(self, device: str):
+        self.torch = None
+        if device == "cuda":
+            import torch
+
+            self.torch, self.earlier = torch, None
+            torch.cuda.synchronize()  # starts CUDA here, before another thread asks for its memory
+
+    def wait(self) -> None:
+        """Return when the GPU is idle: DALI's streams and torch's."""
+        if self.torch is not None:
+            self.torch.cuda.synchronize()
+
+    def keep_pace(self) -> None:
+        """Return when the batch before this one is done: what was only queued must not count."""
+        if self.torch is None:
+            return
+        done = self.torch.cuda.Event()
+        done.record()
+        if self.earlier is not None:
+            self.earlier.synchronize()
+        self.earlier = done
+
+    def used_mib(self) -> float | None:
+        """GPU memory that is taken, by whomever."""
+        if self.torch is None:
+            return None
+        free, total = self.torch.cuda.mem_get_info()
+        return (total - free) / 2**20
+
+
 def measure(row, options) -> dict:
     """Warm up, then count clips for ``options.seconds``."""
-    peak, stop = [0.0], threading.Event()
+    clock, peak, gpu_peak, stop = GpuClock(options.device), [0.0], [None], threading.Event()
 
     def watch():
         while not stop.wait(0.3):
             peak[0] = max(peak[0], _proportional_memory_mib(_processes()))
+            used = clock.used_mib()
+            gpu_peak[0] = used if used is None else max(used, gpu_peak[0] or 0.0)
 
     threading.Thread(target=watch, daemon=True).start()
     batches, clips = row(options), 0
     for _ in range(4):
         next(batches)
+        clock.keep_pace()
     pids = _processes()
+    clock.wait()
     start, cpu = time.perf_counter(), _cpu_seconds(pids)
     while time.perf_counter() - start < options.seconds:
         clips += next(batches)
+        clock.keep_pace()
+    clock.wait()
     seconds, cpu = time.perf_counter() - start, _cpu_seconds(pids) - cpu
     stop.set()
-    return {"clips_per_s": clips / seconds, "cpu_s_per_clip": cpu / clips, "peak_memory_mib": peak[0]}
+    return {
+        "clips_per_s": clips / seconds,
+        "cpu_s_per_clip": cpu / clips,
+        "peak_memory_mib": peak[0],
+        "gpu_memory_mib": gpu_peak[0],
+    }
 
 
 def memory_after_epochs(options) -> list[float]:
@@ -128,6 +175,8 @@ def parse():
     parser.add_argument("--row-limit-s", type=float, default=600, help="for one measurement of one row")
     parser.add_argument("--limit-s", type=float, default=36_000, help="after this no further measurement is begun")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=64, help="of each clip")
+    parser.add_argument("--side-px", type=int, default=160, help="height and width of each clip")
     parser.add_argument("--workers", type=int, default=min(16, usable_cores()))
     parser.add_argument("--json", help="write the results here")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one row, in its own process
@@ -149,27 +198,39 @@ def main():
         from train.data.demo_data import demo_folder
 
         options.data = str(demo_folder() / "train")
-    print(machine(), f"batches of {options.batch_size}, {options.workers} workers, N = {N}, M = {M:g}")
+    clips = f"{options.batch_size} clips of {options.frames} x {options.side_px} x {options.side_px}"
+    print(machine(), f"batches of {clips}, {options.workers} workers, N = {N}, M = {M:g}")
     results, end = {name: [] for name in names}, time.monotonic() + options.limit_s
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as long_folder:
         if any(name.startswith("long") for name in names):
             make_long_videos(manifest_of(options), Path(long_folder))
-        for repeat, name in ((repeat, name) for repeat in range(options.repeats) for name in names):
-            if time.monotonic() > end:
-                print(f"  no time left for repeat {repeat + 1} of {name}", file=sys.stderr, flush=True)
-                continue
-            result = _in_a_process(name, options, long_folder if name.startswith("long") else options.data)
-            if result is not None:
-                results[name].append(result)
-                print(f"  {name}: {result['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
-    table = [{"name": name, **_summary(runs)} for name, runs in results.items() if runs]
-    print(f"{'row':34} {'clips/s':>8} {'spread':>15} {'CPU ms/clip':>12} {'peak MiB':>9}")
+        try:
+            for repeat, name in ((repeat, name) for repeat in range(options.repeats) for name in names):
+                limit_s = min(options.row_limit_s, end - time.monotonic())
+                if limit_s <= 0:
+                    print(f"  no time left for repeat {repeat + 1} of {name}", file=sys.stderr, flush=True)
+                    continue
+                data = long_folder if name.startswith("long") else options.data
+                result = _in_a_process(name, options, data, limit_s)
+                if result is not None:
+                    results[name].append(result)
+                    print(f"  {name}: {result['clips_per_s']:.1f} clips/s", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            options.epochs = 0
+            print("  interrupted: the table is of what was measured before", file=sys.stderr, flush=True)
+    table = [{"name": name, **_summary(runs, options.batch_size)} for name, runs in results.items() if runs]
+    print(
+        f"{'row':34} {'clips/s':>8} {'spread':>15} {'ms/batch':>9} {'CPU ms/clip':>12} {'peak MiB':>9} {'GPU MiB':>8}"
+    )
     for row in table:
+        gpu = "-" if row["gpu_memory_mib"] is None else f"{row['gpu_memory_mib']:.0f}"
         print(
             f"{row['name']:34} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
-            f"{1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f}"
+            f"{row['ms_per_batch']:9.1f} {1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f} {gpu:>8}"
         )
-    memory = _in_a_process(MEMORY, options, options.data) if options.epochs and "ours" in names else []
+    memory = (
+        _in_a_process(MEMORY, options, options.data, options.row_limit_s) if options.epochs and "ours" in names else []
+    )
     if memory:
         shown = ", ".join(
             f"{memory[epoch]:.0f} after {epoch + 1}"
@@ -178,7 +239,9 @@ def main():
         )
         print(f"memory of ours in MiB by epochs: {shown}")
     if options.json:
-        report = {"machine": machine(), "results": table, MEMORY + "_mib": memory}
+        names = ("device", "batch_size", "frames", "side_px", "workers", "seconds", "repeats")
+        settings = {name: getattr(options, name) for name in names}
+        report = {"machine": machine(), "settings": settings, "results": table, MEMORY + "_mib": memory}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
     sys.exit(memory is None or any(not runs for runs in results.values()))
 
@@ -190,15 +253,15 @@ def _measure(name, options):
     return measure(row, options)
 
 
-def _in_a_process(name, options, data):
+def _in_a_process(name, options, data, limit_s):
     """The result of one measurement, None if it failed."""
     command = [sys.executable, __file__, "--measure", name, "--data", data]
-    for option in ("device", "seconds", "epochs", "batch_size", "workers"):
+    for option in ("device", "seconds", "epochs", "batch_size", "frames", "side_px", "workers"):
         command += ["--" + option.replace("_", "-"), str(getattr(options, option))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.row_limit_s)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
-        print(f"{name}: stopped after {options.row_limit_s:g} s")
+        print(f"{name}: stopped after {limit_s:.0f} s")
         return None
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
@@ -206,14 +269,16 @@ def _in_a_process(name, options, data):
     return json.loads(lines[0].removeprefix("RESULT ")) if lines else None
 
 
-def _summary(runs) -> dict:
+def _summary(runs, batch_size) -> dict:
     speeds = [run["clips_per_s"] for run in runs]
     return {
         "clips_per_s": statistics.median(speeds),
         "lowest": min(speeds),
         "highest": max(speeds),
+        "ms_per_batch": 1000 * batch_size / statistics.median(speeds),
         "cpu_s_per_clip": statistics.median(run["cpu_s_per_clip"] for run in runs),
         "peak_memory_mib": max(run["peak_memory_mib"] for run in runs),
+        "gpu_memory_mib": max((run["gpu_memory_mib"] or 0.0 for run in runs), default=0.0) or None,
     }
 
 

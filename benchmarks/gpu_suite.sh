@@ -1,34 +1,134 @@
 #!/usr/bin/env bash
-# Everything that needs a CUDA machine, in under 10 minutes: the GPU tests, then the speed of mixing, of training steps and of
-# the loader. Each step has a time limit and runs whatever became of those before it; a summary comes last.
-#   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 0: all went well, 1: a step failed, 3: no CUDA device here
-# DALI_PIPES_CLIPS names a folder with real clips (actions/<class>/*.avi) for the tests of NVDEC; else ../shared/clips, or they skip.
+# Everything that needs a CUDA machine, in order of value and in a given time: what NVDEC does, the GPU tests, the speed of the
+# loader and of its peers, of training steps and of mixing. Each step has a limit and runs whatever became of those before it;
+# a summary comes last.
+#   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 0: all went well, 1: a step failed or had no time, 2: a setting
+#                                                       is wrong, 3: no CUDA device here
+# SECONDS_IN_ALL=420: steps are cut to what is left of it (one that does not stop is killed 10 s later)
+# STEPS="probe tests loader peers training training_tests compiled mixing": which ones, in this order
+# OUT: folder for each step's log and tables (default: a temporary one, named at the end); JOBS=8: tests at once
+# DALI_PIPES_CLIPS names a folder with real clips (actions/<class>/*.avi) for NVDEC; else ../shared/clips, or tests with them skip.
 # GPU_SUITE_DEVICE=cpu tries this script without a GPU: the GPU tests skip, the benchmarks run on the CPU.
 set -uo pipefail
+SECONDS=0
+videos=${1:+$(realpath -m -- "$1")} out=${OUT:+$(realpath -m -- "$OUT")}
 cd "$(dirname "$0")/.." || exit 1
+known="probe tests loader peers training training_tests compiled mixing"
+all=${SECONDS_IN_ALL:-420} device=${GPU_SUITE_DEVICE:-cuda}
+read -r -d '' -a steps <<<"${STEPS:-$known}" || true
+[[ ${#steps[@]} -gt 0 ]] || read -r -a steps <<<"$known"
+for name in "${steps[@]}"; do
+    if [[ " $known " != *" $name "* ]]; then
+        echo "gpu_suite: unknown step '$name' in STEPS: choose from $known" >&2
+        exit 2
+    fi
+done
+if [[ ! $all =~ ^[1-9][0-9]*$ ]]; then
+    echo "gpu_suite: SECONDS_IN_ALL is '$all', it must be a whole number of seconds, such as 420" >&2
+    exit 2
+fi
+if [[ $device != cuda && $device != cpu ]]; then
+    echo "gpu_suite: GPU_SUITE_DEVICE is '$device', choose cuda or cpu" >&2
+    exit 2
+fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-device=${GPU_SUITE_DEVICE:-cuda}
 if [[ $device == cuda ]]; then
     if ! python3 -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>/dev/null; then
         echo "gpu_suite: PyTorch sees no CUDA device here, so there is nothing to run" >&2
         exit 3
     fi
     export FAIL_WITHOUT_GPU=1
+    if ! python3 -c 'import ctypes; ctypes.CDLL("libnvcuvid.so.1")' 2>/dev/null; then # the driver's folder may be unknown
+        found=$(find /usr -name libnvcuvid.so.1 -print -quit 2>/dev/null)
+        if [[ -n $found ]]; then
+            LD_LIBRARY_PATH=$(dirname "$found")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+            export LD_LIBRARY_PATH
+        fi
+    fi
 fi
-failed=0 summary=""
+out=${out:-$(mktemp -d -t gpu_suite.XXXXXX)}
+mkdir -p "$out" || exit 1
+failed=0 summary="" making=""
 
-step() { # NAME LIMIT_S COMMAND...
-    local name=$1 limit=$2 begin=$SECONDS status=0 outcome
+note() { # NAME SECONDS OUTCOME: a line of the summary
+    summary+=$(printf '%-16s %4s s  %s' "$@")$'\n'
+}
+
+step() { # NAME LIMIT_S COMMAND...: LEFT_S in the command is its limit, less what a program needs to end by itself
+    local name=$1 limit=$2 left=$((all - SECONDS)) begin=$SECONDS status=0 outcome shown
     shift 2
-    printf '\n== %s (at most %s s)\n' "$name" "$limit"
-    timeout --kill-after=10 "$limit" "$@" || status=$?
+    [[ $limit -le $left ]] || limit=$left
+    if [[ $limit -lt 10 ]]; then
+        note "$name" 0 "NOT RUN, $((left > 0 ? left : 0)) s were left"
+        failed=1
+        return
+    fi
+    printf '\n== %s (at most %s s; %s s so far)\n' "$name" "$limit" "$SECONDS"
+    : >"$out/$name.log"
+    tail -n +1 -s 0.2 --pid=$$ -f "$out/$name.log" & # not a pipe, which a process that is left over would keep open
+    shown=$!
+    # Ctrl-C, so that pytest and the loader's benchmark still tell what they know
+    timeout -s INT -k 10 "$limit" "${@//LEFT_S/$((limit - 5))}" >"$out/$name.log" 2>&1 || status=$?
+    sleep 0.5
+    kill "$shown" 2>/dev/null
+    wait "$shown" 2>/dev/null
     case $status in
         0) outcome="ok" ;;
         124 | 137) outcome="STOPPED at its limit of $limit s" ;;
         *) outcome="FAILED, exit code $status" ;;
     esac
     [[ $status -eq 0 ]] || failed=1
-    summary+=$(printf '%-28s %4s s  %s' "$name" "$((SECONDS - begin))" "$outcome")$'\n'
+    note "$name" "$((SECONDS - begin))" "$outcome"
+}
+
+make_videos() { # the demo's, which the loader and training steps read, while something runs that measures nothing
+    [[ -z $videos && -z $making ]] || return 0
+    timeout 90 python3 -c 'from train.data.demo_data import demo_folder; demo_folder(8)' >"$out/videos.log" 2>&1 &
+    making=$!
+}
+
+have_videos() {
+    make_videos
+    [[ -z $making ]] || wait "$making" || echo "gpu_suite: the demo's videos could not be made, see $out/videos.log" >&2
+    making=done
+}
+
+pytest_gpu() { # NAME LIMIT_S JOBS EXPRESSION
+    step "$1" "$2" python3 -m pytest tests/gpu -n "$3" --dist worksteal -p no:cacheprovider --tb=short -rfEs --durations=8 -k "$4"
+}
+
+run_probe() { step probe 75 python3 benchmarks/gpu_probe.py --json "$out/probe.json"; }
+
+slow="training or localisation or activation" # the tests are two steps, so that one that hangs does not take all with it
+run_tests() {
+    [[ ! " ${steps[*]} " =~ \ (loader|peers|training|compiled)\  ]] || make_videos
+    pytest_gpu tests 130 "${JOBS:-8}" "not ($slow)"
+}
+run_training_tests() { pytest_gpu training_tests 110 3 "$slow"; }
+
+run_loader() {
+    local rows=ours_cpu_decoding,ours_gpu_decoding,torchvision_gpu,noise_alone,augment_alone,dali_auto_aug_alone
+    rows+=,decode_only_cpu,decode_only_gpu,dali_auto_aug_cpu_decoding,dali_auto_aug_gpu_decoding
+    rows+=,ours_no_aug_cpu_decoding,ours_no_aug_gpu_decoding,ours_stream
+    [[ $device == cuda ]] || rows=ours,torchvision_gpu,noise_alone,augment_alone,dali_auto_aug_alone,decode_only,ours_no_aug
+    bench_loader loader 130 "$device" "$rows"
+}
+run_peers() { bench_loader peers 45 cpu straightforward,torchvision; }
+bench_loader() { # NAME LIMIT_S DEVICE ROWS
+    have_videos
+    step "$1" "$2" python3 benchmarks/bench_loader.py --device "$3" --rows "$4" ${videos:+--data "$videos"} --seconds 3 --repeats 1 \
+        --epochs 0 --row-limit-s 40 --limit-s LEFT_S --json "$out/$1.json"
+}
+
+bench_train() { # NAME LIMIT_S OPTIONS...
+    have_videos
+    step "$1" "$2" python3 benchmarks/bench_train.py --device "$device" ${videos:+--videos "$videos"} --seconds 4 "${@:3}"
+}
+run_training() { bench_train training 75 --decoder cpu --workers 8 --repeats 2; }
+run_compiled() { bench_train compiled 90 --data synthetic --compile --workers 2 --repeats 1; }
+
+run_mixing() {
+    step mixing 40 python3 benchmarks/bench_mixing.py --device "$device" --layout channels_last --repeats 7 --json "$out/mixing.json"
 }
 
 machine='
@@ -39,13 +139,13 @@ except OSError as error:
     nvdec = f"cannot be loaded ({error})"
 name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
 print(f"{name}, torch {torch.__version__}, DALI {nvidia.dali.__version__}, libnvcuvid {nvdec}")'
-slow="training or localisation or activation" # the tests are two steps, so that one that hangs does not take all with it
-step "machine" 20 python3 -c "$machine"
-step "tests: pixels and clips" 140 python3 -m pytest tests/gpu --tb=short -rs --durations=5 -k "not ($slow)"
-step "tests: training and maps" 90 python3 -m pytest tests/gpu --tb=short -rs --durations=5 -k "$slow"
-step "speed of mixing" 40 python3 benchmarks/bench_mixing.py --device "$device"
-step "speed of training" 70 python3 benchmarks/bench_train.py --device "$device" --seconds 4 --repeats 2 ${1:+--videos "$1"}
-step "speed of the loader" 230 python3 benchmarks/bench_loader.py --device "$device" ${1:+--data "$1"} \
-    --seconds 3 --repeats 2 --epochs 0 --row-limit-s 30 --limit-s 190
-printf '\n== summary, %s s in all\n%s' "$SECONDS" "$summary"
+{
+    python3 -c "$machine"
+    nvidia-smi --query-gpu=driver_version,memory.total,clocks.sm --format=csv,noheader 2>/dev/null
+    echo "$(nproc) cores, memory $(free -g | awk '/^Mem/ {print $2}') GiB, shared memory $(df -h /dev/shm | awk 'END {print $2}')"
+} 2>&1 | tee "$out/machine.log"
+for name in "${steps[@]}"; do
+    "run_$name"
+done
+printf '\n== summary, %s s in all; logs and tables are in %s\n%s' "$SECONDS" "$out" "$summary" | tee "$out/summary.log"
 exit "$failed"

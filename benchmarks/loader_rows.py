@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-FRAMES, SIDE_PX, N, M = 64, 160, 2, 10.0
+N, M = 2, 10.0
 LONG_S, LONG_FPS, LONG_FILES, LONG_HW = 180, 25, 2, (240, 320)
 
 
@@ -30,8 +30,8 @@ def loader_of(options, **loader_options):
     return VideoLoader(
         manifest_of(options),
         batch_size=options.batch_size,
-        num_frames=FRAMES,
-        side_px=SIDE_PX,
+        num_frames=options.frames,
+        side_px=options.side_px,
         workers=options.workers,
         device=options.device,
         **loader_options,
@@ -123,8 +123,9 @@ def make_long_videos(manifest, folder: Path) -> None:
             out.mux(stream.encode(None))
 
 
-def _pipeline(options, finish, crop=True):
-    """A pipeline of our source whose graph after decoding, cropping and resizing is ``finish(video, inputs)``."""
+def _outputs(options, finish, crop=True):
+    """What a pipeline of our source gives, batch by batch; its graph after decoding, cropping and resizing is
+    ``finish(video)``."""
     from nvidia.dali import pipeline_def
 
     from dali_pipes import ClipSampler
@@ -134,8 +135,8 @@ def _pipeline(options, finish, crop=True):
     from dali_pipes.plan.batches import BatchSchedule
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
-    sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=FRAMES)
-    source = ClipSource(BatchSchedule(sampler, options.batch_size), SIDE_PX, "gpu" if by_dali else "cpu")
+    sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=options.frames)
+    source = ClipSource(BatchSchedule(sampler, options.batch_size), options.side_px, "gpu" if by_dali else "cpu")
 
     @pipeline_def(
         enable_conditionals=True,
@@ -150,10 +151,75 @@ def _pipeline(options, finish, crop=True):
         if by_dali:
             video = dali_decode(inputs["encoded"], inputs["frame_indices"], device="mixed")
             if crop:
-                video = crop_resize(video, inputs["box"], inputs["flip"], SIDE_PX)
+                video = crop_resize(video, inputs["box"], inputs["flip"], options.side_px)
         else:
             video = inputs["frames"]
-        return finish(video.gpu() if on_gpu else video, inputs)
+        return finish(video.gpu() if on_gpu else video)
+
+    built = pipeline()
+    built.build()
+    while True:
+        yield built.run()
+
+
+def _pipeline(options, finish, crop=True):
+    for _ in _outputs(options, finish, crop):
+        yield options.batch_size
+
+
+def decode_only(options):
+    return _pipeline(options, lambda video: video, crop=False)
+
+
+def _dali_rand_augment(video, side_px):
+    from nvidia.dali.auto_aug import rand_augment
+
+    return rand_augment.rand_augment(video, n=N, m=int(M), shape=[side_px, side_px], monotonic_mag=False, seed=7)
+
+
+def dali_auto_aug(options):
+    """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
+    from dali_pipes.loader.graph import normalise
+
+    return _pipeline(options, lambda video: normalise(_dali_rand_augment(video, options.side_px)))
+
+
+def torchvision_gpu(options):
+    """Our workers' crops, copied to the GPU as uint8, then torchvision v2's RandAugment there, clip by clip."""
+    import torch
+    from nvidia.dali.plugin.pytorch import feed_ndarray
+    from torchvision.transforms import v2
+
+    stream = {"cuda_stream": torch.cuda.current_stream()} if options.device == "cuda" else {}
+    augment = v2.RandAugment(num_ops=N, magnitude=int(M))
+    for (frames,) in _outputs(options, lambda video: video):
+        dense = frames.as_tensor()
+        frames_BFHWC = torch.empty(dense.shape(), dtype=torch.uint8, device=options.device)
+        feed_ndarray(dense, frames_BFHWC, **stream)
+        frames_BFCHW = frames_BFHWC.permute(0, 1, 4, 2, 3).contiguous()
+        augmented_BFCHW = torch.stack([augment(clip) for clip in frames_BFCHW])
+        clips_BCFHW = (augmented_BFCHW.transpose(1, 2).float() - 128) / 128
+        yield len(clips_BCFHW)
+
+
+def _of_noise(options, augment):
+    """``augment(video)`` on noise that the graph makes where it augments: no file, decoder or copy takes part."""
+    from nvidia.dali import fn, pipeline_def, types
+
+    on_gpu = options.device != "cpu"
+
+    @pipeline_def(
+        enable_conditionals=True,
+        batch_size=options.batch_size,
+        num_threads=options.workers,
+        device_id=0 if on_gpu else None,
+        seed=7,
+    )
+    def pipeline():
+        shape = [options.frames, options.side_px, options.side_px, 3]
+        where = {"device": "gpu" if on_gpu else "cpu"}
+        noise = fn.random.uniform(**where, shape=shape, range=[0.0, 255.0], dtype=types.UINT8)
+        return augment(fn.reshape(noise, layout="FHWC"))
 
     built = pipeline()
     built.build()
@@ -162,28 +228,28 @@ def _pipeline(options, finish, crop=True):
         yield options.batch_size
 
 
-def decode_only(options):
-    return _pipeline(options, lambda video, inputs: video, crop=False)
+def noise_alone(options):
+    """What to subtract from the next two rows, in milliseconds a batch, for the augmentation alone."""
+    return _of_noise(options, lambda video: video)
 
 
-def dali_auto_aug(options):
-    """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
-    from nvidia.dali.auto_aug import rand_augment
+def augment_alone(options):
+    from dali_pipes import rand_augment_t
 
-    from dali_pipes.loader.graph import normalise
+    size = {"num_frames": options.frames, "size_hw": (options.side_px, options.side_px)}
+    return _of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
 
-    def finish(video, inputs):
-        video = rand_augment.rand_augment(video, n=N, m=int(M), shape=[SIDE_PX, SIDE_PX], monotonic_mag=False, seed=7)
-        return normalise(video)
 
-    return _pipeline(options, finish)
+def dali_auto_aug_alone(options):
+    return _of_noise(options, lambda video: _dali_rand_augment(video, options.side_px))
 
 
 class StraightforwardClips:
     """A dataset as researchers write it: OpenCV reads and seeks, PIL augments frame by frame."""
 
-    def __init__(self, manifest, torchvision_transforms):
-        self.videos, self.torchvision_transforms = manifest.videos, torchvision_transforms
+    def __init__(self, options, torchvision_transforms):
+        self.videos, self.torchvision_transforms = manifest_of(options).videos, torchvision_transforms
+        self.frames, self.side_px = options.frames, options.side_px
 
     def __len__(self):
         return 10**6
@@ -197,14 +263,14 @@ class StraightforwardClips:
         rng = np.random.default_rng(index)
         video = self.videos[index % len(self.videos)]
         capture = cv2.VideoCapture(video.path)
-        capture.set(cv2.CAP_PROP_POS_FRAMES, int(rng.integers(max(1, video.num_frames - FRAMES + 1))))
+        capture.set(cv2.CAP_PROP_POS_FRAMES, int(rng.integers(max(1, video.num_frames - self.frames + 1))))
         frames = []
-        while len(frames) < FRAMES:
+        while len(frames) < self.frames:
             good, frame = capture.read()
             if not good:
                 break
             frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        frames += [frames[-1]] * (FRAMES - len(frames))
+        frames += [frames[-1]] * (self.frames - len(frames))
         side = min(int(rng.integers(160, 201)), video.height, video.width)
         y, x = rng.integers(video.height - side + 1), rng.integers(video.width - side + 1)
         cropped = [frame[y : y + side, x : x + side] for frame in frames]
@@ -212,10 +278,10 @@ class StraightforwardClips:
             from torchvision.transforms import v2
 
             clip = torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2)
-            clip = v2.functional.resize(clip, [SIDE_PX, SIDE_PX], antialias=True)
+            clip = v2.functional.resize(clip, [self.side_px, self.side_px], antialias=True)
             clip = v2.RandAugment(num_ops=N, magnitude=int(M))(clip)
             return (clip.permute(1, 0, 2, 3).float() - 128) / 128
-        images = [cv2.resize(frame, (SIDE_PX, SIDE_PX)) for frame in cropped]
+        images = [cv2.resize(frame, (self.side_px, self.side_px)) for frame in cropped]
         images = _augment_with_pil(images, rng)
         clip = torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2)
         return (clip.float() - 128) / 128
@@ -231,7 +297,7 @@ def _augment_with_pil(images, rng):
 
     images = [Image.fromarray(image) for image in images]
     for name in rng.choice(list(OPS), N):
-        levels, sign = schedule_levels("temporal+", M, FRAMES, rng), rng.choice([-1, 1])
+        levels, sign = schedule_levels("temporal+", M, len(images), rng), rng.choice([-1, 1])
         images = [
             pil_ops.apply(name, image, pil_ops.value_of(name, float(level), sign, "paper"))
             for image, level in zip(images, levels, strict=True)
@@ -242,7 +308,7 @@ def _augment_with_pil(images, rng):
 def _data_loader(options, torchvision_transforms):
     from torch.utils.data import DataLoader
 
-    clips = StraightforwardClips(manifest_of(options), torchvision_transforms)
+    clips = StraightforwardClips(options, torchvision_transforms)
     for batch in DataLoader(clips, batch_size=options.batch_size, num_workers=options.workers, prefetch_factor=2):
         yield len(batch)
 
@@ -268,14 +334,31 @@ ROWS = {
         ours_needed_frames,
         ours_two_pipelines,
         ours_stream,
+        torchvision_gpu,
+        noise_alone,
+        augment_alone,
+        dali_auto_aug_alone,
     )
 }
-ASKED_FOR = ("ours_two_pipelines", "ours_stream")
-"""On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there."""
+ASKED_FOR = (
+    "ours_two_pipelines",
+    "ours_stream",
+    "torchvision_gpu",
+    "noise_alone",
+    "augment_alone",
+    "dali_auto_aug_alone",
+)
+"""On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there,
+the others show on a GPU what they are for."""
 GPU_ROWS = {  # name -> row and decoder
     "ours_gpu_decoding": (ours, "gpu"),
     "ours_cpu_decoding": (ours, "cpu"),
+    "torchvision_gpu": (torchvision_gpu, "cpu"),
     "dali_auto_aug_gpu_decoding": (dali_auto_aug, "gpu"),
+    "dali_auto_aug_cpu_decoding": (dali_auto_aug, "cpu"),
+    "noise_alone": (noise_alone, "cpu"),
+    "augment_alone": (augment_alone, "cpu"),
+    "dali_auto_aug_alone": (dali_auto_aug_alone, "cpu"),
     "ours_no_aug_gpu_decoding": (ours_no_aug, "gpu"),
     "ours_no_aug_cpu_decoding": (ours_no_aug, "cpu"),
     "decode_only_gpu": (decode_only, "gpu"),
