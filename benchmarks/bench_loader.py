@@ -23,7 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, M, N, loader_of, make_long_videos, manifest_of
+from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, loader_of, make_long_videos, manifest_of
+from noise_rows import M, N
 
 from dali_pipes.system.cores import usable_cores
 

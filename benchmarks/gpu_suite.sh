@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Everything that needs a CUDA machine, in order of value and in a given time: what NVDEC does, the GPU tests, the speed of the
-# loader and of its peers, of training steps and of mixing. Each step has a limit and runs whatever became of those before it;
+# loader, of each operation and of peers, of training steps and of mixing. Each step has a limit and runs whatever became of those before it;
 # a summary comes last.
 #   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 0: all went well, 1: a step failed or had no time, 2: a setting
 #                                                       is wrong, 3: no CUDA device here
 # SECONDS_IN_ALL=420: steps are cut to what is left of it (one that does not stop is killed 10 s later)
-# STEPS="probe tests loader peers training training_tests compiled mixing": which ones, in this order
+# STEPS="probe tests loader ops peers training training_tests compiled mixing": which ones, in this order
 # OUT: folder for each step's log and tables (default: a temporary one, named at the end); JOBS=8: tests at once
 # DALI_PIPES_CLIPS names a folder with real clips (actions/<class>/*.avi) for NVDEC; else ../shared/clips, or tests with them skip.
 # GPU_SUITE_DEVICE=cpu tries this script without a GPU: the GPU tests skip, the benchmarks run on the CPU.
@@ -13,7 +13,7 @@ set -uo pipefail
 SECONDS=0
 videos=${1:+$(realpath -m -- "$1")} out=${OUT:+$(realpath -m -- "$OUT")}
 cd "$(dirname "$0")/.." || exit 1
-known="probe tests loader peers training training_tests compiled mixing"
+known="probe tests loader ops peers training training_tests compiled mixing"
 all=${SECONDS_IN_ALL:-420} device=${GPU_SUITE_DEVICE:-cuda}
 read -r -d '' -a steps <<<"${STEPS:-$known}" || true
 [[ ${#steps[@]} -gt 0 ]] || read -r -a steps <<<"$known"
@@ -107,12 +107,13 @@ run_tests() {
 run_training_tests() { pytest_gpu training_tests 110 3 "$slow"; }
 
 run_loader() {
-    local rows=ours_cpu_decoding,ours_gpu_decoding,torchvision_gpu,noise_alone,augment_alone,dali_auto_aug_alone
+    local rows=ours_cpu_decoding,ours_gpu_decoding,torchvision_gpu,noise_alone,augment_alone,graph_draws_alone,dali_auto_aug_alone
     rows+=,decode_only_cpu,decode_only_gpu,dali_auto_aug_cpu_decoding,dali_auto_aug_gpu_decoding
     rows+=,ours_no_aug_cpu_decoding,ours_no_aug_gpu_decoding,ours_stream
     [[ $device == cuda ]] || rows=ours,torchvision_gpu,noise_alone,augment_alone,dali_auto_aug_alone,decode_only,ours_no_aug
     bench_loader loader 130 "$device" "$rows"
 }
+run_ops() { step ops 40 python3 benchmarks/bench_ops.py --device "$device" --json "$out/ops.json"; }
 run_peers() { bench_loader peers 45 cpu straightforward,torchvision; }
 bench_loader() { # NAME LIMIT_S DEVICE ROWS
     have_videos

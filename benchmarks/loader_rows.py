@@ -10,7 +10,16 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-N, M = 2, 10.0
+from noise_rows import (
+    M,
+    N,
+    augment_alone,
+    dali_auto_aug_alone,
+    dali_rand_augment,
+    graph_draws_alone,
+    noise_alone,
+)
+
 LONG_S, LONG_FPS, LONG_FILES, LONG_HW = 180, 25, 2, (240, 320)
 
 
@@ -171,17 +180,11 @@ def decode_only(options):
     return _pipeline(options, lambda video: video, crop=False)
 
 
-def _dali_rand_augment(video, side_px):
-    from nvidia.dali.auto_aug import rand_augment
-
-    return rand_augment.rand_augment(video, n=N, m=int(M), shape=[side_px, side_px], monotonic_mag=False, seed=7)
-
-
 def dali_auto_aug(options):
     """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
     from dali_pipes.loader.graph import normalise
 
-    return _pipeline(options, lambda video: normalise(_dali_rand_augment(video, options.side_px)))
+    return _pipeline(options, lambda video: normalise(dali_rand_augment(video, options.side_px)))
 
 
 def torchvision_gpu(options):
@@ -200,48 +203,6 @@ def torchvision_gpu(options):
         augmented_BFCHW = torch.stack([augment(clip) for clip in frames_BFCHW])
         clips_BCFHW = (augmented_BFCHW.transpose(1, 2).float() - 128) / 128
         yield len(clips_BCFHW)
-
-
-def _of_noise(options, augment):
-    """``augment(video)`` on noise that the graph makes where it augments: no file, decoder or copy takes part."""
-    from nvidia.dali import fn, pipeline_def, types
-
-    on_gpu = options.device != "cpu"
-
-    @pipeline_def(
-        enable_conditionals=True,
-        batch_size=options.batch_size,
-        num_threads=options.workers,
-        device_id=0 if on_gpu else None,
-        seed=7,
-    )
-    def pipeline():
-        shape = [options.frames, options.side_px, options.side_px, 3]
-        where = {"device": "gpu" if on_gpu else "cpu"}
-        noise = fn.random.uniform(**where, shape=shape, range=[0.0, 255.0], dtype=types.UINT8)
-        return augment(fn.reshape(noise, layout="FHWC"))
-
-    built = pipeline()
-    built.build()
-    while True:
-        built.run()
-        yield options.batch_size
-
-
-def noise_alone(options):
-    """What to subtract from the next two rows, in milliseconds a batch, for the augmentation alone."""
-    return _of_noise(options, lambda video: video)
-
-
-def augment_alone(options):
-    from dali_pipes import rand_augment_t
-
-    size = {"num_frames": options.frames, "size_hw": (options.side_px, options.side_px)}
-    return _of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
-
-
-def dali_auto_aug_alone(options):
-    return _of_noise(options, lambda video: _dali_rand_augment(video, options.side_px))
 
 
 class StraightforwardClips:
@@ -337,6 +298,7 @@ ROWS = {
         torchvision_gpu,
         noise_alone,
         augment_alone,
+        graph_draws_alone,
         dali_auto_aug_alone,
     )
 }
@@ -346,6 +308,7 @@ ASKED_FOR = (
     "torchvision_gpu",
     "noise_alone",
     "augment_alone",
+    "graph_draws_alone",
     "dali_auto_aug_alone",
 )
 """On the CPU only when named: ``ours_stream`` needs videos of VP8, VP9 or MJPEG there,
@@ -358,6 +321,7 @@ GPU_ROWS = {  # name -> row and decoder
     "dali_auto_aug_cpu_decoding": (dali_auto_aug, "cpu"),
     "noise_alone": (noise_alone, "cpu"),
     "augment_alone": (augment_alone, "cpu"),
+    "graph_draws_alone": (graph_draws_alone, "cpu"),
     "dali_auto_aug_alone": (dali_auto_aug_alone, "cpu"),
     "ours_no_aug_gpu_decoding": (ours_no_aug, "gpu"),
     "ours_no_aug_cpu_decoding": (ours_no_aug, "cpu"),

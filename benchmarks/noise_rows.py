@@ -1,0 +1,85 @@
+"""Contestants of bench_loader.py that augment noise, which the graph makes itself: no file, decoder or copy takes part."""
+
+from itertools import cycle
+
+N, M = 2, 10.0
+
+
+def dali_rand_augment(video, side_px):
+    from nvidia.dali.auto_aug import rand_augment
+
+    return rand_augment.rand_augment(video, n=N, m=int(M), shape=[side_px, side_px], monotonic_mag=False, seed=7)
+
+
+def _of_noise(options, augment):
+    """``augment(video)`` on noise that the graph makes where it augments: no file, decoder or copy takes part."""
+    from nvidia.dali import fn, pipeline_def, types
+
+    on_gpu = options.device != "cpu"
+
+    @pipeline_def(
+        enable_conditionals=True,
+        batch_size=options.batch_size,
+        num_threads=options.workers,
+        device_id=0 if on_gpu else None,
+        seed=7,
+    )
+    def pipeline():
+        shape = [options.frames, options.side_px, options.side_px, 3]
+        where = {"device": "gpu" if on_gpu else "cpu"}
+        noise = fn.random.uniform(**where, shape=shape, range=[0.0, 255.0], dtype=types.UINT8)
+        return augment(fn.reshape(noise, layout="FHWC"))
+
+    built = pipeline()
+    built.build()
+    while True:
+        built.run()
+        yield options.batch_size
+
+
+def noise_alone(options):
+    """What to subtract from the next two rows, in milliseconds a batch, for the augmentation alone."""
+    return _of_noise(options, lambda video: video)
+
+
+def augment_alone(options):
+    return augment_noise(options)
+
+
+def augment_noise(options, **policy):
+    """As the loader's graph augments: with parameters that were computed elsewhere; ``policy`` are its fields."""
+    import numpy as np
+    from nvidia.dali import fn
+
+    from dali_pipes import RandAugmentT
+    from dali_pipes.augment.parameters import PARAMETER_NAMES, parameters_of_clip
+    from dali_pipes.augment.randaugment import apply_parameters
+
+    made, size_hw = RandAugmentT(**{"n": N, "m": M} | policy), (options.side_px, options.side_px)
+    table, rng = made.table(), np.random.default_rng(7)
+    clips = [parameters_of_clip(table, *made.sample(rng, options.frames), size_hw) for _ in range(512)]
+    places = cycle(range(0, len(clips) - options.batch_size + 1, options.batch_size))
+
+    def source():
+        first = next(places)
+        batch = clips[first : first + options.batch_size]
+        return [[clip[PARAMETER_NAMES.index(name)] for clip in batch] for name in table.names]
+
+    def augment(video):
+        nodes = dict(zip(table.names, fn.external_source(source, num_outputs=len(table.names))))  # noqa: B905 - traced
+        drawn = [nodes.get(name) for name in PARAMETER_NAMES]
+        return apply_parameters(video, *drawn, policy=made, size_hw=size_hw)
+
+    return _of_noise(options, augment)
+
+
+def graph_draws_alone(options):
+    """As anyone's graph augments that draws for itself."""
+    from dali_pipes import rand_augment_t
+
+    size = {"num_frames": options.frames, "size_hw": (options.side_px, options.side_px)}
+    return _of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
+
+
+def dali_auto_aug_alone(options):
+    return _of_noise(options, lambda video: dali_rand_augment(video, options.side_px))
