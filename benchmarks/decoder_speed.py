@@ -4,6 +4,7 @@ DALI, torch and what imports them are imported where they are used: the processe
 """
 
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -104,8 +105,9 @@ def decode_again_and_again(begin: float, seconds: float, path: str, num_frames: 
 
 @contextmanager
 def started_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes are there."""
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    """A pool whose processes are there; Ctrl-C is for this process, which ends them."""
+    ignore = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), **ignore) as pool:
         list(pool.map(time.sleep, [0.3] * count))
         yield pool
 

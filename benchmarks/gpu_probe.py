@@ -277,9 +277,6 @@ def run(report: Report, clips: Path, folder: Path, options) -> None:
     for video in [*good, *made.values()][:1]:
         if not report.has_ended(options.limit_s, "repeats"):
             report.tried(f"repeats, {Path(video.path).name}, {video.num_frames} frames", partial(time_repeats, video))
-    rows = report.results["speed"]
-    if rows:
-        print("\n".join(["", *speed_table(rows), ""]), flush=True)
 
 
 def _prepared(made: dict, folder: Path, name: str) -> tuple[str, bool]:
@@ -325,7 +322,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report(options.json)
     clips = Path(os.environ.get("DALI_PIPES_CLIPS") or Path(__file__).resolve().parents[2] / "shared" / "clips")
     with tempfile.TemporaryDirectory(prefix="gpu_probe_") as folder:
-        run(report, clips, Path(folder), options)
+        try:
+            run(report, clips, Path(folder), options)
+        except KeyboardInterrupt:
+            report.failed += 1
+            report.say("interrupted: what follows is what was found before")
+    rows = report.results["speed"]
+    if rows:
+        print("\n".join(["", *speed_table(rows), ""]), flush=True)
     report.say(f"{report.failed} of {len(report.results['checks'])} probes went wrong")
     return 1 if report.failed else 0
 
