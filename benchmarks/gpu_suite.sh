@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a CUDA machine, in order of value and in a given time: what NVDEC does, the GPU tests, the speed of the
-# loader, of each operation and of peers, of training steps and of mixing. Each step has a limit and runs whatever became of those before it;
-# a summary comes last.
+# loader, of each operation and of peers, of training steps and of mixing. Each step has a limit and runs whatever became of those
+# before it; a summary comes last.
 #   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 0: all went well, 1: a step failed or had no time, 2: a setting
 #                                                       is wrong, 3: no CUDA device here
 # SECONDS_IN_ALL=420: steps are cut to what is left of it (one that does not stop is killed 10 s later)

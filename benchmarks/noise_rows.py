@@ -1,4 +1,4 @@
-"""Contestants of bench_loader.py that augment noise, which the graph makes itself: no file, decoder or copy takes part."""
+"""Contestants of bench_loader.py that augment noise made in the graph: no file, decoder or copy takes part."""
 
 from itertools import cycle
 
