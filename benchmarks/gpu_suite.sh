@@ -65,7 +65,8 @@ step() { # NAME LIMIT_S COMMAND...: LEFT_S in the command is its limit, less wha
     fi
     printf '\n== %s (at most %s s; %s s so far)\n' "$name" "$limit" "$SECONDS"
     : >"$out/$name.log"
-    tail -n +1 -s 0.2 --pid=$$ -f "$out/$name.log" & # not a pipe, which a process that is left over would keep open
+    # not a pipe, which a process that is left over would keep open; looks again and again, as not every system tells of changes
+    tail ---disable-inotify -n +1 -s 0.2 --pid=$$ -f "$out/$name.log" &
     shown=$!
     # Ctrl-C, so that pytest and the loader's benchmark still tell what they know
     timeout -s INT -k 10 "$limit" "${@//LEFT_S/$((limit - 5))}" >"$out/$name.log" 2>&1 || status=$?

@@ -27,7 +27,7 @@ def _of_noise(options, augment):
     def pipeline():
         shape = [options.frames, options.side_px, options.side_px, 3]
         where = {"device": "gpu" if on_gpu else "cpu"}
-        noise = fn.random.uniform(**where, shape=shape, range=[0.0, 255.0], dtype=types.UINT8)
+        noise = fn.cast(fn.random.uniform(**where, shape=shape, range=[0.0, 255.0]), dtype=types.UINT8)
         return augment(fn.reshape(noise, layout="FHWC"))
 
     built = pipeline()
