@@ -49,6 +49,7 @@ from .metrics import (
 )
 from .network import make_network
 from .precision import autocast, choose_precision, prepare
+from .to_host import OnItsWay
 
 TOP = 5
 
@@ -66,13 +67,19 @@ def evaluate(
     """
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
+    earlier: tuple[OnItsWay, torch.Tensor] | None = None
     for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
             with autocast(config, loader.device):
                 logits_BK = model(batch.clips_BCTHW)
-            scores.add(logits_BK.float(), batch.videos_B)
+            fresh = OnItsWay(logits_BK.float()), batch.videos_B
+            if earlier:  # one batch later, so that a GPU always has work
+                scores.add(earlier[0].arrived(), earlier[1])
+            earlier = fresh
         if processes.sum(torch.tensor([stop.number])).item():
             raise Stopped(stop.number or signal.SIGTERM)
+    if earlier:
+        scores.add(earlier[0].arrived(), earlier[1])
     processes.sum(scores.sums_VK)
     processes.sum(scores.counts_V)
     means_VK = scores.means_VK()
