@@ -75,6 +75,7 @@ def from_saved(settings: dict[str, Any]) -> Config:
 
     It took a schedule that nothing used, and its steps were even: its runs go on so, and show each clip once an epoch.
     """
+    settings = {"even_steps": True} | settings
     if settings.get("aug", Config.aug) != OF_SCHEDULE:
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)
