@@ -10,12 +10,13 @@ class BatchSchedule:
     """Which sample stands where in the endless stream of one process's batches.
 
     A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
-    what a step holds. An epoch's steps differ by at most one sample, so with batches of 3 or more none is left with a
-    lonely clip. DALI wants every batch full: slots that are left over repeat a sample and are marked, and the loader
-    drops them.
+    what a step holds. All steps of an epoch are full but the last, which holds the rest, perhaps a single sample: on a
+    GPU, what is compiled or searched for one size of batch serves all others. With the sampler's ``even_steps`` they
+    differ by at most one sample instead. DALI wants every batch full: slots that are left over repeat a sample and are
+    marked, and the loader drops them.
 
-    Example: 9 samples in batches of 8, or of 4 in each of 2 processes, are 4 and 5: samples 0, 2 and 1, 3;
-    then 4, 6, 8 and 5, 7.
+    Example: 11 samples in batches of 8, or of 4 in each of 2 processes, are 8 and 3: samples 0, 2, 4, 6 and 1, 3, 5, 7;
+    then 8, 10 and 9. With ``even_steps`` they are 5 and 6.
     """
 
     sampler: ClipSampler
@@ -32,7 +33,10 @@ class BatchSchedule:
 
     def samples_of(self, step: int) -> range:
         """The samples of one step of an epoch, over all processes."""
-        return range(*(edge * len(self.sampler) // self.steps_per_epoch for edge in (step, step + 1)))
+        count = len(self.sampler)
+        if self.sampler.even_steps:
+            return range(*(edge * count // self.steps_per_epoch for edge in (step, step + 1)))
+        return range(*(min(edge * self.batch_size * self.world_size, count) for edge in (step, step + 1)))
 
     def at(self, position: int) -> tuple[int, int, bool]:
         """(epoch, sample, real) at a position since the start; ``real`` is False for a repeated sample."""

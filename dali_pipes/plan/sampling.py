@@ -181,6 +181,8 @@ class ClipSampler:
     """Videos shorter than the window: ``slow_down`` shows each frame 2, 4, ... times, ``pad`` repeats the last one."""
     seed: int = 0
     """Of everything."""
+    even_steps: bool = False
+    """Steps of an epoch differ by at most one sample; otherwise all are full but the last."""
 
     def __post_init__(self) -> None:
         check_known("crop mode", self.crop_mode, CROP_MODES)

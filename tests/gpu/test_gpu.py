@@ -1,6 +1,7 @@
 """What only a GPU can show: its nodes give what the CPU's give, NVDEC picks the same frames, a training runs."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -29,13 +30,17 @@ from dali_pipes.decode.dali import DALI_VERSION, obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.loader.stream_reader import takes_frame_ranges
 from tests.dali_decoding import decode_with_dali
+from tests.training.linear_run import make_training
 from tests.training.planted import guessing_checkpoint, shaken
 from tests.videos import dark_and_bright, natural_clip, noise_clip, rgb_of, write_lossless, write_video
 from train.analysis import cam, localisation
 from train.analysis.activation import class_maps
 from train.config.options import Config
+from train.engine.loop import fit, train_step
+from train.engine.to_host import OnItsWay
 from train.mixing.apply import MIXES, build_mix
 from train.models.zoo import MODELS
+from train.runtime.stop import StopRequest
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
@@ -330,3 +335,44 @@ def test_temporal_localisation(tmp_path):
     )
     assert localisation.main([str(tmp_path / "a.pt"), "--pairs", "4", "-o", str(tmp_path / "scores.csv")]) == 0
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 5
+
+
+def gpu_training(folder, name, **changes):
+    return make_training(
+        str(folder / "videos"), str(folder / name), device="cuda", epochs=2, ema=0.5, tf32=False, **changes
+    )
+
+
+@pytest.fixture
+def six_videos(tmp_path):
+    dark_and_bright(tmp_path / "videos", train=(3, 3), val=(1, 1))
+    return tmp_path
+
+
+def test_a_step_does_not_wait_for_the_gpu(six_videos):
+    training = gpu_training(six_videos, "out", mix="cutmix")
+    batch = next(iter(training.train_loader))
+    train_step(training, batch, 0)  # writes pictures of the clips, and the average begins as a copy
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        numbers = [train_step(training, batch, step) for step in (1, 2)]
+        copies = [OnItsWay(each) for each in numbers]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for each, copy in zip(numbers, copies, strict=True):
+        assert not copy.arrived().is_cuda and torch.equal(copy.arrived(), each.cpu())
+    training.close()
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="torch.compile needs a C compiler")
+def test_cuda_graphs_change_no_result(six_videos):
+    """Two epochs of a full and a smaller step, each with an evaluation of the running average."""
+    weights = []
+    for compile in (False, "reduce-overhead"):
+        training = gpu_training(six_videos, str(compile), compile=compile)
+        with StopRequest() as stop:
+            fit(training, stop)
+        weights.append((training.model.layer.weight.detach().cpu(), training.evaluated.layer.weight.detach().cpu()))
+        training.close()
+    for plain, graphs in zip(*weights, strict=True):
+        torch.testing.assert_close(graphs, plain, rtol=1e-3, atol=1e-4)

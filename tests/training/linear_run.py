@@ -34,26 +34,14 @@ class Linear(torch.nn.Module):
 
 def make_training(data: str, out: str, processes: Processes = Processes(), **changes) -> Training:  # noqa: B008
     """A training of :class:`Linear` in this process."""
-    config = replace(
-        small(),
-        data=data,
-        out=out,
-        frames=16,
-        crop=48,
-        batch_size=4,
-        workers=0,
-        device="cpu",
-        precision="fp32",
-        lr=0.05,
-        tensorboard=False,
-        **changes,
-    )
+    chosen = {"device": "cpu", "precision": "fp32", "lr": 0.05, "tensorboard": False} | changes
+    config = replace(small(), data=data, out=out, frames=16, crop=48, batch_size=4, workers=0, **chosen)
     with processes.first_of_machine_first():
         train_videos, val_videos, _ = load_manifests(config)
     Path(out).mkdir(exist_ok=True)
     loaders = make_loaders(config, train_videos, val_videos, processes)
     torch.manual_seed(0)
-    return Training(config, processes, Linear(2), *loaders, Logbook(None))
+    return Training(config, processes, Linear(2).to(loaders[0].device), *loaders, Logbook(None))
 
 
 def main(data: str, out: str, epochs: int, stop_after: int) -> None:

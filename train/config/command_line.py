@@ -202,6 +202,23 @@ def _made(base: Config, given: dict) -> Config:
     return replace(base, **{"workers": workers} | given)
 
 
+class _SwitchOrChoice(argparse.BooleanOptionalAction):
+    """``--name``, ``--no-name`` or ``--name VALUE``."""
+
+    def __init__(self, *args: Any, **known: Any):
+        choices = known.pop("choices")
+        super().__init__(*args, **known)
+        self.nargs, self.choices = "?", choices
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values is None:
+            super().__call__(parser, namespace, values, option_string)
+        elif str(option_string).startswith("--no-"):
+            parser.error(f"argument {option_string}: takes no value, not {values!r}")
+        else:
+            setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
@@ -225,6 +242,11 @@ def _argument(item: Field) -> dict[str, Any]:
     known: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{about['help']} (default: {shown})"}
     if item.type is bool:
         return known | {"action": argparse.BooleanOptionalAction}
+    if bool in typing.get_args(item.type):
+        return known | {
+            "action": _SwitchOrChoice,
+            "choices": [value for value in about["choices"] if not isinstance(value, bool)],
+        }
     is_list = typing.get_origin(item.type) is list
     if about["without_value"] is not None:
         known |= {"nargs": "*"} if is_list else {"nargs": "?", "const": about["without_value"]}

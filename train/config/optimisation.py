@@ -11,6 +11,11 @@ class OptimisationOptions(Group):
 
     epochs: int = option(150, "passes over the training videos", at_least=1, roles=Role.LENGTH)
     batch_size: int = option(16, "clips per step, over all processes", at_least=1, roles=Role.IN_EVALUATION)
+    even_steps: bool = option(
+        False,
+        "steps of an epoch differ by at most one clip; else all have --batch-size but the last, best for a GPU",
+        roles=Role.SAME_RECIPE,
+    )
     lr: float = option(1e-4, "highest learning rate of Adam", at_least=0, at_most=10)
     warmup: float = option(
         0.1,

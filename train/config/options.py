@@ -21,7 +21,7 @@ from .mixing import MixingOptions
 from .model import ModelOptions
 from .optimisation import OptimisationOptions
 from .option import Group, Role, check_value, names_in
-from .run import MachineOptions, RunOptions
+from .run import CUDA_GRAPHS, MachineOptions, RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,11 @@ class Config(
         for group in GROUPS:
             group.check(self)
         check_clips(self.model, self.frames, self.crop)
+        if self.compile == CUDA_GRAPHS and self.accumulate > 1:  # a part's gradients would take the last one's place
+            raise InputError(
+                f"--compile {CUDA_GRAPHS} takes no --accumulate {self.accumulate}, as torch cannot add up gradients "
+                "over CUDA graphs; leave one of them out"
+            )
         if self.needs_partners and self.batch_size == 1:
             raise InputError(f"--batch-size 1 leaves --mix {self.mix} no other clip to mix with, it must be at least 2")
 
@@ -66,7 +71,11 @@ def paths_read(config: Config) -> dict[str, str]:
 
 
 def from_saved(settings: dict[str, Any]) -> Config:
-    """Return the settings that a run saved, also an earlier version's, which took a schedule that nothing used."""
+    """Return the settings that a run saved, also an earlier version's.
+
+    It took a schedule that nothing used, and its steps were even: its runs go on so, and show each clip once an epoch.
+    """
+    settings = {"even_steps": True} | settings
     if settings.get("aug", Config.aug) != OF_SCHEDULE:
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)

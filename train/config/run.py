@@ -9,6 +9,8 @@ from dali_pipes.system import usable_cores
 from .option import Group, Role, option
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CUDA_GRAPHS = "reduce-overhead"
+"""The value of ``--compile`` that is torch.compile's mode."""
 MOST_WORKERS = 8
 _ANYWHERE = Role.MAY_CHANGE | Role.IN_EVALUATION
 _OF_MACHINE = _ANYWHERE | Role.ANEW_ON_RESUME | Role.ANEW_IN_EVALUATION
@@ -68,5 +70,11 @@ class MachineOptions(Group):
     channels_last: bool = option(
         True, "on a GPU, keep the network's weights as channels_last_3d, as the clips are", roles=_ANYWHERE
     )
-    compile: bool = option(False, "torch.compile the network: minutes at the start, faster steps", roles=_ANYWHERE)
+    compile: bool | str = option(
+        False,
+        "torch.compile the network: minutes at the start, faster steps; "
+        f"{CUDA_GRAPHS}: on a GPU also with CUDA graphs, for steps that are short",
+        choices=(False, True, CUDA_GRAPHS),
+        roles=_ANYWHERE,
+    )
     fused_adam: bool = option(True, "on a GPU, Adam in one kernel", roles=Role.MAY_CHANGE)

@@ -22,14 +22,17 @@ def make_loaders(
 ) -> tuple[VideoLoader, VideoLoader]:
     """Loaders of this process's training clips, and of its share of the clips to evaluate."""
     share = processes.share(config.batch_size)
-    steps = max(1, -(-len(train) // config.batch_size))
-    if config.needs_partners and len(train) // steps // processes.world_size < 2:
+    clips = min(len(train), config.batch_size)  # of a step, but perhaps the last: a lonely one stays as it is
+    if config.even_steps:
+        clips = len(train) // max(1, -(-len(train) // config.batch_size))
+    if config.needs_partners and clips // processes.world_size < 2:
         who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
         raise InputError(
-            f"--batch-size {config.batch_size} leaves {who} only one of {len(train)} training videos at times, and "
+            f"--batch-size {config.batch_size} leaves {who} only one of {len(train)} training videos, and "
             f"--mix {config.mix} no other to mix it with; it takes larger batches, fewer processes or more videos"
         )
-    train_loader = VideoLoader(train, batch_size=share, augment=_augmentation(config), **_shared(config, processes))
+    of_training: dict[str, Any] = {"augment": _augmentation(config), "even_steps": config.even_steps}
+    train_loader = VideoLoader(train, batch_size=share, **of_training, **_shared(config, processes))
     val_loader = make_eval_loader(config, val, processes)
     # both live at once, in all processes of this machine: said now, not after an epoch
     needed = train_loader.shared_memory_bytes() + val_loader.shared_memory_bytes()

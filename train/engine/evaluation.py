@@ -49,6 +49,7 @@ from .metrics import (
 )
 from .network import make_network
 from .precision import autocast, choose_precision, prepare
+from .to_host import OnItsWay
 
 TOP = 5
 
@@ -67,15 +68,21 @@ def evaluate(
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
     at_once = max(config.batch_size // processes.world_size, config.eval_clips)
+    earlier: tuple[OnItsWay, torch.Tensor] | None = None
     for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
             parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
             for clips_BCTHW, videos_B in zip(*parts, strict=True):
                 with autocast(config, loader.device):
                     logits_BK = model(clips_BCTHW)
-                scores.add(logits_BK.float(), videos_B)
+                fresh = OnItsWay(logits_BK.float()), videos_B
+                if earlier:  # one part later, so that a GPU always has work
+                    scores.add(earlier[0].arrived(), earlier[1])
+                earlier = fresh
         if processes.sum(torch.tensor([stop.number])).item():
             raise Stopped(stop.number or signal.SIGTERM)
+    if earlier:
+        scores.add(earlier[0].arrived(), earlier[1])
     processes.sum(scores.sums_VK)
     processes.sum(scores.counts_V)
     means_VK = scores.means_VK()

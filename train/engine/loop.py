@@ -3,7 +3,8 @@
 import math
 import signal
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.errors import InputError
 
 from ..config.options import Config
-from ..mixing.apply import one_hot
 from ..runtime.processes import Processes
 from ..runtime.progress import Bar
 from ..runtime.run_files import BEST, CURVES, METRICS
@@ -27,7 +27,8 @@ from .evaluation import evaluate, labels_of, write_classes
 from .logbook import write_samples
 from .metrics import draw_curves, summarise, top1_credit, write_csv
 from .precision import autocast
-from .training import Sums, Training
+from .to_host import OnItsWay
+from .training import Sums, Training, update_average
 
 OF_A_STEP = ("loss", "credit", "most_credit")
 """What :func:`train_step` returns, by the names of :class:`Sums`."""
@@ -63,26 +64,24 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
         group["lr"] = learning_rate(config, step, training.total_steps)
     torch.manual_seed(int(_seeds(config, step, processes.rank).generate_state(1, np.uint64)[0]) >> 1)  # for dropout
     generator = mix_generator(config, step, processes.rank)
-    clips_BCTHW, targets_BK = batch.clips_BCTHW, one_hot(batch.labels_B, len(training.classes))
     if len(batch):
-        clips_BCTHW, targets_BK = training.mix(clips_BCTHW, batch.labels_B, generator=generator)
+        clips_BCTHW, targets_BK = training.mix(batch.clips_BCTHW, batch.labels_B, generator=generator)
     else:  # fewer clips than processes: a grey one that counts nothing, as the others wait for this process's gradients
-        clips_BCTHW, targets_BK = (
-            clips_BCTHW.new_zeros(1, *clips_BCTHW.shape[1:]),
-            targets_BK.new_zeros(1, len(training.classes)),
-        )
+        clips_BCTHW = batch.clips_BCTHW.new_zeros(1, *batch.clips_BCTHW.shape[1:])
+        targets_BK = clips_BCTHW.new_zeros(1, len(training.classes))
     if step == 0 and processes.is_first:
         write_samples(Path(config.out), training.logbook, clips_BCTHW, targets_BK, training.classes)
     # DistributedDataParallel averages over the processes, whose shares may differ by one clip
     scale = processes.world_size / loader.videos_in_step(training.step) if len(batch) else 0.0
     training.optimizer.zero_grad(set_to_none=True)
     numbers = torch.zeros(len(OF_A_STEP), dtype=torch.float64, device=clips_BCTHW.device)
+    # the parts of a small last step may be fewer, also than another process's: gradients are awaited in the last alone
     clips, targets = (tensor.chunk(config.accumulate) for tensor in (clips_BCTHW, targets_BK))
     for part, (clips_part, targets_part) in enumerate(zip(clips, targets, strict=True), 1):
         network = training.parallel
         waits = part < len(clips)
         with network.no_sync() if waits and isinstance(network, DistributedDataParallel) else nullcontext():
-            with autocast(config, loader.device):
+            with autocast(config, loader.device), _explaining_batch_norm(config):
                 logits = network(clips_part)
             loss = cross_entropy(logits.float(), targets_part, reduction="sum", label_smoothing=config.label_smoothing)
             training.scaler.scale(loss * scale).backward()
@@ -91,18 +90,31 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     training.scaler.step(training.optimizer)
     training.scaler.update()
     if training.ema:
-        training.ema.update_parameters(training.model)
+        update_average(training.ema, training.model)
     return numbers
 
 
+@contextmanager
+def _explaining_batch_norm(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"--frames {config.frames} of --crop {config.crop} pixels leave batch norm one value of a clip, and here "
+            "one clip is alone; larger clips help, or --even-steps, or another --batch-size"
+        ) from error
+
+
 def _settle(
-    training: Training, numbers: torch.Tensor, videos_B: torch.Tensor, stop: StopRequest, step: int
+    training: Training, numbers: OnItsWay, videos_B: torch.Tensor, stop: StopRequest, step: int
 ) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
     save = 1 if due and training.processes.is_first else 0
-    # waits for the step on a GPU; by then the next one is on its way
-    own = dict(zip(OF_A_STEP, numbers.tolist(), strict=True)) | {"clips": len(videos_B)}
+    # waits for the step on a GPU, which by then has the next one to do
+    own = dict(zip(OF_A_STEP, numbers.arrived().tolist(), strict=True)) | {"clips": len(videos_B)}
     summed = training.processes.sum_by_name(own | {"stop": stop.number, "save": save})
     if not math.isfinite(summed["loss"]):
         raise _not_finite(training, own["loss"], videos_B, step)
@@ -135,7 +147,7 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
     bar = Bar(training.train_loader, title, training.steps_of_epoch, training.step)
     waited_s, took_s = sums.wait_s, sums.seconds
     for batch in bar:
-        numbers = train_step(training, batch, first + training.step)
+        numbers = OnItsWay(train_step(training, batch, first + training.step))
         number, due = _settle(training, *pending, stop, first + training.step - 1) if pending else (0, False)
         training.step, pending = training.step + 1, (numbers, batch.videos_B)
         sums.wait_s, sums.seconds = waited_s + bar.wait_s, took_s + bar.seconds

@@ -36,17 +36,29 @@ def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> Non
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
-        torch.backends.cudnn.benchmark = True  # clips have one size
+        torch.backends.cudnn.benchmark = True  # batches have one size, but for the last of an epoch
     if config.channels_last and device.type == "cuda":  # on a CPU it makes the first steps take ten times as long
         for parameter in model.parameters():
             if parameter.ndim == 5:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    compile_as_asked(model, config)
+
+
+def compile_as_asked(model: torch.nn.Module, config: Config) -> None:
+    """In place, so that its weights keep their names.
+
+    With CUDA graphs an output holds until the next run, and so do gradients: each must be used before that.
+
+    Raises:
+        InputError: there is no compiler.
+    """
     if config.compile:
         if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
             raise InputError(
                 "--compile needs a C compiler such as gcc, here is none (nor in the project's Docker image)"
             )
-        model.compile()
+        # for each size by itself: else full batches would run what was made for any size after the first smaller one
+        model.compile(mode=config.compile if isinstance(config.compile, str) else None, dynamic=False)
 
 
 def autocast(config: Config, device: torch.device) -> contextlib.AbstractContextManager:

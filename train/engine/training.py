@@ -7,6 +7,7 @@ optimizer's state is how far the run is.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..runtime.processes import Processes
 from ..runtime.run_files import LAST, PREVIOUS
 from ..weights.checkpoint import save_checkpoint, video_names
 from .logbook import Logbook
-from .precision import prepare, scaler_for
+from .precision import compile_as_asked, prepare, scaler_for
 
 
 def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
@@ -150,6 +151,21 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
         )
 
 
+@torch.no_grad()
+def update_average(ema: AveragedModel, model: torch.nn.Module) -> None:
+    """Do what ``ema.update_parameters(model)`` does, without its wait for a GPU to take a counter that is not used."""
+    if not ema.n_averaged or ema.multi_avg_fn is None:  # the first one is a plain copy
+        ema.update_parameters(model)
+        return
+    averages, weights = (chain(each.parameters(), each.buffers()) for each in (ema.module, model))
+    of_dtype: dict[torch.dtype, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for average, weight in zip(averages, weights, strict=True):
+        of_dtype.setdefault(average.dtype, []).append((average, weight))
+    for pairs in of_dtype.values():
+        ema.multi_avg_fn([average for average, _ in pairs], [weight for _, weight in pairs], ema.n_averaged)
+    ema.n_averaged += 1
+
+
 @dataclass
 class Training:
     """What a training consists of, and how far it is."""
@@ -183,8 +199,8 @@ class Training:
             if config.ema
             else None
         )
-        if self.ema and config.compile:
-            self.ema.module.compile()  # a copy is not compiled
+        if self.ema:
+            compile_as_asked(self.ema.module, config)  # a copy is not compiled
         self.parallel = self.processes.parallel(self.model)
         self.mix = make_mix(config, len(self.classes))
         steps = config.epochs * len(self.train_loader)

@@ -198,11 +198,11 @@ def gpus() -> list[str]:
 
 
 def environment_of(slot: int, slots: int) -> dict[str, str]:
-    """Of one of several jobs at once: a GPU for each in turn; without one, its share of the cores."""
+    """Of one of several jobs at once: its share of the cores, and a GPU for each in turn, if there is one."""
     found, names = dict(os.environ), gpus()
     if names:
         found["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
-    elif slots > 1:
+    if slots > 1:  # torch takes every core for itself, and so would each of the others
         found.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // slots)))
     return found
 

@@ -37,7 +37,7 @@ class Video:
 
 videos = st.builds(Video, st.integers(1, 400), st.integers(2, 500), st.integers(2, 500), st.integers(0, 2))
 samplers = st.builds(
-    lambda videos, kept, every, stride, seed, short, mode, low, views, training: ClipSampler(
+    lambda videos, kept, every, stride, seed, short, mode, low, views, training, even: ClipSampler(
         videos=videos,
         num_frames=kept * every,
         stride_frames=stride,
@@ -49,6 +49,7 @@ samplers = st.builds(
         clips_per_video=1 if training else views,
         training=training,
         augment=RandAugmentT(n=1) if training else None,
+        even_steps=even,
     ),
     st.lists(videos, min_size=1, max_size=12),
     st.integers(1, 24),
@@ -59,6 +60,7 @@ samplers = st.builds(
     st.sampled_from(["crop", "short_side"]),
     st.floats(20, 240),
     st.integers(1, 5),
+    st.booleans(),
     st.booleans(),
 )
 

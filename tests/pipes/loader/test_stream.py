@@ -91,12 +91,12 @@ def test_the_list_names_file_number_and_frames(manifest, tmp_path):
     sampler = ClipSampler(videos=manifest.videos, num_frames=16, seed=4, training=False, clips_per_video=2)
     clips = ClipList(BatchSchedule(sampler, 3, start_epoch=2, start_step=1), 32, "error", tmp_path)
     lines = [line.split() for line in clips.path.read_text().splitlines()]
-    # 5 videos are 2 + 3, and one that fills the first batch: the rest of epoch 2 and whole epochs, 16 steps at least
+    # 5 videos are 3 + 2, and one that fills the batch: the rest of epoch 2 and whole epochs, 16 steps at least
     assert clips.batch_size == 6 and len(lines) == 6 * (1 + 8 * 2)
     for number, (name, label, first, end) in enumerate(lines):
         video, indices = clips.videos[number], clips.frame_indices_SK[number]
-        if number < 6:  # videos 2 3 4
-            plan = sampler.plan(2, 2 + number // 2)
+        if number < 6:  # videos 3 4 3
+            plan = sampler.plan(2, (3, 4, 3)[number // 2])
             assert video.path == manifest.videos[plan.video].path
             np.testing.assert_array_equal(indices, plan.frame_indices.reshape(2, 16)[number % 2])
         assert os.path.samefile(name, video.path) and int(label) == number
@@ -168,9 +168,9 @@ def test_resumes_and_shares_as_the_default_reader_does(manifest):
     ]
     assert orders == expected
     assert epochs(2, start_epoch=1, start_step=1) == [
-        orders[1][1:],
+        orders[1][2:],
         orders[2],
-    ]  # 5 videos in batches of 2 are 1 + 2 + 2
+    ]  # 5 videos in batches of 2 are 2 + 2 + 1
     shares = [epochs(rank=rank, world_size=2)[0] for rank in range(2)]
     assert sorted(shares[0] + shares[1]) == list(range(5))
     left_early = VideoLoader(manifest, reader="stream", **OPTIONS)

@@ -46,19 +46,24 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
         assert seen == Counter(range(len(VIDEOS)))
 
 
-def test_batches_of_an_epoch_differ_by_at_most_one():
-    for count in (1, 5, 9, 16, 17, 33):
-        schedule = BatchSchedule(ClipSampler(videos=VIDEOS[:1] * count), 8)
-        real = [schedule.at(position)[2] for position in range(schedule.steps_per_epoch * 8)]
-        sizes = np.reshape(real, (-1, 8)).sum(axis=1)
-        assert sizes.sum() == count and np.ptp(sizes) <= 1
-        assert all(row == sorted(row, reverse=True) for row in np.reshape(real, (-1, 8)).tolist())  # repeated ones last
+@pytest.mark.parametrize("even_steps", [False, True])
+@pytest.mark.parametrize("count", [1, 5, 8, 9, 16, 17, 33])
+def test_sizes_of_an_epochs_steps(count, even_steps):
+    """Full but for the last one, or evenly dealt out."""
+    schedule = BatchSchedule(ClipSampler(videos=VIDEOS[:1] * count, even_steps=even_steps), 8)
+    real = [schedule.at(position)[2] for position in range(schedule.steps_per_epoch * 8)]
+    assert all(row == sorted(row, reverse=True) for row in np.reshape(real, (-1, 8)).tolist())  # repeated ones last
+    sizes = np.reshape(real, (-1, 8)).sum(axis=1).tolist()
+    assert sizes == [len(schedule.samples_of(step)) for step in range(schedule.steps_per_epoch)]
+    assert sum(sizes) == count and len(sizes) == -(-count // 8)
+    assert max(sizes) - min(sizes) <= 1 if even_steps else set(sizes[:-1]) <= {8}
 
 
 @pytest.mark.parametrize("count", [1, 3, 9, 16, 17])
 @pytest.mark.parametrize("processes", [2, 3, 4])
-def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes):
-    sampler = ClipSampler(videos=VIDEOS[:1] * count)
+@pytest.mark.parametrize("even_steps", [False, True])
+def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes, even_steps):
+    sampler = ClipSampler(videos=VIDEOS[:1] * count, even_steps=even_steps)
 
     def steps(world_size):
         schedules = [BatchSchedule(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]

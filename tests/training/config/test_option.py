@@ -30,7 +30,7 @@ MEMBERS = {
     Role.IS_READ: "data val_data init",
     Role.NAMES_VIDEOS: "data val_data dataset split",
     Role.LENGTH: "epochs max_steps",
-    Role.SAME_RECIPE: "seed eval_every max_steps",
+    Role.SAME_RECIPE: "seed eval_every even_steps max_steps",
     Role.AS_IN_PAPER: "dataset split model",
     Role.OF_ROWS: "split seed out max_steps",
 }

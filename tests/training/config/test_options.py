@@ -8,7 +8,7 @@ import torch
 from dali_pipes import OPS, InputError
 from dali_pipes.augment.ops import PAPER_OPS
 from train.config.command_line import Job, evaluation_config, new_config, parse, resumed_config
-from train.config.options import Config, paper, small
+from train.config.options import Config, from_saved, paper, small
 from train.data import videos as data
 from train.data.loaders import _augmentation, make_loaders
 from train.engine.loop import learning_rate, mix_generator
@@ -94,6 +94,12 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--ema", "1"], "--ema is 1.0, it must lie between 0 and 0.99999"),
         (["--accumulate", "0"], "--accumulate is 0"),
         (["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
+        (["--compile", "fast"], "argument --compile/--no-compile: invalid choice: 'fast'"),
+        (["--no-compile", "reduce-overhead"], "argument --no-compile: takes no value, not 'reduce-overhead'"),
+        (
+            ["--compile", "reduce-overhead", "--accumulate", "2"],
+            "--compile reduce-overhead takes no --accumulate 2, as torch cannot add up gradients over CUDA graphs",
+        ),
         (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
         (["--time-limit", "0"], "--time-limit is 0, it must be above 0 and at most 1e.06"),
         (["--time-limit", "nan"], "--time-limit is nan, it must be above 0"),
@@ -196,6 +202,20 @@ def test_an_evaluation_keeps_the_networks_settings():
 def test_switches_and_lists():
     given, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
     assert given == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
+
+
+@pytest.mark.parametrize(
+    "words, value",
+    [("--compile", True), ("--no-compile", False), ("--compile reduce-overhead", "reduce-overhead")],
+)
+def test_a_switch_with_a_choice(words, value):
+    given, _ = parse([*words.split(), "--epochs", "2"])
+    assert given == {"compile": value, "epochs": 2} and Config(**given).compile == value
+
+
+def test_steps_of_an_earlier_version_are_even():
+    assert from_saved({"epochs": 2}).even_steps and not Config().even_steps
+    assert not from_saved({"even_steps": False}).even_steps
     assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dali_pipes import InputError
 from tests.training.linear_run import make_training
@@ -15,7 +16,7 @@ from train.engine.evaluation import evaluate
 from train.engine.logbook import Logbook, git_state, sample_sheet
 from train.engine.loop import bad_paths_of_all, fit, train_epoch
 from train.engine.precision import choose_precision
-from train.engine.training import STATE
+from train.engine.training import STATE, update_average
 from train.runtime.processes import Processes
 from train.runtime.stop import Stopped, StopRequest
 
@@ -73,6 +74,79 @@ def test_the_running_average_is_what_is_evaluated_and_kept(videos, tmp_path):
     best = max(rows, key=lambda row: row["val_top1"])["epoch"]
     kept = torch.load(tmp_path / "b" / "best.pt", weights_only=True)
     assert kept["epoch"] == best and not torch.equal(kept["model"]["layer.weight"], plain.model.layer.weight)
+
+
+def test_the_running_average_is_torchs():
+    """Also of batch norm's counters, which are whole numbers."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    ours, theirs = (AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.6), use_buffers=True) for _ in range(2))
+    for _ in range(4):
+        model(torch.randn(5, 4))
+        with torch.no_grad():
+            model[0].weight.add_(torch.randn(3, 4))
+        update_average(ours, model)
+        theirs.update_parameters(model)
+        assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+class Normed(torch.nn.Module):
+    """Batch norm over the means of clips: of a single clip it has one value."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.layer = torch.nn.BatchNorm3d(3), torch.nn.Linear(3, 2)
+
+    def forward(self, clips_BCTHW):
+        return self.layer(self.norm(torch.nn.functional.adaptive_avg_pool3d(clips_BCTHW, 1)).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def five_videos(tmp_path_factory) -> str:
+    """One clip is left for the second step of an epoch."""
+    return str(dark_and_bright(tmp_path_factory.mktemp("five"), train=(3, 2), val=(1, 1)))
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup", "cutmix,framecutmixup"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_last_step_of_one_clip(five_videos, tmp_path, mix, accumulate):
+    training = make_training(five_videos, str(tmp_path / "o"), epochs=1, mix=mix, accumulate=accumulate)
+    assert [training.train_loader.videos_in_step(step) for step in range(2)] == [4, 1]
+    targets = []
+    training.mix = noting(training.mix, targets)
+    with StopRequest() as stop:
+        (row,) = fit(training, stop)
+    assert [len(step) for step in targets] == [4, 1] and 0 < row["train_loss"] < 10
+    torch.testing.assert_close(targets[1].amax(dim=1), torch.ones(1))  # mixed with nothing but itself
+
+
+def noting(mix, targets):
+    def noted(*arguments, **options):
+        mixed = mix(*arguments, **options)
+        targets.append(mixed[1])
+        return mixed
+
+    return noted
+
+
+def test_batch_norm_of_a_lonely_clip(five_videos, tmp_path):
+    training = make_training(five_videos, str(tmp_path / "a"), epochs=1)
+    training.parallel = Normed()
+    with StopRequest() as stop, pytest.raises(InputError, match="--frames 16 of --crop 48 pixels leave batch norm one"):
+        train_epoch(training, stop)
+    training = make_training(five_videos, str(tmp_path / "b"), epochs=1, even_steps=True)
+    training.parallel = Normed()
+    with StopRequest() as stop:
+        assert train_epoch(training, stop)["train_loss"] > 0
+
+
+def test_how_a_network_and_its_average_are_compiled(videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "cc")
+    modes = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, mode, dynamic: modes.append((mode, dynamic)))
+    for value in (False, True, "reduce-overhead"):
+        make_training(videos, str(tmp_path / "o"), epochs=1, ema=0.5, compile=value)
+    assert modes == [(None, False)] * 2 + [("reduce-overhead", False)] * 2
 
 
 def test_a_loss_that_is_no_number_names_the_videos(videos, tmp_path):

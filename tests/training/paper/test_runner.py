@@ -134,7 +134,7 @@ def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
     assert table_jobs.state_of(evaluation) == ("", "")
 
 
-def test_each_job_gets_a_gpu_of_its_own_or_its_share_of_the_cores(monkeypatch):
+def test_each_job_gets_its_share_of_the_cores_and_a_gpu_if_there_is_one(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(table_runner, "usable_cores", lambda: 8)
@@ -142,8 +142,12 @@ def test_each_job_gets_a_gpu_of_its_own_or_its_share_of_the_cores(monkeypatch):
     assert table_runner.environment_of(1, 3)["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in table_runner.environment_of(0, 1)
     monkeypatch.setattr(table_runner.torch.cuda, "device_count", lambda: 2)
-    seen = [table_runner.environment_of(slot, 4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)]
-    assert seen == ["0", "1", "0", "1"]
+    found = [table_runner.environment_of(slot, 4) for slot in range(4)]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in found] == ["0", "1", "0", "1"]
+    assert {environment["OMP_NUM_THREADS"] for environment in found} == {"2"}
+    assert "OMP_NUM_THREADS" not in table_runner.environment_of(0, 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert table_runner.environment_of(0, 4)["OMP_NUM_THREADS"] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert table_runner.environment_of(1, 2)["CUDA_VISIBLE_DEVICES"] == "7"
 
