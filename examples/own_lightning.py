@@ -45,7 +45,8 @@ class Videos(lightning.LightningDataModule):
         device = self.trainer.strategy.root_device
         return VideoLoader(
             manifest,
-            batch_size=self.batch_size // self.trainer.world_size,  # at least 2, so that no process goes without
+            batch_size=self.batch_size // self.trainer.world_size,
+            even_steps=True,  # with batches of at least 2, no process goes without in the last step
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             device=str(device),

@@ -182,7 +182,8 @@ class ClipSampler:
     seed: int = 0
     """Of everything."""
     even_steps: bool = False
-    """Steps of an epoch differ by at most one sample; otherwise all are full but the last."""
+    """Steps of an epoch differ by at most one sample, so that with batches of 2 or more, and no fewer samples than
+    processes, none leaves a process empty; otherwise all are full but the last, which may."""
 
     def __post_init__(self) -> None:
         check_known("crop mode", self.crop_mode, CROP_MODES)

@@ -44,7 +44,7 @@ def test_without_a_folder_they_say_how_to_call_them(example):
 def test_own_operation(class_folders):
     pytest.importorskip("torch")
     lines = run("own_operation.py", class_folders)
-    assert [line.rsplit(") ", 1)[0] for line in lines] == ["(2, 3, 32, 112, 112", "(3, 3, 32, 112, 112"]
+    assert [line.rsplit(") ", 1)[0] for line in lines] == ["(4, 3, 32, 112, 112", "(1, 3, 32, 112, 112"]
     assert "left" in lines[0] + lines[1] and "right" in lines[0] + lines[1]
 
 

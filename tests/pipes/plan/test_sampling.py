@@ -59,6 +59,15 @@ def test_sizes_of_an_epochs_steps(count, even_steps):
     assert max(sizes) - min(sizes) <= 1 if even_steps else set(sizes[:-1]) <= {8}
 
 
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_even_steps_leave_no_process_empty(processes):
+    for count in range(processes, 6 * processes):
+        sampler = ClipSampler(videos=VIDEOS[:1] * count, even_steps=True)
+        for batch_size in (2, 3, 5):
+            schedule = BatchSchedule(sampler, batch_size, 0, processes)
+            assert all(len(schedule.samples_of(step)) >= processes for step in range(schedule.steps_per_epoch))
+
+
 @pytest.mark.parametrize("count", [1, 3, 9, 16, 17])
 @pytest.mark.parametrize("processes", [2, 3, 4])
 @pytest.mark.parametrize("even_steps", [False, True])
