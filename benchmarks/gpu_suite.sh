@@ -4,6 +4,8 @@
 # before it; a summary comes last.
 #   bash benchmarks/gpu_suite.sh [FOLDER OF VIDEOS]     exit code 0: all went well, 1: a step failed or had no time, 2: a setting
 #                                                       is wrong, 3: no CUDA device here
+# On an H100 with 16 cores they took: probe 54 s, tests 78 s, ops 11 s. Expected, at most its limit: training_tests 60 s, loader 110 s,
+# peers 40 s, training 100 s (two programs), compiled 330 s (six programs, the first with --compile is slowest), mixing 20 s.
 # SECONDS_IN_ALL=420: steps are cut to what is left of it (one that does not stop is killed 10 s later)
 # STEPS="probe tests loader ops peers training training_tests compiled mixing": which ones, in this order
 # OUT: folder for each step's log and tables (default: a temporary one, named at the end); JOBS=8: tests at once
@@ -51,10 +53,11 @@ mkdir -p "$out" || exit 1
 failed=0 summary="" making=""
 
 note() { # NAME SECONDS OUTCOME: a line of the summary
-    summary+=$(printf '%-16s %4s s  %s' "$@")$'\n'
+    summary+=$(printf '%-20s %4s s  %s' "$@")$'\n'
 }
 
-step() { # NAME LIMIT_S COMMAND...: LEFT_S in the command is its limit, less what a program needs to end by itself
+at_the_end="" # that many last lines of a step are shown when it is over, instead of all while it runs
+step() {      # NAME LIMIT_S COMMAND...: LEFT_S in the command is its limit, less what a program needs to end by itself
     local name=$1 limit=$2 left=$((all - SECONDS)) begin=$SECONDS status=0 outcome shown
     shift 2
     [[ $limit -le $left ]] || limit=$left
@@ -65,14 +68,20 @@ step() { # NAME LIMIT_S COMMAND...: LEFT_S in the command is its limit, less wha
     fi
     printf '\n== %s (at most %s s; %s s so far)\n' "$name" "$limit" "$SECONDS"
     : >"$out/$name.log"
-    # not a pipe, which a process that is left over would keep open; looks again and again, as not every system tells of changes
-    tail ---disable-inotify -n +1 -s 0.2 --pid=$$ -f "$out/$name.log" &
-    shown=$!
+    if [[ -z $at_the_end ]]; then
+        # not a pipe, which a process that is left over would keep open; looks again and again, as not every system tells of changes
+        tail ---disable-inotify -n +1 -s 0.2 --pid=$$ -f "$out/$name.log" &
+        shown=$!
+    fi
     # Ctrl-C, so that pytest and the loader's benchmark still tell what they know
     timeout -s INT -k 10 "$limit" "${@//LEFT_S/$((limit - 5))}" >"$out/$name.log" 2>&1 || status=$?
-    sleep 0.5
-    kill "$shown" 2>/dev/null
-    wait "$shown" 2>/dev/null
+    if [[ -z $at_the_end ]]; then
+        sleep 0.5
+        kill "$shown" 2>/dev/null
+        wait "$shown" 2>/dev/null
+    else # FFmpeg says the same of each open group of a file
+        grep -av 'non-existing PPS' "$out/$name.log" | tail -n "$at_the_end"
+    fi
     case $status in
         0) outcome="ok" ;;
         124 | 137) outcome="STOPPED at its limit of $limit s" ;;
@@ -95,7 +104,9 @@ have_videos() {
 }
 
 pytest_gpu() { # NAME LIMIT_S JOBS EXPRESSION
-    step "$1" "$2" python3 -m pytest tests/gpu tests/pipes/augment/test_ops.py -m gpu -n "$3" --dist worksteal -p no:cacheprovider --tb=short -rfEs --durations=8 -k "$4"
+    local at_the_end=60
+    step "$1" "$2" python3 -m pytest tests/gpu tests/pipes/augment/test_ops.py -m gpu -n "$3" --dist worksteal \
+        -p no:cacheprovider -p no:benchmark --tb=short -rfEs --durations=8 -k "$4"
 }
 
 run_probe() { step probe 75 python3 benchmarks/gpu_probe.py --json "$out/probe.json"; }
@@ -105,7 +116,7 @@ run_tests() {
     [[ ! " ${steps[*]} " =~ \ (loader|peers|training|compiled)\  ]] || make_videos
     pytest_gpu tests 130 "${JOBS:-8}" "not ($slow)"
 }
-run_training_tests() { pytest_gpu training_tests 110 3 "$slow"; }
+run_training_tests() { pytest_gpu training_tests 110 4 "$slow"; }
 
 run_loader() {
     local rows=ours_cpu_decoding,ours_gpu_decoding,torchvision_gpu,noise_alone,augment_alone,graph_draws_alone,dali_auto_aug_alone
@@ -124,10 +135,22 @@ bench_loader() { # NAME LIMIT_S DEVICE ROWS
 
 bench_train() { # NAME LIMIT_S OPTIONS...
     have_videos
-    step "$1" "$2" python3 benchmarks/bench_train.py --device "$device" ${videos:+--videos "$videos"} --seconds 4 "${@:3}"
+    step "$1" "$2" python3 benchmarks/bench_train.py --device "$device" ${videos:+--videos "$videos"} --seconds 3 --repeats 2 "${@:3}"
 }
-run_training() { bench_train training 75 --decoder cpu --workers 8 --repeats 2; }
-run_compiled() { bench_train compiled 90 --data synthetic --compile --workers 2 --repeats 1; }
+run_training() { # real clips against noise, and what cuDNN's search for the fastest kernels costs and brings
+    bench_train training 90 --decoder cpu --workers "$(nproc)"
+    bench_train training_unsearched 60 --decoder cpu --workers "$(nproc)" --no-cudnn-search
+}
+run_compiled() { # the sizes of the paper, then those of the small preset, whose steps are short
+    local small=(--frames 32 --crop 56 --batch-size 8)
+    bench_compiled eager 60
+    bench_compiled compiled 120 --compile
+    bench_compiled graphs 90 --compile reduce-overhead
+    bench_compiled small_eager 45 "${small[@]}"
+    bench_compiled small_compiled 90 "${small[@]}" --compile
+    bench_compiled small_graphs 75 "${small[@]}" --compile reduce-overhead
+}
+bench_compiled() { bench_train "$1" "$2" --data synthetic --workers 0 --decoder cpu "${@:3}"; }
 
 run_mixing() {
     step mixing 40 python3 benchmarks/bench_mixing.py --device "$device" --layout channels_last --repeats 7 --json "$out/mixing.json"

@@ -90,7 +90,7 @@ class VideoLoader:
         time_limit_s: that of ``scan_videos``, in seconds of processor time:
             a clip that PyAV decodes may take 4 times as much.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed, even_steps.
             ``augment`` is a :class:`RandAugmentT`.
 
     Attributes:

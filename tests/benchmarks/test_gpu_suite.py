@@ -13,6 +13,7 @@ echo "called: $*"
 echo "FAIL_WITHOUT_GPU=$FAIL_WITHOUT_GPU LD_LIBRARY_PATH=$LD_LIBRARY_PATH"
 case "$*" in
 *bench_mixing* | *CDLL*) exit 3 ;;
+*"-m pytest"*) seq 100; echo "[NULL @ 0x7f] non-existing PPS 0 referenced"; echo "3 passed" ;;
 *gpu_probe*) trap 'echo interrupted; exit 1' INT; sleep 60 & wait; wait ;;
 esac
 """
@@ -76,4 +77,28 @@ def test_on_a_gpu_the_tests_must_not_be_skipped(tmp_path):
     assert result.returncode == 0, result.stdout
     called = (tmp_path / "out" / "training_tests.log").read_text()
     assert "FAIL_WITHOUT_GPU=1 LD_LIBRARY_PATH=/usr/of_the_driver" in called
-    assert "-m pytest tests/gpu -n 3 " in called and "-k training or localisation or activation" in called
+    assert (
+        "-m pytest tests/gpu " in called
+        and " -n 4 " in called
+        and "-k training or localisation or activation" in called
+    )
+
+
+def test_the_end_of_long_logs_is_shown(tmp_path):
+    result = run_suite(tmp_path, STEPS="tests", SECONDS_IN_ALL="60", GPU_SUITE_DEVICE="cpu")
+    _, _, shown = result.stdout.partition("\n== tests ")
+    lines = shown.partition("\n== summary")[0].split("\n")[1:-1]
+    assert lines == [*map(str, range(42, 101)), "3 passed"]
+    log = (tmp_path / "out" / "tests.log").read_text().splitlines()
+    assert log[0].startswith("called: ") and log[-2].endswith("non-existing PPS 0 referenced") and "1" in log
+
+
+def test_training_steps_are_compared_compiled_and_not(tmp_path):
+    result = run_suite(tmp_path, "videos", STEPS="training compiled", SECONDS_IN_ALL="60", GPU_SUITE_DEVICE="cpu")
+    assert result.returncode == 0, result.stdout
+    called = {path.stem: path.read_text().splitlines()[0] for path in (tmp_path / "out").glob("*.log")}
+    assert called["training_unsearched"] == called["training"] + " --no-cudnn-search"
+    for size in ("", "small_"):
+        eager, compiled, graphs = (called[size + name] for name in ("eager", "compiled", "graphs"))
+        assert (compiled, graphs) == (eager + " --compile", compiled + " reduce-overhead")
+    assert called["small_eager"] == called["eager"] + " --frames 32 --crop 56 --batch-size 8"
