@@ -13,7 +13,6 @@ DALI are wrong.
 """
 
 import argparse
-import ctypes
 import faulthandler
 import json
 import os
@@ -44,6 +43,7 @@ from decoder_speed import (
 )
 
 from dali_pipes.decode import decode_frames
+from dali_pipes.decode.nvdec import NVDEC_CODECS, nvdec_limits
 from tests.videos import natural_clip, write_lossless, write_video
 
 MOST_APART = 3.0
@@ -96,48 +96,13 @@ class Report:
         self.say(f"{name}: {text}")
 
 
-class _Caps(ctypes.Structure):
-    """CUVIDDECODECAPS of NVIDIA's Video Codec SDK."""
-
-    _fields_ = [
-        ("codec", ctypes.c_int),
-        ("chroma", ctypes.c_int),
-        ("bit_depth_minus_8", ctypes.c_uint),
-        ("reserved_1", ctypes.c_uint * 3),
-        ("supported", ctypes.c_ubyte),
-        ("engines", ctypes.c_ubyte),
-        ("output_formats", ctypes.c_ushort),
-        ("max_width", ctypes.c_uint),
-        ("max_height", ctypes.c_uint),
-        ("max_macroblocks", ctypes.c_uint),
-        ("min_width", ctypes.c_ushort),
-        ("min_height", ctypes.c_ushort),
-        ("histogram", ctypes.c_ubyte),
-        ("counter_bits", ctypes.c_ubyte),
-        ("histogram_bins", ctypes.c_ushort),
-        ("reserved_2", ctypes.c_uint * 10),
-    ]
-
-
-NVDEC_CODECS = {"mpeg4": 2, "h264": 4, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
-YUV420 = 1
-
-
 def nvdec_caps(codec: str) -> tuple[str, bool]:
     """What the hardware decodes of a codec, 4:2:0 with 8 bits."""
-    import torch
-
-    from dali_pipes.decode.dali import GPU_LIBRARY
-
-    torch.zeros(1, device="cuda")  # the call needs a CUDA context
-    caps = _Caps(codec=NVDEC_CODECS[codec], chroma=YUV420)
-    code = ctypes.CDLL(GPU_LIBRARY).cuvidGetDecoderCaps(ctypes.byref(caps))
-    if code:
-        raise OSError(f"cuvidGetDecoderCaps returns {code}")
-    if not caps.supported:
+    limits = nvdec_limits(codec, 0)
+    if not limits.engines:
         return "not supported", True
-    sizes = f"{caps.min_width}x{caps.min_height} to {caps.max_width}x{caps.max_height}"
-    return f"{caps.engines} engines, {sizes}", True
+    sizes = f"{limits.min_width}x{limits.min_height} to {limits.max_width}x{limits.max_height}"
+    return f"{limits.engines} engines, {sizes}", True
 
 
 def frames_by_dali(path: str, plan: Sequence[int]) -> np.ndarray:

@@ -95,7 +95,7 @@ have_videos() {
 }
 
 pytest_gpu() { # NAME LIMIT_S JOBS EXPRESSION
-    step "$1" "$2" python3 -m pytest tests/gpu -n "$3" --dist worksteal -p no:cacheprovider --tb=short -rfEs --durations=8 -k "$4"
+    step "$1" "$2" python3 -m pytest tests/gpu tests/pipes/augment/test_ops.py -m gpu -n "$3" --dist worksteal -p no:cacheprovider --tb=short -rfEs --durations=8 -k "$4"
 }
 
 run_probe() { step probe 75 python3 benchmarks/gpu_probe.py --json "$out/probe.json"; }

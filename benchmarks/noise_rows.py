@@ -11,7 +11,7 @@ def dali_rand_augment(video, side_px):
     return rand_augment.rand_augment(video, n=N, m=int(M), shape=[side_px, side_px], monotonic_mag=False, seed=7)
 
 
-def _of_noise(options, augment):
+def of_noise(options, augment, **pipeline_options):
     """``augment(video)`` on noise that the graph makes where it augments: no file, decoder or copy takes part."""
     from nvidia.dali import fn, pipeline_def, types
 
@@ -23,6 +23,7 @@ def _of_noise(options, augment):
         num_threads=options.workers,
         device_id=0 if on_gpu else None,
         seed=7,
+        **pipeline_options,
     )
     def pipeline():
         shape = [options.frames, options.side_px, options.side_px, 3]
@@ -39,14 +40,14 @@ def _of_noise(options, augment):
 
 def noise_alone(options):
     """What to subtract from the next two rows, in milliseconds a batch, for the augmentation alone."""
-    return _of_noise(options, lambda video: video)
+    return of_noise(options, lambda video: video)
 
 
 def augment_alone(options):
     return augment_noise(options)
 
 
-def augment_noise(options, **policy):
+def augment_noise(options, pipeline_options=None, **policy):
     """As the loader's graph augments: with parameters that were computed elsewhere; ``policy`` are its fields."""
     import numpy as np
     from nvidia.dali import fn
@@ -70,7 +71,7 @@ def augment_noise(options, **policy):
         drawn = [nodes.get(name) for name in PARAMETER_NAMES]
         return apply_parameters(video, *drawn, policy=made, size_hw=size_hw)
 
-    return _of_noise(options, augment)
+    return of_noise(options, augment, **(pipeline_options or {}))
 
 
 def graph_draws_alone(options):
@@ -78,8 +79,8 @@ def graph_draws_alone(options):
     from dali_pipes import rand_augment_t
 
     size = {"num_frames": options.frames, "size_hw": (options.side_px, options.side_px)}
-    return _of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
+    return of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
 
 
 def dali_auto_aug_alone(options):
-    return _of_noise(options, lambda video: dali_rand_augment(video, options.side_px))
+    return of_noise(options, lambda video: dali_rand_augment(video, options.side_px))

@@ -299,17 +299,23 @@ def _grey(video: Node) -> Node:
     return fn.color_space_conversion(video, image_type=types.RGB, output_type=types.GRAY)
 
 
+def _blend(other: Node, video: Node, value: Node) -> Node:
+    """``other`` where the value is 0, the video where it is 1, and beyond; ``other`` is float32."""
+    return _to_uint8(other + (video - other) * _broadcast(value, video))
+
+
 def _contrast(video: Node, value: Node, style: Style) -> Node:
     """Blend with the frame's mean grey, rounded to an integer."""
     mean = math.floor(fn.reductions.mean(_grey(video), axes=[1, 2, 3]) + 0.5)
     if video.device == "gpu":  # there a named argument cannot come from the GPU
-        mean = fn.reshape(mean, shape=[-1, 1, 1, 1])
-        return _to_uint8(mean + (video - mean) * _broadcast(value, video))
+        return _blend(fn.reshape(mean, shape=[-1, 1, 1, 1]), video, value)
     return fn.contrast(video, contrast=fn.per_frame(value), contrast_center=fn.per_frame(mean))
 
 
 def _color(video: Node, value: Node, style: Style) -> Node:
     """Blend with the grey version of the frame; int16 holds what leaves 0..255 before the sum."""
+    if video.device == "gpu":  # there a number for each frame costs more than one pass more
+        return _blend(fn.cast(_grey(video), dtype=types.FLOAT), video, value)
     grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
     colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
     return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))

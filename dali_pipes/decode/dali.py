@@ -6,11 +6,11 @@ from nvidia import dali
 from nvidia.dali import fn
 
 from ..hints import Node
+from .nvdec import GPU_LIBRARY
 from .video_info import DecodedBy, VideoInfo
 
 DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
-GPU_LIBRARY = "libnvcuvid.so.1"
 NO_GPU_LIBRARY = (
     f"the driver's video decoding library {GPU_LIBRARY} cannot be loaded "
     "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"

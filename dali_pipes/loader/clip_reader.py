@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
 from ..decode.dali import DALI_VERSION, dali_decode, obstacle_to_dali, obstacle_to_gpu_decoding
+from ..decode.nvdec import obstacle_to_nvdec
 from ..decode.speed import why_cpu_is_faster
 from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
@@ -67,7 +69,7 @@ class ClipReader:
         self._watch: Watch | None = None
 
     @staticmethod
-    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+    def choose_decoder(decoder: str, device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str:
         """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
         ``auto`` is the GPU where it can decode them all and is faster.
 
@@ -76,17 +78,17 @@ class ClipReader:
         """
         check_known("decoder", decoder, DECODERS)
         if decoder == "auto":
-            return "cpu" if ClipReader.why_auto_is_cpu(device_type, videos) else "gpu"
-        obstacle = _obstacle_to_gpu(device_type, videos)
+            return "cpu" if ClipReader.why_auto_is_cpu(device, videos, workers) else "gpu"
+        obstacle = _obstacle_to_gpu(device, videos)
         if decoder == "gpu" and obstacle:
             raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
         return decoder
 
     @staticmethod
-    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
-        obstacle = _obstacle_to_gpu(device_type, videos)
-        return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos)
+        obstacle = _obstacle_to_gpu(device, videos)
+        return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos, workers)
 
     def build(self, batches: BatchSchedule) -> Any:
         settings = self.settings
@@ -154,13 +156,14 @@ class ClipReader:
         self._watch = None
 
 
-def _obstacle_to_gpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+def _obstacle_to_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | None:
     """Return why the GPU cannot decode these videos, or None."""
-    if device_type != "cuda":
-        return f"device is {device_type}"
+    if device.type != "cuda":
+        return f"device is {device.type}"
     if DALI_VERSION < OLDEST_DECODER:
         return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
-    return obstacle_to_gpu_decoding() or next(filter(None, map(obstacle_to_dali, videos)), None)
+    obstacles = (obstacle_to_dali(video) or obstacle_to_nvdec(video, device.index or 0) for video in videos)
+    return obstacle_to_gpu_decoding() or next(filter(None, obstacles), None)
 
 
 def _being_read(batches: BatchSchedule) -> list[VideoInfo]:

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+
 from ..decode.video_info import VideoInfo
 from ..plan.batches import BatchSchedule
 
@@ -63,15 +65,15 @@ class Reader(Protocol):
     def __init__(self, settings: ReaderSettings, clips_per_video: int): ...
 
     @staticmethod
-    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
-        """Return who decodes, ``cpu`` or ``gpu``, for a loader on a torch device of this type.
+    def choose_decoder(decoder: str, device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str:
+        """Return who decodes, ``cpu`` or ``gpu``, for a loader on a device with so many decoding processes.
 
         Raises:
             InputError: ``decoder`` cannot be used, or the reader cannot read the videos; says why.
         """
 
     @staticmethod
-    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
 
     def build(self, batches: BatchSchedule) -> Any:

@@ -11,11 +11,13 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
 from ..decode.dali import obstacle_to_dali, obstacle_to_gpu_decoding
+from ..decode.nvdec import obstacle_to_nvdec
 from ..decode.video_info import DecodedBy, VideoInfo
 from ..errors import InputError, check_known
 from ..hints import Node
@@ -31,13 +33,17 @@ MOST_FRAMES = 2**24
 """DALI reads the list's frame numbers as float32."""
 
 
-def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo]) -> str | None:
+def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo], device_id: int) -> str | None:
     if decoder not in ("auto", chosen):
         return f"it decodes where the clips are needed, on the {chosen}, not as decoder {decoder!r} says"
     if chosen == "cpu" and not takes_frame_ranges():
         return f"DALI {dali.__version__} reads videos on a GPU alone"
     missing = obstacle_to_gpu_decoding() if chosen == "gpu" else None
-    return missing or next(filter(None, (obstacle_to_stream(video, chosen) for video in videos)), None)
+    obstacles = (
+        obstacle_to_stream(video, chosen) or (obstacle_to_nvdec(video, device_id) if chosen == "gpu" else None)
+        for video in videos
+    )
+    return missing or next(filter(None, obstacles), None)
 
 
 def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
@@ -113,21 +119,21 @@ class StreamReader:
         self._clips: ClipList | None = None
 
     @staticmethod
-    def choose_decoder(decoder: str, device_type: str, videos: Sequence[VideoInfo]) -> str:
+    def choose_decoder(decoder: str, device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str:
         """Return ``cpu`` or ``gpu``, where the clips are needed: DALI's video reader decodes there.
 
         Raises:
             InputError: ``decoder`` says otherwise, or the reader cannot read the videos; says why.
         """
         check_known("decoder", decoder, DECODERS)
-        chosen = "gpu" if device_type == "cuda" else "cpu"
-        obstacle = _obstacle(decoder, chosen, videos)
+        chosen = "gpu" if device.type == "cuda" else "cpu"
+        obstacle = _obstacle(decoder, chosen, videos, device.index or 0)
         if obstacle:
             raise InputError(f"reader 'stream' cannot be used: {obstacle}; choose the reader clips")
         return chosen
 
     @staticmethod
-    def why_auto_is_cpu(device_type: str, videos: Sequence[VideoInfo]) -> str | None:
+    def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return None: where the GPU cannot decode, this reader cannot be chosen."""
         return None
 

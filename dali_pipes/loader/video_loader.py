@@ -138,7 +138,7 @@ class VideoLoader:
         self.device = choose_device(device)
         check_known("reader", reader, READERS)
         self.reader = reader
-        self.decoder = READERS[reader].choose_decoder(decoder, self.device.type, manifest.videos)
+        self.decoder = READERS[reader].choose_decoder(decoder, self.device, manifest.videos, workers)
         self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
         self.rank, self.world_size = rank, world_size
         self._pipeline: Any = None  # DALI's, while it runs

@@ -188,7 +188,9 @@ def test_the_reason_is_one_sentence(error, said, monkeypatch):
 def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     """The choice alone: nothing here needs a GPU."""
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (1, 34))
-    loader = SimpleNamespace(device=torch.device("cuda", 0), decoder="cpu", reader="clips", manifest=Manifest([], []))
+    loader = SimpleNamespace(
+        device=torch.device("cuda", 0), decoder="cpu", reader="clips", manifest=Manifest([], []), workers=2
+    )
     whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
     (note,) = notes_on_devices(Config(), {"the training videos": whole, "the validation videos": loader})
     assert note.startswith(

@@ -64,7 +64,7 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
         if config.device == "auto" and loader.device.type == "cpu":
             return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
-            reason = READERS[loader.reader].why_auto_is_cpu(loader.device.type, loader.manifest.videos)
+            reason = READERS[loader.reader].why_auto_is_cpu(loader.device, loader.manifest.videos, loader.workers)
             notes.append(f"Decoding {what} on the CPU, as {reason}.")
     return notes
 

@@ -35,19 +35,23 @@ def check(name: str, ours: np.ndarray, expected: np.ndarray):
         assert difference.max() <= LARGEST_DIFFERENCE[name]
 
 
-def check_all_levels(name, frames):
+DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+def check_all_levels(name, frames, device="cpu"):
     for level in LEVELS:
         for shape in ("constant", "rising", "falling"):
             for sign in (1, -1):
                 levels = [levels_over_time(level, shape, len(frames))]
-                ours = augment_clip(frames, [name], levels, [sign])
+                ours = augment_clip(frames, [name], levels, [sign], device=device)
                 check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("name", NAMES)
-def test_matches_pil(name, clip):
-    check_all_levels(name, CLIPS[clip])
+def test_matches_pil(name, clip, device):
+    check_all_levels(name, CLIPS[clip], device)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,17 +60,19 @@ def test_matches_pil_on_real_clips(name, shared_clips):
         check_all_levels(name, decode_frames(path, range(0, 40, 10), (20, 0, 120, 100), 96))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", NAMES)
-def test_monotonic_ranges_match_pil(name):
+def test_monotonic_ranges_match_pil(name, device):
     frames = CLIPS["natural"]
     for sign in (1, -1):
         levels = [np.linspace(0, 30, len(frames), dtype=np.float32)]
-        ours = augment_clip(frames, [name], levels, [sign], ranges="monotonic")
+        ours = augment_clip(frames, [name], levels, [sign], ranges="monotonic", device=device)
         check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign], "monotonic"))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["equalize", "auto_contrast"])
-def test_frames_with_unusual_histograms_match_pil(name):
+def test_frames_with_unusual_histograms_match_pil(name, device):
     clip = natural_clip(8, 160, 160)
     clip[0] = 93  # one grey stays as it is
     clip[1, :40] = 255  # many pixels of the highest value
@@ -77,7 +83,7 @@ def test_frames_with_unusual_histograms_match_pil(name):
     clip[5] = np.where(clip[5] > 100, 200, 30)
     clip[6] = 0
     clip[7] = 255
-    ours = augment_clip(clip, [name], np.zeros((1, 8)))
+    ours = augment_clip(clip, [name], np.zeros((1, 8)), device=device)
     difference = np.abs(ours.astype(int) - pil_ops.apply_to_clip(clip, [name], np.zeros((1, 8)), [1]).astype(int))
     assert difference.max() <= 1
     np.testing.assert_array_equal(ours[[0, 6, 7]], clip[[0, 6, 7]])

@@ -2,6 +2,7 @@
 by DALI's own index of the packets."""
 
 import pytest
+import torch
 
 from dali_pipes import InputError, scan_videos
 from dali_pipes.dataset.probe import read_video_info
@@ -15,6 +16,7 @@ from tests.dali_container import order_by_dali, packet_times
 from tests.odd_videos import odd_text
 from tests.videos import write_lossless
 
+CUDA = torch.device("cuda", 0)
 FILES = {  # name -> maker, whether DALI orders its frames as they are shown
     "mpeg4_b.avi": (lambda path: write_lossless(path, 30, codec="mpeg4", bf=2), False),
     "h264_b.avi": (lambda path: odd.h264(path, frames=30), False),
@@ -86,12 +88,12 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
         monkeypatch.setattr(reader, "obstacle_to_gpu_decoding", lambda: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
-    assert ClipReader.choose_decoder("auto", "cuda", videos) == "cpu"
+    assert ClipReader.choose_decoder("auto", CUDA, videos, 2) == "cpu"
     way_out = rf"{name} is odd .{note}., python -m dali_pipes.transcode makes a copy that is not; choose"
     with pytest.raises(InputError, match=f"decoder 'gpu' cannot be used: .*{way_out} cpu or auto"):
-        ClipReader.choose_decoder("gpu", "cuda", videos)
+        ClipReader.choose_decoder("gpu", CUDA, videos, 2)
     with pytest.raises(InputError, match=f"reader 'stream' cannot be used: .*{way_out} the reader clips"):
-        StreamReader.choose_decoder("auto", "cuda", videos)
+        StreamReader.choose_decoder("auto", CUDA, videos, 2)
 
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):

@@ -18,6 +18,7 @@ from dali_pipes.loader.devices import choose_device
 from tests import odd_videos as odd
 from tests.videos import rgb_of
 
+CUDA = torch.device("cuda", 0)
 OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
 
 
@@ -244,31 +245,45 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
-    late, cuda = odd.h264(tmp_path / "late.ts"), "cuda"
+    late = odd.h264(tmp_path / "late.ts")
     for paths, expected in (([plain], "gpu"), ([plain, late], "gpu"), ([plain, turned], "cpu")):
         videos = [replace(video, height=1080) for video in scan_videos([(str(path), "a") for path in paths]).videos]
         assert (
-            ClipReader.choose_decoder("auto", cuda, videos) == expected
-            and ClipReader.choose_decoder("cpu", cuda, videos) == "cpu"
+            ClipReader.choose_decoder("auto", CUDA, videos, 2) == expected
+            and ClipReader.choose_decoder("cpu", CUDA, videos, 2) == "cpu"
         )
     with pytest.raises(
         InputError,
         match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
     ):
-        ClipReader.choose_decoder("gpu", cuda, videos)
+        ClipReader.choose_decoder("gpu", CUDA, videos, 2)
 
 
-def test_auto_leaves_small_frames_to_the_cpu(manifest, monkeypatch):
+@pytest.mark.parametrize(
+    "codec, size, workers, expected",
+    [
+        ("mpeg4", (320, 240), 8, "cpu"),
+        ("mpeg4", (320, 240), 1, "gpu"),
+        ("h264", (320, 240), 8, "cpu"),
+        ("h264", (320, 240), 2, "gpu"),
+        ("h264", (1280, 720), 16, "gpu"),
+        ("hevc", (1280, 720), 64, "cpu"),
+        ("h264", (1920, 1080), 16, "gpu"),
+        ("h264", (160, 120), 2, "cpu"),
+        ("mpeg4", (320, 240), 0, "gpu"),
+    ],
+)
+def test_auto_takes_the_faster_decoder(manifest, monkeypatch, codec, size, workers, expected):
     """The choice alone: nothing here needs a GPU."""
     monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
     monkeypatch.setattr(clip_reader, "obstacle_to_dali", lambda video: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
-    for lines, expected in ((240, "cpu"), (479, "cpu"), (480, "gpu"), (1080, "gpu")):
-        videos = [replace(video, height=lines) for video in manifest.videos]
-        assert ClipReader.choose_decoder("auto", "cuda", videos) == expected
-        assert ClipReader.choose_decoder("gpu", "cuda", videos) == "gpu"
-        why = ClipReader.why_auto_is_cpu("cuda", videos)
-        assert why is None if expected == "gpu" else why.startswith(f"frames of {lines} lines decode faster there")
+    videos = [replace(video, codec=codec, width=size[0], height=size[1]) for video in manifest.videos]
+    assert ClipReader.choose_decoder("auto", CUDA, videos, workers) == expected
+    assert ClipReader.choose_decoder("gpu", CUDA, videos, workers) == "gpu"
+    why = ClipReader.why_auto_is_cpu(CUDA, videos, workers)
+    said = f"{workers} processes decode {codec} of {size[0]}x{size[1]} faster"
+    assert why is None if expected == "gpu" else why.startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +318,7 @@ def test_a_driver_that_cannot_decode(manifest, monkeypatch):
     with pytest.raises(
         InputError, match="libnvcuvid.so.1 cannot be loaded .in Docker, NVIDIA_DRIVER_CAPABILITIES must"
     ):
-        ClipReader.choose_decoder("gpu", "cuda", manifest.videos)
+        ClipReader.choose_decoder("gpu", CUDA, manifest.videos, 2)
 
 
 def test_torch_is_imported_by_the_loader_alone():

@@ -1,0 +1,98 @@
+"""What the GPU's hardware decoder, NVDEC, takes: asked of the driver."""
+
+import ctypes
+from functools import cache
+from typing import NamedTuple
+
+from .video_info import VideoInfo
+
+GPU_LIBRARY = "libnvcuvid.so.1"
+NVDEC_CODECS = {"mpeg4": 2, "h264": 4, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
+"""Those that DALI decodes on a GPU -> the driver's number."""
+_SAME_CODEC = {"libvpx": "vp8", "libvpx-vp9": "vp9", "libdav1d": "av1", "libaom-av1": "av1"}  # by PyAV's decoder
+_YUV420 = 1
+
+
+class NvdecLimits(NamedTuple):
+    """What one GPU decodes of one codec, with 8 bits and 4:2:0; sizes are in pixels, all 0 where it decodes none."""
+
+    engines: int
+    min_width: int
+    min_height: int
+    max_width: int
+    max_height: int
+
+
+class _Caps(ctypes.Structure):
+    """CUVIDDECODECAPS of NVIDIA's Video Codec SDK."""
+
+    _fields_ = [
+        ("codec", ctypes.c_int),
+        ("chroma", ctypes.c_int),
+        ("bit_depth_minus_8", ctypes.c_uint),
+        ("reserved_1", ctypes.c_uint * 3),
+        ("supported", ctypes.c_ubyte),
+        ("engines", ctypes.c_ubyte),
+        ("output_formats", ctypes.c_ushort),
+        ("max_width", ctypes.c_uint),
+        ("max_height", ctypes.c_uint),
+        ("max_macroblocks", ctypes.c_uint),
+        ("min_width", ctypes.c_ushort),
+        ("min_height", ctypes.c_ushort),
+        ("histogram", ctypes.c_ubyte),
+        ("counter_bits", ctypes.c_ubyte),
+        ("histogram_bins", ctypes.c_ushort),
+        ("reserved_2", ctypes.c_uint * 10),
+    ]
+
+
+@cache
+def nvdec_limits(codec: str, device_id: int) -> NvdecLimits:
+    """Return what a GPU decodes of a codec, one of ``NVDEC_CODECS``.
+
+    Raises:
+        OSError: the driver's libraries cannot be loaded, or do not answer.
+    """
+    cuda, decoder = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL(GPU_LIBRARY)
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    caps = _Caps(codec=NVDEC_CODECS[codec], chroma=_YUV420)
+    _check(cuda.cuInit(0))
+    _check(cuda.cuDeviceGet(ctypes.byref(device), device_id))
+    _check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device))  # PyTorch's and DALI's too
+    try:
+        _check(cuda.cuCtxPushCurrent_v2(context))
+        code = decoder.cuvidGetDecoderCaps(ctypes.byref(caps))
+        _check(cuda.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p())))
+        _check(code)
+    finally:
+        cuda.cuDevicePrimaryCtxRelease_v2(device)
+    if not caps.supported:
+        return NvdecLimits(0, 0, 0, 0, 0)
+    return NvdecLimits(caps.engines, caps.min_width, caps.min_height, caps.max_width, caps.max_height)
+
+
+def _check(code: int) -> None:
+    if code:
+        raise OSError(f"NVIDIA's driver answers with error {code}")
+
+
+def obstacle_to_nvdec(video: VideoInfo, device_id: int) -> str | None:
+    """Return why a GPU does not decode a video, or None; what the driver does not answer is none."""
+    codec = _SAME_CODEC.get(video.codec, video.codec)
+    if codec not in NVDEC_CODECS:
+        return f"{video.path} is {video.codec}, which DALI does not decode on a GPU"
+    try:
+        limits = nvdec_limits(codec, device_id)
+    except OSError:
+        return None
+    if not limits.engines:
+        return f"{video.path} is {video.codec}, which this GPU's decoder does not take"
+    smallest, largest = (limits.min_width, limits.min_height), (limits.max_width, limits.max_height)
+    if not all(
+        low <= size <= high for low, size, high in zip(smallest, (video.width, video.height), largest, strict=True)
+    ):
+        return (
+            f"{video.path} has {video.width}x{video.height} pixels, this GPU's decoder takes {video.codec} of "
+            f"{smallest[0]}x{smallest[1]} to {largest[0]}x{largest[1]}"
+        )
+    return None

@@ -1,0 +1,55 @@
+"""What NVDEC takes, without one: the driver's answers are made up. tests/gpu asks a real one."""
+
+import ctypes
+from dataclasses import replace
+
+import pytest
+
+from dali_pipes.decode import nvdec
+from dali_pipes.decode.nvdec import NvdecLimits, obstacle_to_nvdec
+from dali_pipes.decode.video_info import VideoInfo
+
+VIDEO = VideoInfo("a.mp4", 0, 100, 25.0, 320, 240, "hevc", 1000, 0)
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """An H100's, as it answered."""
+    answers = {
+        "hevc": NvdecLimits(7, 144, 144, 8192, 8192),
+        "vp9": NvdecLimits(7, 128, 128, 8192, 8192),
+        "mpeg4": NvdecLimits(7, 48, 16, 2048, 2048),
+        "av1": NvdecLimits(0, 0, 0, 0, 0),
+    }
+    monkeypatch.setattr(nvdec, "nvdec_limits", lambda codec, device_id: answers[codec])
+
+
+def test_the_structure_is_as_long_as_nvidias():
+    """CUVIDDECODECAPS: 3 numbers and 3 reserved ones, 4 bytes, 3 numbers, 8 bytes, and 10 reserved numbers."""
+    assert nvdec._Caps.max_width.offset == 28 and nvdec._Caps.min_width.offset == 40
+    assert ctypes.sizeof(nvdec._Caps) == 88
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({}, None),
+        ({"width": 144, "height": 144}, None),
+        ({"height": 128}, "a.mp4 has 320x128 pixels, this GPU's decoder takes hevc of 144x144 to 8192x8192"),
+        ({"codec": "mpeg4", "width": 2050}, "a.mp4 has 2050x240 pixels, this GPU's decoder takes mpeg4 of 48x16 to"),
+        ({"codec": "libvpx-vp9"}, None),
+        ({"codec": "libdav1d"}, "a.mp4 is libdav1d, which this GPU's decoder does not take"),
+        ({"codec": "mjpeg"}, "a.mp4 is mjpeg, which DALI does not decode on a GPU"),
+    ],
+)
+def test_what_stands_in_the_way(driver, changes, said):
+    found = obstacle_to_nvdec(replace(VIDEO, **changes), 0)
+    assert found is None if said is None else found.startswith(said)
+
+
+def test_a_driver_that_does_not_answer_is_no_obstacle(monkeypatch):
+    def fail(codec, device_id):
+        raise OSError("no driver")
+
+    monkeypatch.setattr(nvdec, "nvdec_limits", fail)
+    assert obstacle_to_nvdec(VIDEO, 0) is None
