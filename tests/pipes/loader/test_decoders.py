@@ -1,12 +1,15 @@
 """What DALI would show in another order, or of another stream, is not left to it:
 by DALI's own index of the packets."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from dali_pipes import InputError, scan_videos
 from dali_pipes.dataset.probe import read_video_info
-from dali_pipes.decode.dali import obstacle_to_dali
+from dali_pipes.decode import dali as dali_decoder
+from dali_pipes.decode.dali import dali_decode, obstacle_to_dali
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.loader import clip_reader, stream_reader
 from dali_pipes.loader.clip_reader import ClipReader
@@ -98,3 +101,18 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):
     assert obstacle_to_dali(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None
+
+
+@pytest.mark.parametrize("takes_it", [True, False])
+def test_dali_decodes_from_the_beginning(monkeypatch, takes_it):
+    """Where it seeks, it loses the frames that are shown before the key frame, and counts wrongly from there on."""
+
+    def today(encoded, *, device, frames, build_index=True):
+        return build_index
+
+    def earlier(encoded, *, device, frames):
+        return None
+
+    decoders = SimpleNamespace(video=today if takes_it else earlier)
+    monkeypatch.setattr(dali_decoder, "fn", SimpleNamespace(decoders=decoders))
+    assert dali_decode(None, None, device="mixed") is (False if takes_it else None)
