@@ -37,6 +37,7 @@ _VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 pac
 _B_VOP = 2
 _MILLISECOND_S = 0.001
 _LOSE_LEADING = ("mpeg4", "hevc")  # in H.264 DALI seeks to IDR frames alone, and no frame after one is shown before it
+_INDEXED = frozenset(("mp4", "matroska", "avi", "flv"))  # containers, of which FFmpeg knows where each key frame is
 _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
 
 
@@ -314,6 +315,8 @@ def _oddities(
         yield Oddity(OddKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
     if (streams := len(reader.container.streams.video)) > 1:
         yield Oddity(OddKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
+    if not (formats := set(reader.container.format.name.split(","))) & _INDEXED:
+        yield Oddity(OddKind.NO_KEY_FRAME_INDEX, f": {'/'.join(sorted(formats))}")
     if seen.damaged or complaints:
         how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
         yield Oddity(OddKind.DAMAGED, f": {how}{quoted(complaints)}")

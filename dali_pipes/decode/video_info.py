@@ -41,6 +41,12 @@ class OddKind(Enum):
         "to that key frame, and then shows others than planned",
         DecodedBy.FROM_START,
     )
+    NO_KEY_FRAME_INDEX = (
+        "no index",
+        "the container, such as MPEG-TS, does not say where its key frames are; DALI's video reader lands after the "
+        "one that it seeks",
+        DecodedBy.FROM_START,
+    )
     PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecodedBy.PYAV)
     DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecodedBy.PYAV)
     NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecodedBy.PYAV)

@@ -146,6 +146,17 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
         assert name == "open.mp4" or shown_before_their_key_frame(path) == 0
 
 
+@pytest.mark.parametrize("container", ["ts", "mp4", "mkv", "flv"])
+def test_containers_in_which_dali_cannot_seek(tmp_path, container):
+    path = str(odd.h264(tmp_path / f"video.{container}"))
+    video = read_video_info(path, verify=False)
+    assert obstacle_to_dali(video) is None
+    if container == "ts":
+        assert f"{path} is odd (no index: mpegts), DALI's video reader shows" in obstacle_to_stream(video, "gpu")
+    else:
+        assert video.oddity(OddKind.NO_KEY_FRAME_INDEX) is None
+
+
 @pytest.mark.parametrize("takes_it", [True, False])
 def test_dali_decodes_from_the_beginning(monkeypatch, takes_it):
     """Where it seeks, it loses the frames that are shown before the key frame, and counts wrongly from there on."""
