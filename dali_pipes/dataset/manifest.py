@@ -27,7 +27,7 @@ from .lists import Segment
 from .probe import Refused, probe
 from .sources import Item
 
-PROBE_VERSION = b"3"
+PROBE_VERSION = b"4"
 """Changes when more is noted of a video than before, so that earlier caches are not used."""
 KEEP_EVERY_S = 5.0
 """The least time after which a scan adds to its cache what it has read since."""

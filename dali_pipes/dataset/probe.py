@@ -36,6 +36,8 @@ _COUNTABLE = frozenset("h264 hevc vp9 av1 libdav1d libaom-av1 mpeg4 mjpeg prores
 _VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 packet; 2 high bits say of which type
 _B_VOP = 2
 _MILLISECOND_S = 0.001
+_LOSE_LEADING = ("mpeg4", "hevc")  # in H.264 DALI seeks to IDR frames alone, and no frame after one is shown before it
+_INDEXED = frozenset(("mp4", "matroska", "avi", "flv"))  # containers, of which FFmpeg knows where each key frame is
 _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
 
 
@@ -47,6 +49,9 @@ class _Seen:
     """Presentation times of the packets, in the order of decoding."""
     key_times: set = field(default_factory=set)
     """Of the packets that the container calls key frames."""
+    last_key_time: int | None = None
+    leading: int = 0
+    """Packets of frames that are shown before the key frame that they are stored after."""
     new_headers: bool = False
     """Whether the decoder was told something new on the way."""
     hidden: int = 0
@@ -72,6 +77,9 @@ class _Seen:
             self.times.append(packet.pts)
         if packet.is_keyframe:
             self.key_times.add(packet.pts)
+            self.last_key_time = packet.pts
+        elif packet.pts is not None and self.last_key_time is not None:
+            self.leading += packet.pts < self.last_key_time
         self.doubtful |= packet.is_corrupt or packet.is_discard
         if codec == "mpeg4":
             vops = _VOPS.findall(bytes(packet))
@@ -277,6 +285,8 @@ def _oddities(
         yield Oddity(kind, str(orientation).removeprefix(kind.words))
     if note := _time_note(reader, seen, all_decoded):
         yield Oddity(OddKind.FRAME_TIMES, f" {note}")
+    if seen.leading and reader.codec in _LOSE_LEADING:
+        yield Oddity(OddKind.OPEN_GROUPS, f": {seen.leading} frames are shown before their key frame")
     if seen.packed:
         yield Oddity(OddKind.PACKED_B_FRAMES)
     bits = max(component.bits for component in first.format.components)
@@ -305,6 +315,8 @@ def _oddities(
         yield Oddity(OddKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
     if (streams := len(reader.container.streams.video)) > 1:
         yield Oddity(OddKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
+    if not (formats := set(reader.container.format.name.split(","))) & _INDEXED:
+        yield Oddity(OddKind.NO_KEY_FRAME_INDEX, f": {'/'.join(sorted(formats))}")
     if seen.damaged or complaints:
         how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
         yield Oddity(OddKind.DAMAGED, f": {how}{quoted(complaints)}")

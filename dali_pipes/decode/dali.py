@@ -1,6 +1,7 @@
 """DALI's video decoder: as a graph function, and which videos it can be trusted with."""
 
 import ctypes
+from inspect import signature
 
 from nvidia import dali
 from nvidia.dali import fn
@@ -18,7 +19,7 @@ NO_GPU_LIBRARY = (
 
 
 def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
-    """DALI graph function: decode chosen frames with DALI.
+    """DALI graph function: decode chosen frames with DALI, which decodes from the beginning to the last of them.
 
     Args:
         encoded: the file's bytes, (size,) uint8 on the CPU.
@@ -30,7 +31,10 @@ def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
     """
     # Since DALI 2.0; before, the same operator was experimental.
     decoder = fn.decoders.video if hasattr(fn.decoders, "video") else fn.experimental.decoders.video
-    return decoder(encoded, device=device, frames=frame_indices)
+    # With an index DALI would seek, and count wrongly where frames are shown before the key frame that they are stored
+    # behind; without one it decodes from the beginning, as DALI 2.4 does anyhow.
+    from_start = {"build_index": False} if "build_index" in signature(decoder).parameters else {}
+    return decoder(encoded, device=device, frames=frame_indices, **from_start)
 
 
 def obstacle_to_dali(video: VideoInfo) -> str | None:

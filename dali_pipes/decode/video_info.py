@@ -10,6 +10,7 @@ class DecodedBy(Enum):
 
     ALL = "PyAV and all of DALI's"
     COUNTING = "all but DALI's older video reader, which finds frames by their times instead of counting them"
+    FROM_START = "all but DALI's video reader, which seeks; its decoder of whole files begins at their first frame"
     PYAV = "PyAV alone"
 
 
@@ -33,6 +34,18 @@ class OddKind(Enum):
         "frame times",
         "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
         DecodedBy.PYAV,
+    )
+    OPEN_GROUPS = (
+        "open groups",
+        "frames that are shown before a key frame are stored after it; DALI's video reader loses them where it seeks "
+        "to that key frame, and then shows others than planned",
+        DecodedBy.FROM_START,
+    )
+    NO_KEY_FRAME_INDEX = (
+        "no index",
+        "the container, such as MPEG-TS, does not say where its key frames are; DALI's video reader lands after the "
+        "one that it seeks",
+        DecodedBy.FROM_START,
     )
     PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecodedBy.PYAV)
     DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecodedBy.PYAV)

@@ -55,6 +55,8 @@ def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
         return f"{video.path} is {video.codec}, on the CPU DALI's video reader knows VP8, VP9 and MJPEG"
     if video.num_frames > MOST_FRAMES:
         return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
+    if odd := video.odd_for(DecodedBy.FROM_START):
+        return f"{video.path} is odd ({odd}), DALI's video reader shows other frames where it seeks"
     odd = None if takes_frame_ranges() else video.odd_for(DecodedBy.COUNTING)
     return None if odd is None else f"{video.path} is odd ({odd}), for which this DALI's video reader is too old"
 

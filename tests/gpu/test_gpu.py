@@ -25,7 +25,7 @@ from dali_pipes import (
 from dali_pipes.decode.dali import DALI_VERSION, obstacle_to_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.nvdec import NVDEC_CODECS, nvdec_limits, obstacle_to_nvdec
-from dali_pipes.loader.stream_reader import takes_frame_ranges
+from dali_pipes.loader.stream_reader import obstacle_to_stream, takes_frame_ranges
 from tests.dali_decoding import decode_with_dali
 from tests.training.linear_run import make_training
 from tests.training.planted import guessing_checkpoint, shaken
@@ -216,13 +216,17 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
         path = tmp_path / "a" / f"number {number}.{container}"
         write_lossless(path, length, (192, 256), codec=codec, gop=30, **options)
     manifest = scan_videos(find_videos(tmp_path))
+    refused = next(filter(None, (obstacle_to_stream(video, "gpu") for video in manifest.videos)), None)
+    if refused:
+        with pytest.raises(InputError, match="reader 'stream' cannot be used: .*where it seeks"):
+            VideoLoader(manifest, reader="stream", num_frames=16, batch_size=3, device="cuda")
     evaluation = {"training": False, "clips_per_video": 3}
     for sampling in ({"keep_every": 2}, {"stride_frames": 3, "short": "pad"}, evaluation):
         common = {"batch_size": 3, "num_frames": 16, "side_px": 112, "device": "cuda", "seed": 3, **sampling}
         decoder = "gpu" if DALI_VERSION >= (1, 48) else "cpu"
         clips, stream = (
             VideoLoader(manifest, decoder=decoder, **common),
-            VideoLoader(manifest, reader="stream", **common),
+            VideoLoader(manifest, **({"decoder": decoder} if refused else {"reader": "stream"}), **common),
         )
         views, seen = stream.clip_sampler.clips_per_video, {}
         for epoch in range(2):

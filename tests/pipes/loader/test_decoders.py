@@ -1,16 +1,19 @@
 """What DALI would show in another order, or of another stream, is not left to it:
 by DALI's own index of the packets."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from dali_pipes import InputError, scan_videos
+from dali_pipes import InputError, OddKind, scan_videos
 from dali_pipes.dataset.probe import read_video_info
-from dali_pipes.decode.dali import obstacle_to_dali
+from dali_pipes.decode import dali as dali_decoder
+from dali_pipes.decode.dali import dali_decode, obstacle_to_dali
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.loader import clip_reader, stream_reader
 from dali_pipes.loader.clip_reader import ClipReader
-from dali_pipes.loader.stream_reader import StreamReader
+from dali_pipes.loader.stream_reader import StreamReader, obstacle_to_stream, takes_frame_ranges
 from tests import odd_videos as odd
 from tests.dali_container import order_by_dali, packet_times
 from tests.odd_videos import odd_text
@@ -43,6 +46,15 @@ def order_shown(path: str) -> list[int]:
             shown += [frame.pts for frame in reader.decode(packet)]
     assert len(set(times)) == len(times)
     return [times.index(time) for time in shown]
+
+
+def shown_before_their_key_frame(path: str) -> int:
+    """How many frames are stored after a key frame and shown before it, as decoded from the beginning."""
+    with open_video(path) as reader:
+        is_key = [packet.is_keyframe for packet in reader.packets() if packet.size]
+    place_of = {packet: place for place, packet in enumerate(order_shown(path))}
+    last_key = [max(key for key in range(packet + 1) if is_key[key]) for packet in place_of]
+    return sum(place_of[packet] < place_of[key] for packet, key in zip(place_of, last_key, strict=True))
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -98,3 +110,63 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):
     assert obstacle_to_dali(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    "name, codec, options, loses",
+    [
+        ("b.mp4", "mpeg4", {"bf": 2, "sc_threshold": 10**9}, True),
+        ("b.mkv", "mpeg4", {"bf": 2, "sc_threshold": 10**9}, True),
+        ("closed.mp4", "mpeg4", {"bf": 2, "sc_threshold": 10**9, "flags": "+cgop"}, False),
+        ("no_b.mp4", "mpeg4", {}, False),
+        ("open_hevc.mp4", "libx265", {"x265-params": "open-gop=1:bframes=3:b-adapt=0:log-level=none"}, True),
+        ("closed_hevc.mp4", "libx265", {"x265-params": "open-gop=0:bframes=3:b-adapt=0:log-level=none"}, False),
+        (
+            "open.mp4",
+            "libx264",
+            {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"},
+            False,
+        ),  # DALI seeks to its IDR frames
+        ("vp9.webm", "libvpx-vp9", {}, False),
+    ],
+)
+def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, loses, verify):
+    """As in the middle of a file those do that are stored after a key frame and shown before it."""
+    path = str(write_lossless(tmp_path / name, 60, (64, 64), codec=codec, gop=20, **options))
+    video = read_video_info(path, verify=verify)
+    found = video.oddity(OddKind.OPEN_GROUPS)
+    assert obstacle_to_dali(video) is None  # decodes from the beginning
+    if loses:
+        assert found.detail == f": {shown_before_their_key_frame(path)} frames are shown before their key frame"
+        reason = f"{path} is odd (open groups{found.detail}), DALI's video reader shows other frames where it seeks"
+        assert obstacle_to_stream(video, "gpu") == reason
+    else:
+        assert found is None and (not takes_frame_ranges() or obstacle_to_stream(video, "gpu") is None)
+        assert name == "open.mp4" or shown_before_their_key_frame(path) == 0
+
+
+@pytest.mark.parametrize("container", ["ts", "mp4", "mkv", "flv"])
+def test_containers_in_which_dali_cannot_seek(tmp_path, container):
+    path = str(odd.h264(tmp_path / f"video.{container}"))
+    video = read_video_info(path, verify=False)
+    assert obstacle_to_dali(video) is None
+    if container == "ts":
+        assert f"{path} is odd (no index: mpegts), DALI's video reader shows" in obstacle_to_stream(video, "gpu")
+    else:
+        assert video.oddity(OddKind.NO_KEY_FRAME_INDEX) is None
+
+
+@pytest.mark.parametrize("takes_it", [True, False])
+def test_dali_decodes_from_the_beginning(monkeypatch, takes_it):
+    """Where it seeks, it loses the frames that are shown before the key frame, and counts wrongly from there on."""
+
+    def today(encoded, *, device, frames, build_index=True):
+        return build_index
+
+    def earlier(encoded, *, device, frames):
+        return None
+
+    decoders = SimpleNamespace(video=today if takes_it else earlier)
+    monkeypatch.setattr(dali_decoder, "fn", SimpleNamespace(decoders=decoders))
+    assert dali_decode(None, None, device="mixed") is (False if takes_it else None)
