@@ -2,7 +2,8 @@
 
     python benchmarks/bench_ops.py [--device cuda] [--json FILE]
 
-Clips of noise are made where they are augmented; the first row, noise alone, is to be subtracted from the others.
+Clips of noise are made where they are augmented; the first row, noise alone, is to be subtracted from the others. In
+the last row DALI runs all independent operators at once, which the loader does not.
 """
 
 import argparse
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_loader import GpuClock, machine
 from noise_rows import augment_noise, noise_alone
+from nvidia.dali import pipeline
 
 from dali_pipes import PAPER_OPS
 from dali_pipes.system.cores import usable_cores
@@ -54,6 +56,9 @@ def main() -> int:
     rows = {"noise alone": lambda: noise_alone(options)}
     rows |= {name: lambda name=name: augment_noise(options, n=1, ops=[name]) for name in PAPER_OPS}
     rows["two of all, drawn"] = lambda: augment_noise(options)
+    if hasattr(pipeline, "OperatorConcurrency"):
+        at_once = {"concurrency": pipeline.OperatorConcurrency.FULL}
+        rows["two, all at once"] = lambda: augment_noise(options, at_once)
     print(f"{'operation':20} {'ms/batch':>9} {'range':>16}")
     results = {}
     for name, row in rows.items():

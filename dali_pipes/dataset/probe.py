@@ -37,7 +37,8 @@ _VOPS = re.compile(b"\0\0\1\xb6(.)", re.DOTALL)  # the pictures of an MPEG-4 pac
 _B_VOP = 2
 _MILLISECOND_S = 0.001
 _LOSE_LEADING = ("mpeg4", "hevc")  # in H.264 DALI seeks to IDR frames alone, and no frame after one is shown before it
-_INDEXED = frozenset(("mp4", "matroska", "avi", "flv"))  # containers, of which FFmpeg knows where each key frame is
+_INDEXED = frozenset(("mp4", "matroska", "avi"))  # containers, of which FFmpeg knows where each key frame is
+_FOR_DALI = _INDEXED | {"mpegts"}  # whose frames DALI showed right on a GPU; FLV and MPEG-PS it cannot even open
 _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are not coded, and may not be shown
 
 
@@ -316,7 +317,8 @@ def _oddities(
     if (streams := len(reader.container.streams.video)) > 1:
         yield Oddity(OddKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
     if not (formats := set(reader.container.format.name.split(","))) & _INDEXED:
-        yield Oddity(OddKind.NO_KEY_FRAME_INDEX, f": {'/'.join(sorted(formats))}")
+        kind = OddKind.NO_KEY_FRAME_INDEX if formats & _FOR_DALI else OddKind.CONTAINER
+        yield Oddity(kind, f": {'/'.join(sorted(formats))}")
     if seen.damaged or complaints:
         how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
         yield Oddity(OddKind.DAMAGED, f": {how}{quoted(complaints)}")

@@ -47,6 +47,7 @@ class OddKind(Enum):
         "one that it seeks",
         DecodedBy.FROM_START,
     )
+    CONTAINER = ("container", "not MP4, Matroska, AVI or MPEG-TS; DALI cannot open some others", DecodedBy.PYAV)
     PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecodedBy.PYAV)
     DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecodedBy.PYAV)
     NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecodedBy.PYAV)

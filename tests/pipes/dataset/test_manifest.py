@@ -394,7 +394,7 @@ def test_a_new_oddity_is_looked_for_in_files_that_were_read_before():
         b"3": "damaged, frame times, frames unlike packets, header, hidden packets, interlaced, mirrored, "
         "more than 8 bits, not 4:2:0, not BT.601, odd size, packed B-frames, pixels not square, rotated, "
         "several video streams, starts late, variable rate",
-        b"4": "damaged, frame times, frames unlike packets, header, hidden packets, interlaced, mirrored, "
+        b"4": "container, damaged, frame times, frames unlike packets, header, hidden packets, interlaced, mirrored, "
         "more than 8 bits, no index, not 4:2:0, not BT.601, odd size, open groups, packed B-frames, pixels not square, "
         "rotated, several video streams, starts late, variable rate",
     }

@@ -51,7 +51,7 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
         "rotated 90 degrees clockwise; pixels not square: 3:4",
         0,
     ),
-    "below zero.flv": (odd.below_zero, 12, "starts late: at -0.080 s; frame times below zero", 0),
+    "below zero.flv": (odd.below_zero, 12, "starts late: at -0.080 s; frame times below zero; container: flv", 0),
     "b_frames of h264.avi": (odd.h264, 12, "starts late: at 0.040 s; frame times not in the order of showing", 0),
     "cut.ts": (lambda path: odd.cut(path, 0.9, bf=0), None, "", 0),
     "cut.mkv": (lambda path: odd.cut(path, 0.9, bf=0), None, "", 0),

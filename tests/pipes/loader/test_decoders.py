@@ -16,6 +16,7 @@ from dali_pipes.loader.clip_reader import ClipReader
 from dali_pipes.loader.stream_reader import StreamReader, obstacle_to_stream, takes_frame_ranges
 from tests import odd_videos as odd
 from tests.dali_container import order_by_dali, packet_times
+from tests.dali_decoding import decode_with_dali
 from tests.odd_videos import odd_text
 from tests.videos import write_lossless
 
@@ -31,7 +32,6 @@ FILES = {  # name -> maker, whether DALI orders its frames as they are shown
     "h264_b.mp4": (lambda path: odd.h264(path, frames=30), True),
     "h264_b.mkv": (lambda path: odd.h264(path, frames=30), True),
     "h264_b.ts": (lambda path: odd.h264(path, frames=30), True),
-    "h264_b.flv": (lambda path: odd.h264(path, frames=30), True),
     "vp9.webm": (lambda path: write_lossless(path, 30, codec="libvpx-vp9"), True),
 }
 
@@ -146,7 +146,17 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
         assert name == "open.mp4" or shown_before_their_key_frame(path) == 0
 
 
-@pytest.mark.parametrize("container", ["ts", "mp4", "mkv", "flv"])
+@pytest.mark.parametrize("container", ["flv", "mpg"])
+def test_containers_that_dali_cannot_open(tmp_path, container):
+    path = str(odd.h264(tmp_path / f"video.{container}"))
+    video = read_video_info(path, verify=False)
+    assert video.oddity(OddKind.CONTAINER) and f"{path} is odd (" in obstacle_to_dali(video)
+    if dali_decoder.DALI_VERSION >= (2, 0):
+        with pytest.raises(RuntimeError, match="Failed to create video decoder"):
+            decode_with_dali(path, [0], "cpu")
+
+
+@pytest.mark.parametrize("container", ["ts", "mp4", "mkv"])
 def test_containers_in_which_dali_cannot_seek(tmp_path, container):
     path = str(odd.h264(tmp_path / f"video.{container}"))
     video = read_video_info(path, verify=False)
