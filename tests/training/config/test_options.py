@@ -202,6 +202,7 @@ def test_an_evaluation_keeps_the_networks_settings():
 def test_switches_and_lists():
     given, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
     assert given == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
+    assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,6 @@ def test_a_switch_with_a_choice(words, value):
 def test_steps_of_an_earlier_version_are_even():
     assert from_saved({"epochs": 2}).even_steps and not Config().even_steps
     assert not from_saved({"even_steps": False}).even_steps
-    assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
 
 
 def test_the_processes_of_a_machine_share_its_cores(monkeypatch):
