@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dali_pipes import InputError
 from tests.training.linear_run import make_training
 from tests.videos import dark_and_bright
+from train.data import loaders
 from train.engine.evaluation import evaluate
 from train.engine.logbook import Logbook, git_state, sample_sheet
 from train.engine.loop import bad_paths_of_all, fit, train_epoch
@@ -367,3 +368,21 @@ def test_all_segments_of_a_bad_file_are_known_to_be_bad_after_a_resume():
     training = SimpleNamespace(loaders=(loader,), bad_paths=set())
     STATE["bad_paths"].load(training, ["a.mp4"])
     assert set(loader.bad_videos) == {0, 2} and training.bad_paths == {"a.mp4"}
+
+
+def test_an_evaluation_passes_many_videos_to_the_network_in_parts(tmp_path, monkeypatch):
+    """On a GPU the loader has several videos in hand, so that several are decoded at once: same scores."""
+    dark_and_bright(tmp_path / "videos", train=(2, 2), val=(3, 3))
+    scores, parts = [], []
+    for at_once in (1, 4):
+        monkeypatch.setattr(loaders, "VIDEOS_AT_ONCE", at_once)
+        monkeypatch.setattr(loaders, "choose_device", lambda name: torch.device("cuda"))
+        training = make_training(str(tmp_path / "videos"), str(tmp_path / "out"), eval_clips=3)
+        seen: list[int] = []
+        training.model.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(len(inputs[0])))
+        with StopRequest() as stop:
+            scores.append(evaluate(training.model, training.val_loader, training.config, Processes(), stop))
+        parts.append(seen)
+        training.close()
+    assert parts == [[3] * 6, [4, 4, 4, 4, 2]]
+    torch.testing.assert_close(*scores, rtol=0, atol=1e-9)
