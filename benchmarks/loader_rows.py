@@ -135,7 +135,7 @@ def make_long_videos(manifest, folder: Path) -> None:
 def _outputs(options, finish, crop=True):
     """What a pipeline of our source gives, batch by batch; its graph after decoding, cropping and resizing is
     ``finish(video)``."""
-    from nvidia.dali import pipeline_def
+    from nvidia.dali import fn, pipeline_def
 
     from dali_pipes import ClipSampler
     from dali_pipes.decode.dali import dali_decode
@@ -161,6 +161,7 @@ def _outputs(options, finish, crop=True):
             video = dali_decode(inputs["encoded"], inputs["frame_indices"], device="mixed")
             if crop:
                 video = crop_resize(video, inputs["box"], inputs["flip"], options.side_px)
+                video = fn.sequence_rearrange(video, new_order=inputs["order"])
         else:
             video = inputs["frames"]
         return finish(video.gpu() if on_gpu else video)

@@ -53,7 +53,7 @@ class OpTable:
     affines_O7: np.ndarray
     """(O, 7) float64: ``Affine.numbers``; those of the identity for other operations."""
     names: tuple[str, ...]
-    """Those of ``PARAMETER_NAMES`` that a graph of these operations uses."""
+    """Those of ``PARAMETER_NAMES`` that a graph of these operations may use."""
 
 
 PARAMETER_NAMES = ("branches", "values", "matrices")

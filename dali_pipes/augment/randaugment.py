@@ -209,7 +209,7 @@ def apply_ops(
     style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
     table, graphs = op_table(names, ranges, translate_max_px), branches_of(names)
     op_ids = fn.reshape(op_ids, shape=[n])
-    size_hw = size_of(video, style)
+    size_hw = size_of(video, style) if None in graphs else (0, 0)  # only warps ask for it
     for i in range(n):
         one = parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH)
         video = _apply_one(video, one, graphs, style)

@@ -16,7 +16,7 @@ _YUV420 = 1
 class NvdecLimits(NamedTuple):
     """What one GPU decodes of one codec, with 8 bits and 4:2:0; sizes are in pixels, all 0 where it decodes none."""
 
-    engines: int
+    engines: int  # 0 where an older driver does not say
     min_width: int
     min_height: int
     max_width: int
@@ -46,12 +46,12 @@ class _Caps(ctypes.Structure):
     ]
 
 
-@cache
 def nvdec_limits(codec: str, device_id: int) -> NvdecLimits:
     """Return what a GPU decodes of a codec, one of ``NVDEC_CODECS``.
 
     Raises:
         OSError: the driver's libraries cannot be loaded, or do not answer.
+        AttributeError: they are too old to be asked.
     """
     cuda, decoder = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL(GPU_LIBRARY)
     device, context = ctypes.c_int(), ctypes.c_void_p()
@@ -76,16 +76,23 @@ def _check(code: int) -> None:
         raise OSError(f"NVIDIA's driver answers with error {code}")
 
 
+@cache
+def _limits_if_known(codec: str, device_id: int) -> NvdecLimits | None:
+    try:
+        return nvdec_limits(codec, device_id)
+    except (OSError, AttributeError):
+        return None
+
+
 def obstacle_to_nvdec(video: VideoInfo, device_id: int) -> str | None:
     """Return why a GPU does not decode a video, or None; what the driver does not answer is none."""
     codec = _SAME_CODEC.get(video.codec, video.codec)
     if codec not in NVDEC_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode on a GPU"
-    try:
-        limits = nvdec_limits(codec, device_id)
-    except OSError:
+    limits = _limits_if_known(codec, device_id)
+    if limits is None:
         return None
-    if not limits.engines:
+    if not limits.max_width:
         return f"{video.path} is {video.codec}, which this GPU's decoder does not take"
     smallest, largest = (limits.min_width, limits.min_height), (limits.max_width, limits.max_height)
     if not all(

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from math import log
 from typing import NamedTuple
 
+from ..system.cores import usable_cores
 from .video_info import VideoInfo
 
 
 class Speed(NamedTuple):
-    """How fast videos of a codec and size decode, in clips per second: 32 frames out of 64, cropped and scaled."""
+    """How fast videos of a codec and size decode, in clips per second of 32 frames out of 64."""
 
     codec: str
     width: int
@@ -16,9 +17,9 @@ class Speed(NamedTuple):
     height: int
     """In pixels."""
     per_worker: float
-    """On the CPU, of one of 16 processes on 16 cores."""
+    """On the CPU, with cropping and scaling: each of 16 processes on 16 cores."""
     gpu: float
-    """On the GPU, all of it, with 16 threads."""
+    """On the GPU, whole frames: all of it, with 16 threads."""
 
 
 SPEEDS = (
@@ -30,18 +31,23 @@ SPEEDS = (
 
 
 def why_cpu_is_faster(videos: Sequence[VideoInfo], workers: int) -> str | None:
-    """Return why the median one of these videos decodes faster in so many processes than on a GPU, or None."""
+    """Return why the median one of these videos decodes faster in so many processes than on a GPU, or None.
+
+    Of the codec's nearest measured size, the CPU's speed is scaled by the pixels and the GPU's is taken as it is.
+    """
     if not videos:
         return None
+    processes = max(1, min(workers, usable_cores()))
     video = sorted(videos, key=_pixels)[len(videos) // 2]
     rows = [row for row in SPEEDS if row.codec == video.codec] or [row for row in SPEEDS if row.codec == "h264"]
     row = min(rows, key=lambda row: abs(log(row.width * row.height) - log(_pixels(video))))
-    on_cpu = max(1, workers) * row.per_worker * row.width * row.height / _pixels(video)
+    on_cpu = processes * row.per_worker * row.width * row.height / _pixels(video)
     if on_cpu < row.gpu:
         return None
+    who = "1 process decodes" if processes == 1 else f"{processes} processes decode"
     return (
-        f"{max(1, workers)} processes decode {video.codec} of {video.width}x{video.height} faster "
-        f"(some {on_cpu:.0f} clips/s, an H100 {row.gpu:.0f})"
+        f"{who} {video.codec} of {video.width}x{video.height} faster, by what was measured on an H100 "
+        f"(some {on_cpu:.0f} clips/s, the GPU {row.gpu:.0f})"
     )
 
 

@@ -79,8 +79,7 @@ class ClipReader:
         check_known("decoder", decoder, DECODERS)
         if decoder == "auto":
             return "cpu" if ClipReader.why_auto_is_cpu(device, videos, workers) else "gpu"
-        obstacle = _obstacle_to_gpu(device, videos)
-        if decoder == "gpu" and obstacle:
+        if decoder == "gpu" and (obstacle := _obstacle_to_gpu(device, videos)):
             raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
         return decoder
 

@@ -78,7 +78,8 @@ class VideoLoader:
             video reader, on ``device``: on the CPU it knows VP8, VP9 and MJPEG alone. It lists the clips of an epoch,
             or of several short ones, when that begins.
         workers: decoding processes; 0 decodes in this process, which is slow but simple to debug. On the CPU DALI
-            augments with as many threads; a GPU's decoder gets a thread for each core, 16 at most.
+            augments with as many threads; a GPU's decoder gets a thread for each core, 16 at
+            most, but at least ``workers``.
         rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of
             step i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some
             empty.
@@ -195,15 +196,22 @@ class VideoLoader:
         self.epoch, self.step = epoch + step // len(self), step % len(self)
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and step of the next batch, for a checkpoint; batches that are prepared already do not count."""
-        return {"epoch": self.epoch, "step": self.step}
+        """Return the epoch and step of the next batch, and ``even_steps``, for a checkpoint;
+        batches that are prepared already do not count."""
+        return {"epoch": self.epoch, "step": self.step, "even_steps": int(self.clip_sampler.even_steps)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """:meth:`seek` to where :meth:`state_dict` was taken, by a loader with the same videos and settings.
 
         Raises:
-            InputError: the epoch has no such batch.
+            InputError: the epoch has no such batch, or the loader deals an epoch's samples out in another way.
         """
+        even_steps = bool(state.get("even_steps", True))  # as they all were before there was a choice
+        if state["step"] and even_steps != self.clip_sampler.even_steps:
+            raise InputError(
+                f"the state was saved in the middle of an epoch with even_steps={even_steps}, this loader has "
+                f"even_steps={self.clip_sampler.even_steps}: its steps hold other samples; give even_steps={even_steps}"
+            )
         self.seek(state["epoch"], state["step"])
 
     def close(self) -> None:

@@ -14,7 +14,9 @@ from ..models.zoo import MODELS
 from ..runtime.processes import Processes
 
 VIDEOS_AT_ONCE = 4
-"""In evaluation on a GPU, at least: of ten clips of 32 frames of 160x160 each they are 780 MB."""
+"""In evaluation on a GPU, if they fit into ``BYTES_AT_ONCE``."""
+BYTES_AT_ONCE = 2**30
+"""Of the frames of the videos in hand, whole and as clips; as many batches again are made ahead."""
 
 
 def make_loaders(
@@ -53,8 +55,15 @@ def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -
     }
     videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
     if choose_device(processes.device(config.device)).type == "cuda":
-        videos_per_batch = max(videos_per_batch, min(VIDEOS_AT_ONCE, config.batch_size))
+        videos_per_batch = max(videos_per_batch, _videos_at_once(config, manifest))
     return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
+
+
+def _videos_at_once(config: Config, manifest: Manifest) -> int:
+    frames = config.eval_clips * config.frames // MODELS[config.model].keep_every
+    largest = max((video.width * video.height for video in manifest.videos), default=1)
+    bytes_each = frames * 3 * (largest + 4 * config.crop**2)  # uint8 where the GPU decodes, and float32
+    return max(1, min(VIDEOS_AT_ONCE, config.batch_size, BYTES_AT_ONCE // bytes_each))
 
 
 def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[str]:

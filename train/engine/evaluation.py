@@ -67,7 +67,8 @@ def evaluate(
     """
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    at_once = max(config.batch_size // processes.world_size, config.eval_clips)
+    # whole videos, so that a GPU meets one size of batch, whatever the loader has in hand
+    at_once = max(1, config.batch_size // processes.world_size // config.eval_clips) * config.eval_clips
     earlier: tuple[OnItsWay, torch.Tensor] | None = None
     for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes

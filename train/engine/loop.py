@@ -103,7 +103,7 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
             raise
         raise InputError(
             f"--frames {config.frames} of --crop {config.crop} pixels leave batch norm one value of a clip, and here "
-            "one clip is alone; larger clips help, or --even-steps, or another --batch-size"
+            "there is at most one clip; larger clips help, or --even-steps, or another --batch-size"
         ) from error
 
 

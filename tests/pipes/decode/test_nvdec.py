@@ -18,10 +18,13 @@ def driver(monkeypatch):
     answers = {
         "hevc": NvdecLimits(7, 144, 144, 8192, 8192),
         "vp9": NvdecLimits(7, 128, 128, 8192, 8192),
-        "mpeg4": NvdecLimits(7, 48, 16, 2048, 2048),
+        "mpeg4": NvdecLimits(0, 48, 16, 2048, 2048),
         "av1": NvdecLimits(0, 0, 0, 0, 0),
     }
     monkeypatch.setattr(nvdec, "nvdec_limits", lambda codec, device_id: answers[codec])
+    nvdec._limits_if_known.cache_clear()
+    yield
+    nvdec._limits_if_known.cache_clear()
 
 
 def test_the_structure_is_as_long_as_nvidias():
@@ -47,9 +50,15 @@ def test_what_stands_in_the_way(driver, changes, said):
     assert found is None if said is None else found.startswith(said)
 
 
-def test_a_driver_that_does_not_answer_is_no_obstacle(monkeypatch):
+@pytest.mark.parametrize("error", [OSError("no driver"), AttributeError("cuvidGetDecoderCaps")])
+def test_a_driver_that_does_not_answer_is_asked_once_and_no_obstacle(driver, monkeypatch, error):
+    asked = []
+
     def fail(codec, device_id):
-        raise OSError("no driver")
+        asked.append(codec)
+        raise error
 
     monkeypatch.setattr(nvdec, "nvdec_limits", fail)
-    assert obstacle_to_nvdec(VIDEO, 0) is None
+    for _ in range(3):
+        assert obstacle_to_nvdec(VIDEO, 0) is None
+    assert asked == ["hevc"]

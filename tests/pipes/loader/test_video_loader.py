@@ -12,6 +12,7 @@ import torch
 from dali_pipes import InputError, RandAugmentT, VideoLoader, augment_clip, find_videos, scan_videos
 from dali_pipes.augment.ops import OPS
 from dali_pipes.decode import dali as dali_module
+from dali_pipes.decode import speed
 from dali_pipes.loader import clip_reader, devices
 from dali_pipes.loader.clip_reader import ClipReader
 from dali_pipes.loader.devices import choose_device
@@ -77,7 +78,7 @@ def test_the_state_in_a_checkpoint_is_the_next_batch(manifest):
     batches = iter(loader)
     next(batches)
     state = loader.state_dict()
-    assert state == {"epoch": 3, "step": 1}
+    assert state == {"epoch": 3, "step": 1, "even_steps": 0}
     rest = [video for batch in batches for video in batch.videos_B.tolist()]
     assert loader.state_dict() == {"epoch": 4, "step": 0}
     resumed = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
@@ -278,12 +279,37 @@ def test_auto_takes_the_faster_decoder(manifest, monkeypatch, codec, size, worke
     monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
     monkeypatch.setattr(clip_reader, "obstacle_to_dali", lambda video: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
+    monkeypatch.setattr(speed, "usable_cores", lambda: 64)
     videos = [replace(video, codec=codec, width=size[0], height=size[1]) for video in manifest.videos]
     assert ClipReader.choose_decoder("auto", CUDA, videos, workers) == expected
     assert ClipReader.choose_decoder("gpu", CUDA, videos, workers) == "gpu"
     why = ClipReader.why_auto_is_cpu(CUDA, videos, workers)
     said = f"{workers} processes decode {codec} of {size[0]}x{size[1]} faster"
     assert why is None if expected == "gpu" else why.startswith(said)
+
+
+def test_workers_beyond_the_cores_decode_no_faster(manifest, monkeypatch):
+    videos = [replace(video, codec="h264", width=320, height=240) for video in manifest.videos]
+    for cores, found in ((4, None), (8, "8 processes decode h264 of 320x240 faster")):
+        monkeypatch.setattr(speed, "usable_cores", lambda cores=cores: cores)
+        why = speed.why_cpu_is_faster(videos, 16)
+        assert why is None if found is None else why.startswith(found)
+    small = [replace(video, codec="mpeg4", width=160, height=120) for video in manifest.videos]
+    assert speed.why_cpu_is_faster(small, 0).startswith("1 process decodes mpeg4 of 160x120 faster")
+
+
+def test_a_state_from_before_even_steps_could_be_chosen(manifest):
+    even = VideoLoader(manifest, workers=0, batch_size=2, even_steps=True, **OPTIONS)
+    even.load_state_dict({"epoch": 1, "step": 1})
+    assert even.state_dict() == {"epoch": 1, "step": 1, "even_steps": 1}
+    full = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
+    full.load_state_dict({"epoch": 1, "step": 0})  # between epochs both are alike
+    with pytest.raises(
+        InputError, match="in the middle of an epoch with even_steps=True, this .* give even_steps=True"
+    ):
+        full.load_state_dict({"epoch": 1, "step": 1})
+    with pytest.raises(InputError, match="give even_steps=False"):
+        even.load_state_dict({"epoch": 1, "step": 1, "even_steps": 0})
 
 
 @pytest.mark.parametrize(

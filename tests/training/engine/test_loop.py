@@ -384,5 +384,5 @@ def test_an_evaluation_passes_many_videos_to_the_network_in_parts(tmp_path, monk
             scores.append(evaluate(training.model, training.val_loader, training.config, Processes(), stop))
         parts.append(seen)
         training.close()
-    assert parts == [[3] * 6, [4, 4, 4, 4, 2]]
+    assert parts == [[3] * 6, [3] * 6]
     torch.testing.assert_close(*scores, rtol=0, atol=1e-9)
