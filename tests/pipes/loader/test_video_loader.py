@@ -80,7 +80,7 @@ def test_the_state_in_a_checkpoint_is_the_next_batch(manifest):
     state = loader.state_dict()
     assert state == {"epoch": 3, "step": 1, "even_steps": 0}
     rest = [video for batch in batches for video in batch.videos_B.tolist()]
-    assert loader.state_dict() == {"epoch": 4, "step": 0}
+    assert loader.state_dict() == {"epoch": 4, "step": 0, "even_steps": 0}
     resumed = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
     resumed.load_state_dict(state)
     assert [video for batch in resumed for video in batch.videos_B.tolist()] == rest
