@@ -85,7 +85,7 @@ def test_the_state_in_a_checkpoint_is_the_next_batch(manifest):
     resumed.load_state_dict(state)
     assert [video for batch in resumed for video in batch.videos_B.tolist()] == rest
     with pytest.raises(InputError, match="an epoch has 3 batches"):
-        resumed.load_state_dict({"epoch": 0, "step": 4})
+        resumed.load_state_dict({"epoch": 0, "step": 4, "even_steps": 0})
 
 
 def test_a_batch_moves_to_another_device(manifest):
