@@ -12,17 +12,21 @@ class VideoError(InputError):
 
 
 class TooSlow(VideoError):
-    """A video takes more processor time than the limit:
-    neither a pause nor other programs were the reason, so it always will."""
+    """A video takes more processor time than the limit.
+
+    Pauses and other programs do not count, so trying again would not help.
+    """
 
 
 class NoAnswer(VideoError):
-    """A read did not come back within the limit;
-    if its disk was away for a while, or this process, the next one may."""
+    """A read did not come back within the limit.
+
+    If the disk was away or this process was suspended for a while, the next read may succeed.
+    """
 
 
 OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transcode, or "
-"""What transcode leaves out of the sentence."""
+"""The advice that transcode leaves out of the sentence."""
 
 
 def too_slow(limit_s: float) -> str:

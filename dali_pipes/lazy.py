@@ -8,8 +8,9 @@ from typing import Any
 
 
 def public_names(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose stub, ``__init__.pyi``,
-    says where its names are.
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package, from its stub ``__init__.pyi``.
+
+    The stub says in which file each public name is.
 
     The stub is the one list of what is public: type checkers read it too.
 

@@ -1,5 +1,7 @@
-"""Numbers as callers give them, numpy's among them, become Python's:
-those are checked, pickled and written as JSON alike."""
+"""Conversion of callers' numbers, such as numpy's, to Python's.
+
+Then all of them are checked, pickled and written as JSON alike.
+"""
 
 import operator
 from dataclasses import fields
@@ -12,8 +14,10 @@ from .errors import InputError
 
 
 def plain(value: Any) -> Any:
-    """Return any whole number as an int, any other real number as a float, a tuple with its elements so;
-    all else as it is."""
+    """Return a whole number as an int and any other real number as a float.
+
+    The elements of a tuple are converted too; all other values stay as they are.
+    """
     if isinstance(value, (bool, np.bool_)):
         return value
     if type(value) is tuple:
@@ -31,7 +35,7 @@ def make_plain(settings: Any) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether a plain value is a number, which a bool is not."""
+    """Return whether a plain value is a number; a bool is not."""
     return type(value) in (int, float)
 
 

@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 
 NEEDS = ("captum", "jinja2", "markupsafe", "matplotlib", "tensorboard", "torchvision")
-"""What the programs of train import besides what dali_pipes needs: the extra ``train`` of setup.cfg."""
+"""The packages that the programs of train import beyond those of dali_pipes: the extra ``train`` of setup.cfg."""
 
 
 def check_needs() -> None:

@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
 
 
 def stoppable(arguments: list[str]) -> int:
+    """Run a command line and return the exit code; a run that was asked to stop has a code of its own."""
     from train.runtime.stop import Stopped
 
     try:
@@ -35,6 +36,7 @@ def stoppable(arguments: list[str]) -> int:
 
 
 def run(arguments: list[str]) -> None:
+    """Carry out a command line: train, resume, evaluate or predict."""
     from train.config.command_line import parse
     from train.runtime.processes import join_processes
 

@@ -109,7 +109,10 @@ def augment_clip(
         ops: N names from ``OPS``, applied one after the other.
         levels: (N, F), 0..30.
         signs: (N,) of +1 or -1; None is all +1.
-        ranges, interpolation, fill, translate_max_px: as :func:`apply_ops`.
+        ranges: as :func:`apply_ops`.
+        interpolation: as :func:`apply_ops`.
+        fill: as :func:`apply_ops`.
+        translate_max_px: as :func:`apply_ops`.
         device: ``cpu`` or ``gpu``.
 
     Returns:

@@ -28,19 +28,19 @@ INTERPOLATIONS = {"nearest": types.INTERP_NN, "linear": types.INTERP_LINEAR}
 
 @dataclass(frozen=True)
 class Range:
-    """How a level in 0..30 becomes an operation's value: ``base + sign * (low + (high - low) * level / 30)``.
+    """The values that an operation takes: ``base + sign * (low + (high - low) * level / 30)`` for a level in 0..30.
 
     Example: rotate has ``Range(0, 30, signed=True)``: at level 10 the frame turns by 10 degrees, one way or the other.
     """
 
     low: float
-    """At level 0, in the operation's unit."""
+    """Value at level 0, before sign and base, in the operation's unit."""
     high: float
-    """At level 30; may be below ``low``."""
+    """Value at level 30, before sign and base; may be below ``low``."""
     signed: bool = False
     """Whether the sign is drawn at random; otherwise it is always +1."""
     base: float = 0.0
-    """What the rest is added to, such as a factor of 1."""
+    """Constant that is added, such as a factor of 1."""
 
     def value(self, level: Node, sign: Node = 1.0) -> Node:
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
@@ -52,8 +52,10 @@ NO_MAGNITUDE = Range(0.0, 0.0)
 
 @dataclass(frozen=True)
 class Style:
-    """What geometric operations share: how pixels are interpolated, what fills the outside,
-    the frames' size if known."""
+    """The options that all geometric operations share.
+
+    They are the interpolation, the fill value outside the frame, and the frames' height and width if known.
+    """
 
     interpolation: str = "nearest"
     fill: float = 0.0
@@ -79,7 +81,7 @@ class Affine:
     """
 
     slope: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    """What one unit of the value adds to a, b, c, d, e, f of the identity; PIL's AFFINE has the same order."""
+    """Change of the matrix entries a, b, c, d, e, f per unit of the value, in the order of PIL's AFFINE."""
     turn: float = 0.0
     """Counter-clockwise turn about the frame's centre by one unit of the value, in degrees."""
 
@@ -113,8 +115,10 @@ class Op:
     scales_with_crop: bool = False
 
     def range_in(self, table: str, translate_max_px: float = PAPER_TRANSLATE_MAX_PX) -> Range:
-        """Return the range in a table; where it scales with the crop, as much as translation does: ``translate_max_px``
-        is its far end, 100 for the paper's 160-pixel crop."""
+        """Return the operation's range in a table of ranges.
+
+        ``translate_max_px`` is the far end of the ranges that scale with the crop: 100 for the paper's 160-pixel crop.
+        """
         check_known("range table", table, RANGE_TABLES)
         own = self.ranges.get(table, NO_MAGNITUDE)
         if not self.scales_with_crop:
@@ -191,7 +195,7 @@ def _to_uint8(video: Node) -> Node:
 
 
 def _linear(video: Node, scale: Node, shift: Node) -> Node:
-    """``video * scale + 255 * shift``, in 0..255, with (F,) float32 computed from the video, on its device."""
+    """Return ``video * scale + 255 * shift``, clipped to 0..255; both are (F,) float32 on the video's device."""
     if video.device == "gpu":  # there a named argument cannot come from the GPU
         scale, shift = (fn.reshape(number, shape=[-1, 1, 1, 1]) for number in (scale, shift))
         return _to_uint8(video * scale + shift * 255.0)
@@ -224,7 +228,7 @@ def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
 
 
 def _equalize(video: Node, value: Node, style: Style) -> Node:
-    """Histogram equalisation per channel of each frame, through the negative.
+    """Equalise the histogram of each channel of each frame, through the negative.
 
     PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
     where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down
@@ -274,8 +278,10 @@ def size_of(video: Node, style: Style) -> tuple[Node, Node]:
 
 
 def _solarize(video: Node, value: Node, style: Style) -> Node:
-    """Invert pixels at or above the threshold: a contrast so steep that it makes 0 or 255,
-    and ``255 - v`` is ``v ^ 255``."""
+    """Invert the pixels at or above the threshold.
+
+    A steep contrast makes a mask of 0 or 255, and ``255 - v`` is ``v ^ 255``.
+    """
     at_or_above = fn.contrast(video, contrast=1000.0, contrast_center=fn.per_frame(math.ceil(value) - 0.5))
     return video ^ at_or_above
 
@@ -300,7 +306,7 @@ def _grey(video: Node) -> Node:
 
 
 def _blend(other: Node, video: Node, value: Node) -> Node:
-    """``other`` where the value is 0, the video where it is 1, and beyond; ``other`` is float32."""
+    """Blend, also beyond both ends: ``other`` (float32) where the value is 0, the video where it is 1."""
     return _to_uint8(other + (video - other) * _broadcast(value, video))
 
 
@@ -358,7 +364,7 @@ EXTRA_OPS = {"invert": Op(name="invert", graph=_invert, ranges={})}
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
 AUTHORS_OPS = (*PAPER_OPS, "invert")
-"""What the authors' program draws from: one operation more than the paper names."""
+"""The operations of the authors' program: one more than the paper names."""
 
 
 def op_named(name: str) -> Op:

@@ -1,4 +1,4 @@
-"""From drawn operations to what a graph applies: for each operation its branch, a value and a matrix per frame.
+"""Parameters of the drawn operations, as a graph applies them: a branch, a value and a matrix per frame.
 
 One formula, for numpy (the loader's workers, so that the loader's graph has nothing to compute) and for DALI (graphs
 that draw for themselves).
@@ -43,8 +43,10 @@ GRAPH = SimpleNamespace(
 
 @dataclass(frozen=True)
 class OpTable:
-    """A policy's operations as numbers, a row for each of O.
-    Worker processes are given it, so they need not know a user's own operations."""
+    """A policy's operations as numbers, one row for each of O operations.
+
+    Worker processes receive this table, so they need not know a user's own operations.
+    """
 
     branches_O: np.ndarray
     """(O,) int32, positions in :func:`branches_of`."""
@@ -53,7 +55,7 @@ class OpTable:
     affines_O7: np.ndarray
     """(O, 7) float64: ``Affine.numbers``; those of the identity for other operations."""
     names: tuple[str, ...]
-    """Those of ``PARAMETER_NAMES`` that a graph of these operations may use."""
+    """The names in ``PARAMETER_NAMES`` that a graph of these operations may use."""
 
 
 PARAMETER_NAMES = ("branches", "values", "matrices")
@@ -61,7 +63,7 @@ PARAMETER_NAMES = ("branches", "values", "matrices")
 
 
 class Parameters(NamedTuple):
-    """What a graph needs to apply one operation, or N: arrays or DALI nodes."""
+    """The inputs of a graph that applies one operation, or N: arrays or DALI nodes."""
 
     branch: Any
     """int32, position in :func:`branches_of`; (N,) for N."""
@@ -72,8 +74,10 @@ class Parameters(NamedTuple):
 
 
 def branches_of(names: Sequence[str]) -> list[Callable | None]:
-    """Return the distinct graph functions of the operations; None is the warp, which is that of all affine ones:
-    the fewer branches a graph has, the more clips meet in each."""
+    """Return the distinct graph functions of the operations; None is the warp.
+
+    All affine operations share the warp: the fewer branches a graph has, the more clips each branch processes at once.
+    """
     return list(dict.fromkeys(map(_branch, names)))
 
 
@@ -144,5 +148,5 @@ def _matrices(value_F: Any, affine_7: Any, size_hw: tuple[Any, Any], library: Si
 
 
 def _fixed(number: Any, library: SimpleNamespace) -> Any:
-    """In whole 1/65536 pixel."""
+    """Round to a multiple of 1/65536 pixel."""
     return library.floor(number * 65536.0 + 0.5) * (1.0 / 65536.0)

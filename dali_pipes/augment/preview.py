@@ -40,7 +40,7 @@ def rows_of_operations(
     levels_of: Callable[[], np.ndarray],
     side: float,
 ) -> list[SheetRow]:
-    """One row for each operation; ``levels_of()`` gives its (F,) levels."""
+    """Return one row for each operation; ``levels_of()`` gives its (F,) levels."""
     rows = []
     for name in names:
         levels_F = levels_of()
@@ -53,7 +53,7 @@ def rows_of_operations(
 def rows_of_samples(
     frames_FHWC: np.ndarray, policy: RandAugmentT, count: int, rng: np.random.Generator
 ) -> list[SheetRow]:
-    """``count`` draws of the policy."""
+    """Return ``count`` rows with draws of the policy."""
     rows = []
     for _ in range(count):
         drawn = policy.sample(rng, len(frames_FHWC))

@@ -30,7 +30,7 @@ AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
 
 
 class DrawnOps(NamedTuple):
-    """What :class:`RandAugmentT` draws for one clip."""
+    """The operations, levels and signs that :class:`RandAugmentT` draws for one clip."""
 
     op_ids: np.ndarray  # (N,) int32, positions in the policy's ops
     levels_NF: np.ndarray  # (N, F) float32, 0..30
@@ -50,14 +50,14 @@ class RandAugmentT:
     m: float = 10.0
     """RandAugment level, 0..30."""
     schedule: str | Callable = "temporal+"
-    """How the level changes over the clip, anew for each operation:
+    """Course of the level over the clip, drawn anew for each operation:
     a name in ``SCHEDULES``, or a function like those."""
     ops: Sequence[str] | None = None
     """Names to draw from, uniformly with replacement; None is the paper's 14, ``PAPER_OPS``."""
     ranges: str = "paper"
     """Range table, ``paper`` or ``monotonic``."""
     interpolation: str = "nearest"
-    """Of geometric operations, ``nearest`` or ``linear``."""
+    """Interpolation of geometric operations, ``nearest`` or ``linear``."""
     fill: float = 0.0
     """Grey level outside the frame."""
     translate_max_px: float = PAPER_TRANSLATE_MAX_PX
@@ -78,7 +78,7 @@ class RandAugmentT:
 
     @property
     def op_names(self) -> Sequence[str]:
-        """Return ``ops``, where None has become the paper's."""
+        """The names in ``ops``, where None is the paper's operations."""
         assert self.ops is not None, "set on construction"
         return self.ops
 
@@ -100,7 +100,7 @@ class RandAugmentT:
         return op_table(self.op_names, self.ranges, self.translate_max_px)
 
     def graph_options(self) -> dict[str, Any]:
-        """Keyword arguments of :func:`apply_ops`."""
+        """Return the keyword arguments of :func:`apply_ops`."""
         names = ("n", "ops", "ranges", "interpolation", "fill", "translate_max_px")
         return {name: getattr(self, name) for name in names}
 
@@ -117,8 +117,10 @@ def check_ops(names: Collection[str]) -> tuple[str, ...]:
 
 
 def _select(video: Node, index: Node, branches: Sequence[Callable], first: int = 0) -> Node:
-    """``branches[index - first](video)``: a binary tree of conditionals,
-    so that each clip meets 4 of them and not 10."""
+    """Return ``branches[index - first](video)``.
+
+    The branches form a binary tree of conditionals, so a clip passes 4 of them instead of 10.
+    """
     if len(branches) == 1:
         selected = branches[0](video)
     else:
@@ -154,8 +156,9 @@ def apply_parameters(
 
     Args:
         video: as :func:`apply_ops`.
-        branches, values, matrices: (N,) int32, (N, F) float32 and (N, F, 2, 3) float32, on the CPU;
-            None is allowed for those that ``policy.table().names`` leaves out.
+        branches: (N,) int32 on the CPU, or None if ``policy.table().names`` leaves it out.
+        values: (N, F) float32 on the CPU, or None likewise.
+        matrices: (N, F, 2, 3) float32 on the CPU, or None likewise.
         policy: which operations, and how.
         size_hw: height and width of all frames.
     """
@@ -217,7 +220,7 @@ def apply_ops(
 
 
 SCHEDULE_GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
-"""What schedules need of DALI, see magnitude.py."""
+"""The functions of DALI that a schedule uses in a graph, see magnitude.py."""
 
 
 def draw_ops(policy: RandAugmentT, num_frames: int, seed: int | None = None) -> tuple[Node, Node, Node]:

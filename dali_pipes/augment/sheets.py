@@ -31,7 +31,7 @@ class SheetRow:
     captions: Sequence[str]
     """F texts, of equally many lines each."""
     curves: Sequence[tuple[str, np.ndarray | None]]
-    """What was applied: a name, and its (F,) levels if it has any."""
+    """The operations that were applied: a name, and its (F,) levels if it has any."""
     top: float = MAX_LEVEL
     """The levels' scale ends here; it begins at 0."""
 
@@ -39,6 +39,7 @@ class SheetRow:
 def draw_text(
     image: np.ndarray, text: str, x: int, y: int, colour: tuple[int, int, int] = BLACK, size: float = 0.36
 ) -> None:
+    """Draw one line of ASCII text on an RGB image, in place; ``x`` and ``y`` are its lower left corner."""
     text = text.encode("ascii", "replace").decode()  # OpenCV has no others, and crashes on bytes that are not UTF-8
     cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
@@ -84,7 +85,7 @@ def draw_sheet(rows: Sequence[SheetRow], shown: Sequence[int] | np.ndarray) -> n
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
-    """As PNG or JPEG, by the name's suffix."""
+    """Write an RGB image as PNG or JPEG, by the suffix of the path."""
     good, data = cv2.imencode(path.suffix, image[..., ::-1])
     assert good
     with replacing(path) as draft:
@@ -92,8 +93,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 
 
 def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: int) -> None:
-    """H.264 that every player and browser shows; sides are made even."""
-
+    """Write an H.264 video that every player and browser shows; sides are made even."""
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     with replacing(path) as draft, av.open(str(draft), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
@@ -133,7 +133,7 @@ def write_sheet(out: Path, rows: Sequence[SheetRow], columns: int, fps: int) -> 
 
 
 def _grid(rows: Sequence[SheetRow], frame: int) -> np.ndarray:
-    """One moment of all rows, about as wide as high, with names; the original is the first."""
+    """Return one frame of all rows in a grid about as wide as high, with names; the original is the first."""
     across = int(np.ceil(np.sqrt(len(rows) / 2)))
     blank = draw_sheet(rows[:1], [frame]) * 0 + 255
     cells = [draw_sheet([row], [frame]) for row in rows]

@@ -1,4 +1,4 @@
-"""Which videos there are: folders, lists and official splits, each file probed once, and the manifest of all."""
+"""Videos and their labels: folders, lists, official splits, and a manifest of all files, each probed once."""
 
 from ..lazy import public_names
 

@@ -30,8 +30,11 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _warn_of_lookalikes(names: Iterable[str]) -> None:
-    """Compare numbers by value, and other names without case, compatibility forms,
-    invisible characters and kinds of spaces."""
+    """Warn of class names that look the same.
+
+    Numbers are compared by value, other names without case, compatibility forms, invisible characters and kinds of
+    spaces.
+    """
     seen: dict[str, str] = {}
     for name in sorted(names):
         folded = unicodedata.normalize("NFKC", name).casefold()

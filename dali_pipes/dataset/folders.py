@@ -15,7 +15,7 @@ VIDEO_EXTENSIONS = tuple(
     ".mpe .mpeg .mpg .mts .mxf .nut .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m".split()
 )
 TRANSCODED = ".mp4"
-"""What :mod:`dali_pipes.dataset.transcode` writes."""
+"""Suffix of the files that :mod:`dali_pipes.dataset.transcode` writes."""
 LIST_EXTENSIONS = (".csv", ".tsv", ".txt", ".lst", ".list")
 NO_CLASSES = ("#recycle", "$recycle.bin", "@eadir", "__macosx", "lost+found", "system volume information")
 """Folders that storage devices and other systems leave, in lower case; they are passed over, as hidden ones are."""
@@ -87,7 +87,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a storage device or another system leaves."""
+    """Return whether a file or folder is hidden, or left there by a storage device or another system."""
     return name.startswith(".") or name.lower() in NO_CLASSES
 
 
@@ -150,8 +150,9 @@ def _some(names: list[str], shown: int = 4) -> str:
 
 
 def split_entries(root: Path, lists: bool) -> dict[str, Path]:
-    """Return what the names in ``root`` say to be ``train`` and ``val`` (also ``test``), folders or ``lists``;
-    empty if not both.
+    """Return the folders or ``lists`` in ``root`` that are named as ``train``, ``val`` and ``test``.
+
+    The result is empty unless there are both ``train`` and ``val``.
 
     Where nothing is named as validation, ``val`` is what is named as test.
 

@@ -26,9 +26,9 @@ class Segment(NamedTuple):
     """A part of a video, [start, end), counted from its first frame. Example: ``Segment(2.5, None, "s")``."""
 
     start: float
-    """In ``unit``; 0 is the first frame."""
+    """Start of the segment, in ``unit``; 0 is the first frame."""
     end: float | None
-    """In ``unit``, not part of it; None is the video's end, and so is what lies beyond that."""
+    """End of the segment (exclusive), in ``unit``; None is the video's end, and so is any later time."""
     unit: str
     """``s``, for videos of a constant rate, or ``frames``."""
 
@@ -56,8 +56,9 @@ _DELIMITERS = (",", ";", "\t")
 
 
 def read_list(path: Path, with_labels: bool) -> list[Row]:
-    """Return the rows of a list, in its order; relative paths start at the list's own folder.
-    A saved ``Manifest`` is one.
+    """Return the rows of a list of videos, in its order; a saved ``Manifest`` is such a list.
+
+    Relative paths start at the list's own folder.
 
     Columns that mean nothing here are named in a warning.
 
@@ -85,7 +86,7 @@ def _read_list(path: Path, with_labels: bool, mtime_ns: int, size_bytes: int) ->
 
 
 def is_list(path: Path) -> bool:
-    """Whether a file's first line is that of a list of videos with labels, whatever the others are."""
+    """Return whether a file's first line is that of a list of videos with labels. The other lines are not checked."""
     try:
         first = next((line for line in _lines(path) if line.strip()), "")
     except InputError:
@@ -95,7 +96,7 @@ def is_list(path: Path) -> bool:
 
 
 def may_be_list(path: Path) -> bool:
-    """Whether a user may take a file for a list of videos, by its name or its first line."""
+    """Return whether a user may take a file for a list of videos, by its name or its first line."""
     return path.name.lower().endswith((".csv", ".tsv")) or split_of(path.stem) is not None or is_list(path)
 
 
@@ -105,11 +106,11 @@ def _lines(path: Path) -> list[str]:
 
 
 BLANKS = " "
-"""Between a path, which may hold blanks, and a class number."""
+"""Separator of a path, which may hold blanks, and a class number."""
 
 
 def _header_delimiter(first: str) -> str | None:
-    """What separates the names of columns in a first line; None if it holds none."""
+    """Return the separator of the column names in a first line; None if the line holds none."""
     words = first.lower().split()
     by_blanks = BLANKS if "path" in words and set(words) <= set(COLUMNS) else None
     return next((known for known in _DELIMITERS if "path" in _names(first, known)), by_blanks)
@@ -167,7 +168,7 @@ def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool)
 
 
 def _read_plain(path: Path, lines: list[str], first: str, with_labels: bool) -> list[Row]:
-    """Lines without a header: a path and a class, or a path alone."""
+    """Read lines without a header: a path and a class, or a path alone."""
     delimiter = _plain_delimiter(first)
     if delimiter is None and (with_labels or not _is_video(first)):
         raise InputError(f"{path}: {_why_no_list(first)}")
@@ -187,7 +188,7 @@ def _read_plain(path: Path, lines: list[str], first: str, with_labels: bool) -> 
 
 
 def _plain_delimiter(first: str) -> str | None:
-    """What separates a path and a class in a first line; None if it is no such line."""
+    """Return the separator of a path and a class in a first line; None if it is no such line."""
     return next((known for known in (*_DELIMITERS, BLANKS) if _is_pair(_fields(first, known), known)), None)
 
 
@@ -240,8 +241,11 @@ def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> 
 
 
 def _as_on_disk(folder: Path, path: str) -> str:
-    """The path as it is spelt, or without blanks around it, with slashes or with its accents encoded otherwise,
-    if that is there."""
+    """Return a listed path in the spelling in which it exists on disk.
+
+    Blanks around it, backslashes and another encoding of its accents are tried; a path that is not found stays as it
+    is.
+    """
     if path.isascii() and path == path.strip() and "\\" not in path:
         return path
     plain = path.strip()

@@ -1,5 +1,6 @@
-"""What videos there are, each looked at once: unreadable files are named and left out.
-``python -m dali_pipes.manifest DIR`` prints what they are like.
+"""The manifest: all videos of a data set, each probed once; unreadable files are named and left out.
+
+``python -m dali_pipes.manifest DIR`` prints a summary.
 
 Scanning is parallel and cached: a file is read again only when its size or time of change differs.
 """
@@ -28,11 +29,11 @@ from .probe import Refused, probe
 from .sources import Item
 
 PROBE_VERSION = b"4"
-"""Changes when more is noted of a video than before, so that earlier caches are not used."""
+"""Version of the probes. It changes when more is noted of a video than before, so that older caches are not used."""
 KEEP_EVERY_S = 5.0
 """The least time after which a scan adds to its cache what it has read since."""
 KEEP_SHARE = 20
-"""How many times longer than adding takes it waits for the next time, at least."""
+"""Least pause before the cache is written again, in multiples of the time that writing took."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
 
@@ -42,11 +43,11 @@ class Manifest:
     """The videos of a data set, checked. ``len()`` is their number."""
 
     videos: list[VideoInfo]
-    """Those that can be read, in the order given."""
+    """The readable videos, in the order given."""
     classes: list[str]
-    """In order; a label is a position here."""
+    """Class names in order; a label is an index into this list."""
     refused: dict[str, str] = field(default_factory=dict)
-    """path -> why it was left out."""
+    """Reasons of the videos that were left out: path -> why."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -211,7 +212,7 @@ def _probe_all(
     time_limit_s: float,
     progress: Callable[..., Iterable] | None,
 ) -> dict[str, VideoInfo | Refused]:
-    """What each file is, or why it cannot be read; each is read once, however often it is given."""
+    """Return for each path its description, or why it cannot be read; each file is read once."""
     absolute = {path: os.path.abspath(path) for path in paths}
     found = _load_cache(cache)
     fresh = sorted({path for path in absolute.values() if not _is_known(found.get(path), path, verify)})
@@ -265,7 +266,10 @@ def item_name(path: str, label: object, segment: Segment | None = None) -> str:
 
 
 def default_cache(items: Iterable[Item]) -> Path:
-    """Where the probes of these files are kept: a CSV in the user's cache folder, named after their common folder."""
+    """Return the path of the cache of these files' probes.
+
+    It is a CSV in the user's cache folder, named after the files' common folder.
+    """
     folders = {os.path.dirname(os.path.abspath(path)) for path, *_ in items}
     folder = os.path.commonpath(folders) if folders else ""
     digest = hashlib.sha256(os.fsencode(folder) + PROBE_VERSION).hexdigest()[:10]
@@ -279,7 +283,7 @@ class _Listed(NamedTuple):
 
 
 def _listed(path: str | os.PathLike, label: object, segment: Segment | None = None) -> _Listed:
-    """One item of :func:`scan_videos`, checked."""
+    """Return one item of :func:`scan_videos`, checked."""
     if isinstance(label, str):
         return _Listed(str(path), class_name(label), segment)
     if label is None:
@@ -304,7 +308,7 @@ def _is_known(info: VideoInfo | Refused | None, path: str, verify: bool) -> bool
 
 
 def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | Refused]:
-    """By absolute path."""
+    """Return the cached probes by absolute path."""
     if not cache or not os.path.exists(cache):
         return {}
     try:

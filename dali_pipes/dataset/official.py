@@ -1,4 +1,5 @@
-"""The official lists of UCF-101, HMDB-51 and the VIPriors challenge, in the layouts that their archives unpack to.
+"""The official lists of UCF-101, HMDB-51 and the VIPriors challenge, as their archives unpack.
+
 Nothing is downloaded.
 """
 
@@ -19,14 +20,17 @@ class Listed:
     """The videos of an official split."""
 
     classes: list[str]
-    """In order; a label is a position here."""
+    """Class names in order; a label is an index into this list."""
     parts: dict[str, list[tuple[str, str | None]]]
     """``train``, ``val`` and for VIPriors ``test``: (path, class name) as listed, whether the file is there or not; the
     class is None where the list gives none."""
 
 
 def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
-    """UCF-101: ``UCF-101/<class>/*.avi`` and ``ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`` in ``root``.
+    """Read a split of UCF-101.
+
+    The videos are ``UCF-101/<class>/*.avi``, the lists ``ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`` in
+    ``root``.
 
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
@@ -54,7 +58,9 @@ HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
 
 
 def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
-    """HMDB-51: ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``) and
+    """Read a split of HMDB-51.
+
+    The videos are ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``), the lists
     ``testTrainMulti_7030_splits/<class>_test_splitN.txt``.
 
     The lists name no order of the classes: it is alphabetical.
@@ -132,7 +138,7 @@ where it is not."""
 def _listed(
     classes: list[str], entries: Sequence[tuple[str, str, Path, str | None]], parts: Sequence[str], lists: Path
 ) -> Listed:
-    """Out of (part, where, path, class), each path at most once, and something to train and to validate on.
+    """Return the videos of (part, where, path, class), each path once; checks that there is something in each part.
 
     Where a listed file is missing, the .mp4 that :mod:`dali_pipes.dataset.transcode` makes of it is taken.
     """
@@ -182,7 +188,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
 
 
 def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int | None]:
-    """Paths in these lists hold no blanks."""
+    """Return the path and the class number of a line; paths in these lists hold no blanks."""
     match = re.fullmatch(r"(\S+)\s+(\d{1,9})" if with_number else r"(\S+)", line)
     if not match:
         raise InputError(f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video alone'}")
@@ -190,7 +196,7 @@ def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int
 
 
 def _read_classes(path: Path) -> list[str]:
-    """Lines ``number name``, in any order; the numbers are 1 to K."""
+    """Read lines ``number name``, in any order; the numbers are 1 to K."""
     names: dict[int, str] = {}
     for where, line in _lines(path):
         match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)

@@ -1,4 +1,4 @@
-"""What one video file is: counted packet by packet, or frame by frame.
+"""Probe of one video file: its frames are counted packet by packet, or decoded one by one.
 
 Imports no DALI, so that the processes which scan (:mod:`dali_pipes.system.isolate`) start fast.
 """
@@ -28,7 +28,7 @@ from ..decode.video_info import Oddity, OddKind, VideoInfo
 from ..errors import NoAnswer, TooSlow, VideoError
 
 Complaints = list[tuple[int, str, str]]
-"""What FFmpeg finds wrong, as (level, who, what)."""
+"""The errors that FFmpeg reports, as (level, part of FFmpeg, message)."""
 
 
 # One packet is one frame, so that counting packets counts frames; files of other codecs are decoded to count.
@@ -44,12 +44,12 @@ _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are n
 
 @dataclass
 class _Seen:
-    """What went by while a file was read."""
+    """The observations made while a file was read."""
 
     times: list = field(default_factory=list)
     """Presentation times of the packets, in the order of decoding."""
     key_times: set = field(default_factory=set)
-    """Of the packets that the container calls key frames."""
+    """Presentation times of the packets that the container marks as key frames."""
     last_key_time: int | None = None
     leading: int = 0
     """Packets of frames that are shown before the key frame that they are stored after."""
@@ -64,7 +64,7 @@ class _Seen:
     """Whether MPEG-4 packets hold B-frames, so that frames are decoded in another order than they are shown."""
     frame_times: list = field(default_factory=list)
     key_frame_times: set = field(default_factory=set)
-    """Of the frames that the decoder calls key frames: some containers call all packets so."""
+    """Presentation times of the key frames by the decoder: some containers mark all packets as key frames."""
     damaged: int = 0
     first: av.VideoFrame | None = None
 
@@ -89,7 +89,7 @@ class _Seen:
             self.doubtful |= self.packed or packet.size <= _DROPPED_BYTES
 
     def leaves_order_in_doubt(self, reader: VideoReader) -> bool:
-        """Whether frames must be decoded to know in which order they are shown: the packets' times may not tell."""
+        """Return whether frames must be decoded to know in which order they are shown."""
         reordered = self.b_frames if reader.codec == "mpeg4" else reader.stream.codec_context.has_b_frames
         return None in self.times or not _rise(sorted(self.times)) or (reordered and _rise(self.times))
 
@@ -155,8 +155,11 @@ def _describe(path: str, label: int, verify: bool, time_limit_s: float) -> Video
 
 @contextmanager
 def complaints_of_decoders() -> Iterator[Complaints]:
-    """What FFmpeg finds wrong meanwhile, as (level, who, what). Only here, where every frame is looked at once: a log
-    that is listened to slows decoding, and may block decoders with threads of their own."""
+    """Collect what FFmpeg reports inside the block, as (level, part of FFmpeg, message).
+
+    It is used only here, where every frame is looked at once: listening to the log slows decoding, and may block
+    decoders that have threads of their own.
+    """
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -167,7 +170,7 @@ def complaints_of_decoders() -> Iterator[Complaints]:
 
 
 def quoted(complaints: Complaints) -> str:
-    """``, h264 says: ...`` of the first."""
+    """Return the first complaint as ``, h264 says: ...``; empty if there is none."""
     if not complaints:
         return ""
     _, who, what = complaints[0]
@@ -177,7 +180,7 @@ def quoted(complaints: Complaints) -> str:
 def _read(
     path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, complaints: Complaints
 ) -> VideoInfo | None:
-    """None: the packets leave doubt about the number of frames, or their order."""
+    """Read a video's description; None if its packets leave doubt about the number or order of frames."""
     with open_video(path, time_limit_s) as reader:
         seen = _Seen()
         all_decoded = verify or reader.codec not in _COUNTABLE
@@ -211,15 +214,17 @@ def _read(
 
 @dataclass(frozen=True)
 class Refused:
-    """In place of a video's description: why it cannot be used."""
+    """A video that cannot be used, and why."""
 
     reason: str
-    """What follows the path in a sentence, such as ``is empty (0 bytes)``."""
+    """The words after the path in a sentence, such as ``is empty (0 bytes)``."""
 
 
 def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | Refused:
-    """Return what :func:`read_video_info` does, or why it failed; for
-    :func:`dali_pipes.system.isolate.map_isolated`."""
+    """Return the result of :func:`read_video_info`, or why it failed.
+
+    It is passed to :func:`dali_pipes.system.isolate.map_isolated`.
+    """
     try:
         return read_video_info(path, verify=verify, time_limit_s=time_limit_s)
     except VideoError as error:
@@ -229,7 +234,7 @@ def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | Refused:
 
 
 def _rate(reader: VideoReader, times: list[int | None]) -> float:
-    """On average, as the file says or else its time stamps."""
+    """Return the mean frame rate that the file declares, or else that of its time stamps."""
     if reader.stream.average_rate:
         return float(reader.stream.average_rate)
     known = [time for time in times if time is not None]
@@ -247,7 +252,7 @@ def _exact_times(seen: _Seen) -> bool:
 
 
 def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
-    """What is wrong with the time stamps, by which DALI orders frames; empty if nothing is."""
+    """Return what is wrong with the time stamps, by which DALI orders frames; empty if nothing is."""
     times = seen.frame_times if all_decoded else sorted(seen.times)
     if None in times:
         return "missing"
@@ -257,8 +262,10 @@ def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
 
 
 def _are_times_stored(reader: VideoReader) -> bool:
-    """Whether the file itself holds the times at which frames are shown. AVI does not: FFmpeg asks its decoder for
-    them, and DALI, which has no such decoder, takes the times of decoding."""
+    """Return whether the file itself holds the times at which frames are shown.
+
+    AVI does not: FFmpeg asks its decoder for them, and DALI, which has no such decoder, takes the times of decoding.
+    """
     with open_video(reader.path, reader.time_limit_s, stored_times=True) as again:
         packets = islice((packet for packet in again.packets() if packet.size), LOOK_AHEAD_PACKETS)
         return all(packet.pts is not None for packet in packets)

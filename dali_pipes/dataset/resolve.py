@@ -1,4 +1,4 @@
-"""Which videos a source means: one answer for training, evaluation, prediction and the programs.
+"""The videos that a source names: one answer for training, evaluation, prediction and the programs.
 
 A kind of source is a function and its row in ``KINDS``.
 """
@@ -39,12 +39,12 @@ NOTES = {
 
 
 class Note(NamedTuple):
-    """What a person should be told of a source; ``str()`` is the sentence."""
+    """A remark on a source for the user; ``str()`` is the sentence."""
 
     topic: str
     """One of ``NOTES``."""
     values: tuple[str, ...]
-    """What stands in the sentence's gaps."""
+    """The values that fill the gaps of the sentence."""
 
     def __str__(self) -> str:
         return NOTES[self.topic].format(*self.values)
@@ -55,28 +55,28 @@ class VideoSets:
     """The videos of a source, by what they are for; see :func:`dali_pipes.resolve_videos`."""
 
     train: list[Item] = field(default_factory=list)
-    """To train on: (path, class name), or (path, class name, Segment)."""
+    """Videos to train on: (path, class name), or (path, class name, Segment)."""
     val: list[Item] = field(default_factory=list)
-    """To validate on; where none are set apart, those to train on."""
+    """Videos to validate on; the training videos if no others are set apart."""
     test: list[Item] = field(default_factory=list)
-    """To test or predict; the class is None where it is not known."""
+    """Videos to test or predict; the class is None where it is not known."""
     classes: list[str] = field(default_factory=list)
-    """Their names in order: those of an official list, or of the videos to train on; without these, of the others."""
+    """Class names in order: of an official list, else of the videos to train on, else of the others."""
     notes: list[Note] = field(default_factory=list)
-    """What a person should be told; ``str(note)`` is a sentence."""
+    """Remarks for the user; ``str(note)`` is a sentence."""
     val_is_apart: bool = True
     """Whether no validation video is listed for training."""
     parts: dict[str, Part] = field(default_factory=dict)
-    """Where the parts of a split folder or list are, see :func:`dali_pipes.find_splits`; empty if it is not split."""
+    """Parts of a split folder or list, see :func:`dali_pipes.find_splits`; empty if it is not split."""
 
     @property
     def all_videos(self) -> list[Item]:
-        """Those of the three lists; where validation videos are trained on too, once."""
+        """The videos of the three lists; validation videos that are also trained on are listed once."""
         return self.train + (self.val if self.val_is_apart or not self.train else []) + self.test
 
     @property
     def all_classes(self) -> list[str]:
-        """``classes``, or those of all three lists in order if there are more of them."""
+        """The names in ``classes``, or those of all three lists in order if there are more of them."""
         found = {str(item[1]) for item in self.all_videos if item[1] is not None}
         return self.classes if found <= set(self.classes) else in_order(found | set(self.classes))
 
@@ -86,12 +86,12 @@ class Kind:
     """A kind of source: a row of ``KINDS``."""
 
     resolve: Callable[[Path, Path | None, str, Collection[str]], VideoSets]
-    """From the source, what ``val_data`` names, the split (empty if it has none), and the parts that are wanted: other
-    lists stay empty, and what they alone need is not read."""
+    """Function of the source, ``val_data``, the split (empty if it has none) and the wanted parts. Lists that are not
+    wanted stay empty, and files that only they need are not read."""
     splits: tuple[str, ...] = ()
     """Names of its official splits, the first is the default."""
     without_labels: tuple[str, ...] = ()
-    """Those splits (empty for a kind without splits) of which only ``test`` is filled, with videos of unknown class."""
+    """The splits of which only ``test`` is filled, with videos of unknown class; "" for a kind without splits."""
     takes_val_data: bool = False
     """Whether it is a user's own folder or list, beside which another may hold the validation videos."""
     takes_submissions: bool = False
@@ -104,7 +104,7 @@ class Kind:
         return given or next(iter(self.splits), "")
 
     def has_labels(self, split: str | None) -> bool:
-        """Whether there is something to train on and to compare with."""
+        """Return whether the split has labels to train on and to compare with."""
         return self.split(split) not in self.without_labels
 
 
@@ -146,7 +146,7 @@ def _check_kind(kind: str, source: Path) -> None:
 
 
 def _notes_on_parts(source: Path, val_data: Path | None, parts: dict[str, Part], wanted: Collection[str]) -> list[Note]:
-    """What the parts of a source are used for; ``parts`` may be empty."""
+    """Return the remarks on how the parts of a source are used; ``parts`` may be empty."""
     if not val_data and "val" not in parts:
         return [Note("no_val", (str(source),))] if "val" in wanted else []
     used = {name: part for name, part in parts.items() if name in wanted and not (name == "val" and val_data)}
@@ -162,7 +162,7 @@ def _notes_on_parts(source: Path, val_data: Path | None, parts: dict[str, Part],
 
 
 def _notes_on_what_lies_beside(source: Path, parts: dict[str, Part], train: Sequence[Item]) -> list[Note]:
-    """Folders without videos, lists in a folder, and what stands beside the folders of a split."""
+    """Return the remarks on folders without videos, unused lists, and what lies beside a split's folders."""
     notes = []
     root = parts["train"].path if parts else source
     if root.is_dir():
@@ -197,7 +197,7 @@ def _official(name: str, source: Path, val_data: Path | None, split: str, wanted
 
 
 def _unlabelled(source: Path, val_data: Path | None, split: str, wanted: Collection[str]) -> VideoSets:
-    """Videos without classes, anywhere in a folder, in a list, or one."""
+    """Return videos without classes: of a folder and its subfolders, of a list, or one video."""
     return VideoSets(test=find_unlabelled(source) if "test" in wanted else [])
 
 
@@ -264,7 +264,9 @@ def check_source(
     """Stop what contradicts itself, before anything is read; the arguments are those of :func:`resolve_videos`.
 
     Args:
-        val_data, dataset, split: as given.
+        val_data: as given.
+        dataset: as given.
+        split: as given.
         name: how a message calls an argument, such as :func:`dali_pipes.system.flag` for a command line.
 
     Raises:

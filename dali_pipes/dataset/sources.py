@@ -1,4 +1,4 @@
-"""From what a user has on disk to (path, class name) pairs: folders of classes, their splits, and lists."""
+"""Readers of what a user has on disk, class folders, splits and lists, as (path, class name) pairs."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from .folders import SPLIT_WORDS, VIDEO_EXTENSIONS, split_entries, split_of, wal
 from .lists import Segment, is_list, read_list
 
 FOLDER_DATA = "folder"
-"""In the place of a data set's name: the folder holds class folders, whatever else lies there."""
+"""Name given instead of a data set's: the folder holds class folders, whatever else lies there."""
 
 Item = tuple[str, str | int | None] | tuple[str, str | int | None, Segment]
 """(path, label), and a third where the list names a segment of the file."""
@@ -17,7 +17,7 @@ Item = tuple[str, str | int | None] | tuple[str, str | int | None, Segment]
 
 @dataclass(frozen=True)
 class Part:
-    """Where the videos of one part of a split are."""
+    """The location of the videos of one part of a split."""
 
     path: Path
     """A folder of class folders, or a list."""
@@ -26,7 +26,7 @@ class Part:
 
     @property
     def is_test(self) -> bool:
-        """Whether it is named as test videos."""
+        """Whether the part is named as test videos."""
         return (self.split or split_of(self.path.stem if self.path.is_file() else self.path.name)) == "test"
 
     def __str__(self) -> str:
@@ -102,8 +102,9 @@ def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> di
 
 
 def find_unlabelled(source: str | os.PathLike) -> list[Item]:
-    """Return (path, None) of every video anywhere in a folder, of one video, or of each row of a list;
-    a list may add a segment.
+    """Return (path, None) of every video in a folder and its subfolders, of one video, or of each row of a list.
+
+    A list may add a segment.
 
     Raises:
         InputError: the source is missing or holds no videos.

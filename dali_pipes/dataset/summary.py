@@ -22,7 +22,7 @@ SHOWN = 6
 
 
 def summary(manifest: Manifest) -> str:
-    """Lines of a name and what is to be said about it."""
+    """Return a summary of a manifest, as lines of a name and a text."""
     videos = manifest.videos
     per_class = Counter(video.label for video in videos)
     counts = sorted(per_class[label] for label in range(len(manifest.classes)))
@@ -56,7 +56,7 @@ def _seconds(videos: list[VideoInfo]) -> str:
 
 
 def _counts(videos: list[VideoInfo], of: Callable[[VideoInfo], str]) -> str:
-    """``a (10), b (3), and 2 others (2)``."""
+    """Return counts as text, such as ``a (10), b (3), and 2 others (2)``."""
     counts = Counter(map(of, videos)).most_common()
     shown = [f"{name} ({count:,})" for name, count in counts[:SHOWN]]
     rest = counts[SHOWN:]
@@ -65,7 +65,7 @@ def _counts(videos: list[VideoInfo], of: Callable[[VideoInfo], str]) -> str:
 
 
 def _odd(videos: list[VideoInfo]) -> list[str]:
-    """One line for each kind that occurs, with an example."""
+    """Return one line for each kind of oddity that occurs, with an example."""
     lines = []
     for kind in OddKind:
         found = [(video, oddity) for video in videos for oddity in video.odd if oddity.kind is kind]
@@ -105,7 +105,7 @@ def find_groups(source: str, dataset: str) -> tuple[dict[str, list[Item]], list[
 
 
 def _holds_loose_videos(source: str, dataset: str) -> bool:
-    """Whether videos lie on top in a folder that is not split, where class folders were expected."""
+    """Return whether an unsplit folder of classes has videos beside its class folders."""
     if not KINDS[dataset].takes_val_data or not os.path.isdir(source) or not loose_videos(Path(source)):
         return False
     return not find_splits(source, class_folders=dataset == FOLDER_DATA)

@@ -42,13 +42,13 @@ DEFAULT_RATE = Fraction(25)
 LONGEST_SIDE_PX = 16384
 """The longest side that x264 takes."""
 SLOWEST_RATE = 0.01
-"""Of frames per second: rates are fractions of small numbers."""
+"""Lowest frame rate, in frames per second: rates are fractions of small numbers."""
 _BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the copies are like; checked on construction."""
+    """Settings of the copies; checked on construction."""
 
     short_side_px: int = 256
     """The copies' short side; smaller videos keep their size, up to an even number,
@@ -56,7 +56,7 @@ class Settings:
     fps: float = 0.0
     """Frames per second; 0 keeps each video's own average."""
     key_every_frames: int = 8
-    """At most so many frames from one key frame to the next."""
+    """Largest distance between two key frames, in frames."""
     crf: int = 18
     """x264's constant quality, 0 to 51; lower is better and larger."""
 
@@ -215,7 +215,7 @@ def _add_stream(container: OutputContainer, convert: _Converter, rate: Fraction,
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video; a line of the report."""
+    """Result for one video; a line of the report."""
 
     source: str
     target: str
@@ -224,7 +224,7 @@ class Outcome:
     frames_read: int | str = ""
     frames_written: int | str = ""
     reason: str = ""
-    """Why it was refused; of a copy, what the decoder found wrong with the original."""
+    """Why the video was refused; for a copy, what the decoder found wrong with the original."""
 
 
 def transcode_folder(

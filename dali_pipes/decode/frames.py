@@ -1,4 +1,4 @@
-"""From a file and frame indices to pixels, on the CPU with PyAV."""
+"""Decoding of given frames of a file to pixels, on the CPU with PyAV."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,16 @@ from .video_file import (
 )
 
 ANTIALIAS_ABOVE = 1.5
-"""Where a box is more than this many times the side it is scaled to, its pixels are averaged, not sampled."""
+"""Ratio of a box's side to the result's side above which pixels are averaged, not sampled."""
 
 _FULL_RANGE = 2
 
 
 class _ClipWriter:
-    """Turns decoded frames into RGB, cut to a box, scaled, turned and mirrored;
-    made once per clip, as it keeps buffers."""
+    """A converter of decoded frames to RGB that crops, scales, rotates and mirrors them.
+
+    It keeps buffers, so each clip has one of its own.
+    """
 
     def __init__(self, path: str, first: av.VideoFrame, box_yxyx: Box | None, side_px: int | None, flip: bool):
         self.path, self.orientation = path, orientation_of(first, path)
@@ -164,7 +166,7 @@ def _decode(
     time_limit_s: float,
     from_key_frame: bool,
 ) -> np.ndarray:
-    """``wanted`` rises strictly."""
+    """Decode the ``wanted`` frames, which are strictly increasing."""
     write, found, index = None, 0, -1
     with open_video(path, time_limit_s) as reader:
         for index, frame in reader.frames_from(int(wanted[0])) if from_key_frame else reader.frames():

@@ -1,4 +1,4 @@
-"""What the GPU's hardware decoder, NVDEC, takes: asked of the driver."""
+"""The limits of NVDEC, the GPU's hardware decoder, as the driver reports them."""
 
 import ctypes
 from functools import cache
@@ -8,13 +8,13 @@ from .video_info import VideoInfo
 
 GPU_LIBRARY = "libnvcuvid.so.1"
 NVDEC_CODECS = {"mpeg4": 2, "h264": 4, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
-"""Those that DALI decodes on a GPU -> the driver's number."""
+"""The codecs that DALI decodes on a GPU, with the driver's number of each."""
 _SAME_CODEC = {"libvpx": "vp8", "libvpx-vp9": "vp9", "libdav1d": "av1", "libaom-av1": "av1"}  # by PyAV's decoder
 _YUV420 = 1
 
 
 class NvdecLimits(NamedTuple):
-    """What one GPU decodes of one codec, with 8 bits and 4:2:0; sizes are in pixels, all 0 where it decodes none."""
+    """The limits of one GPU for one codec, 8 bits and 4:2:0; sizes in pixels, all 0 if it cannot decode the codec."""
 
     engines: int  # 0 where an older driver does not say
     min_width: int

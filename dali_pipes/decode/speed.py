@@ -1,4 +1,4 @@
-"""Where videos decode faster, on the CPU or on the GPU: what ``auto`` goes by where both can."""
+"""Decoding speeds on the CPU and the GPU, by which ``auto`` chooses where both can decode."""
 
 from collections.abc import Sequence
 from math import log
@@ -9,17 +9,17 @@ from .video_info import VideoInfo
 
 
 class Speed(NamedTuple):
-    """How fast videos of a codec and size decode, in clips per second of 32 frames out of 64."""
+    """Measured decoding speed of a codec and size, in clips per second of 32 frames out of 64."""
 
     codec: str
     width: int
-    """In pixels."""
+    """Width in pixels."""
     height: int
-    """In pixels."""
+    """Height in pixels."""
     per_worker: float
-    """On the CPU, with cropping and scaling: each of 16 processes on 16 cores."""
+    """Speed of each of 16 worker processes on 16 CPU cores, which crop and scale too."""
     gpu: float
-    """On the GPU, whole frames: all of it, with 16 threads."""
+    """Speed of the whole GPU, with 16 threads, which gives whole frames."""
 
 
 SPEEDS = (

@@ -31,8 +31,8 @@ TIME_LIMIT_S = 120.0
 """A file that takes more processor time than this to read is refused, so that none can hang a worker."""
 
 CLIP_LIMITS = 4
-"""So many times the limit is allowed for a clip: its frames are also converted and scaled, and what the check of a file
-accepted must not be refused later."""
+"""Factor of the time limit for a clip. Its frames are also converted and scaled, and what the check of a file accepted
+must not be refused later."""
 
 LOOK_AHEAD_PACKETS = 32
 """Packets to read before the order of frames is known; codecs reorder 16 at most."""
@@ -43,7 +43,7 @@ Box = tuple[int, int, int, int]
 
 
 class Orientation(NamedTuple):
-    """How stored frames become what is shown: transposed first, then flipped."""
+    """The turn from stored frames to shown ones: transposed first, then flipped."""
 
     transpose: bool = False
     flip_y: bool = False
@@ -69,7 +69,7 @@ class Orientation(NamedTuple):
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether it is no rotation: an odd number of flips, of which transposing is one."""
+        """Whether this is a mirror image: an odd number of flips, of which transposing is one."""
         return self.transpose ^ self.flip_y ^ self.flip_x
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ _ORIENTATIONS = {
 
 
 def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
-    """From the display matrix in a frame's side data; its scale is left aside.
+    """Return the orientation that the display matrix in a frame's side data gives; its scale is ignored.
 
     Raises:
         VideoError: it turns by another angle than a multiple of 90 degrees.
@@ -110,7 +110,7 @@ def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
 
 SWSCALE_BT601 = 5
 MATRIX_NAMES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
-"""Of the others, by swscale's number."""
+"""Names of the other colour matrices, by swscale's number."""
 # by AVColorSpace
 _SWSCALE_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
 _UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
@@ -123,7 +123,7 @@ def check_colours(frame: av.VideoFrame, path: str) -> None:
 
 
 def swscale_matrix(frame: av.VideoFrame) -> int:
-    """swscale's number of a frame's colour matrix; what is not specified is BT.601."""
+    """Return swscale's number of a frame's colour matrix; an unspecified matrix counts as BT.601."""
     return _SWSCALE_MATRIX.get(int(frame.colorspace), SWSCALE_BT601)
 
 
@@ -157,7 +157,7 @@ class VideoReader:
         """Frames decoded so far."""
 
     def packets(self) -> Iterator[av.Packet]:
-        """Packets in the order of decoding; the last one is empty and makes the decoder hand over what it holds."""
+        """Yield the packets in the order of decoding; the last one is empty and flushes the decoder."""
         try:
             for packet in self.container.demux(self.stream):
                 self._check_time()
@@ -237,7 +237,7 @@ class VideoReader:
                 index += 1
 
     def _begins_anew(self, packet: av.Packet) -> bool:
-        """Whether frames from here on need none before: a key frame of a codec in which this is so."""
+        """Return whether decoding can start at this packet: frames from here on need none before."""
         if not packet.size or not packet.is_keyframe or self.codec not in RESTARTING_CODECS:
             return False
         return self.codec != "h264" or has_idr(bytes(packet), self.stream.codec_context.extradata)
@@ -254,7 +254,10 @@ IDR_UNIT = 5
 
 
 def has_idr(data: bytes, extradata: bytes | None) -> bool:
-    """Whether an H.264 packet holds an IDR picture; other key frames (recovery points) may need frames before them."""
+    """Return whether an H.264 packet holds an IDR picture.
+
+    Other key frames (recovery points) may need frames before them.
+    """
     if extradata and extradata[0] == 1:  # avcC: each unit behind its length
         length_bytes, place = (extradata[4] & 3) + 1, 0
         while place + length_bytes < len(data):
@@ -322,7 +325,7 @@ _HEADER_BYTES = 1 << 20
 
 
 def _is_encrypted(path: str) -> bool:
-    """Whether an MP4 declares an encrypted video track, in the header at its beginning or end."""
+    """Return whether an MP4 declares an encrypted video track, in the header at its beginning or end."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEADER_BYTES)

@@ -1,4 +1,4 @@
-"""What is known of one video file, such as how many frames it decodes to and what is odd about it."""
+"""Description of one video file, such as how many frames it decodes to and what is unusual about it."""
 
 import os
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class DecodedBy(Enum):
-    """Which decoders show the frames of an odd video as they are, and count them right."""
+    """The decoders that show and count the frames of an odd video correctly."""
 
     ALL = "PyAV and all of DALI's"
     COUNTING = "all but DALI's older video reader, which finds frames by their times instead of counting them"
@@ -15,7 +15,7 @@ class DecodedBy(Enum):
 
 
 class OddKind(Enum):
-    """What may be unusual about a video. None of it is a fault.
+    """The kinds of unusual videos; none of them is a fault.
 
     Attributes:
         words: its name in texts and saved manifests, such as ``variable rate``.
@@ -77,12 +77,14 @@ class OddKind(Enum):
 @dataclass(frozen=True, slots=True)
 class Oddity:
     """One thing that is unusual about a video.
-    As text it is its kind's words and the detail: ``starts late: at 0.080 s``."""
+
+    As text it is its kind's words and the detail: ``starts late: at 0.080 s``.
+    """
 
     kind: OddKind
-    """Which, and with that which decoders may read the video."""
+    """The kind, which also tells which decoders may read the video."""
     detail: str = ""
-    """What follows the kind's words, such as ``: at 0.080 s``."""
+    """The text after the kind's words, such as ``: at 0.080 s``."""
 
     def __str__(self) -> str:
         return self.kind.words + self.detail
@@ -105,34 +107,34 @@ class VideoInfo:
     """One readable video. Sizes are as shown: the file's own rotation is applied."""
 
     path: str
-    """As it was given."""
+    """Path as it was given."""
     label: int
     """Index into the manifest's classes, or -1 where the class is not known."""
     num_frames: int
-    """As decoded, not as the header says."""
+    """Number of frames that decoding gives, which may differ from the header's."""
     fps: float
     """Frames per second on average; 0 where the file does not say."""
     width: int
-    """In pixels."""
+    """Width in pixels."""
     height: int
-    """In pixels."""
+    """Height in pixels."""
     codec: str
-    """As FFmpeg names it, such as ``h264``."""
+    """Codec as FFmpeg names it, such as ``h264``."""
     size_bytes: int
-    """Of the file; with the next, how a change is noticed."""
+    """File size in bytes; with ``mtime_ns`` it shows whether the file has changed."""
     mtime_ns: int
-    """When the file last changed, in nanoseconds since 1970."""
+    """Time of the file's last change, in nanoseconds since 1970."""
     pix_fmt: str = ""
-    """How pixels are stored, as FFmpeg names it, such as ``yuv420p``."""
+    """Pixel format as FFmpeg names it, such as ``yuv420p``."""
     odd: tuple[Oddity, ...] = ()
-    """What is unusual, such as a rotation or a changing frame rate; empty for most.
+    """Unusual properties, such as a rotation or a changing frame rate; empty for most.
     It decides which decoders may read the video."""
     verified: bool = False
-    """Every frame was decoded, not only the packets counted."""
+    """Whether every frame was decoded, instead of only counting packets."""
     exact_times: bool = False
-    """Every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
+    """Whether every packet is one frame, shown at the packet's time: decoding may begin at a key frame."""
     start_frame: int = 0
-    """Where the part of the file begins that this entry stands for."""
+    """First frame of the part of the file that this entry stands for."""
     end_frame: int = 0
     """The frame after that part's last; 0 is the end of the file."""
 
@@ -150,7 +152,7 @@ class VideoInfo:
         return next((oddity for oddity in self.odd if oddity.kind.decoded_by is decoded_by), None)
 
     def is_current(self, path: str | None = None) -> bool:
-        """Whether the file (at ``path``, by default its own) is there with the size and time of change that it had."""
+        """Return whether the file still has its size and time of change; ``path`` is by default the video's own."""
         try:
             stat = os.stat(path or self.path)
         except OSError:

@@ -28,23 +28,23 @@ from ..system.isolate import NoResult, map_isolated
 from .source import augmentation_arrays, augmentation_names, carry_out, check_size, plan_arrays, table_of
 
 LEAST_STEPS = 16
-"""Of a list: each needs a new pipeline, and what DALI reads ahead at its end is thrown away."""
+"""Least number of steps in a list: each list needs a new pipeline, and what DALI has read ahead at its end is lost."""
 BLAME_LIMIT_S = 20.0
 SHOWN_PATHS = 8
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """What one reader reads for S clips: ``length`` frames each, ``stride`` apart, of which K are shown."""
+    """The sequences that one reader reads for S clips: ``length`` frames, ``stride`` apart, of which K are shown."""
 
     first_S: np.ndarray
     """(S,) int, the first frame that is read of each video."""
     end_S: np.ndarray
     """(S,) int, the frame after the last that is shown."""
     length: int
-    """In frames, as read."""
+    """Length of a sequence, in frames that are read."""
     stride: int
-    """In frames of the video."""
+    """Distance of two frames of a sequence, in frames of the video."""
     places_SK: np.ndarray
     """(S, K) int32, which frames of its sequence a clip shows;
     those past its end are the reader's repeats and never shown."""
@@ -117,13 +117,14 @@ class ClipList:
         self.path.write_bytes(b"".join(self._lines(folder)))
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
-        """Past the end, where DALI reads ahead in vain, it begins again, as the reader does."""
+        """Return the arrays of one sample; past the end, where DALI reads ahead in vain, the list begins again."""
         number = sample_info.idx_in_epoch % len(self._arrays)
         arrays = self._arrays[number] | augmentation_arrays(self._plans[number], self._table, self._side_px)
         return tuple(arrays[name] for name in self.names)
 
     @property
     def is_used_up(self) -> bool:
+        """Whether all clips of the list have been delivered."""
         return self._compared == len(self.videos)
 
     def _lines(self, folder: Path) -> Iterator[bytes]:
@@ -144,8 +145,10 @@ class ClipList:
         self._compared += len(planned_B)
 
     def explain(self, error: Exception, workers: int) -> Exception:
-        """For an error of DALI's reader, which seldom names the file, one that does:
-        each clip is read once more alone."""
+        """Return an error that names the file, for one of DALI's reader, which seldom does.
+
+        To find the file, each clip is read once more by itself.
+        """
         if isinstance(error, VideoError) or "readers" not in str(error):
             return error
         told = re.findall(r"encountered:\s+(.+)", str(error)) or str(error).splitlines()
@@ -165,7 +168,7 @@ class ClipList:
 
 
 def _name_in_list(path: str, folder: Path) -> str:
-    """White space ends a name in DALI's list: such a file gets a link that has none, always the same."""
+    """Return a name without white space, which would end it in DALI's list: if need be that of a link to the file."""
     path = os.path.abspath(path)
     if path.split() == [path]:
         return path
@@ -176,7 +179,7 @@ def _name_in_list(path: str, folder: Path) -> str:
 
 
 def _reason(path: str, frame_indices: np.ndarray) -> str:
-    """Why a clip cannot be read; empty if it can."""
+    """Return why a clip cannot be read; empty if it can."""
     try:
         decode_frames(path, frame_indices, exact_times=True)
     except VideoError as error:

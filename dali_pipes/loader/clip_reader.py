@@ -42,12 +42,15 @@ def clip_pipeline(
     prefetch_batches: int,
     dali_device: str = "mixed",
 ) -> tuple[Node, Node, Node]:
-    """Pipeline of (clip, the video that it shows or -1, what could not be read).
+    """Return a pipeline of (clip, the video that it shows or -1, what could not be read).
 
     Args:
         source: whose workers decode, crop, resize and mirror if its decoder is ``cpu``; otherwise DALI does.
-        device, side_px, augment: as :func:`clip_graph`.
-        parallel, prefetch_batches: as :func:`clip_inputs`.
+        device: as :func:`clip_graph`.
+        side_px: as :func:`clip_graph`.
+        augment: as :func:`clip_graph`.
+        parallel: as :func:`clip_inputs`.
+        prefetch_batches: as :func:`clip_inputs`.
         dali_device: of DALI's decoder: ``mixed`` is the GPU, ``cpu`` knows few codecs and serves tests.
     """
     inputs = clip_inputs(source, parallel=parallel, prefetch_batches=prefetch_batches)
@@ -70,8 +73,9 @@ class ClipReader:
 
     @staticmethod
     def choose_decoder(decoder: str, device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str:
-        """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph);
-        ``auto`` is the GPU where it can decode them all and is faster.
+        """Return ``cpu`` (PyAV in worker processes) or ``gpu`` (DALI in the graph).
+
+        ``auto`` is the GPU where it can decode all videos and is faster.
 
         Raises:
             InputError: the GPU was asked for and cannot decode; says why.
@@ -90,6 +94,7 @@ class ClipReader:
         return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos, workers)
 
     def build(self, batches: BatchSchedule) -> Any:
+        """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         settings = self.settings
         if settings.workers:
             check_main_module()
@@ -120,6 +125,7 @@ class ClipReader:
         return pipeline
 
     def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+        """Return the shared memory that the workers' batches need, in bytes; 0 without workers."""
         sampler = batches.sampler
         if self.settings.decoder == "cpu":
             per_video = sampler.kept_frames * sampler.clips_per_video * self.settings.side_px**2 * 3
@@ -128,12 +134,14 @@ class ClipReader:
         return 2 * PREFETCH_BATCHES * batches.batch_size * per_video if self.settings.workers else 0
 
     def running(self) -> AbstractContextManager:
+        """Return a context to wait for a batch in: if a worker dies, the wait ends."""
         return nullcontext() if self._watch is None else self._watch.running()
 
     def check_batch(self, others: list[Any]) -> None:
-        """Plans and pixels come from one source: there is nothing to compare."""
+        """Do nothing: plans and pixels come from one source, so there is nothing to compare."""
 
     def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+        """Return the error to raise for one of the pipeline: it names the video, or says how a worker died."""
         death = None if self._watch is None else self._watch.cause
         if death is None:
             return _as_video_error(error)
@@ -142,14 +150,17 @@ class ClipReader:
 
     @property
     def is_used_up(self) -> bool:
+        """Whether the next epoch needs a new pipeline: never, one serves all epochs."""
         return False
 
     def close(self) -> None:
+        """End the worker processes."""
         if self._watch is not None:
             self._watch.close()
         self._watch = None
 
     def leave_to_parent(self) -> None:
+        """Forget the worker processes in a forked process, without ending them."""
         if self._watch is not None:
             forget_children(self._watch.processes)
         self._watch = None
@@ -173,7 +184,9 @@ def _being_read(batches: BatchSchedule) -> list[VideoInfo]:
 
 
 def _as_video_error(error: Exception) -> Exception:
-    """Return the VideoError that a worker raised, out of the traceback that DALI brings from there;
-    else the error itself."""
+    """Return the VideoError that a worker raised, else the error itself.
+
+    DALI brings a worker's error as the text of a traceback.
+    """
     found = re.findall(r"VideoError: (.+)", str(error))
     return VideoError(found[-1]) if found and not isinstance(error, InputError) else error

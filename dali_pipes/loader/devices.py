@@ -46,7 +46,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def why_no_gpu() -> str:
-    """Why PyTorch can use none: no driver, as in Docker by default, one that is too old, PyTorch without CUDA."""
+    """Return why PyTorch can use no GPU: no driver (Docker's default), one that is too old, or PyTorch without CUDA."""
     try:
         torch.cuda.init()
         return "it sees none"

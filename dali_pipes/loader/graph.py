@@ -1,5 +1,4 @@
-"""The graph that every clip passes after its reader: crop, resize -> RandAugment-T -> normalise.
-DALI graph functions."""
+"""DALI graph functions for the clips of a reader: crop and resize, RandAugment-T, normalise."""
 
 from nvidia.dali import fn, types
 
@@ -45,8 +44,7 @@ def clip_inputs(source: ClipArrays, *, parallel: bool, prefetch_batches: int) ->
 
 
 def crop_resize(video: Node, box_yxyx: Node, flip: Node, side_px: int) -> Node:
-    """DALI graph function: cut a box out of every frame, scale it to side_px x side_px, linear,
-    and mirror it where flip is 1.
+    """DALI graph function: crop every frame to a box, resize it (linear), and mirror it where ``flip`` is 1.
 
     For videos that DALI decodes; the CPU's workers do the same while they convert colours, which is cheaper.
 

@@ -1,4 +1,4 @@
-"""Whether the user's script can be imported again, as each of the loader's worker processes does."""
+"""Check that the user's script can be imported again, as each of the loader's worker processes does."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ KNOWS_WORKERS = (b"__name__", b"parent_process", b"current_process", b"MainProce
 
 
 def check_main_module() -> None:
-    """To be called before workers are started: each of them imports the user's script again.
+    """Check that workers can import the user's script again; call this before they are started.
 
     A worker that gets here by that import ends: the script has no guard. The process that started it sees the exit
     code and says so; here only where it is certain at once.
@@ -46,7 +46,7 @@ def check_main_module() -> None:
 
 
 def unguarded_error() -> InputError:
-    """What to raise when the script would start a loader in each worker."""
+    """Return the error to raise when the script would start a loader in each worker."""
     path = getattr(sys.modules["__main__"], "__file__", "the main module")
     return InputError(
         f"{path}: the loader's worker processes import this script again, which would start a loader of its own in "

@@ -1,5 +1,7 @@
-"""What every reader is: the seam between a loader, which counts epochs and makes tensors,
-and how clips come out of files."""
+"""The interface of all readers.
+
+A loader counts epochs and makes tensors; a reader gets clips out of files.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,28 +14,28 @@ from ..decode.video_info import VideoInfo
 from ..plan.batches import BatchSchedule
 
 PREFETCH_BATCHES = 2
-"""How many batches are made ahead."""
+"""Number of batches that are made ahead."""
 DECODERS = ("auto", "cpu", "gpu")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderSettings:
-    """What a reader is told by its loader."""
+    """Settings that a loader gives to its reader."""
 
     side_px: int
     """Side of the clips."""
     device_id: int | None
     """The GPU on which clips are augmented and handed over; None is the CPU."""
     decoder: str
-    """Where frames are decoded, ``cpu`` or ``gpu``, as the reader chose."""
+    """Device that decodes, ``cpu`` or ``gpu``, as the reader chose."""
     workers: int
     """Decoding processes; 0 decodes in this process."""
     threads: int
-    """Of the DALI pipeline."""
+    """Number of threads of the DALI pipeline."""
     on_bad_video: str
     """``error`` or ``skip``."""
     time_limit_s: float
-    """Of processor time, for reading one video."""
+    """Limit of processor time for reading one video, in seconds."""
 
     @property
     def device(self) -> str:
@@ -46,7 +48,7 @@ class ReaderSettings:
 
     @property
     def pipeline_options(self) -> dict[str, Any]:
-        """Keyword arguments of every reader's DALI pipeline, but for its batch size."""
+        """The keyword arguments of every reader's DALI pipeline, but for its batch size."""
         return {
             "num_threads": self.threads,
             "device_id": self.device_id,
@@ -56,8 +58,10 @@ class ReaderSettings:
 
 
 class Reader(Protocol):
-    """How clips come out of files; one of ``video_loader.READERS``.
-    It lives as long as its loader, a pipeline from build to close."""
+    """A way to get clips out of files; one of ``video_loader.READERS``.
+
+    It lives as long as its loader; a pipeline lives from build to close.
+    """
 
     clips_per_sample: int
     """Clips of one video, one after the other in time, that a sample of DALI's batches holds."""
@@ -77,8 +81,9 @@ class Reader(Protocol):
         """Return why ``auto`` leaves these videos to the CPU, or None."""
 
     def build(self, batches: BatchSchedule) -> Any:
-        """Return a running DALI pipeline of (clips, the video that each shows or -1, what could not be read, ...),
-        from where ``batches`` start.
+        """Return a running DALI pipeline that starts where ``batches`` do.
+
+        Its outputs are (clips, the video that each shows or -1, what could not be read, ...).
 
         Raises:
             InputError: it cannot be started.
@@ -102,10 +107,10 @@ class Reader(Protocol):
 
     @property
     def is_used_up(self) -> bool:
-        """Whether the pipeline ends with this epoch, and the next needs a new one."""
+        """Whether the pipeline ends with this epoch, so that the next epoch needs a new one."""
 
     def close(self) -> None:
         """End what the pipeline needs beside itself, such as worker processes."""
 
     def leave_to_parent(self) -> None:
-        """In a forked process: forget what is the parent's, without ending it."""
+        """Forget in a forked process what is the parent's, without ending it."""

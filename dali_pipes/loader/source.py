@@ -23,12 +23,14 @@ ON_BAD_VIDEO = ("error", "skip")
 
 
 class ClipArrays(Protocol):
-    """What a graph's inputs come from: a :class:`ClipSource`, or the list of the reader ``stream``."""
+    """A source of a graph's inputs: a :class:`ClipSource`, or the list of the reader ``stream``."""
 
     @property
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """The names of the arrays, in order."""
 
-    def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]: ...
+    def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
+        """Return the arrays of one sample; ``sample_info`` is DALI's ``SampleInfo``."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class ClipSource:
         object.__setattr__(self, "table", table_of(self.batches.sampler))
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
+        """Read one sample and return its arrays; ``sample_info`` is DALI's ``SampleInfo``."""
         sampler = self.batches.sampler
         epoch, sample, real = self.batches.at(sample_info.idx_in_epoch)
         plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
@@ -68,7 +71,7 @@ class ClipSource:
 
     @property
     def names(self) -> list[str]:
-        """What the source returns, in order: only what the graph uses."""
+        """The names of the arrays that the graph uses, in order."""
         pixels = ["frames"] if self.decoder == "cpu" else ["encoded", "frame_indices", "order", "box", "flip"]
         return [*pixels, "shown", "bad", *augmentation_names(self.table)]
 
@@ -153,8 +156,9 @@ NOT_USED = -1
 
 
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray]:
-    """What the graph and the loader need of a sample beside its pixels;
-    ``used`` is False where it only fills the batch.
+    """Return the arrays of a sample beside its pixels, for the graph and the loader.
+
+    ``used`` is False for a sample that only fills the batch.
 
     ``frame_indices`` names each frame once, as each repeat would make DALI's decoder seek back to a key frame;
     ``order`` is where each of the clip's frames stands among them.

@@ -1,5 +1,4 @@
-"""The reader ``stream``: DALI opens the files itself and seeks in them, so that no file is ever held whole;
-for long ones.
+"""The reader ``stream``, for long files: DALI opens the files and seeks in them, so none is held whole in memory.
 
 It decodes where the clips are needed. The plans reach DALI's video reader as a list, see clip_list.py.
 """
@@ -28,9 +27,9 @@ from .reader import DECODERS, ReaderSettings
 from .workers import starting_workers
 
 CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
-"""Those that DALI decodes without a GPU."""
+"""The codecs that DALI decodes without a GPU."""
 MOST_FRAMES = 2**24
-"""DALI reads the list's frame numbers as float32."""
+"""Largest frame number that is exact in float32, as which DALI reads the list's frame numbers."""
 
 
 def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo], device_id: int) -> str | None:
@@ -47,8 +46,10 @@ def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo], device_id:
 
 
 def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
-    """Return why DALI's video reader would not show this video as planned, or None;
-    ``decoder`` is ``cpu`` or ``gpu``."""
+    """Return why DALI's video reader would not show this video as planned, or None.
+
+    ``decoder`` is ``cpu`` or ``gpu``.
+    """
     if obstacle := obstacle_to_dali(video):
         return obstacle
     if decoder == "cpu" and video.codec not in CPU_CODECS:
@@ -62,7 +63,7 @@ def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
 
 
 def takes_frame_ranges() -> bool:
-    """Whether this DALI has a video reader that takes a list with frame numbers: it finds them by counting, exactly.
+    """Return whether this DALI has a video reader that takes frame numbers and finds them exactly, by counting.
 
     Older versions have ``fn.readers.video`` alone, for the GPU, which finds frames by their times.
     """
@@ -100,7 +101,7 @@ def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
 def stream_pipeline(
     clips: ClipList, *, device: str, side_px: int, augment: RandAugmentT | None
 ) -> tuple[Node, Node, Node, Node, Node]:
-    """Pipeline as ``clip_pipeline``, and the clips' numbers as planned and as read."""
+    """Return a pipeline as ``clip_pipeline`` does, with the clips' numbers as planned and as read."""
     inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
     sequence, number = dali_read(clips, device=device)
     sequence = crop_resize(sequence, inputs["box"], inputs["flip"], side_px)
@@ -113,7 +114,7 @@ class StreamReader:
     """The reader ``stream``, see :class:`Reader` for its methods."""
 
     clips_per_sample = 1
-    """In evaluation each clip of a video is a sequence of its own."""
+    """Clips per sample: in evaluation each clip of a video is a sequence of its own."""
 
     def __init__(self, settings: ReaderSettings, clips_per_video: int):
         self.settings = settings
@@ -140,6 +141,7 @@ class StreamReader:
         return None
 
     def build(self, batches: BatchSchedule) -> Any:
+        """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         self._folder = self._folder or ListFolder()
         self._clips = clips = ClipList(batches, self.settings.side_px, self.settings.on_bad_video, self._folder.path)
         pipeline = stream_pipeline(
@@ -153,26 +155,33 @@ class StreamReader:
         return pipeline
 
     def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+        """Return 0: this reader has no worker processes."""
         return 0
 
     def running(self) -> AbstractContextManager:
+        """Return an empty context: there are no workers to watch."""
         return nullcontext()
 
     def check_batch(self, others: list[Any]) -> None:
+        """Check that the clips of a batch came in the order of the list."""
         assert self._clips is not None, "a pipeline is built"
         self._clips.check_order(*map(_on_cpu, others))
 
     def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+        """Return the error to raise for one of the pipeline, with the name of the file where it can be found."""
         return self._clips.explain(error, self.settings.workers) if self._clips else error
 
     @property
     def is_used_up(self) -> bool:
+        """Whether the list is at its end, so that the next epoch needs a new pipeline."""
         return self._clips is not None and self._clips.is_used_up
 
     def close(self) -> None:
+        """Drop the list of clips."""
         self._clips = None
 
     def leave_to_parent(self) -> None:
+        """Forget the list and its folder in a forked process: they are the parent's."""
         self._folder = self._clips = None
 
 

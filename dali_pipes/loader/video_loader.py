@@ -1,4 +1,4 @@
-"""From the DALI pipeline to PyTorch: batches of clips on the training device."""
+"""The loader: batches of clips on the training device, as PyTorch tensors, out of the DALI pipeline."""
 
 import json
 import logging
@@ -61,8 +61,9 @@ _loaders: "WeakSet[VideoLoader]" = WeakSet()
 
 
 class VideoLoader:
-    """An iterable of :class:`ClipBatch`; each iteration is one epoch,
-    exactly one sample of every video over all processes.
+    """An iterable of :class:`ClipBatch`; each iteration is one epoch.
+
+    An epoch has exactly one sample of every video, over all processes.
 
     Decoding runs in worker processes (CPU) or on the GPU, everything after it in a DALI graph. The next epoch is
     prepared while the last batches of this one are used. Samples depend on the seed, the epoch and their number alone.
@@ -159,7 +160,7 @@ class VideoLoader:
         self.seek(start_epoch, start_step)
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
         return self._batches().steps_per_epoch
 
     def __iter__(self) -> Iterator[ClipBatch]:
@@ -180,7 +181,7 @@ class VideoLoader:
             yield batch
 
     def videos_in_step(self, step: int) -> int:
-        """How many samples step ``step`` of an epoch holds over all processes."""
+        """Return the number of samples in step ``step`` of an epoch, over all processes."""
         return len(self._batches().samples_of(step))
 
     def seek(self, epoch: int, step: int) -> None:
@@ -196,12 +197,14 @@ class VideoLoader:
         self.epoch, self.step = epoch + step // len(self), step % len(self)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and step of the next batch, and ``even_steps``, for a checkpoint;
-        batches that are prepared already do not count."""
+        """Return the epoch and step of the next batch, and ``even_steps``, for a checkpoint.
+
+        Batches that are prepared already do not count.
+        """
         return {"epoch": self.epoch, "step": self.step, "even_steps": int(self.clip_sampler.even_steps)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """:meth:`seek` to where :meth:`state_dict` was taken, by a loader with the same videos and settings.
+        """Continue where :meth:`state_dict` was taken, by a loader with the same videos and settings; see :meth:`seek`.
 
         Raises:
             InputError: the epoch has no such batch, or the loader deals an epoch's samples out in another way.
@@ -220,8 +223,10 @@ class VideoLoader:
         self._pipeline = None
 
     def _leave_to_parent(self) -> None:
-        """In a forked process, which lacks the pipeline's threads and workers:
-        iterating starts its own where it was."""
+        """Forget the pipeline in a forked process, which lacks its threads and workers.
+
+        Iterating starts a new pipeline where the old one was.
+        """
         if self._pipeline is not None:
             never_destroy(self._pipeline)
         self._reader.leave_to_parent()
@@ -231,7 +236,7 @@ class VideoLoader:
         return BatchSchedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def shared_memory_bytes(self) -> int:
-        """Upper bound of what the worker processes hand over in, for the batches that are being made and waiting."""
+        """Return an upper bound of the shared memory for the workers' batches, in bytes."""
         return self._reader.shared_memory_bytes(self._batches())
 
     def _next_batch(self) -> ClipBatch:
@@ -283,12 +288,12 @@ class VideoLoader:
             )
 
     def _stream(self) -> tuple:
-        """PyTorch's current stream, on which DALI 2 hands clips over without a wait; nothing on the CPU and before."""
+        """Return PyTorch's current stream, on which DALI 2 hands clips over without a wait; empty otherwise."""
         on_stream = self.device.type == "cuda" and HANDS_OVER
         return (torch.cuda.current_stream(self.device),) if on_stream else ()
 
     def _to_torch(self, clips: Any) -> torch.Tensor:
-        """DALI's own memory where it is handed over for good; else a copy."""
+        """Return the clips as a tensor: DALI's own memory where it is handed over for good, else a copy."""
         dense = clips.as_tensor()
         if HANDS_OVER:
             return from_dlpack(dense)

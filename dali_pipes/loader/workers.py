@@ -25,7 +25,7 @@ from .main_module import UNGUARDED, WORKER, unguarded_error
 
 SHM_FOLDER = "/dev/shm"
 END_LIMIT_S = 5.0
-"""How long to wait for a killed worker; one that is reading from a network folder that is gone ends later."""
+"""Longest wait for a killed worker, in seconds; one that reads from a network folder that is gone ends later."""
 PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
 
 _HINTS = {
@@ -46,15 +46,17 @@ def check_shared_memory(needed: int) -> None:
 
 
 class EndsWithParent:
-    """A source for DALI's worker processes; there it ends the process when the one that started it asks for that by
-    SIGTERM, as DALI does, or is gone, even killed. Otherwise workers would wait for work for ever, and keep its output
-    open.
+    """A source for DALI's worker processes that ends its process together with the parent process.
+
+    The parent asks for the end by SIGTERM, as DALI does, or it is gone, even killed. Otherwise workers would wait for
+    work for ever, and keep its output open.
     """
 
     def __init__(self, source: Callable[[Any], tuple]):
         self.source = source
 
     def __call__(self, sample_info: Any) -> tuple:
+        """Return the arrays of one sample."""
         return self.source(sample_info)
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # unpickled: this is a worker
@@ -78,7 +80,7 @@ def _obey(parent: int) -> None:
 
 
 class Watch:
-    """Ends the workers: all when one died, when the loader is closed or forgotten, and at exit.
+    """A watch over the workers: it ends all when one died, when the loader is closed or forgotten, and at exit.
 
     Whoever waits for a worker that died gets an error, in any thread: not only DALI's own, which may never come.
 
@@ -152,7 +154,7 @@ def _wait_by_pidfd(processes: Sequence[Any]) -> None:
 
 
 def _cause(processes: Sequence[Any]) -> str:
-    """How one of them ended."""
+    """Return how one of the processes ended."""
     for _ in range(100):
         codes = [process.exitcode for process in processes if process.exitcode is not None]
         if codes:
@@ -166,12 +168,12 @@ def _ending(code: int) -> str:
 
 
 _one_starts = threading.Lock()
-"""For loaders in several threads: the environment is the whole process's."""
+"""Lock for loaders in several threads: they share one environment."""
 
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Processes started in here leave Ctrl-C and SIGTERM to this one, which ends them, see :class:`EndsWithParent`.
+    """Let workers that start in here leave Ctrl-C and SIGTERM to this process, see :class:`EndsWithParent`.
 
     Both often go to all processes of a job; a training that is asked to end needs its workers for the step at hand.
     They also know that they are workers, see ``main_module.py``.
@@ -188,7 +190,10 @@ def starting_workers() -> Iterator[None]:
 
 
 def build_error(error: Exception) -> Exception:
-    """What to raise when the workers could not be started: a sentence where it is known why, else DALI's error."""
+    """Return the error to raise when the workers could not be started.
+
+    It is a sentence where the cause is known, else DALI's error.
+    """
     codes = [process.exitcode for process in processes_of_failed_build(error)]
     if UNGUARDED in codes:
         return unguarded_error()
@@ -201,7 +206,7 @@ def build_error(error: Exception) -> Exception:
 def death_error(
     cause: str, candidates: Sequence[VideoInfo], workers: int, time_limit_s: float = TIME_LIMIT_S
 ) -> InputError:
-    """What to raise: names the video that crashes its reader, if one of those that were being read does."""
+    """Return the error to raise when a worker died; it names the video that crashes its reader, if one does."""
     paths = sorted({video.path for video in candidates})
     calls = [(path, True, time_limit_s) for path in paths]
     for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=time_limit_s):

@@ -1,4 +1,4 @@
-"""Which samples each batch of each process holds."""
+"""The samples that each batch of each process holds."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .sampling import ClipSampler
 
 @dataclass(frozen=True)
 class BatchSchedule:
-    """Which sample stands where in the endless stream of one process's batches.
+    """The endless sequence of one process's batches: which sample stands at which place.
 
     A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change
     what a step holds. All steps of an epoch are full but the last, which holds the rest, perhaps a single sample: on a
@@ -28,7 +28,7 @@ class BatchSchedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The same in every process, so that none waits for another's batch."""
+        """The number of steps, the same in every process, so that none waits for another's batch."""
         return -(-len(self.sampler) // (self.batch_size * self.world_size))
 
     def samples_of(self, step: int) -> range:

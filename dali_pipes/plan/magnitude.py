@@ -27,13 +27,16 @@ NUMPY = SimpleNamespace(abs=np.abs, floor=np.floor, sin=np.sin, clip=np.clip)
 
 
 def _either_way(u: Node, time: Node) -> Node:
-    """Time forwards or backwards, with equal chance, as in the authors' experiments."""
+    """Return the time forwards or backwards, with equal chance, as in the authors' experiments."""
     forwards = u < 0.5
     return forwards * time + (1 - forwards) * (1 - time)
 
 
 def _half_width(m: float) -> float:
-    """How far the level may leave m. The paper's M/2 is held back above M = 20, so that no level leaves the scale."""
+    """Return the largest distance of the level from m.
+
+    The paper's M/2 is reduced above M = 20, so that no level leaves the scale.
+    """
     return min(0.5 * m, MAX_LEVEL - m)
 
 
@@ -96,6 +99,7 @@ SCHEDULES: dict[str, Callable] = {
 
 
 def check_level(m: float) -> None:
+    """Raise :class:`InputError` if ``m`` is no RandAugment level: a number from 0 to 30."""
     if not is_number(plain(m)) or not 0 <= m <= MAX_LEVEL:
         raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
 

@@ -1,4 +1,4 @@
-"""What is sample i of epoch e: all chance of the loader, as data. Pure numpy.
+"""Plan of sample i of epoch e: all random choices of the loader, as data. Pure numpy.
 
 A :class:`ClipPlan` says which video, which frames, which crop, flip, operations, levels and signs; decoding and the
 DALI graph only carry it out. It depends on ``(seed, epoch, i)`` alone, so batch size, workers, shards and restarts
@@ -31,9 +31,9 @@ class ClipPlan:
     """One sample: V clips of one video (V is 1 in training), K kept frames each."""
 
     epoch: int
-    """From 0."""
+    """Number of the epoch, from 0."""
     sample: int
-    """Its number within the epoch, from 0."""
+    """Number of the sample within the epoch, from 0."""
     video: int
     """Index into the manifest's videos."""
     frame_indices: np.ndarray
@@ -51,16 +51,17 @@ class ClipPlan:
 
 
 class Augmentation(Protocol):
-    """What draws operations, such as ``RandAugmentT``."""
+    """A policy that draws operations, such as ``RandAugmentT``."""
 
-    def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+    def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the operations of one clip: (N,) int32 positions, (N, F) levels and (N,) signs, see ``DrawnOps``."""
 
     def table(self) -> Any:
         """Return the operations as numbers, for what applies them."""
 
 
 def _repeats(num_frames_video: int, span: int, short: str) -> int:
-    """How often each frame is shown: 1, 2, 4, ... the least that fills the window."""
+    """Return how often each frame is shown: 1, 2, 4, ..., the least that fills the window."""
     repeats = 1
     while short == "slow_down" and num_frames_video * repeats < span:
         repeats *= 2
@@ -72,7 +73,7 @@ def _span(num_frames: int, stride_frames: int) -> int:
 
 
 def count_starts(num_frames_video: int, num_frames: int, stride_frames: int = 1, short: str = "slow_down") -> int:
-    """How many places a window has in a video, at least 1; arguments as :func:`window_indices`."""
+    """Return the number of places that a window has in a video, at least 1; arguments as :func:`window_indices`."""
     span = _span(num_frames, stride_frames)
     return max(1, num_frames_video * _repeats(num_frames_video, span, short) - span + 1)
 
@@ -80,7 +81,7 @@ def count_starts(num_frames_video: int, num_frames: int, stride_frames: int = 1,
 def window_indices(
     num_frames_video: int, num_frames: int, stride_frames: int = 1, first: int = 0, short: str = "slow_down"
 ) -> np.ndarray:
-    """Frame indices of one clip window; videos shorter than the window are filled.
+    """Return the frame indices of one clip window; videos shorter than the window are filled.
 
     Args:
         num_frames_video: frames in the video.
@@ -123,8 +124,9 @@ def random_box(
 def fixed_box(
     height: int, width: int, crop_mode: str, side_range_px: tuple[float, float], place: float = 0.5
 ) -> np.ndarray:
-    """A square in the middle of the short side and at ``place`` (0 to 1) of the long one,
-    of the upright one if they are equal.
+    """Return a square box in the middle of the short side and at ``place`` (0 to 1) of the long side.
+
+    Where both sides are equal, the vertical one counts as the long one.
 
     ``crop`` takes the smallest training side, ``short_side`` the whole short side.
     """
@@ -136,7 +138,7 @@ def fixed_box(
 
 
 def _even_side(share: float, height: int, width: int) -> int:
-    """Boxes start and end at even pixels, where a video's chroma samples begin; only a side of 1 pixel cannot."""
+    """Return an even side, as boxes start and end where chroma samples do; the only odd one is 1 pixel."""
     short = min(height, width)
     return min(max(2, 2 * round(share * short / 2)), short // 2 * 2 or short)
 
@@ -146,7 +148,7 @@ _ORDER, _CLIP, _AUGMENT, _REPLACE = range(4)  # independent streams of chance
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSampler:
-    """Sample i of epoch e, for i in 0..len-1 (paper section 4.1). Checked on construction; picklable.
+    """Plans of the samples i in 0..len-1 of each epoch (paper section 4.1). Checked on construction; picklable.
 
     Raises:
         InputError: a setting is out of range, or they contradict each other; or there are no videos.
@@ -168,7 +170,7 @@ class ClipSampler:
     training: bool = True
     """Random order, window, crop and flip; otherwise all fixed and centred."""
     augment: Augmentation | None = None
-    """Draws operations per clip, or None."""
+    """Policy that draws operations for each clip, or None."""
     flip: bool = True
     """Mirror half of the training clips."""
     crop_mode: str = "crop"
@@ -180,7 +182,7 @@ class ClipSampler:
     short: str = "slow_down"
     """Videos shorter than the window: ``slow_down`` shows each frame 2, 4, ... times, ``pad`` repeats the last one."""
     seed: int = 0
-    """Of everything."""
+    """Seed of all random choices."""
     even_steps: bool = False
     """Steps of an epoch differ by at most one sample, so that with batches of 2 or more, and no fewer samples than
     processes, none leaves a process empty; otherwise all are full but the last, which may."""
@@ -207,12 +209,12 @@ class ClipSampler:
             raise InputError("there are no videos to sample from")
 
     def __len__(self) -> int:
-        """Samples per epoch: one per video, or per crop of it."""
+        """Return the number of samples per epoch: one per video, or per crop of it."""
         return len(self.videos) * self.crops_per_video
 
     @property
     def kept_frames(self) -> int:
-        """K, frames of each clip that are decoded."""
+        """The number K of frames of each clip that are decoded."""
         return self.num_frames // self.keep_every
 
     def video_of(self, epoch: int, sample: int) -> int:
@@ -253,7 +255,7 @@ class ClipSampler:
         return self.num_frames, self.stride_frames, self.short
 
     def replacements(self, epoch: int, sample: int) -> list[int]:
-        """Other videos that may take a sample's place: those of the same class, in an order drawn for this sample.
+        """Return the videos of the same class that may take a sample's place, in an order drawn for this sample.
 
         In evaluation the sample is left out and only its place in a batch to be filled: any video, the nearest first.
         """

@@ -1,5 +1,7 @@
-"""Files, locks, processes, cores and programs: what the library needs of the machine.
-Nothing here knows what a video is."""
+"""Access to the machine: files, locks, processes, cores and programs.
+
+Nothing here knows what a video is.
+"""
 
 from ..lazy import public_names
 

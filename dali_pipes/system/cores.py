@@ -1,4 +1,4 @@
-"""How many cores this process may use, which may be fewer than the machine has."""
+"""Number of cores that this process may use, which may be fewer than the machine has."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,11 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on, as ``taskset`` sets them, or as many as its control group's quota
-    of time is worth, rounded up, as ``docker --cpus`` sets it; at least 1. What cannot be read is no limit."""
+    """Return the number of cores that this process may use, at least 1.
+
+    These are the cores it may run on, as ``taskset`` sets them, or as many as its control group's quota of time is
+    worth, rounded up, as ``docker --cpus`` sets it. A limit that cannot be read does not count.
+    """
     quotas = _quotas(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return max(1, min([len(os.sched_getaffinity(0)), *(-(-quota // period) for quota, period in quotas)]))
 

@@ -1,5 +1,6 @@
-"""What DALI keeps private and this library needs: the processes of a pipeline's parallel sources, and the list of
-pipelines to destroy at exit. The only file that touches it.
+"""Private names of DALI that this library uses: a pipeline's processes, and the pipelines to destroy at exit.
+
+This is the only file that touches them.
 
 The names below are those of DALI 1.34 to 2.4. A test asks the installed DALI for them, so that an upgrade that lacks
 one fails with a sentence; a training goes on without.
@@ -16,7 +17,7 @@ from nvidia import dali
 from .multiprocessing_internals import PythonChanged, semaphores_of
 
 POOL = "_py_pool.pool"
-"""What started the processes of a built pipeline."""
+"""Attribute that holds the pool of a built pipeline's processes."""
 PROCESSES = "_processes"
 """The pool's processes, objects as ``multiprocessing.Process``; the observer has them by the same name."""
 OBSERVER = "_observer"
@@ -34,7 +35,7 @@ PIPELINES = "_pipes"
 
 
 class DaliChanged(Exception):
-    """This version of DALI lacks one of the private names; the message says which."""
+    """Raised when this version of DALI lacks one of the private names; the message says which."""
 
 
 class WorkerPool:
@@ -99,8 +100,10 @@ def processes_of_failed_build(error: BaseException) -> list[Any]:
 
 
 def never_destroy(pipeline: Any) -> None:
-    """Keep a pipeline for ever, in a forked child:
-    its threads are the parent's alone, to wait for them would hang or crash."""
+    """Keep a pipeline for ever, in a forked child.
+
+    Its threads exist only in the parent: to wait for them would hang or crash.
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(pipeline))
     getattr(type(pipeline), PIPELINES, set()).discard(weakref.ref(pipeline))
 

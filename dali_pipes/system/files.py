@@ -1,4 +1,4 @@
-"""Where files are kept, reading tables, and writing files whole or not at all."""
+"""The cache folder, reading of tables, and writing of files whole or not at all."""
 
 import csv
 import hashlib
@@ -15,8 +15,11 @@ from .locks import is_at, lock
 
 
 def cache_folder() -> Path:
-    """Return ``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder; of a user without a home that can be
-    written, such as an unknown one in a container, a folder of that user's own in the folder for temporary files."""
+    """Return the cache folder: ``$DALI_PIPES_CACHE``, or ``dali_pipes`` in the user's cache folder.
+
+    A user whose home cannot be written, such as an unknown one in a container, gets a folder of their own in the folder
+    for temporary files.
+    """
     if chosen := os.environ.get("DALI_PIPES_CACHE"):
         return Path(chosen)
     try:
@@ -29,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether a folder, or the one that it would be made in, can be."""
+    """Return whether a folder can be written, or made if it is missing."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     return os.access(existing, os.W_OK | os.X_OK)
 
@@ -115,7 +118,7 @@ NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
 
 
 def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
-    """Each row of a CSV by its column names, with the number of the line that it ends on.
+    """Return each row of a CSV by its column names, with the number of the line that it ends on.
 
     Raises:
         InputError: it cannot be read, or lacks a column, in which case it ``otherwise``, such as "is not a manifest".
@@ -152,5 +155,5 @@ def text_lines(path: str | os.PathLike) -> list[str]:
 
 
 def is_text(read: str) -> bool:
-    """Whether what was read with ``errors="surrogateescape"`` was UTF-8."""
+    """Return whether text that was read with ``errors="surrogateescape"`` was UTF-8."""
     return not any("\udc80" <= char <= "\udcff" for char in read)

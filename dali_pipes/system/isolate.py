@@ -29,17 +29,17 @@ from ..errors import InputError, no_answer, too_slow
 START_LIMIT_S = 60.0
 GRACE_S = 10.0
 SLICE_S = 1.0
-"""How often a process that is waited for is looked at."""
+"""Interval between two looks at a process that is waited for, in seconds."""
 READY = b"ready"
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class NoResult:
-    """In place of a call's result: why there is none."""
+    """A call without a result, and why."""
 
     reason: str
-    """What follows the argument's name in a sentence, such as ``crashes its reader (SIGSEGV)``."""
+    """The words after the argument's name in a sentence, such as ``crashes its reader (SIGSEGV)``."""
     is_timeout: bool = False
     """Whether the call took too long; otherwise its process crashed or was killed."""
 
@@ -47,7 +47,7 @@ class NoResult:
 def map_isolated(
     function: Callable, arguments: Sequence[tuple], *, workers: int, time_limit_s: float
 ) -> Generator[tuple[int, Any], None, None]:
-    """``function(*a)`` for each ``a`` of ``arguments``.
+    """Call ``function(*a)`` for each ``a`` of ``arguments``, in processes of their own.
 
     Args:
         function: of a module that can be imported; arguments and results are pickled.
@@ -152,7 +152,7 @@ class _Process:
 
 
 def _pipes(child: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
-    """Of calls and of answers."""
+    """Return the pipes of calls and of answers."""
     assert child.stdin is not None and child.stdout is not None
     return child.stdin, child.stdout
 
@@ -185,8 +185,10 @@ def _wait(child: subprocess.Popen, limit_s: float) -> Callable[[float], str] | N
 
 
 def _look_at(pid: int) -> tuple[str, float]:
-    """State and processor time in seconds of a process that was not waited for yet;
-    of one that was, the end can be read already."""
+    """Return state and processor time, in seconds, of a child process that was not waited for yet.
+
+    A process that was waited for reads as ended.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # behind the name, in which anything may stand

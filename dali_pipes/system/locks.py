@@ -22,11 +22,11 @@ from typing import Any
 from ..errors import InputError
 
 IN_USE = ".in-use"
-"""In a folder that a process works in: who it is, as JSON."""
+"""Name of the file in a folder that a process works in: it says as JSON which process."""
 SIGN_OF_LIFE_S = 3.0
 """The time between two changes of that file's time."""
 WATCH_S = 10.0
-"""How long a holder on another machine is watched for a sign of life."""
+"""Time for which a holder on another machine is watched for a sign of life, in seconds."""
 
 
 @contextmanager
@@ -93,8 +93,10 @@ def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
 
 
 def _remove_left_over(path: Path, folder: Path, advice: str, error: PermissionError) -> None:
-    """Remove the file of another user's process that was killed;
-    one that lives, or a folder of another user, is an error."""
+    """Remove the file that another user's killed process left.
+
+    It is an error if that process lives, or if the folder is another user's.
+    """
     refusal = InputError(f"{folder}: cannot be written ({error.strerror}); {advice}")
     try:
         file = os.open(path, os.O_RDONLY)
@@ -133,7 +135,7 @@ def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
 
 
 def is_at(file: int, path: str | os.PathLike) -> bool:
-    """Whether an open file is still the one at a path."""
+    """Return whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:
@@ -141,7 +143,7 @@ def is_at(file: int, path: str | os.PathLike) -> bool:
 
 
 def _boot() -> str:
-    """Which start of which machine this is; the same in all its containers."""
+    """Return an id of this start of this machine; the same in all its containers."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -161,7 +163,7 @@ def _self() -> dict[str, Any]:
 
 
 def _read(file: int) -> dict[str, Any]:
-    """Who holds the folder; empty if the file does not say so."""
+    """Return who holds the folder; empty if the file does not say so."""
     with suppress(OSError, ValueError):
         found = json.loads(os.pread(file, 10**6, 0))
         if isinstance(found, dict):
@@ -180,7 +182,10 @@ def _named(folder: Path, holder: dict[str, Any], advice: str) -> str:
 
 
 def _shows_life(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
-    """Whether the file's time changes: clocks of machines differ, so times are not compared with them."""
+    """Return whether the file's time changes.
+
+    Times are not compared with this machine's clock, as clocks of machines differ.
+    """
     print(
         f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_S:g} s whether it still is",
         file=sys.stderr,
@@ -203,8 +208,10 @@ def _show_life(file: int, done: threading.Event) -> None:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same path, of a file that is made and stays; where that file
-    cannot be made or the file system knows no locks, nobody waits."""
+    """Wait until no other process is in here with the same path.
+
+    The file at that path is made and stays. Where it cannot be made, or the file system knows no locks, nobody waits.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -1,5 +1,6 @@
-"""What multiprocessing keeps private and this library needs: its semaphores and their names.
-The only file that touches it.
+"""Private names of multiprocessing that this library uses: its semaphores and their names.
+
+This is the only file that touches them.
 
 The names below are those of Python 3.10 to 3.13. A test asks the running Python for them.
 """
@@ -18,18 +19,18 @@ SEMAPHORES = ("_lock", "_sleeping_count", "_woken_count", "_wait_semaphore")
 SEMLOCK = "_semlock"
 """A semaphore's C object, which knows its ``name``."""
 FINALIZERS = "_finalizer_registry"
-"""What is to be done at exit; for a semaphore, its name, the only argument, is unlinked and forgotten."""
+"""Registry of finalizers at exit; a semaphore's has one argument, the name, which it unlinks and forgets."""
 ARGUMENTS = "_args"
 SPAWN = "spawnv_passfds"
-"""How a program is started that keeps some open files; returns its process id."""
+"""Function that starts a program with some open files kept; returns its process id."""
 CHILDREN = "_children"
 """The set of all processes that multiprocessing started and has not joined."""
 IMPORTING = "_inheriting"
-"""A process has it while it imports the main module of the one that started it."""
+"""Attribute that a process has while it imports the main module of the one that started it."""
 
 
 class PythonChanged(Exception):
-    """This version of Python lacks one of the private names; the message says which."""
+    """Raised when this version of Python lacks one of the private names; the message says which."""
 
 
 def semaphores_of(condition: Any) -> list[Any]:
@@ -84,11 +85,13 @@ def _spawn_apart(path: bytes | str, arguments: Sequence[str], files: Sequence[in
 
 
 def forget_children(processes: Sequence[Any]) -> None:
-    """In a forked process: the processes that its parent started are not its own,
-    which multiprocessing would wait for at exit."""
+    """Forget, in a forked process, the processes that its parent started.
+
+    They are not its own, and multiprocessing would wait for them at exit.
+    """
     getattr(multiprocessing.process, CHILDREN, set()).difference_update(processes)
 
 
 def imports_main_module() -> bool:
-    """Whether this process was spawned and is still importing the main module of the one that started it."""
+    """Return whether this process was spawned and is still importing its parent's main module."""
     return getattr(multiprocessing.current_process(), IMPORTING, False)

@@ -1,4 +1,4 @@
-"""What the programs share: how they end, and how they print names."""
+"""Common parts of the programs: how they end, and how they print names."""
 
 import argparse
 import io
@@ -24,9 +24,11 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_of(name: str, program: Callable[[], int | None]) -> int:
-    """Run ``program`` and return the exit code: what it returns, or 0; 2 with one sentence on stderr for what the user
-    got wrong or cannot be read or written; 130 after Ctrl-C and 143 after SIGTERM, with what the exception says on
-    stderr."""
+    """Run ``program`` and return the exit code: what it returns, or 0.
+
+    It is 2, with one sentence on stderr, for a user's mistake or what cannot be read or written; 130 after Ctrl-C and
+    143 after SIGTERM, with the exception's message on stderr.
+    """
     print_any_name()
     formatted = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
@@ -50,8 +52,10 @@ def end_of(name: str, program: Callable[[], int | None]) -> int:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """In here a first SIGTERM raises :class:`Terminated`; a second one ends the program at once.
-    Not where a caller has its own handler."""
+    """Raise :class:`Terminated` at the first SIGTERM; a second one ends the program at once.
+
+    A caller's own handler stays in place.
+    """
     is_ours = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )

@@ -1,5 +1,4 @@
-"""One progress bar for all long work: redrawn in a terminal, a widget in a notebook,
-now and then a line in a log file."""
+"""A progress bar: redrawn in a terminal, a widget in a notebook, and now and then a line in a log file."""
 
 import os
 import sys
@@ -9,12 +8,12 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 FIRST_LINE_S = 30.0
-"""Of work before the first line in a log file; shorter work writes nothing there."""
+"""Seconds of work before the first line in a log file; shorter work writes nothing there."""
 LONGEST_SILENCE_S = 600.0
-"""Each later line comes after twice the time of the one before, but at most so long after it:
-ten hours are some 65 lines."""
+"""Longest time between two lines in a log file, in seconds. Each line comes after twice the time of the one before: ten
+hours are some 65 lines."""
 REDRAW_S = 1.0
-"""Between two looks of a bar: slow connections and notebooks keep up."""
+"""Seconds between two drawings of a bar, so that slow connections and notebooks keep up."""
 
 
 def progress_bar(
@@ -26,7 +25,8 @@ def progress_bar(
     done: int = 0,
     leave: bool = True,
 ) -> tqdm:
-    """A bar around an iterable, or one for ``update()`` and ``close()``.
+    """Return a bar around an iterable, or one for ``update()`` and ``close()``.
+
     Of several processes of torchrun only the first shows one.
 
     Args:
@@ -65,12 +65,15 @@ def progress_bar(
 
 
 class _Lines(tqdm):
-    """Whole lines in place of the bar; closed as one that does not stay."""
+    """A bar that writes whole lines; closed as one that does not stay."""
 
     written_n, due_s = None, FIRST_LINE_S
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Called often; ``msg`` is empty when the bar is closed, and a last line is due if there was any."""
+        """Write a line if one is due.
+
+        It is called often; ``msg`` is empty when the bar is closed, and a last line is due if there was any.
+        """
         elapsed_s = self.format_dict["elapsed"]
         if elapsed_s >= self.due_s if msg is None else self.written_n not in (None, self.n):
             self.fp.write(f"{self}\n")
@@ -78,4 +81,4 @@ class _Lines(tqdm):
             self.written_n, self.due_s = self.n, elapsed_s + min(elapsed_s, LONGEST_SILENCE_S)
 
     def clear(self, nolock: bool = False) -> None:
-        """Nothing stands in the way of other lines."""
+        """Do nothing: no bar stands in the way of other lines."""

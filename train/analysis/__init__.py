@@ -1,4 +1,4 @@
-"""What a trained network looks at, and what mixes look like."""
+"""Views of what a trained network looks at, and of mixes."""
 
 from .activation import class_maps
 

@@ -48,12 +48,12 @@ def check_numbers(maps: ClassMaps, network: Network) -> ClassMaps:
 
 
 def is_exact(name: str) -> bool:
-    """Whether the maps of this network of ``MODELS`` add up to its logits."""
+    """Return whether the maps of this network of ``MODELS`` add up to its logits."""
     return MODELS[name].layout != "tokens"
 
 
 def class_maps(network: Network, clips_BCTHW: torch.Tensor, classes_BP: torch.Tensor, layer: str = "") -> ClassMaps:
-    """What the network saw of some classes.
+    """Return the class activation maps of some classes.
 
     Args:
         network: is put into evaluation mode.

@@ -1,4 +1,4 @@
-"""Where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix fademixup VIDEO_B]``.
+"""Show where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix NAME VIDEO_B]``.
 
 Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to
 a folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as
@@ -54,6 +54,7 @@ class Clip:
 
     @property
     def name(self) -> str:
+        """The file's name."""
         return Path(self.path).name
 
 
@@ -69,14 +70,15 @@ class Seen:
     """P names."""
     probabilities_P: list[float]
     maps_PTHW: torch.Tensor
-    """Of the features' frames, rows and columns, see :func:`train.analysis.activation.class_maps`."""
+    """Maps over the features' frames, rows and columns, see :func:`train.analysis.activation.class_maps`."""
     shares_PF: np.ndarray | None
-    """How much of each frame of the clip belongs to each class; None if that is not known."""
+    """Share of each class in each frame of the clip; None if that is not known."""
     of_A_F: np.ndarray | None = None
-    """How much of each frame is the first video's, if two are mixed."""
+    """Share of the first video in each frame, if two are mixed."""
 
     @property
     def over_time_PT(self) -> np.ndarray:
+        """The mean activation of each class at each time of the features."""
         return self.maps_PTHW.mean(dim=(2, 3)).numpy()
 
 
@@ -103,7 +105,7 @@ def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> lis
 
 
 def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen: list[int], layer: str) -> list[Seen]:
-    """Each clip with the ``chosen`` classes, or without any, its own and the one that it is taken for."""
+    """Return each clip with the ``chosen`` classes; by default its own class and the predicted one."""
     found = []
     for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
         known = clip.label != UNLABELLED
@@ -127,7 +129,7 @@ def see_mixed(
     alpha: float | None = None,
     seed: int = 0,
 ) -> list[Seen]:
-    """Each clip A mixed with the other, B, with the ``chosen`` classes, or without any, those of both.
+    """Return each clip A mixed with the other, B, with the ``chosen`` classes; by default those of both.
 
     If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in
     the shares.

@@ -1,4 +1,4 @@
-"""How well a network tells when a class was seen: ``python -m train.localisation CHECKPOINT...``.
+"""Measure how well a network tells when a class was seen: ``python -m train.localisation CHECKPOINT...``.
 
 A number for what Fig. 5 of the paper shows. Two validation videos of different classes, A and B, are cut together as
 FrameCutMix does: half of the clip's frames are A's, the other half B's, once in either order. At each time of the
@@ -38,7 +38,7 @@ from .activation import check_numbers, class_maps, map_frames
 
 @dataclass(frozen=True)
 class Localisation:
-    """Of one checkpoint, over N pairs of videos."""
+    """Scores of one checkpoint, over N pairs of videos."""
 
     scores_N: np.ndarray
     """float64, 0 to 1: the mean of both orders."""
@@ -53,7 +53,7 @@ class Localisation:
 
 
 def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int, int]]:
-    """``count`` different pairs of videos of two classes, or all if there are fewer; a video may be in several.
+    """Draw ``count`` different pairs of videos of two classes, or all if there are fewer; a video may be in several.
 
     Raises:
         InputError: the videos are all of one class.
@@ -77,7 +77,7 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
 
 
 def cut_together(clips_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Two clips of T frames, A and B -> (A's first and B's second half, B's first and A's second half)."""
+    """Cut two clips of T frames, A and B: (A's first and B's second half, B's first and A's second half)."""
     frames, height, width = clips_BCTHW.shape[2:]
     half = [frames // 2, 0, 0]
     params = MixParams(

@@ -25,7 +25,7 @@ from ..mixing.params import MIXES, check_alpha_is_used, draw_mix, parse_names
 def mixed_row(
     clip_a_FHWC: np.ndarray, clip_b_FHWC: np.ndarray, name: str, rng: np.random.Generator, alpha: float | None
 ) -> SheetRow:
-    """Clip A mixed with B, uint8 (F, H, W, 3) both, as training does it."""
+    """Mix clip A with B, uint8 (F, H, W, 3) both, as training does it."""
     clips_BCTHW = torch.from_numpy(np.stack([clip_a_FHWC, clip_b_FHWC])).movedim(-1, 1).sub(MEAN).div(STD)
     frames, height, width = clips_BCTHW.shape[2:]
     params = draw_mix(name, 2, (frames, height, width), rng=rng, alpha=alpha, prob=1.0)

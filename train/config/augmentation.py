@@ -35,6 +35,7 @@ class AugmentationOptions(Group):
     randaug_invert: bool = option(False, "also draw the operation invert, as the authors' program does", of="aug")
 
     def check(self) -> None:
+        """Raise :class:`InputError` if an option contradicts another."""
         if self.schedule != AugmentationOptions.schedule:
             check_schedule(self.schedule, self.aug)
         if not 0 <= self.randaug_m <= self.randaug_scale:

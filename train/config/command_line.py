@@ -68,12 +68,12 @@ class Job:
 
     @property
     def checkpoints(self) -> list[str]:
-        """What is evaluated instead of a training."""
+        """The checkpoints to evaluate; empty for a training."""
         return [self.eval_only] if self.eval_only else list(self.ensemble)
 
     @property
     def videos(self) -> list[str]:
-        """What --predict names."""
+        """The videos that --predict names."""
         return [] if self.predict == [OF_DATA] else list(self.predict)
 
 
@@ -190,14 +190,14 @@ def published_config(given: dict) -> Config:
 
 
 def _with_defaults(saved: Config, names: list[str], given: dict) -> Config:
-    """``saved`` with some settings as if nobody had chosen them, so that they do not contradict what is given."""
+    """Return ``saved`` with some settings at their defaults, so that they do not contradict what is given."""
     if "on_bad_video" in given:
         names = [*names, *names_of(Config, "on_bad_video")]
     return replace(saved, **{name: getattr(Config, name) for name in names})
 
 
 def _made(base: Config, given: dict) -> Config:
-    """On a machine with several processes each takes its share of the cores."""
+    """Return the options as given; on a machine with several processes each gets its share of the cores."""
     workers = max(1, base.workers // processes_of_machine()) if base.workers else 0
     return replace(base, **{"workers": workers} | given)
 
@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _argument(item: Field) -> dict[str, Any]:
-    """What argparse must know of an option."""
+    """Return the keyword arguments of ``add_argument`` for an option."""
     about = item.metadata
     unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
     shown = unset.get(item.default, item.default)

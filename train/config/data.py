@@ -1,4 +1,4 @@
-"""Which videos, and which clips of them."""
+"""Options of the videos, and of the clips that are taken from them."""
 
 from dataclasses import dataclass
 
@@ -75,6 +75,7 @@ class DataOptions(Group):
     )
 
     def check(self) -> None:
+        """Raise :class:`InputError` if an option contradicts another."""
         if self.on_bad_video == "error" and self.max_bad_percent != DataOptions.max_bad_percent:
             raise InputError(f"--max-bad-percent {self.max_bad_percent:g} needs --on-bad-video skip")
         if KINDS[self.dataset].splits and self.data in GENERATED_DATA:

@@ -1,4 +1,4 @@
-"""When and on which views of a video a network is evaluated (paper section 4.1)."""
+"""Options of evaluation: its epochs, and the views of a video (paper section 4.1)."""
 
 from dataclasses import dataclass
 

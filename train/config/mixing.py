@@ -43,6 +43,7 @@ class MixingOptions(Group):
     )
 
     def check(self) -> None:
+        """Raise :class:`InputError` if an option contradicts another."""
         if self.mix == "none":
             for name in names_of(MixingOptions, "mix"):
                 if getattr(self, name) != getattr(MixingOptions, name):
@@ -61,6 +62,6 @@ class MixingOptions(Group):
 
     @property
     def needs_partners(self) -> list[str]:
-        """Those operations of --mix that mix two clips."""
+        """The operations of --mix that mix two clips."""
         names = [] if self.mix == "none" else parse_names(self.mix)
         return [name for name in names if not MIXES[name].deletes]

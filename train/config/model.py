@@ -26,4 +26,5 @@ class ModelOptions(Group):
     dropout: float = option(0.5, "dropout before the classifier", at_least=0, at_most=0.99)
 
     def check(self) -> None:
+        """Raise :class:`InputError` if an option contradicts another."""
         check_lateral(self.model, self.lateral)

@@ -1,4 +1,4 @@
-"""How an option is declared: its default, help, limits and roles, in the class of its group."""
+"""Declaration of an option: its default, help, limits and roles, in the class of its group."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -13,28 +13,28 @@ from dali_pipes.system import flag
 
 
 class Role(Flag):
-    """What may be done with an option.
+    """Roles of an option: what may be done with it.
 
     One without roles is the careful case: refused on resume and in an evaluation, and counted as changing the result.
     """
 
     NONE = 0
     MAY_CHANGE = auto()
-    """It may differ when a run is resumed: it changes where and how fast a run computes, not its result."""
+    """May differ when a run is resumed: it changes where and how fast a run computes, not its result."""
     ANEW_ON_RESUME = auto()
     """A run that is resumed does not take it from its checkpoint: the machine may be another."""
     IN_EVALUATION = auto()
-    """It may be given with --eval-only and --ensemble; all else is the checkpoint's."""
+    """May be given with --eval-only and --ensemble; all else is the checkpoint's."""
     OF_PUBLISHED = auto()
-    """It may be given to evaluate published weights too: no checkpoint says how their clips are made."""
+    """May be given to evaluate published weights too: no checkpoint says how their clips are made."""
     ANEW_IN_EVALUATION = auto()
     """An evaluation does not take it from the checkpoint: the machine may be another, or it is for training alone."""
     IS_READ = auto()
-    """It names a file or folder that is read, which nothing may replace."""
+    """Names a file or folder that is read, which nothing may replace."""
     NAMES_VIDEOS = auto()
-    """It says which videos are used: those of one data set mean nothing with another."""
+    """Says which videos are used: those of one data set mean nothing with another."""
     LENGTH = auto()
-    """It sets the length of the training."""
+    """Sets the length of the training."""
     SAME_RECIPE = auto()
     """Trainings that differ in it are still of one recipe of the tables."""
     AS_IN_PAPER = auto()
@@ -63,7 +63,9 @@ def option(
         help: for ``--help`` and reports.
         roles: what may be done with it.
         choices: the values it may have.
-        at_least, above, at_most: its limits; ``at_least`` or ``above``.
+        at_least: its least value.
+        above: its lower limit, exclusive; instead of ``at_least``.
+        at_most: its greatest value.
         must_name: what it names, such as ``"a folder"``, if it must not be empty.
         of: name of the option that it goes with: without that, or with its ``none``, it changes nothing.
         without_value: what it means on the command line without a value.

@@ -54,10 +54,11 @@ class Config(
 
     @property
     def translate_max_px(self) -> float:
-        """Translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
+        """The translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
         return translate_max_px(self.crop)
 
     def save(self, path: Path) -> None:
+        """Write the options as JSON."""
         with replacing(path) as draft:
             draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
 
@@ -82,7 +83,7 @@ def from_saved(settings: dict[str, Any]) -> Config:
 
 
 def paper() -> Config:
-    """Section 4.1 of the paper."""
+    """Return the settings of section 4.1 of the paper."""
     return Config()
 
 

@@ -17,7 +17,7 @@ _OF_MACHINE = _ANYWHERE | Role.ANEW_ON_RESUME | Role.ANEW_IN_EVALUATION
 
 
 def processes_of_machine() -> int:
-    """How many processes of this training torchrun started on this machine; 1 without it."""
+    """Return the number of processes that torchrun started on this machine; 1 without torchrun."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 

@@ -1,1 +1,1 @@
-"""From options to loaders of training and validation clips, and the data sets that are made here."""
+"""Loaders of training and validation clips from the options, and the generated data sets."""

@@ -51,7 +51,7 @@ MOTIONS: dict[str, Callable[[np.ndarray, np.random.Generator], dict[str, np.ndar
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smooth random colours with some grain, (H, W, 3) uint8."""
+    """Draw smooth random colours with some grain, (H, W, 3) uint8."""
     coarse = rng.integers(0, 256, (rng.integers(3, 7), rng.integers(3, 7), 3), dtype=np.uint8)
     fine = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -59,7 +59,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _shape_layer(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and mask of a few random polygons and ellipses on a seamless tile, 3 x 3 of it: faster than wrapping."""
+    """Draw colours and mask of a few random shapes on a seamless tile, 3 x 3 of it: faster than wrapping."""
     mask = np.zeros((TILE, TILE), np.uint8)
     for _ in range(rng.integers(9, 13)):
         centre, radius = rng.integers(0, TILE, 2), rng.integers(24, 46)
@@ -78,7 +78,7 @@ def _shape_layer(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Camera:
-    """How a scene of T frames is filmed."""
+    """The camera's path and exposure over a scene of T frames."""
 
     view_T23: np.ndarray
     """(T, 2, 3) float64 affine map of each frame, from pixels of the picture to those of the scene."""

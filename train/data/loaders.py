@@ -14,15 +14,15 @@ from ..models.zoo import MODELS
 from ..runtime.processes import Processes
 
 VIDEOS_AT_ONCE = 4
-"""In evaluation on a GPU, if they fit into ``BYTES_AT_ONCE``."""
+"""Videos per batch of an evaluation on a GPU, if they fit into ``BYTES_AT_ONCE``."""
 BYTES_AT_ONCE = 2**30
-"""Of the frames of the videos in hand, whole and as clips; as many batches again are made ahead."""
+"""Most bytes of such a batch's frames, whole and as clips; as many batches again are made ahead."""
 
 
 def make_loaders(
     config: Config, train: Manifest, val: Manifest, processes: Processes
 ) -> tuple[VideoLoader, VideoLoader]:
-    """Loaders of this process's training clips, and of its share of the clips to evaluate."""
+    """Make the loaders of this process's training clips, and of its share of the clips to evaluate."""
     share = processes.share(config.batch_size)
     clips = min(len(train), config.batch_size)  # of a step, but perhaps the last: a lonely one stays as it is
     if config.even_steps:
@@ -43,7 +43,7 @@ def make_loaders(
 
 
 def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
-    """``eval_clips`` clips of ``eval_crops`` crops of each video, whole or a share.
+    """Make a loader of ``eval_clips`` clips of ``eval_crops`` crops of each video, of all videos or a share.
 
     On a GPU the loader has several videos in hand, so that several are decoded at once; :func:`evaluate` passes them to
     the network in batches of ``batch_size`` clips.
@@ -67,7 +67,7 @@ def _videos_at_once(config: Config, manifest: Manifest) -> int:
 
 
 def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[str]:
-    """What ``auto`` left to the CPU, and why; ``loaders`` by what they load, in words."""
+    """Return remarks on what ``auto`` left to the CPU, and why; the keys of ``loaders`` say what they load."""
     notes = []
     for what, loader in loaders.items():
         if config.device == "auto" and loader.device.type == "cpu":

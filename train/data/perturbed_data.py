@@ -64,7 +64,7 @@ def _shake(rng: np.random.Generator, frames: int) -> Camera:
 
 
 def _pan(rng: np.random.Generator, frames: int) -> Camera:
-    """In any direction, at 1 to 3 pixels per frame, slower than the motions."""
+    """Return a camera that pans in any direction at 1 to 3 pixels per frame, slower than the motions."""
     angle, path = rng.uniform(0, 2 * np.pi), np.arange(frames) * rng.uniform(1, 3)
     return _moving(np.zeros(frames), path * np.cos(angle), path * np.sin(angle))
 
@@ -74,7 +74,7 @@ def _roll(rng: np.random.Generator, frames: int) -> Camera:
 
 
 def _exposure(rng: np.random.Generator, frames: int) -> Camera:
-    """Drifts by a factor of 3 to 6 over the video, either way."""
+    """Return a camera whose exposure drifts by a factor of 3 to 6 over the video, either way."""
     stops = np.log(rng.uniform(3, 6)) * np.linspace(-0.6, 0.4, frames)
     return _lit(np.exp(stops[:: rng.choice([-1, 1])]), np.ones(frames))
 
@@ -88,7 +88,7 @@ def _flash(rng: np.random.Generator, frames: int) -> Camera:
 
 
 def _fade(rng: np.random.Generator, frames: int) -> Camera:
-    """Contrast falls to 10 to 30 % and comes back, once in 40 to 80 frames."""
+    """Return a camera whose contrast falls to 10 to 30 % and comes back, once in 40 to 80 frames."""
     lowest = rng.uniform(0.1, 0.3)
     return _lit(np.ones(frames), lowest + (1 - lowest) * (0.5 + 0.5 * _swing(rng, frames, 1, 1, (40, 80))))
 

@@ -1,4 +1,4 @@
-"""From the loader's clips back to pictures."""
+"""Conversion of the loader's clips back to pictures."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""From the --data option to checked videos for training, validation and prediction."""
+"""Checked videos for training, validation and prediction, from the --data option."""
 
 import os
 import shlex
@@ -54,7 +54,7 @@ Items = Sequence[Item]
 
 
 def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
-    """Training and validation videos with the same classes, and what the user should know about them.
+    """Load training and validation videos with the same classes, and remarks for the user.
 
     Raises:
         InputError: the data is missing, not as it should be, or has no labels.
@@ -95,8 +95,9 @@ def load_named(paths: Sequence[str], classes: list[str], config: Config) -> Mani
 
 
 def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tuple[Manifest, Items, list[str]]:
-    """The videos that a trained network is to be tried on, with its classes, as they are listed, and what the user
-    should know about them.
+    """Return the videos to try a trained network on, the listed items, and remarks for the user.
+
+    The manifest has the network's classes.
 
     Raises:
         InputError: the data is missing or wrong, has other classes, or needs ``predict`` as it has no labels.

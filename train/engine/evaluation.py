@@ -58,8 +58,9 @@ TOP = 5
 def evaluate(
     model: torch.nn.Module, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest
 ) -> torch.Tensor:
-    """(V, K) softmax scores averaged over the clips of each video (paper section 4.1), whatever the processes; see
-    :meth:`train.engine.metrics.VideoScores.means_VK`.
+    """Return (V, K) softmax scores averaged over the clips of each video (paper section 4.1).
+
+    They do not depend on the number of processes; see :meth:`train.engine.metrics.VideoScores.means_VK`.
 
     Raises:
         Stopped: it was asked for.
@@ -157,7 +158,7 @@ def average(scores: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
 
 
 def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
-    """What --eval-only, --ensemble and --predict ask for: print the accuracy, write the tables.
+    """Carry out --eval-only, --ensemble or --predict: print the accuracy, write the tables.
 
     Raises:
         InputError: a checkpoint, a setting or the data is wrong.
@@ -197,8 +198,9 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
 
 
 def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
-    """The weights of --init as if they were a checkpoint: its settings, the checkpoint with the classes of --data, and
-    what the user should know.
+    """Load the weights of --init as if they were a checkpoint.
+
+    Returns the settings, the checkpoint with the classes of --data, and remarks for the user.
 
     Raises:
         InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
@@ -215,7 +217,7 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
 
 
 def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tuple[list[Config], list[str]]:
-    """``config_of(state, path)`` of each checkpoint, and their classes; all are looked at before any is evaluated.
+    """Return ``config_of(state, path)`` of each checkpoint, and their classes; all are checked before any is evaluated.
 
     Raises:
         InputError: a checkpoint or setting is wrong, or the checkpoints' classes or videos differ.

@@ -1,4 +1,4 @@
-"""What a run writes beside its results: TensorBoard scalars, sample clips, and in what environment it ran."""
+"""Records of a run beside its results: TensorBoard scalars, sample clips, and the environment it ran in."""
 
 import json
 import platform
@@ -27,11 +27,13 @@ PACKAGES = ("torch", "torchvision", "nvidia-dali", "numpy", "av", "opencv-python
 
 
 class Logbook:
-    """TensorBoard's files in ``out/tensorboard``, or nothing if ``out`` is None. What cannot be written, such as on a
-    full disk, is an :class:`InputError`."""
+    """Writer of TensorBoard's files in ``out/tensorboard``; writes nothing if ``out`` is None.
+
+    A file that cannot be written, such as on a full disk, is an :class:`InputError`.
+    """
 
     def __init__(self, out: Path | None, first_step: int = 0):
-        """``first_step``: what an earlier, interrupted start logged from this step on no longer counts."""
+        """Open the files; what an earlier, interrupted start logged from ``first_step`` on no longer counts."""
         self._writer: Any = None
         self._hook = threading.excepthook
         if out is not None:
@@ -61,14 +63,17 @@ class Logbook:
                 self._write(lambda: writer.add_scalar(name, value, step))  # noqa: B023 - called at once
 
     def text(self, name: str, value: str) -> None:
+        """Log a text, shown verbatim."""
         if writer := self._writer:
             self._write(lambda: writer.add_text(name, f"```\n{value}\n```"))
 
     def picture(self, name: str, image_HWC: np.ndarray, step: int) -> None:
+        """Log an (H, W, C) image at a step."""
         if writer := self._writer:
             self._write(lambda: writer.add_image(name, image_HWC, step, dataformats="HWC"))
 
     def flush(self) -> None:
+        """Write to disk what was logged so far."""
         if writer := self._writer:
             self._write(writer.flush)
 
@@ -82,7 +87,7 @@ class Logbook:
         threading.excepthook = self._hook
 
     def _pass_over_full_disks(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard's thread fails, and says so again to the next who writes, where it is one sentence."""
+        """Silence the failure of TensorBoard's thread: the next write fails too, and there it is one sentence."""
         if not (isinstance(failed.exc_value, OSError) and type(failed.thread).__module__.startswith("tensorboard.")):
             self._hook(failed)
 
@@ -136,7 +141,6 @@ def note_start(path: Path, device: torch.device, processes: int) -> dict:
 
 def git_state() -> dict[str, object] | None:
     """The commit of this code and the files that differ from it; None if it is not in a repository of its own."""
-
     this_file = Path(__file__).resolve()
     root = this_file.parents[2]
 

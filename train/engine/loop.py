@@ -31,12 +31,14 @@ from .to_host import OnItsWay
 from .training import Sums, Training, update_average
 
 OF_A_STEP = ("loss", "credit", "most_credit")
-"""What :func:`train_step` returns, by the names of :class:`Sums`."""
+"""Names in :class:`Sums` of the values that :func:`train_step` returns."""
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """Linear warm-up over the first ``config.warmup`` (the paper's is a tenth), then a cosine to zero (paper section
-    4.1). ``step`` counts from 0."""
+    """Return the learning rate of a step, counted from 0: linear warm-up, then a cosine to zero (paper section 4.1).
+
+    The warm-up takes the share ``config.warmup`` of all steps; the paper's is a tenth.
+    """
     warmup_steps = round(config.warmup * total_steps)
     if step < warmup_steps:
         return config.lr * (step + 1) / warmup_steps
@@ -48,12 +50,12 @@ def _seeds(config: Config, step: int, rank: int) -> np.random.SeedSequence:
 
 
 def mix_generator(config: Config, step: int, rank: int = 0) -> np.random.Generator:
-    """Of its own for each step, so that a run that is resumed draws what an uninterrupted one does."""
+    """Return a step's own random generator, so that a resumed run draws what an uninterrupted one does."""
     return np.random.default_rng(_seeds(config, step, rank))
 
 
 def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
-    """One step of the optimizer. ``step`` counts over all epochs.
+    """Take one step of the optimizer. ``step`` counts over all epochs.
 
     Returns:
         (3,) float64 on the device, as in :data:`OF_A_STEP`: summed loss of this process's clips, and their
@@ -134,8 +136,9 @@ def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, ste
 
 
 def train_epoch(training: Training, stop: StopRequest) -> dict:
-    """The rest of a pass over the training videos; returns the row of metrics. Under a mix the loss is that of soft
-    targets, and top-1 the share of the targets that was hit, of what could be
+    """Train for the rest of an epoch and return its row of metrics.
+
+    Under a mix the loss is that of soft targets. Top-1 is the share of the targets that was hit, of what could be
     (:func:`train.engine.metrics.top1_credit`).
 
     Raises:
@@ -238,7 +241,7 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
 
 
 def bad_paths_of_all(loader: VideoLoader, config: Config, processes: Processes) -> set[str]:
-    """Those that any process met; each process's loader only knows its own."""
+    """Return the bad videos that any process met; each process's loader only knows its own."""
     met_V = torch.zeros(len(loader.manifest))
     met_V[list(loader.bad_videos)] = 1
     bad = processes.sum(met_V).nonzero().flatten().tolist()

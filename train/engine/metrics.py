@@ -46,6 +46,7 @@ class VideoScores:
         self.counts_V = torch.zeros(num_videos, dtype=torch.int64)
 
     def add(self, logits_BK: torch.Tensor, videos_B: torch.Tensor) -> None:
+        """Add the softmax scores of a batch of clips to the sums of their videos."""
         self.sums_VK.index_add_(0, videos_B, logits_BK.double().softmax(dim=1).cpu())
         self.counts_V.index_add_(0, videos_B, torch.ones_like(videos_B))
 
@@ -60,7 +61,7 @@ def known_videos(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> torch.Tenso
 
 
 def summarise(scores_VK: torch.Tensor, labels_V: torch.Tensor) -> dict[str, float]:
-    """Loss and top-1 and top-5 accuracy in percent, over the videos that have both scores and a label."""
+    """Return loss and top-1 and top-5 accuracy in percent, over the videos that have both scores and a label."""
     known = known_videos(scores_VK, labels_V)
     scores_VK, labels_V = scores_VK[known], labels_V[known]
     likelihood = scores_VK.gather(1, labels_V[:, None]).clamp_min(1e-12)
@@ -85,7 +86,7 @@ def mean_class_accuracy(confusion_KK: torch.Tensor) -> float:
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    """One row per epoch, atomically; what an epoch does not have stays empty."""
+    """Write one row per epoch, atomically; what an epoch does not have stays empty."""
     with replacing(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
@@ -94,7 +95,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 def draw_curves(path: Path, rows: list[dict]) -> None:
-    """Loss and accuracy over the epochs, as a PNG."""
+    """Draw loss and accuracy over the epochs, as a PNG."""
     from matplotlib.figure import Figure  # not pyplot, which would set a notebook's way of drawing
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""How the network computes: precision, memory layout, compilation. What is best on a GPU is switched on by default."""
+"""Precision, memory layout and compilation of the network; what is fastest on a GPU is on by default."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 on Ampere GPUs and newer, fp16 on others, fp32 on a CPU.
+    """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 on Ampere GPUs and newer, fp16 on others, fp32 on a CPU.
 
     Raises:
         InputError: the device cannot.
@@ -45,7 +45,7 @@ def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> Non
 
 
 def compile_as_asked(model: torch.nn.Module, config: Config) -> None:
-    """In place, so that its weights keep their names.
+    """Compile the network in place, so that its weights keep their names.
 
     With CUDA graphs an output holds until the next run, and so do gradients: each must be used before that.
 
@@ -62,12 +62,12 @@ def compile_as_asked(model: torch.nn.Module, config: Config) -> None:
 
 
 def autocast(config: Config, device: torch.device) -> contextlib.AbstractContextManager:
-    """Context in which the network computes in the chosen precision."""
+    """Return a context in which the network computes in the chosen precision."""
     if config.precision not in DTYPES:
         return contextlib.nullcontext()
     return torch.autocast(device.type, DTYPES[config.precision])
 
 
 def scaler_for(config: Config) -> torch.amp.GradScaler:
-    """Keeps small gradients of fp16 from vanishing; does nothing in the other precisions."""
+    """Return a scaler that keeps small gradients of fp16 from vanishing; it does nothing in other precisions."""
     return torch.amp.GradScaler("cuda", enabled=config.precision == "fp16")

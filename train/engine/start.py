@@ -1,4 +1,4 @@
-"""From a command line to a training that stands at its first step, or where its checkpoint was."""
+"""Start of a training from a command line, at its first step or where its checkpoint was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress

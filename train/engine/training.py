@@ -1,4 +1,4 @@
-"""What a training consists of, and its state: what a checkpoint holds.
+"""Parts of a training, and its state: the content of a checkpoint.
 
 All chance of a step comes from the seed and the step's number, so what a checkpoint must hold besides weights and the
 optimizer's state is how far the run is.
@@ -28,7 +28,7 @@ from .precision import compile_as_asked, prepare, scaler_for
 
 
 def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; changes nothing if ``--mix`` is none."""
+    """Return ``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; it mixes nothing without ``--mix``."""
     if config.mix == "none":
         return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
     seen = frame_weights_of(config.model, config.frames) if config.mix_labels == "seen_frames" else None
@@ -45,7 +45,7 @@ def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tens
 
 @dataclass
 class Sums:
-    """What the metrics of an epoch are made of, so far; over all processes, but the times are the first one's."""
+    """Running sums for the metrics of an epoch, over all processes; the times are those of the first process."""
 
     loss: float = 0.0
     credit: float = 0.0
@@ -55,6 +55,7 @@ class Sums:
     seconds: float = 0.0
 
     def add(self, **numbers: float) -> None:
+        """Add numbers to the sums of the same names."""
         for name, number in numbers.items():
             setattr(self, name, getattr(self, name) + number)
 
@@ -138,7 +139,7 @@ STATE = {
     "videos": Part(lambda training: video_names(training.train_loader.manifest)),
     "val_videos": Part(lambda training: video_names(training.val_loader.manifest)),
 }
-"""What a checkpoint holds. Checkpoints of other versions have the same names: they are loaded here, and these there."""
+"""The parts of a checkpoint. Their names are the same in all versions, so older and newer programs can load it."""
 
 
 def check_complete(state: dict[str, Any], path: Path) -> None:
@@ -168,7 +169,7 @@ def update_average(ema: AveragedModel, model: torch.nn.Module) -> None:
 
 @dataclass
 class Training:
-    """What a training consists of, and how far it is."""
+    """The parts of a training, and how far it is."""
 
     config: Config
     processes: Processes
@@ -181,7 +182,7 @@ class Training:
     step: int = 0
     """Steps done of the epoch in progress."""
     sums: Sums = field(default_factory=Sums)
-    """Of the epoch in progress."""
+    """Sums of the epoch in progress."""
     rows: list[dict] = field(default_factory=list)
     """Metrics of the epochs done."""
     bad_paths: set[str] = field(default_factory=set)
@@ -210,10 +211,12 @@ class Training:
 
     @property
     def classes(self) -> list[str]:
+        """The names of the classes; a label is an index into them."""
         return self.train_loader.manifest.classes
 
     @property
     def loaders(self) -> tuple[VideoLoader, VideoLoader]:
+        """The loaders of training and of validation videos."""
         return self.train_loader, self.val_loader
 
     @property
@@ -223,6 +226,7 @@ class Training:
 
     @property
     def steps_of_epoch(self) -> int:
+        """The number of steps of this epoch, which may end early at the last step of the training."""
         return min(len(self.train_loader), self.total_steps - self.epoch * len(self.train_loader))
 
     def state_dict(self) -> dict[str, Any]:

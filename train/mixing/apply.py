@@ -40,7 +40,7 @@ def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool =
 
 
 def _apply_shared(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool) -> torch.Tensor:
-    """One box for all clips, known on the host: only its pixels are touched, or all but its pixels are B's."""
+    """Mix by one box for all clips, known on the host: only its pixels are touched, or all but its pixels are B's."""
     ends = zip(params.start_P3[0].tolist(), params.stop_P3[0].tolist(), strict=True)
     frames, rows, columns = (slice(*pair) for pair in ends)
     box = (..., frames, rows, columns)
@@ -63,7 +63,7 @@ def _apply_shared(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool)
 
 
 def _apply_per_sample(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: bool) -> torch.Tensor:
-    """A's weight is outside + change x held: change (B, 1, T, 1, 1) is of time, held (B, 1, 1, H, W) of the place."""
+    """Mix with A's weight, outside + change x held: change (B, 1, T, 1, 1) in time, held (B, 1, 1, H, W) in space."""
     held_BT, held_BH, held_BW = (params.in_box(axis) for axis in range(3))
     change_BT = held_BT * (params.inside_PT - params.outside_P[:, None])
     if (change_BT == change_BT[:, :1]).all():
@@ -91,7 +91,7 @@ def _apply_per_sample(clips_BCTHW: torch.Tensor, params: MixParams, overwrite: b
 
 
 def _to_device(numbers: np.ndarray, beside: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """On the device of ``beside``, without making the host wait; in numpy's dtype by default."""
+    """Copy an array to the device of ``beside`` without making the host wait; the dtype is by default numpy's."""
     return torch.tensor(numbers, dtype=dtype).to(beside.device, non_blocking=True)
 
 

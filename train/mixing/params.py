@@ -1,4 +1,4 @@
-"""What is drawn for a mix: the table of the eleven operations, and a batch's parameters (paper section 3.2, Table 1).
+"""Parameters of a mix: the table of the eleven operations, and a batch's draw (paper section 3.2, Table 1).
 
 All operations are one statement: inside a box of frames, rows and columns clip A keeps a weight that may change over
 the frames, outside the box it keeps another one, and its partner B in the batch has the rest. An operation only draws
@@ -30,7 +30,7 @@ REGION_ALPHA = 2.0  # CutMixUp's lambda_2, the region's share, is drawn from Bet
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MixParams:
-    """What happens to one batch of B clips of T x H x W; P is B, or 1 if all its clips share one region and weight.
+    """Parameters of one batch of B clips of T x H x W; P is B, or 1 if all clips share one region and weight.
 
     The arrays cannot be written to.
     """
@@ -138,12 +138,12 @@ def _cut(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator)
 
 
 def _blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """lambda A + (1 - lambda) B everywhere."""
+    """Blend everywhere: lambda A + (1 - lambda) B."""
     return *_everything(lam_P, size_THW), np.stack([lam_P, lam_P], axis=1), np.zeros(len(lam_P))
 
 
 def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Eq. 2: lambda_t goes from lambda - gamma to lambda + gamma or back, gamma up to the nearer of 0 and 1."""
+    """Draw eq. 2: lambda_t goes from lambda - gamma to lambda + gamma or back, gamma up to the nearer of 0 and 1."""
     gamma_P = rng.random(len(lam_P)) * np.minimum(lam_P, 1 - lam_P)
     gamma_P = np.where(rng.random(len(lam_P)) < 0.5, gamma_P, -gamma_P)
     inside_P2 = np.stack([lam_P - gamma_P, lam_P + gamma_P], axis=1)
@@ -151,13 +151,13 @@ def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator
 
 
 def _cut_blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Eq. 1: the clips are blended in a box, around it is A if it has the smaller part of the blend, else B."""
+    """Draw eq. 1: clips blend in a box, around it is A if it has the smaller part of the blend, else B."""
     share_P = rng.beta(REGION_ALPHA, REGION_ALPHA, len(lam_P))
     return *_box(share_P, axes, size_THW, rng), np.stack([lam_P, lam_P], axis=1), (lam_P < 0.5).astype(float)
 
 
 def _box(share_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of a share of the clip, equally scaled on the cut axes, centred anywhere in it, clipped at its border."""
+    """Draw boxes of a share of the clip, equally scaled on the cut axes, centred anywhere, clipped at the border."""
     size_3 = np.array(size_THW)
     half_P3 = (share_P ** (1 / len(axes)))[:, None] * size_3 / 2
     centre_P3 = rng.random((len(share_P), 3)) * size_3
@@ -181,7 +181,7 @@ class Mix:
 
     draw: Callable[[np.ndarray, str, Size, np.random.Generator], Drawn]
     axes: str
-    """Along which the share of A changes, of T, H and W."""
+    """Axes along which the share of A changes, of T, H and W."""
     alpha: float | None
     """lambda ~ Beta(alpha, alpha) unless told otherwise; None: A is deleted, nothing is mixed in."""
     prob: float
@@ -189,6 +189,7 @@ class Mix:
 
     @property
     def deletes(self) -> bool:
+        """Whether the operation deletes pixels of one clip, instead of mixing two clips."""
         return self.alpha is None
 
 
@@ -211,7 +212,7 @@ MIXES = {
 
 
 def parse_names(names: str) -> list[str]:
-    """``"cutmix,framecutmix"`` as a list of known names.
+    """Split a list such as ``"cutmix,framecutmix"`` into known names.
 
     Raises:
         InputError: one of them is unknown.

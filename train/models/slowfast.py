@@ -45,6 +45,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's features, with the shortcut added."""
         y = self.relu(self.norm_a(self.conv_a(x)))
         y = self.relu(self.norm_b(self.conv_b(y)))
         return self.relu(self.norm_c(self.conv_c(y)) + self.shortcut(x))
@@ -60,7 +61,7 @@ def _stem(width: int, kernel_T: int) -> nn.Sequential:
 
 
 def _pathway(stem_width: int, stem_kernel_T: int, kernels_T: Sequence[int], lateral: bool) -> nn.ModuleList:
-    """Stem and stages 2 to 5; ``lateral`` leaves room for the fast path's channels at the entry of each stage."""
+    """Build the stem and stages 2 to 5; ``lateral`` adds room for the fast path's channels at each stage's entry."""
     stages = nn.ModuleList([_stem(stem_width, stem_kernel_T)])
     channels = stem_width
     for stage, (blocks, kernel_T) in enumerate(zip(BLOCKS, kernels_T, strict=True)):
@@ -109,6 +110,7 @@ class SlowFast(nn.Module):
                 nn.init.zeros_(module.norm_c.weight)  # each block starts as its shortcut (Goyal et al., 2017)
 
     def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return (B, K) logits of (B, 3, T, H, W) clips; T is a multiple of the slow path's stride."""
         if clips_BCTHW.shape[2] % self.slow_stride:
             raise InputError(
                 f"clips have {clips_BCTHW.shape[2]} frames, SlowFast needs a multiple of {self.slow_stride}"
@@ -143,7 +145,9 @@ def _initialise(module: nn.Module) -> None:
 
 
 def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain") -> SlowFast:
-    """SlowFast-50 of the paper (section 4.1): alpha 8, beta 1/8, 4 + 32 frames for clips of 64. Random weights.
+    """Build SlowFast-50 of the paper (section 4.1), with random weights.
+
+    It has alpha 8, beta 1/8, and 4 + 32 frames for clips of 64.
 
     Args:
         num_classes: size of the output.

@@ -20,7 +20,7 @@ from .slowfast import frame_weights, slowfast50
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What ``--model`` names."""
+    """A network that ``--model`` names."""
 
     build: Callable[..., nn.Module]
     """``build(num_classes, kept_frames, side, dropout, lateral)``; the loader leaves ``kept_frames`` of the window."""
@@ -34,12 +34,12 @@ class Model:
     classifier: str
     """Name of the last layer, whose size depends on the classes."""
     mean: tuple[float, float, float]
-    """Of red, green, blue from 0 to 1: what the published weights expect is (pixel / 255 - mean) / std."""
+    """Mean of red, green, blue from 0 to 1: the published weights expect (pixel / 255 - mean) / std."""
     std: tuple[float, float, float]
     features: dict[str, str]
     """Last layers before the means over space and time, which activation maps are of: name -> place in the network."""
     layout: str = "BCTHW"
-    """Of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
+    """Layout of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
 
 
 def _slowfast50(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
@@ -63,7 +63,7 @@ def _add_dropout(model: Any, kept_frames: int, side: int, dropout: float) -> Non
 
 
 def _fit_s3d(model: Any, kept_frames: int, side: int, dropout: float) -> None:
-    """Its pooling of 2 x 7 x 7 is that of clips of at least 14 frames of 224 x 224: for smaller ones, what there is."""
+    """Fit the final pooling to smaller clips: S3D's 2 x 7 x 7 suits at least 14 frames of 224 x 224."""
     size_THW = (kept_frames // 8, side // 32, side // 32)
     frames, height, width = (min(size) for size in zip(model.avgpool.kernel_size, size_THW, strict=True))
     model.avgpool = nn.AvgPool3d((frames, height, width), stride=1)
@@ -149,14 +149,16 @@ class Network(nn.Module):
         self.register_buffer("input_shift", torch.zeros(3, 1, 1, 1))
 
     def forward(self, clips_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return (B, K) logits of the loader's (B, 3, T, H, W) clips."""
         return self.backbone(torch.addcmul(self.input_shift, clips_BCTHW, self.input_scale))
 
     def expect(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """From now on the backbone sees (pixel / 255 - mean) / std; the loader's clips are (pixel - 128) / 128.
+        """Normalise the backbone's input to (pixel / 255 - mean) / std; the loader's clips are (pixel - 128) / 128.
 
         Args:
-            mean, std: of red, green and blue, from 0 to 1. A mean of 0.45 and deviation of 0.225 turn the loader's -1
-                (black) into -2 and its 0 (grey 128) into 0.231.
+            mean: of red, green and blue, from 0 to 1.
+            std: of red, green and blue, from 0 to 1. A mean of 0.45 and deviation of 0.225 turn the loader's -1 (black)
+                into -2 and its 0 (grey 128) into 0.231.
         """
         centre, spread = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1, 1) for values in (mean, std))
         self.input_scale.copy_(STD / 255 / spread)

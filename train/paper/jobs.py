@@ -1,4 +1,4 @@
-"""From rows of tables to jobs: each is one run of train/run.py, for runner.py.
+"""Jobs from the rows of the tables: each is one run of train/run.py, for runner.py.
 
 A job's folder is ``OUT/<data>/<method>/seed-<n>``; beside it lie ``seed-<n>.log``, what it printed, and
 ``seed-<n>.json``, how it ended. What is done is not done again, what was interrupted goes on from its checkpoint, what
@@ -23,7 +23,7 @@ from .recipes import DATA, METHODS, RECIPES, Row, Settings
 
 DONE, FAILED = "done", "failed"
 RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)
-"""One of them is there when a job is done."""
+"""Result files; one of them is there when a job is done."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,24 @@ class Job:
     name: str
     folder: Path
     settings: Settings
-    """Given to a training; empty for an evaluation."""
+    """Settings of a training; empty for an evaluation."""
     arguments: tuple[str, ...]
     needs: tuple["Job", ...] = ()
-    """Trainings whose networks it evaluates."""
+    """Trainings whose networks the job evaluates."""
 
     @property
     def log(self) -> Path:
+        """The file of what the job prints."""
         return self.folder.with_name(self.folder.name + ".log")
 
     @property
     def end(self) -> Path:
+        """The file that says how the job ended."""
         return self.folder.with_name(self.folder.name + ".json")
 
     @property
     def command(self) -> list[str]:
+        """The command line that runs the job."""
         # under -m the program's folder does not come first on the import path
         return [sys.executable, "-m", "train.run", *self.arguments]
 
@@ -65,7 +68,7 @@ def settings_of(recipe: str, given: Settings) -> Settings:
 
 
 def as_arguments(settings: Settings) -> tuple[str, ...]:
-    """The settings as a command line of train/run.py."""
+    """Return the settings as a command line of train/run.py."""
     found: list[str] = []
     for name, value in settings.items():
         if isinstance(value, bool):
@@ -76,6 +79,7 @@ def as_arguments(settings: Settings) -> tuple[str, ...]:
 
 
 def training(recipe: str, seed: int, given: Settings, out: Path) -> Job:
+    """Return the job that trains a recipe with a seed; ``given`` settings replace the recipe's."""
     settings = settings_of(recipe, given) | {"seed": seed}
     folder = out / recipe / f"seed-{seed}"
     return Job(
@@ -87,7 +91,7 @@ def training(recipe: str, seed: int, given: Settings, out: Path) -> Job:
 
 
 def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
-    """Of the averaged scores of a row's networks, or of its only one, where that is not what training prints."""
+    """Return the job that evaluates a row's networks by their averaged scores, or its only one on the test videos."""
     needs = tuple(training(recipe, seed, given, out) for recipe in row.recipes)
     checkpoints = [str(job.folder / LAST) for job in needs]
     data = row.recipes[0].partition("/")[0]
@@ -104,7 +108,7 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
 
 
 def jobs_of(rows: Iterable[Row], seeds: Iterable[int], given: Settings, out: Path) -> list[Job]:
-    """Every job of the rows once; of one seed all rows before the next seed, trainings before what needs them."""
+    """Return every job of the rows once; seed by seed, and trainings before what needs them."""
     rows = list(rows)
     jobs: dict[Path, Job] = {}
     for seed in seeds:
@@ -117,11 +121,12 @@ def jobs_of(rows: Iterable[Row], seeds: Iterable[int], given: Settings, out: Pat
 
 
 def is_evaluated(row: Row) -> bool:
+    """Return whether a row needs an evaluation of its own, beside those of its trainings."""
     return row.test or row.combine == "ensemble"
 
 
 def state_of(job: Job) -> tuple[str, str]:
-    """``done``, ``failed`` or nothing, and the reason of a failure.
+    """Return ``done``, ``failed`` or nothing, and the reason of a failure.
 
     Raises:
         InputError: what was done there was done with other settings, or a file is damaged.
@@ -151,7 +156,7 @@ def _check_same_training(job: Job, saved: Config) -> None:
 
 
 def saved_settings(folder: Path) -> Config | None:
-    """Those of the run in a folder, if there is one.
+    """Return the settings of the run in a folder, if there is one.
 
     Raises:
         InputError: they cannot be read.
@@ -176,7 +181,7 @@ def _read_json(path: Path) -> dict:
 
 
 def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
-    """In what the training in a job's folder differs from its recipe: setting -> (trained with, the recipe's)."""
+    """Return where a job's training differs from its recipe: setting -> (trained with, the recipe's)."""
     saved = saved_settings(job.folder)
     settings: Settings = {"data": "of the recipe"} | RECIPES[recipe]
     planned = Config(**settings)
@@ -184,13 +189,13 @@ def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
 
 
 def as_words(name: str, found: object, expected: object) -> str:
-    """``--epochs 2, not 150``."""
+    """Return a difference as words, such as ``--epochs 2, not 150``."""
     found, expected = ("none" if value in ("", None) else value for value in (found, expected))
     return f"{flag(name)} {found}, not {expected}"
 
 
 def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
-    """Settings that a result depends on and that differ; without augmentation its numbers are of no account."""
+    """Return the settings that a result depends on and that differ; without augmentation its numbers do not count."""
     of_no_account = names_in(Config, Role.MAY_CHANGE | Role.SAME_RECIPE)
     of_no_account += names_of(Config, "aug") if saved.aug == "none" else []
     names = [item.name for item in fields(Config) if item.name not in of_no_account]

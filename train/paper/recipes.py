@@ -17,7 +17,7 @@ Settings = dict[str, Any]
 GRID_N, GRID_M = (1, 2, 3), (3, 5, 10)
 """Section 4.2: every RandAugment figure is the best of these, by the validation videos' accuracy."""
 RANDAUG: Settings = {"randaug_n": 2, "randaug_m": 5.0}
-"""Where no grid was searched: the defaults of the authors' program. The paper does not say what was best."""
+"""The authors' defaults, where no grid was searched: the paper does not say what was best."""
 
 SCHEDULES: dict[str, Settings] = {
     "spatial": {"aug": "randaug"},
@@ -49,6 +49,7 @@ ENSEMBLE = ("cutmix", "framecutmix", "cubecutmix", "mixup", "fademixup", "cutmix
 
 
 def grid_name(schedule: str, n: int, m: float) -> str:
+    """Return the name of a grid's point, such as ``temporal+_n2_m10``."""
     return f"{schedule}_n{n}_m{m:g}"
 
 
@@ -65,7 +66,7 @@ METHODS: dict[str, Settings] = {
     **{name: _PLAIN | settings for name, settings in MIXINGS.items()},
     **{f"randaug_t+{name}": _RANDAUG_T | MIXINGS[name] for name in ENSEMBLE},
 }
-"""What a network is trained with."""
+"""Settings of each method."""
 
 _SECTION_4_1: Settings = {
     "epochs": 150,
@@ -92,7 +93,7 @@ _TWO_CORES: Settings = {
     "eval_clips": 2,
     "eval_every": 25,
 }
-"""What two CPU cores can do in a quarter of an hour; evaluated at the end alone."""
+"""Settings for a quarter of an hour on two CPU cores; evaluated only at the end."""
 
 DATA: dict[str, Settings] = {
     "vipriors": {"dataset": "vipriors", "split": "train", **_SECTION_4_1},
@@ -102,7 +103,7 @@ DATA: dict[str, Settings] = {
     "hmdb51_3": {"dataset": "hmdb51", "split": "3", **_SECTION_4_1},
     "perturbed": {"data": "perturbed", **_TWO_CORES},
 }
-"""What it is trained on, and how long."""
+"""Settings of each data set, with the length of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +112,14 @@ class Row:
 
     name: str
     title: str
-    """As the paper prints it."""
+    """Title as the paper prints it."""
     recipes: tuple[str, ...]
-    """What must be trained for it."""
+    """The recipes to train for this row."""
     combine: str = "only"
     """``only`` one recipe; ``mean`` over several, of the splits; ``ensemble``: their networks' averaged scores."""
     test: bool = False
-    """Of the networks' predictions on the test videos, which have no labels here: they are written, not scored."""
+    """Whether the networks predict the test videos: these have no labels here, so predictions are written, not
+    scored."""
     rivals: tuple[str, ...] = ()
     """Recipes of a grid: if they were trained, the best of them takes the place of the only one."""
     paper: tuple[float | None, float | None] = (None, None)
@@ -126,6 +128,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
+    """A table of the paper."""
+
     title: str
     rows: tuple[Row, ...]
 

@@ -29,25 +29,26 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of one seed, in percent."""
+    """Accuracy of one seed, in percent."""
 
     top1: float
     top5: float
     best_top1: float
-    """Of the best epoch."""
+    """Top-1 of the best epoch."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of a row."""
+    """The results of a row, as far as they are known."""
 
     of_seed: dict[int, Accuracy]
     recipe: str
     notes: tuple[str, ...] = ()
     comparable: bool = True
-    """With the paper: the same videos and network."""
+    """Whether they can be compared with the paper's: the same videos and network."""
 
     def mean(self, name: str) -> float | None:
+        """Return the mean of a metric over the seeds; None if no seed has finished."""
         values = [getattr(accuracy, name) for accuracy in self.of_seed.values()]
         return statistics.mean(values) if values else None
 
@@ -58,13 +59,13 @@ class Figures:
 
 
 def seeds_in(folder: Path) -> list[int]:
-    """Those that were started."""
+    """Return the seeds that were started."""
     names = {path.name.removeprefix("seed-").removesuffix(".json") for path in folder.glob("seed-*")}
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _trained(recipe: str, out: Path) -> Figures:
-    """Of every seed that is done; of those that were trained otherwise than most, only a note."""
+    """Return the results of every finished seed; seeds that were trained otherwise than most only get a note."""
     groups: dict[str, dict[int, Accuracy]] = {}
     notes, comparable = [], {}
     for seed in seeds_in(out / recipe):
@@ -95,7 +96,7 @@ def _trained(recipe: str, out: Path) -> Figures:
 
 
 def _only(row: Row, out: Path) -> Figures:
-    """Its one recipe; or of the grid's points that of the highest mean, if any but the recipe was trained."""
+    """Return the results of the row's one recipe, or of the best point of its grid, if more than one was trained."""
     own = _trained(row.recipes[0], out)
     known = [own, *(_trained(rival, out) for rival in row.rivals if rival != own.recipe)]
     trained = [figures for figures in known if figures.of_seed]
@@ -111,7 +112,7 @@ def _only(row: Row, out: Path) -> Figures:
 
 
 def _mean(row: Row, out: Path) -> Figures:
-    """Of each seed over all recipes."""
+    """Return the mean of each seed over all recipes."""
     parts = [_trained(recipe, out) for recipe in row.recipes]
     common = sorted(set.intersection(*(set(part.of_seed) for part in parts)))
     names = ("top1", "top5", "best_top1")
@@ -131,7 +132,7 @@ def _mean(row: Row, out: Path) -> Figures:
 
 
 def _evaluated(row: Row, out: Path) -> Figures:
-    """Of predictions; where the videos' classes are not known, only that there are predictions."""
+    """Return the accuracy of predictions; where the classes are not known, only a note that there are predictions."""
     found, notes = {}, []
     comparable = all(_trained(recipe, out).comparable for recipe in row.recipes)
     for seed in seeds_in(evaluation(row, 0, {}, out).folder.parent):
@@ -150,7 +151,7 @@ def _evaluated(row: Row, out: Path) -> Figures:
 
 
 def accuracy_of(predictions: Path) -> tuple[float, float]:
-    """Top-1 and top-5 in percent, of a CSV that an evaluation wrote."""
+    """Return top-1 and top-5 in percent, of a CSV that an evaluation wrote."""
     rows = [
         row for _, row in read_csv(predictions, ["label", "class_1"], "is no table of predictions") if row["class_1"]
     ]
@@ -164,6 +165,7 @@ COMBINE: dict[str, Callable[[Row, Path], Figures]] = {"only": _only, "mean": _me
 
 
 def figures_of(row: Row, out: Path) -> Figures:
+    """Return the results of a row from the trainings in ``out``."""
     found = (_evaluated if row.test else COMBINE[row.combine])(row, out)
     if not found.of_seed and not found.notes:
         return Figures({}, found.recipe, ("not trained",))
@@ -171,7 +173,7 @@ def figures_of(row: Row, out: Path) -> Figures:
 
 
 def departures(rows: Iterable[Row], out: Path) -> list[str]:
-    """In what the trainings were not as their recipes say, each once."""
+    """Return the differences between the trainings and their recipes, each once."""
     found: dict[str, set[str]] = {}
     recipes = dict.fromkeys(recipe for row in rows for recipe in (*row.recipes, *row.rivals))
     for recipe in recipes:
@@ -189,7 +191,7 @@ def departures(rows: Iterable[Row], out: Path) -> list[str]:
 
 
 def write_report(table: str, names: Collection[str], out: Path) -> str:
-    """Writes ``TABLE.md`` and ``TABLE.csv`` with all rows into ``out``; returns the Markdown of the named ones.
+    """Write ``TABLE.md`` and ``TABLE.csv`` with all rows into ``out``; returns the Markdown of the named rows.
 
     Raises:
         InputError: a file cannot be read or written.
@@ -207,7 +209,7 @@ def write_report(table: str, names: Collection[str], out: Path) -> str:
 
 
 def _differences(row: Row, figures: Figures) -> list[float | None]:
-    """Of top-1 and top-5 to the paper's."""
+    """Return the differences of top-1 and top-5 to the paper's."""
     pairs = zip((figures.mean("top1"), figures.mean("top5")), row.paper, strict=True)
     return [None if ours is None or paper is None or not figures.comparable else ours - paper for ours, paper in pairs]
 

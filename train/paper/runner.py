@@ -1,4 +1,4 @@
-"""Runs the jobs of jobs.py, each in a process of its own, several at once: on a GPU each, or sharing the cores."""
+"""Runner of the jobs of jobs.py: several at once, each in its own process, with a GPU each or sharing the cores."""
 
 import ctypes
 import fcntl
@@ -25,7 +25,7 @@ from ..runtime.stop import StopRequest
 from .jobs import DONE, FAILED, Job, state_of
 
 SAY_EVERY_S = 600.0
-"""How often the jobs at work are named with their epochs."""
+"""Seconds between two lines that name the running jobs with their epochs."""
 STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
 """Exit codes of a job that was asked to end."""
 _LIBC = ctypes.CDLL(None)
@@ -36,13 +36,13 @@ class _AtWork:
     job: Job
     process: subprocess.Popen
     log: BinaryIO
-    """Holds the lock, until it is written how the job ended."""
+    """Log file of the job; it holds the lock until it is written how the job ended."""
     slot: int
     since: float
 
 
 class Runner:
-    """Runs jobs side by side, and says what becomes of them."""
+    """A runner of jobs side by side, which says what becomes of them."""
 
     def __init__(self, jobs: Sequence[Job], slots: int, retry: bool, say: Callable[[str], None] = print):
         self.waiting = list(jobs)
@@ -55,7 +55,7 @@ class Runner:
         """Folder of a job -> why: it failed, or was left to another process."""
 
     def run(self, stop: StopRequest) -> None:
-        """Until all have ended, or until it is asked to stop; then the jobs at work write their checkpoints."""
+        """Run until all jobs have ended, or a stop is asked for: then running jobs write their checkpoints."""
         said = time.monotonic()
         try:
             while (self.waiting or self.running) and not stop.number:
@@ -171,7 +171,7 @@ class Runner:
 
 
 def _end_with_parent() -> None:
-    """Should this program be killed, its jobs write their checkpoints and end; they are not left alone."""
+    """Let this job end after writing its checkpoint if the program that started it is killed."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -182,7 +182,7 @@ def _why(code: int, log: Path) -> str:
 
 
 def last_line(log: Path) -> str:
-    """What was printed last, without what a progress bar overwrote."""
+    """Return the last line of a log, without what a progress bar overwrote."""
     with suppress(OSError), open(log, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
         lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
@@ -191,14 +191,14 @@ def last_line(log: Path) -> str:
 
 
 def gpus() -> list[str]:
-    """Of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
     count = torch.cuda.device_count()
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return visible[:count] or [str(number) for number in range(count)]
 
 
 def environment_of(slot: int, slots: int) -> dict[str, str]:
-    """Of one of several jobs at once: its share of the cores, and a GPU for each in turn, if there is one."""
+    """Return the environment of one of several jobs: its share of the cores, and a GPU in turn if there is one."""
     found, names = dict(os.environ), gpus()
     if names:
         found["CUDA_VISIBLE_DEVICES"] = names[slot % len(names)]
@@ -208,5 +208,5 @@ def environment_of(slot: int, slots: int) -> dict[str, str]:
 
 
 def shared_workers(slots: int) -> int:
-    """Decoding processes of each of several jobs at once."""
+    """Return the number of decoding processes of each of several jobs at once."""
     return min(MOST_WORKERS, max(1, usable_cores() // slots))

@@ -1,5 +1,7 @@
-"""The paper's tables by name: ``python -m train.tables list|show|run|report``. What they consist of is in
-recipes.py."""
+"""The paper's tables by name: ``python -m train.tables list|show|run|report``.
+
+Their content is in recipes.py.
+"""
 
 import argparse
 import shlex
@@ -22,7 +24,7 @@ from .runner import Runner, gpus, shared_workers
 
 OUT = "runs/tables"
 OF_RECIPES = sorted({*names_in(Config, Role.OF_ROWS), *(name for settings in METHODS.values() for name in settings)})
-"""What is not the user's to choose for a whole table."""
+"""The options that a user may not choose for a whole table."""
 
 
 def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, list[Row]]:
@@ -44,7 +46,7 @@ def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, li
 
 
 def given_settings(arguments: list[str]) -> Settings:
-    """Options of train/run.py that are given for all rows.
+    """Return the options of train/run.py that are given for all rows.
 
     Raises:
         InputError: one is unknown, or is what the rows differ in.
@@ -121,7 +123,7 @@ def _run(options: argparse.Namespace, given: Settings) -> int:
 
 
 def _check(jobs: Sequence[Job]) -> None:
-    """Finds the videos of all jobs, and makes those that are made here, before the first job starts.
+    """Find the videos of all jobs, and make those that are made here, before the first job starts.
 
     Raises:
         InputError: a setting is wrong, or videos are missing.

@@ -31,7 +31,7 @@ from ..runtime.run_files import (
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a video was taken for."""
+    """The prediction for one video."""
 
     path: str
     label: int
@@ -40,12 +40,12 @@ class Prediction:
     """Index of the most probable class."""
     probability: float
     start_frame: int = 0
-    """Where the segment of the file begins that was seen."""
+    """First frame of the segment of the file that was seen."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of the best epoch."""
+    """Predictions of the best epoch."""
 
     classes: list[str]
     videos: list[Prediction]
@@ -59,12 +59,12 @@ class Evaluation:
         return table_KK
 
     def mistakes(self, label: int) -> list[Prediction]:
-        """Videos of a class that were taken for another, the surest first."""
+        """Return the videos of a class that were taken for another, the surest first."""
         wrong = [video for video in self.videos if video.label == label != video.guess]
         return sorted(wrong, key=lambda video: (-video.probability, video.path))
 
     def worst_classes(self) -> list[int]:
-        """Classes with mistakes, the least accurate first; of equal ones that with more videos."""
+        """Return the classes with mistakes, the least accurate first; of equal ones that with more videos."""
         table_KK = self.confusion_KK()
         videos_K, right_K = table_KK.sum(axis=1), table_KK.diagonal()
         wrong = [index for index in range(len(self.classes)) if right_K[index] < videos_K[index]]
@@ -76,9 +76,9 @@ class Start:
     """One start of the program."""
 
     facts: dict[str, str]
-    """What -> how it was, such as when -> 2026-01-31 12:00:00."""
+    """Facts by name, such as when -> 2026-01-31 12:00:00."""
     versions: dict[str, str]
-    """Of Python and the packages."""
+    """Versions of Python and the packages."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ class Run:
     val: Manifest | None
     evaluation: Evaluation | None
     no_evaluation: str
-    """Why there is none."""
+    """Reason why there is no evaluation."""
 
     @property
     def best_row(self) -> dict[str, float] | None:
-        """Of the epoch that ``best.pt`` holds: the first with the highest top-1."""
+        """The metrics of the epoch that ``best.pt`` holds: the first with the highest top-1."""
         return max((row for row in self.rows if "val_top1" in row), key=lambda row: row["val_top1"], default=None)
 
     @property
     def planned_epochs(self) -> int | None:
-        """As many as ``--epochs``, or as ``--max-steps`` begins; None if the settings do not say."""
+        """The planned number of epochs, by ``--epochs`` or ``--max-steps``; None if the settings do not say."""
         epochs, steps, batch = (self.settings.get(name) for name in ("epochs", "max_steps", "batch_size"))
         if type(epochs) is not int:
             return None
@@ -116,7 +116,7 @@ class Run:
 
 
 def read_runs(folders: Sequence[str]) -> list[Run]:
-    """Each folder once, in the order given.
+    """Read each folder once, in the order given.
 
     Raises:
         InputError: a folder is not that of a run, or a file in it is damaged; the message names it.
@@ -178,7 +178,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """One row per epoch of a run's metrics.csv; only numbers that are finite. Empty if there is no such file."""
+    """Read one row per epoch of a run's metrics.csv; only numbers that are finite. Empty if there is no such file."""
     if not path.exists():
         return []
     found = []
@@ -238,7 +238,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
 
 
 def _start(entry: Any, folder: Path) -> Start:
-    """Tolerates what is not there."""
+    """Read one start of the program; missing entries are tolerated."""
     try:
         git, packages, command = entry.get("git") or {}, entry.get("packages") or {}, entry.get("command") or []
         commit = str(git.get("commit") or "unknown")[:10]

@@ -51,7 +51,7 @@ class Line:
 
 
 def look_of(number: int) -> tuple[str, str]:
-    """Colour and marker of the run with this number."""
+    """Return the colour and marker of the run with this number."""
     return COLOURS[number % len(COLOURS)], list(MARKERS)[number // len(COLOURS) % len(MARKERS)]
 
 
@@ -82,8 +82,10 @@ def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bo
 
 
 def heat_map(name: str, confusion_KK: np.ndarray) -> str:
-    """An SVG of a confusion matrix with many classes, by number from 1. Shades are square roots of the shares of a row,
-    as a few of a class's many videos would not be seen otherwise."""
+    """Return an SVG of a confusion matrix with many classes, numbered from 1.
+
+    Shades are square roots of the shares of a row, as a few of a class's many videos would not be seen otherwise.
+    """
     count = len(confusion_KK)
     shares_KK = confusion_KK / np.maximum(1, confusion_KK.sum(axis=1, keepdims=True))
     image_KK4 = np.full((count, count, 4), matplotlib.colors.to_rgba(HEAT))
@@ -99,7 +101,7 @@ def heat_map(name: str, confusion_KK: np.ndarray) -> str:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """To stand in an HTML page: no names that others have, no styles for the whole page, its font and colours."""
+    """Return a figure as SVG for an HTML page: ids and styles clash with no others, font and colours are the page's."""
     draft = io.StringIO()
     figure.savefig(draft, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = draft.getvalue()

@@ -1,5 +1,6 @@
-"""One HTML file about one run or several: ``python -m train.report RUN_DIR [RUN_DIR ...]``. Nothing else is needed to
-read it.
+"""One HTML file about one run or several: ``python -m train.report RUN_DIR [RUN_DIR ...]``.
+
+Nothing else is needed to read it.
 
 Learning curves, settings, confusions, the worst classes with their surest mistakes, speed, and in what environment each
 run was made. The same folders give the same file.
@@ -27,11 +28,11 @@ from .figures import MARKERS, Line, chart, heat_map, look_of
 from .pictures import Picture, samples, strip
 
 STRIPS = 45
-"""About so many strips of frames are in a report, of 10 to 20 kB each; of many runs, one of each worst class."""
+"""Approximate number of film strips in a report, 10 to 20 kB each; of many runs, one of each worst class."""
 WORST_CLASSES, STRIPS_OF_CLASS = 5, 3
 CONFUSED_PAIRS = 10
 NUMBERED_CLASSES = 20
-"""Up to so many classes the confusion matrix is a table of numbers, above it a map of shades."""
+"""Largest number of classes whose confusion matrix is a table of numbers; above it is a map of shades."""
 NOT_KNOWN = "–"
 
 
@@ -43,7 +44,7 @@ def _duration(seconds: float) -> str:
 
 
 def _mean_over_time(name: str) -> Callable[[Run], float | None]:
-    """Of a metric that is known for each epoch, weighted with the epochs' times."""
+    """Return a function that averages a metric over a run's epochs, weighted with their times."""
 
     def mean(run: Run) -> float | None:
         pairs = [(row[name], row["epoch_s"]) for row in run.rows if {name, "epoch_s"} <= set(row)]
@@ -68,7 +69,7 @@ def _class_accuracy(run: Run) -> float | None:
 
 @dataclass(frozen=True)
 class Column:
-    """Of the table of runs."""
+    """A column of the table of runs."""
 
     title: str
     value: Callable[[Run], float | None]
@@ -123,7 +124,7 @@ SCALES = {"data_wait_fraction": 100}
 
 
 def charts(runs: Sequence[Run], what: Sequence[Chart]) -> list[dict]:
-    """``caption`` and ``svg`` of each chart."""
+    """Return ``caption`` and ``svg`` of each chart."""
     found = []
     for caption, metrics, options in what:
         lines = []
@@ -143,8 +144,10 @@ def _shown(value: object) -> str:
 
 
 def settings_table(runs: Sequence[Run]) -> tuple[list[dict], list[dict]]:
-    """Settings that differ between the runs, or from the defaults if there is one run; and all others. Each has a
-    ``name``, its ``help``, ``values`` of the runs, and for one run the ``default``. Folders are left out."""
+    """Return the settings that differ between the runs (for one run: from the defaults), and all others.
+
+    Each has a ``name``, its ``help``, ``values`` of the runs, and for one run the ``default``. Folders are left out.
+    """
     known = {item.name: item for item in fields(Config)}
     names = list(dict.fromkeys([*known, *(name for run in runs for name in run.settings)]))
     lacking = object()
@@ -237,7 +240,7 @@ def _try(make: Callable[..., Picture], *arguments: object) -> tuple[Picture | No
 
 
 def section_of(run: Run, number: int, strips: int) -> dict:
-    """What the page says of one run alone."""
+    """Return the page's section about one run."""
     colour, marker = look_of(number)
     picture, problem = _try(samples, run.folder / SAMPLES)
     section = {
@@ -280,7 +283,7 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def _printable(value: object) -> str:
-    """Bytes of a file name that are not UTF-8, and control characters, become a question mark in a diamond."""
+    """Replace control characters and bytes of file names that are not UTF-8 by U+FFFD."""
     if isinstance(value, Markup):
         return value  # the template's own, and charts
     return re.sub("[\ud800-\udfff\0-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", str(value))

@@ -22,7 +22,7 @@ JPEG_QUALITY = 80
 
 @dataclass(frozen=True)
 class Picture:
-    """To show at its own size, or smaller."""
+    """A picture to show at its own size, or smaller."""
 
     uri: str
     width_px: int
@@ -30,7 +30,7 @@ class Picture:
 
 
 def strip(path: str, known: VideoInfo | None) -> Picture:
-    """Frames from the first to the last of a video, or of the segment of it that is used, beside each other.
+    """Return frames from the first to the last of a video, or of its segment that is used, beside each other.
 
     ``known``: what a manifest says of the file; it is looked at anew if it has changed since.
 
@@ -71,7 +71,7 @@ def samples(path: Path) -> Picture:
 
 
 def _fit(image_HWC: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
-    """Made smaller if it does not fit."""
+    """Scale an image down if it does not fit."""
     height, width = image_HWC.shape[:2]
     scale = min(1.0, width_px / width, height_px / height)
     if scale == 1:

@@ -17,29 +17,29 @@ from torch.distributed.rendezvous import rendezvous
 from dali_pipes.errors import InputError
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others in the middle of a step, or of an evaluation."""
+"""Longest wait of a process for the others in the middle of a step, or of an evaluation."""
 ASK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Who this process is among all."""
+    """The place of this process among all processes of the training."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    """Among those of this machine; also the number of its GPU."""
+    """Rank among the processes of this machine; also the number of its GPU."""
     local_world_size: int = 1
     machine: int = 0
     """The number of this process's machine among all."""
     store: Any = field(default=None, repr=False, compare=False)
-    """Where processes leave word for each other; None if there is one alone."""
+    """Key-value store through which processes tell each other what they did; None for a single process."""
     rounds: count = field(default_factory=count, repr=False, compare=False)
-    """How often :meth:`first_of_machine_first` was used; the same in all processes."""
+    """Counter of the uses of :meth:`first_of_machine_first`; the same in all processes."""
 
     @property
     def is_first(self) -> bool:
-        """The one that prints and writes files."""
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
     def device(self, chosen: str) -> str:
@@ -62,7 +62,7 @@ class Processes:
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
 
     def share(self, batch_size: int) -> int:
-        """Clips of a step for each process.
+        """Return the number of clips of a step for each process.
 
         Raises:
             InputError: the batch cannot be dealt out evenly.
@@ -93,14 +93,14 @@ class Processes:
         return dict(zip(numbers, summed.tolist(), strict=True))
 
     def agree(self, number: float) -> bool:
-        """Whether all processes hold the same number. All must call it."""
+        """Return whether all processes hold the same number. All must call it."""
         numbers = torch.zeros(self.world_size, dtype=torch.float64)
         numbers[self.rank] = number
         return bool((self.sum(numbers) == number).all())
 
     @contextmanager
     def first_of_machine_first(self) -> Iterator[None]:
-        """What the first process of each machine reads and keeps, such as checked videos, the others find done.
+        """Let the first process of each machine read and cache, such as checked videos, before the others do.
 
         They wait for it as long as it takes, and it for them; torchrun ends them if it ends.
         """
@@ -118,7 +118,7 @@ class Processes:
             self.store.add(name, 1)
 
     def _wait_for(self, name: str, count: int) -> None:
-        """Until so many processes have added one; in short steps, so that Ctrl-C and SIGTERM are heeded meanwhile."""
+        """Wait until so many processes have added one, in short steps, so that Ctrl-C and SIGTERM are heeded."""
         try:
             while self.store is not None and self.store.add(name, 0) < count:
                 time.sleep(ASK_EVERY_S)
@@ -133,7 +133,7 @@ class Processes:
         return torch.nn.parallel.DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
     def share_buffers(self, model: torch.nn.Module) -> None:
-        """Batch norm's running statistics differ between processes: all take the first one's, which are saved."""
+        """Copy batch norm's running statistics of the first process, which are saved, to all others."""
         for buffer in model.buffers() if self.world_size > 1 else ():
             distributed.broadcast(buffer, 0)
 
@@ -144,7 +144,7 @@ def _other_ended(error: Exception) -> InputError:
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """This process's place, by the environment that torchrun sets; alone without it."""
+    """Join the processes that torchrun started, by its environment; without torchrun there is one process."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return

@@ -10,7 +10,7 @@ from dali_pipes.system import progress_bar
 
 
 class Bar:
-    """Iterates over the next ``steps`` batches; ``wait_s`` and ``seconds`` count from ``done`` on.
+    """An iterable over the next ``steps`` batches; ``wait_s`` and ``seconds`` count from ``done`` on.
 
     Args:
         loader: stands at the first of these batches; what it logs does not tear the bar.
@@ -34,8 +34,9 @@ class Bar:
 
     @property
     def seconds(self) -> float:
+        """The seconds since the bar began."""
         return time.perf_counter() - self._start
 
     def note(self, text: str) -> None:
-        """Shown beside the bar from the next step on."""
+        """Show a text beside the bar from the next step on."""
         self.bar.set_postfix_str(text, refresh=False)

@@ -5,9 +5,9 @@ CONFIG, ENVIRONMENT = "config.json", "environment.json"
 TRAIN_VIDEOS, VAL_VIDEOS = "train.csv", "val.csv"
 METRICS, CURVES, SAMPLES, REPORT = "metrics.csv", "curves.png", "samples.png", "report.html"
 CLASS_FILES = CLASS_ACCURACY, CONFUSION, VAL_PREDICTIONS = "val_classes.csv", "val_confusion.png", "val_predictions.csv"
-"""Of the best epoch, or of an evaluation."""
+"""Files of the best epoch, or of an evaluation."""
 PREDICTIONS, SUBMISSION = "predictions.csv", "submission.txt"
-"""Of an evaluation with --predict."""
+"""Files of an evaluation with --predict."""
 EVALUATION_FILES = (*CLASS_FILES, PREDICTIONS, SUBMISSION)
 FOLDERS = CAM, EVALUATION, ENSEMBLE, TENSORBOARD = "cam", "evaluation", "ensemble", "tensorboard"
 

@@ -39,7 +39,7 @@ def save_checkpoint(path: Path, keep_as: Path | None = None, **state: Any) -> No
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict:
-    """What :func:`save_checkpoint` wrote, on the CPU.
+    """Load a checkpoint that :func:`save_checkpoint` wrote, on the CPU.
 
     Raises:
         InputError: there is no such file, it is cut off or damaged, or it is not a checkpoint of this program.
@@ -154,7 +154,7 @@ def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathL
 
 
 def copy_best(folder: Path, out: Path) -> None:
-    """For a run that goes on in another folder: its best epoch so far may stay the best."""
+    """Copy the best epoch so far to the new folder of a resumed run: it may stay the best."""
     for name in BEST_FILES:
         if (folder / name).exists():
             with replacing(out / name) as draft:

@@ -57,7 +57,7 @@ OF_MMACTION2 = "cls_head."
 
 
 def slowfast_names(naming: str) -> dict[str, str]:
-    """Name of each layer of SlowFast in ``naming`` -> its name here: ``s1.pathway1_stem.bn`` -> ``fast.0.1``."""
+    """Return the name here of each layer of SlowFast in ``naming``: ``s1.pathway1_stem.bn`` -> ``fast.0.1``."""
     column = 1 + NAMINGS.index(naming)
     names = {}
     for row in SLOWFAST_LAYERS:
@@ -192,7 +192,7 @@ def _check_model(name: str, config: dict, path: str | Path) -> None:
 def _recognise(
     model: Network, weights: Weights, path: str | Path, key: str | None
 ) -> tuple[str, Weights, dict[str, str]]:
-    """Whose names the weights have; the weights by this project's names; what its layers are called in the file."""
+    """Return whose names the weights have, the weights by this project's names, and the file's names of its layers."""
     for _, named in _unwrapped(weights):
         if known := _as_named_here(model, named):
             if len(known[1]) < len(weights):
@@ -275,7 +275,7 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
 def _check_complete(
     weights: Weights, target: Weights, left_new: list[str], called: dict[str, str], path: str | Path
 ) -> None:
-    """Every weight is used, each of the network's filled, all of one shape; but for ``left_new``, the classifier."""
+    """Check that all weights fit: each is used and has its layer's shape; only ``left_new``, the classifier, stays."""
     needed = [name for name in target if name not in left_new and not name.endswith("num_batches_tracked")]
     missing = [_rename(name, called) for name in needed if name not in weights]
     unknown = [_rename(name, called) for name in weights if name not in target]

@@ -17,7 +17,7 @@ import torch
 from dali_pipes.errors import InputError
 
 USUAL_KEYS = ("model", "model_state", "model_state_dict", "state_dict")
-"""What programs call the weights in a checkpoint: this one, PySlowFast, PyTorch's tutorials and Lightning."""
+"""Usual keys of the weights in a checkpoint: this program's, PySlowFast's, PyTorch's tutorials' and Lightning's."""
 ZIP, OLD_TORCH, PICKLE = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
 """First bytes of PyTorch's checkpoints, of those before 1.6, and of any pickle."""
 PICKLES_BEFORE_1_6 = 4
@@ -30,7 +30,7 @@ ALWAYS_THERE = {"torch", "__main__", "__builtin__", "copy_reg", *sys.stdlib_modu
 
 
 class StandIn:
-    """Takes the place of an object that a pickle would make."""
+    """A stand-in for an object that a pickle would make."""
 
     called = ""
     """Name of its class, or of the function that would make it."""
@@ -38,6 +38,7 @@ class StandIn:
     items: dict
 
     def __new__(cls, *args: object, **options: object) -> "StandIn":
+        """Make a stand-in, whatever the arguments."""
         self = super().__new__(cls)
         self.state, self.items = None, {}
         return self
@@ -52,16 +53,18 @@ class StandIn:
         self.items[key] = value
 
     def __call__(self, *args: object, **options: object) -> "StandIn":
+        """Return another stand-in, as for what a function of the file would return."""
         return StandIn()
 
     def append(self, value: object) -> None:
+        """Ignore an item of a list or set."""
         pass
 
     add = extend = append
 
 
 class _Reader(pickle.Unpickler):
-    """Makes a :class:`StandIn` wherever a pickle names a class or function."""
+    """An unpickler that makes a :class:`StandIn` wherever a pickle names a class or function."""
 
     def __init__(self, file: Any):
         super().__init__(file)
@@ -79,7 +82,7 @@ class _Reader(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class Outline:
-    """What a file holds, without its numbers."""
+    """The structure of a file, without its numbers."""
 
     content: Any
     """Dicts, lists and text as they are, a :class:`StandIn` for everything else."""
@@ -88,7 +91,7 @@ class Outline:
 
 
 def outline(path: str | Path) -> Outline | None:
-    """What a file of PyTorch holds; None if that cannot be found out."""
+    """Return the structure of a file of PyTorch; None if it cannot be found out."""
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
@@ -115,7 +118,7 @@ def _outline(file: Any, pickles: int) -> Outline:
 
 
 def is_weights(value: object) -> bool:
-    """Whether a value is a dict of tensors by their names, in a file or in an :class:`Outline`."""
+    """Return whether a value is a dict of tensors by their names, in a file or in an :class:`Outline`."""
     items = value.items if isinstance(value, StandIn) else value  # of a class that extends dict
     return isinstance(items, Mapping) and bool(items) and all(map(_is_weight, items, items.values()))
 
@@ -132,7 +135,7 @@ def _is_network(value: object) -> bool:
 
 
 def read_weights_file(path: str | Path) -> Any:
-    """What ``torch.save`` wrote, if that is weights, numbers and text alone; on the CPU.
+    """Load a file of ``torch.save`` that holds only weights, numbers and text, on the CPU.
 
     Raises:
         InputError: it cannot be read, or holds something else; says how its weights can be written alone.
@@ -162,7 +165,7 @@ def read_weights_file(path: str | Path) -> Any:
 
 
 def _refuse_other_archives(path: str | Path) -> None:
-    """Before ``torch.load``, which until PyTorch 2.5 hands TorchScript on to its own loader, weights only or not."""
+    """Refuse a TorchScript file: until PyTorch 2.5 ``torch.load`` runs its own loader on it, weights only or not."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -193,17 +196,17 @@ def _refusal(path: str | Path, found: Outline) -> str:
 
 
 def loading(path: str | Path, weights_only: bool = True) -> str:
-    """Python that loads a file."""
+    """Return Python code that loads a file."""
     return f'torch.load({str(path)!r}, map_location="cpu", weights_only={weights_only})'
 
 
 def saved(weights: str) -> str:
-    """Python that writes what ``weights`` gives to a file of its own."""
+    """Return Python code that writes what ``weights`` gives to a file of its own."""
     return f'torch.save({weights}, "weights.pt")'
 
 
 def weights_in(content: Any, loaded: str) -> str | None:
-    """Python for the weights in what ``loaded`` gives; None if there are none."""
+    """Return Python code for the weights in what ``loaded`` gives; None if there are none."""
     places = [(content, loaded)]
     for depth in range(2):
         inside = [(value, expression) for value, expression in places if expression.count("[") == depth]
@@ -224,7 +227,7 @@ def weights_in(content: Any, loaded: str) -> str | None:
 
 
 def usual_first(content: Mapping) -> list[str]:
-    """Its keys that are text, those first that weights usually have."""
+    """Return the keys that are text, the usual keys of weights first."""
     keys = [key for key in content if isinstance(key, str)]
     return [key for key in USUAL_KEYS if key in keys] + [key for key in keys if key not in USUAL_KEYS]
 
