@@ -11,8 +11,6 @@ NO_OPENINGS = frozenset(
     "Here".split()
 )
 """A docstring opens with a verb in the imperative, or with a noun; so does the string below a field or a constant."""
-HEADING = "What to do, if not a training from the start"
-"""The docstring of a group of options is its heading in --help."""
 
 
 def openings(source: str) -> list[tuple[int, str]]:
@@ -25,7 +23,7 @@ def openings(source: str) -> list[tuple[int, str]]:
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
             value = statement.value if isinstance(statement, ast.Expr) else None
-            if not isinstance(value, ast.Constant) or not isinstance(value.value, str) or value.value == HEADING:
+            if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
                 continue
             word = value.value.split()[0].strip(",:;.")
             if word in NO_OPENINGS or (word == "Whether" and statement is body[0] and is_function(node)):

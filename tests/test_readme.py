@@ -87,6 +87,7 @@ def test_every_option_in_the_readme_exists():
             "activation_maps.md",
             "reports.md",
             "experiments.md",
+            "options.md",
         )
     )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known

@@ -16,23 +16,45 @@ OF_SCHEDULE = "randaug_t"
 class AugmentationOptions(Group):
     """Augmentation"""
 
-    aug: str = option("randaug_t", "data augmentation", choices=tuple(AUGMENTATIONS))
-    schedule: str = option(
-        "temporal+", "how RandAugment-T's level changes over a clip", choices=tuple(SCHEDULES), of="aug"
+    aug: str = option(
+        "randaug_t",
+        "Augmentation beside random crops and flips. randaug: RandAugment, its magnitude constant over a clip; "
+        "randaug_t: RandAugment-T, its magnitude changing from frame to frame; none: these alone.",
+        choices=tuple(AUGMENTATIONS),
     )
-    randaug_n: int = option(2, "operations per clip", at_least=1, of="aug")
-    randaug_m: float = option(10.0, "RandAugment level, from 0 to --randaug-scale", of="aug")
-    randaug_scale: float = option(30.0, "the level at which an operation is at the end of its range", above=0, of="aug")
+    schedule: str = option(
+        "temporal+",
+        "How RandAugment-T's level changes over a clip; M is --randaug-m. spatial: M all the time; temporal: a line "
+        "from a random lower level to M, or back; temporal+: a rising or falling line around M, to at most M/2 above "
+        "and below; mix: spatial or temporal+, drawn for each clip; random_walk, fourier: random curves in the same "
+        "range. See docs/randaugment_t.md.",
+        metavar="NAME",
+        choices=tuple(SCHEDULES),
+        of="aug",
+    )
+    randaug_n: int = option(
+        2, "Operations that are drawn for each clip: RandAugment's N.", metavar="N", at_least=1, of="aug"
+    )
+    randaug_m: float = option(
+        10.0, "Level of the operations, from 0 to --randaug-scale: RandAugment's M.", metavar="M", of="aug"
+    )
+    randaug_scale: float = option(
+        30.0, "Level at which an operation reaches the end of its range.", metavar="LEVEL", above=0, of="aug"
+    )
     randaug_ranges: str = option(
         "paper",
-        "what a level means: the paper's ranges, or such that higher is always stronger",
+        "Ranges of the operations. paper: the paper's, where a higher level is not always a stronger change; "
+        "monotonic: a higher level is always stronger, as in DALI and torchvision.",
         choices=RANGE_TABLES,
         of="aug",
     )
     randaug_interpolation: str = option(
-        "nearest", "of turned, sheared and shifted frames", choices=tuple(INTERPOLATIONS), of="aug"
+        "nearest",
+        "Interpolation of frames that are rotated, sheared or translated.",
+        choices=tuple(INTERPOLATIONS),
+        of="aug",
     )
-    randaug_invert: bool = option(False, "also draw the operation invert, as the authors' program does", of="aug")
+    randaug_invert: bool = option(False, "Also draw the operation invert, as the authors' program does.", of="aug")
 
     def check(self) -> None:
         """Raise :class:`InputError` if an option contradicts another."""

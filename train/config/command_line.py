@@ -11,11 +11,16 @@ from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from .augmentation import check_schedule
-from .data import GENERATED_DATA
+from .augmentation import AugmentationOptions, check_schedule
+from .data import GENERATED_DATA, DataOptions
+from .evaluation import EvaluationOptions
+from .help import ABOUT, USAGE, Formatter, about_small, choices_of, examples, help_of, invocation, is_switch
+from .mixing import MixingOptions
+from .model import ModelOptions
+from .optimisation import OptimisationOptions
 from .option import Role, names_in, names_of, option
-from .options import GROUPS, Config, paper, small
-from .run import processes_of_machine
+from .options import Config, paper, small
+from .run import MachineOptions, RunOptions, processes_of_machine
 
 RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
 OF_INIT = "--init"
@@ -26,27 +31,42 @@ OF_DATA = "--data"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to do, if not a training from the start"""
+    """Resuming, evaluating and predicting"""
 
     resume: str = option(
         "",
-        "continue from a checkpoint: FILE, or the last in --out; auto: if there is one, else start anew",
+        "Continue the run of CHECKPOINT; without a value, the run in --out. auto: the run in --out if there is one, "
+        "else start anew.",
+        metavar="CHECKPOINT",
+        default_means="start anew",
         without_value=RESUME_LAST,
     )
     eval_only: str = option(
         "",
-        "CHECKPOINT: evaluate it on the validation videos instead of training; "
-        "without a value: the published weights of --init, whose outputs are taken for the classes of --data in order",
+        "Evaluate CHECKPOINT on the validation videos instead of training; without a value, the published weights of "
+        "--init, whose outputs are taken for the classes of --data in order.",
+        metavar="CHECKPOINT",
+        default_means="train",
         without_value=OF_INIT,
     )
-    ensemble: list[str] = option((), "CHECKPOINTS: evaluate the average of their softmax scores")
+    ensemble: list[str] = option(
+        (),
+        "Evaluate the average of several checkpoints' softmax scores instead of training.",
+        metavar="CHECKPOINT",
+        default_means="train",
+    )
     ensemble_weights: list[float] = option(
-        (), "one number for each checkpoint of --ensemble; by default all count the same"
+        (),
+        "Weights of that average, one number for each checkpoint of --ensemble.",
+        metavar="WEIGHT",
+        default_means="all count the same",
     )
     predict: list[str] = option(
         (),
-        "with --eval-only or --ensemble: write each video's most probable classes; "
-        "VIDEOS: the classes of these files instead of --data's, also printed",
+        "With --eval-only or --ensemble, write the most probable classes of each video of --data; of the video files "
+        "that are named here instead, also print them.",
+        metavar="VIDEO",
+        default_means="evaluate only",
         without_value=[OF_DATA],
     )
 
@@ -224,29 +244,45 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see --help)")
 
 
+SECTIONS: tuple[type, ...] = (
+    DataOptions,
+    AugmentationOptions,
+    MixingOptions,
+    ModelOptions,
+    OptimisationOptions,
+    EvaluationOptions,
+    Job,
+    RunOptions,
+    MachineOptions,
+)
+"""The groups of options as --help and docs/options.md show them, those needed most often first."""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="run.py", description="Train networks on video through a DALI graph.", allow_abbrev=False)
-    classes: tuple[type, ...] = (Job, *GROUPS)
-    for options in classes:
+    parser = _Parser(
+        prog="run.py",
+        usage=USAGE,
+        description=f"{ABOUT}\n\n{about_small()}",
+        epilog=examples(),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    for options in SECTIONS:
         group = parser.add_argument_group(str(options.__doc__))
         for item in fields(options):
-            group.add_argument(flag(item.name), **_argument(item))
+            action = group.add_argument(flag(item.name), **_argument(item))
+            action.shown = invocation(item)  # type: ignore[attr-defined]
     return parser
 
 
 def _argument(item: Field) -> dict[str, Any]:
     """Return the keyword arguments of ``add_argument`` for an option."""
     about = item.metadata
-    unset: dict[object, str] = {"": "none", None: "the operation's own", (): "none"}
-    shown = unset.get(item.default, item.default)
-    known: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{about['help']} (default: {shown})"}
+    known: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help_of(item)}
     if item.type is bool:
         return known | {"action": argparse.BooleanOptionalAction}
-    if bool in typing.get_args(item.type):
-        return known | {
-            "action": _SwitchOrChoice,
-            "choices": [value for value in about["choices"] if not isinstance(value, bool)],
-        }
+    if is_switch(item):
+        return known | {"action": _SwitchOrChoice, "choices": choices_of(item)}
     is_list = typing.get_origin(item.type) is list
     if about["without_value"] is not None:
         known |= {"nargs": "*"} if is_list else {"nargs": "?", "const": about["without_value"]}

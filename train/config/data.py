@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dali_pipes.augment import PAPER_CROP_PX
-from dali_pipes.dataset import FOLDER_DATA, KINDS, UNLABELLED_DATA, check_source
+from dali_pipes.dataset import DATASETS, FOLDER_DATA, KINDS, UNLABELLED_DATA, check_source
 from dali_pipes.decode import TIME_LIMIT_S
 from dali_pipes.errors import InputError
 from dali_pipes.loader import ON_BAD_VIDEO
@@ -18,49 +18,84 @@ GENERATED_DATA = ("demo", "perturbed")
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Group):
-    """Videos and clips"""
+    """Data"""
 
     data: str = option(
         "demo",
-        "folder of class folders (or of train/ and val/ with them), of an official --dataset, "
-        f"a list of videos such as a .csv, or one that is made: {', '.join(GENERATED_DATA)}",
+        "Videos to train on: a folder of class folders (or of train/ and val/ with them), the folder of an official "
+        "--dataset, a list such as a .csv, or a data set that this program makes itself: "
+        f"{' or '.join(GENERATED_DATA)}.",
+        metavar="PATH",
         must_name="a folder or file",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     val_data: str = option(
         "",
-        "folder or list of validation videos; by default val/ in --data, or its column split",
+        "Validation videos, a folder or a list. Where there are none, the training videos are evaluated.",
+        metavar="PATH",
+        default_means="val/ in --data, or its column split",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     dataset: str = option(
         "auto",
-        f"what --data is; {FOLDER_DATA}: its topmost folders are the classes, or train/ and val/, whatever they hold; "
-        f"csv: a list; {UNLABELLED_DATA}: any folder, or a list of paths, to --predict",
+        f"Kind of --data. auto: by what is there; {FOLDER_DATA}: its topmost folders are the classes, or train/ and "
+        f"val/, whatever they hold; csv: a list; {', '.join(DATASETS)}: with the official lists, see docs/datasets.md; "
+        f"{UNLABELLED_DATA}: any folder, or a list of paths, for --predict.",
+        metavar="KIND",
         choices=KINDS,
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER,
     )
     split: str = option(
         "",
-        "official split: 1, 2 or 3; of vipriors train, train+val, or test to --predict; by default the first",
+        "Official split of --dataset: 1, 2 or 3 of ucf101 and hmdb51; train, train+val or (for --predict) test of "
+        "vipriors.",
+        metavar="SPLIT",
+        default_means="the first",
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER | Role.OF_ROWS,
     )
     frames: int = option(
-        64, "frames in a clip window, for SlowFast a multiple of 16", at_least=1, roles=Role.OF_PUBLISHED
+        64,
+        "Window of a clip in frames; the network sees every 2nd or 4th of them, see docs/models.md. SlowFast needs a "
+        "multiple of 16.",
+        metavar="N",
+        at_least=1,
+        roles=Role.OF_PUBLISHED,
     )
-    stride: int = option(1, "step between the frames of a window", at_least=1, roles=Role.OF_PUBLISHED)
-    crop: int = option(PAPER_CROP_PX, "side of the clips in pixels", at_least=40, roles=Role.IN_EVALUATION)
-    crop_mode: str = option("crop", "how training crops are drawn", choices=CROP_MODES, roles=Role.IN_EVALUATION)
-    short: str = option("slow_down", "how short videos fill a window", choices=SHORT_VIDEOS, roles=Role.OF_PUBLISHED)
+    stride: int = option(
+        1,
+        "Step between the frames of a window, in frames of the video.",
+        metavar="N",
+        at_least=1,
+        roles=Role.OF_PUBLISHED,
+    )
+    crop: int = option(
+        PAPER_CROP_PX, "Width and height of the clips, in pixels.", metavar="PX", at_least=40, roles=Role.IN_EVALUATION
+    )
+    crop_mode: str = option(
+        "crop",
+        "How training crops are drawn. crop: cut out a square of random size and scale it to --crop; short_side: scale "
+        "the frame's short side to a random length and cut out a square of --crop.",
+        choices=CROP_MODES,
+        roles=Role.IN_EVALUATION,
+    )
+    short: str = option(
+        "slow_down",
+        "How videos shorter than the window fill it. slow_down: each frame is shown 2, 4, ... times; pad: the last "
+        "frame is repeated.",
+        choices=SHORT_VIDEOS,
+        roles=Role.OF_PUBLISHED,
+    )
     on_bad_video: str = option(
         "error",
-        "a video that can no longer be read stops the run, or is named in the log and replaced by one of its class, "
-        "in evaluation left out",
+        "What happens when a video can no longer be read. error: the run stops; skip: the video is named in the log "
+        "and replaced by another one of its class, or left out of evaluation.",
         choices=ON_BAD_VIDEO,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
     max_bad_percent: float = option(
         1.0,
-        "stop when more of the videos are bad",
+        "With --on-bad-video skip, stop the run when more than this percentage of the videos are bad.",
+        metavar="PERCENT",
         at_least=0,
         at_most=100,
         of="on_bad_video",
@@ -68,7 +103,9 @@ class DataOptions(Group):
     )
     time_limit: float = option(
         TIME_LIMIT_S,
-        "leave out a video that takes more seconds of processor time to read; a clip of it may take 4 times as many",
+        "Processor time, in seconds, that reading a video may take when it is checked before the training; slower "
+        "ones are left out. Reading a clip of it may later take 4 times as long.",
+        metavar="SECONDS",
         above=0,
         at_most=MOST_S,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,

@@ -11,16 +11,23 @@ from .option import Group, Role, option
 class EvaluationOptions(Group):
     """Evaluation"""
 
-    eval_clips: int = option(10, "clips per video in evaluation, averaged", at_least=1, roles=Role.IN_EVALUATION)
+    eval_clips: int = option(
+        10,
+        "Clips per video in evaluation; their softmax scores are averaged.",
+        metavar="N",
+        at_least=1,
+        roles=Role.IN_EVALUATION,
+    )
     eval_crops: int = option(
         1,
-        "crops of each of them: 1 in the centre, or 3 along the long side",
+        "Crops of each of these clips: 1 in the centre, or 3 along the long side.",
         choices=CROPS_PER_VIDEO,
         roles=Role.IN_EVALUATION,
     )
     eval_every: int = option(
         1,
-        "epochs between evaluations; the last epoch always has one",
+        "Epochs from one evaluation to the next; the last epoch always has one.",
+        metavar="EPOCHS",
         at_least=1,
         roles=Role.SAME_RECIPE,
     )

@@ -11,32 +11,42 @@ from .option import Group, Role, names_of, option
 
 @dataclass(frozen=True, kw_only=True)
 class MixingOptions(Group):
-    """Deleting, mixing and blending"""
+    """Mixing"""
 
     mix: str = option(
         "none",
-        f"delete, mix or blend: {', '.join(MIXES)}; of several with commas each batch gets one",
+        f"Delete parts of clips, or mix or blend them with others of the batch: none, {', '.join(MIXES)}. Of several, "
+        "with commas between, each batch draws one. See docs/mixing.md.",
+        metavar="NAME[,NAME...]",
         roles=Role.ANEW_IN_EVALUATION,
     )
     mix_alpha: float | None = option(
-        None, "lambda is drawn from Beta(alpha, alpha)", of="mix", roles=Role.ANEW_IN_EVALUATION
+        None,
+        "Draw lambda, the share of a clip that is kept, from Beta(ALPHA, ALPHA).",
+        metavar="ALPHA",
+        default_means="the operation's own",
+        of="mix",
+        roles=Role.ANEW_IN_EVALUATION,
     )
     mix_prob: float | None = option(
         None,
-        "share of the batches (or clips, see --mix-draw) that are mixed",
+        "Probability, from 0 to 1, that a batch is mixed (or a clip, with --mix-draw clip).",
+        metavar="P",
+        default_means="the operation's own",
         of="mix",
         roles=Role.ANEW_IN_EVALUATION,
     )
     mix_draw: str = option(
         "batch",
-        "what one region and lambda are drawn for",
+        "Draw region and lambda once for a batch, as in the paper, or for each clip.",
         choices=("batch", "clip"),
         of="mix",
         roles=Role.ANEW_IN_EVALUATION,
     )
     mix_labels: str = option(
         "all_frames",
-        "which frames a label's share is of",
+        "Frames of which a label's weight is the share. all_frames: all of the window; seen_frames: those that the "
+        "network looks at.",
         choices=("all_frames", "seen_frames"),
         of="mix",
         roles=Role.ANEW_IN_EVALUATION,

@@ -55,12 +55,14 @@ def option(
     must_name: str = "",
     of: str = "",
     without_value: object = None,
+    metavar: str = "",
+    default_means: str = "",
 ) -> Any:
     """Declare an option as a field of its group's dataclass; its name and type are the field's.
 
     Args:
         default: the value if it is not given.
-        help: for ``--help`` and reports.
+        help: for ``--help``, docs/options.md and reports: what it does, with its unit, in whole sentences.
         roles: what may be done with it.
         choices: the values it may have.
         at_least: its least value.
@@ -69,6 +71,9 @@ def option(
         must_name: what it names, such as ``"a folder"``, if it must not be empty.
         of: name of the option that it goes with: without that, or with its ``none``, it changes nothing.
         without_value: what it means on the command line without a value.
+        metavar: what stands for its value in ``--help``, such as ``"PX"``; may be left out for a switch, or for a few
+            choices, which are listed then.
+        default_means: the default in words, where the value does not tell, or is another on each machine.
     """
     about = {
         "help": help,
@@ -80,6 +85,8 @@ def option(
         "must_name": must_name,
         "of": of,
         "without_value": without_value,
+        "metavar": metavar,
+        "default_means": default_means,
     }
     return field(default=default, metadata=about)
 

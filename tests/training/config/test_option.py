@@ -42,7 +42,7 @@ def test_each_option_is_declared_in_one_group_under_a_heading_of_its_own():
     headings = {group.title: [action.dest for action in group._group_actions] for group in _parser()._action_groups}
     for group in GROUPS:
         assert headings[group.__doc__] == [item.name for item in fields(group)]
-    assert headings["What to do, if not a training from the start"][0] == "resume"
+    assert headings["Resuming, evaluating and predicting"][0] == "resume"
 
 
 @pytest.mark.parametrize("role", MEMBERS, ids=lambda role: role.name)
