@@ -83,14 +83,18 @@ def _style(policy: RandAugmentT) -> dict:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dali_pipes.preview", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dali_pipes.preview", description=__doc__.splitlines()[0].replace("``", "")
+    )
     parser.add_argument("video", nargs="?", help="video file; without one, and with -o, the schedules are drawn")
     parser.add_argument(
         "-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4: before and after, playing"
     )
-    parser.add_argument("--ops", help="operations, with commas, or all; default: those with a magnitude")
+    parser.add_argument(
+        "--ops", help="operations to show, with commas between, or all (default: those with a magnitude)"
+    )
     parser.add_argument("--aug", choices=AUGMENTATIONS, help="show samples of this augmentation instead of operations")
-    parser.add_argument("--samples", type=int, default=6, help="how many, with --aug (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=6, help="number of samples, with --aug (default: %(default)s)")
     parser.add_argument("--n", type=int, default=2, help="operations per sample, with --aug (default: %(default)s)")
     parser.add_argument("--level", type=float, help="RandAugment level M, 0 to 30 (default: 10)")
     parser.add_argument(
@@ -98,18 +102,29 @@ def _parser() -> argparse.ArgumentParser:
         choices=SCHEDULES,
         help="how levels change over a clip (default: temporal+, and spatial for --aug randaug)",
     )
-    parser.add_argument("--sign", type=int, choices=(1, -1), default=1, help="direction of signed operations")
     parser.add_argument(
-        "--ranges", choices=RANGE_TABLES, default="paper", help="what a level means (default: %(default)s)"
+        "--sign",
+        type=int,
+        choices=(1, -1),
+        default=1,
+        help="sign of operations that have one, such as the direction of a rotation (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ranges",
+        choices=RANGE_TABLES,
+        default="paper",
+        help="ranges of the operations, see docs/randaugment_t.md (default: %(default)s)",
     )
     parser.add_argument(
         "--interpolation",
         choices=INTERPOLATIONS,
         default="nearest",
-        help="of shearing, moving and turning (default: %(default)s)",
+        help="interpolation of frames that are sheared, translated or rotated (default: %(default)s)",
     )
-    parser.add_argument("--frames", type=int, default=64, help="clip window (default: %(default)s)")
-    parser.add_argument("--start", type=int, help="first frame; default: the middle of the video")
+    parser.add_argument("--frames", type=int, default=64, help="window of the clip in frames (default: %(default)s)")
+    parser.add_argument(
+        "--start", type=int, help="first frame of the window (default: such that it is in the middle of the video)"
+    )
     parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
     parser.add_argument(
         "--size",
@@ -118,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         help="side of the clip in pixels; translations are in proportion (default: %(default)s)",
     )
     parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
     return parser
 
 

@@ -121,8 +121,15 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of class folders (or of train/ and val/ with them, or of videos), or a list such as a .csv",
     )
     parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
-    parser.add_argument("--dataset", default="auto", choices=KINDS, help="what the folder is")
-    parser.add_argument("--verify", action="store_true", help="decode every frame; otherwise packets are counted")
+    parser.add_argument(
+        "--dataset",
+        default="auto",
+        choices=KINDS,
+        help="kind of the source, as --dataset of train/run.py (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="decode every frame (default: count packets where that is enough)"
+    )
     add_limits(parser, TIME_LIMIT_S, "leave out")
     return parser
 

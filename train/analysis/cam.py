@@ -245,8 +245,10 @@ def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of train/run.py, such as runs/latest/best.pt")
+    parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0].replace("``", ""))
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="checkpoint of train/run.py, such as runs/latest/best.pt"
+    )
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
     parser.add_argument(
         "--class",
@@ -254,19 +256,24 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="maps of this class, may be repeated; default: the video's, which is its folder's name, and "
-        "what it is taken for; of a mix the classes of both videos",
+        help="show maps of this class; may be given several times (default: the video's class, which is its folder's "
+        "name, and the class it is taken for; with --mix the classes of both videos)",
     )
     parser.add_argument(
-        "--mix", nargs=2, metavar=("NAME", "VIDEO_B"), help=f"mix with this video by {', '.join(MIXED)}"
+        "--mix",
+        nargs=2,
+        metavar=("NAME", "VIDEO_B"),
+        help=f"mix each VIDEO with VIDEO_B; NAME is one of {', '.join(MIXED)}",
     )
-    parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: the mix's own")
-    parser.add_argument("--seed", type=int, default=0, help="of the mix (default: %(default)s)")
-    parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")
-    parser.add_argument("-o", "--out", help="folder; default: cam, beside the checkpoint")
+    parser.add_argument("--alpha", type=float, help="draw lambda of --mix from Beta(ALPHA, ALPHA) (default: its own)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of --mix (default: %(default)s)")
+    parser.add_argument(
+        "--layer", default="", help="path of SlowFast whose maps are shown, slow or fast (default: slow)"
+    )
+    parser.add_argument("-o", "--out", help="folder for the pictures (default: cam, beside the checkpoint)")
     parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=8, help="frames per second of the film (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     return parser
 
 

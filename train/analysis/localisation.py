@@ -147,16 +147,21 @@ def localise(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.localisation", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="of train/run.py; all see the same pairs")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.localisation", description=__doc__.splitlines()[0].replace("``", "")
+    )
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="CHECKPOINT", help="checkpoints of train/run.py; all see the same pairs"
+    )
     for name in names_in(Config, Role.NAMES_VIDEOS):
-        parser.add_argument(flag(name), default=argparse.SUPPRESS, help="as of train/run.py; default: the checkpoint's")
-    parser.add_argument("--pairs", type=int, default=200, help="how many pairs of videos (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the pairs")
-    parser.add_argument("--layer", default="", help="slow (default) or fast, of SlowFast's two paths")
-    parser.add_argument("--workers", type=int, default=argparse.SUPPRESS, help="decoding processes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("-o", "--out", help="a .csv to write a line per checkpoint and pair to")
+        about = f"as {flag(name)} of train/run.py (default: the checkpoint's)"
+        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=about)
+    parser.add_argument("--pairs", type=int, default=200, help="number of pairs of videos (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pairs (default: %(default)s)")
+    parser.add_argument("--layer", default="", help="path of SlowFast that is measured, slow or fast (default: slow)")
+    parser.add_argument("--workers", type=int, default=argparse.SUPPRESS, help="processes that decode videos")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("-o", "--out", help="write a line for each checkpoint and pair to this .csv")
     return parser
 
 

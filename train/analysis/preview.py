@@ -38,17 +38,21 @@ def mixed_row(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.preview", description=__doc__.splitlines()[0])
-    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="two video files, A and B; default: two of the demo")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.preview", description=__doc__.splitlines()[0].replace("``", "")
+    )
+    parser.add_argument(
+        "videos", nargs="*", metavar="VIDEO", help="two video files, A and B (default: two of the demo)"
+    )
     parser.add_argument("-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4")
-    parser.add_argument("--mix", default=",".join(MIXES), help="operations, with commas; default: all")
-    parser.add_argument("--alpha", type=float, help="lambda is drawn from Beta(alpha, alpha); default: each one's own")
-    parser.add_argument("--samples", type=int, default=1, help="draws of each operation")
-    parser.add_argument("--frames", type=int, default=64, help="clip window")
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet")
-    parser.add_argument("--size", type=int, default=112, help="side of the clips in pixels")
-    parser.add_argument("--fps", type=int, default=12, help="of clip.mp4")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mix", default=",".join(MIXES), help="operations, with commas between (default: all)")
+    parser.add_argument("--alpha", type=float, help="draw lambda from Beta(ALPHA, ALPHA) (default: each one's own)")
+    parser.add_argument("--samples", type=int, default=1, help="samples of each operation (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=64, help="window of the clips in frames (default: %(default)s)")
+    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=112, help="side of the clips in pixels (default: %(default)s)")
+    parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
     return parser
 
 

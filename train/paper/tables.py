@@ -155,31 +155,39 @@ COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.tables", description=__doc__.partition("\n\n")[0], allow_abbrev=False
+        prog="python -m train.tables", description=__doc__.partition("\n\n")[0].replace("``", ""), allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the tables")
     texts = {
-        "show": "a table's rows: the paper's figures, and the command of each training",
+        "show": "print a table's rows: the paper's figures, and the command of each training",
         "run": "train what is missing; all other options are those of train/run.py, such as --data DIR --epochs 150",
-        "report": "print ours, the paper's and the difference; write TABLE.md and TABLE.csv into --out",
+        "report": "print our figures, the paper's and the difference; write TABLE.md and TABLE.csv into --out",
     }
     for name, text in texts.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument("tables", nargs="+", metavar="TABLE", help=", ".join(TABLES))
+        command.add_argument("tables", nargs="+", metavar="TABLE", help=f"one or more of {', '.join(TABLES)}")
         command.add_argument(
-            "--rows", nargs="+", default=[], metavar="ROW", help="names, or patterns such as 'temporal*'"
+            "--rows",
+            nargs="+",
+            default=[],
+            metavar="ROW",
+            help="only these rows: names, or patterns such as 'temporal*' (default: all)",
         )
         if name != "show":
-            command.add_argument("--out", default=OUT, help=f"where the runs are (default: {OUT})")
+            command.add_argument("--out", default=OUT, help=f"folder of the runs (default: {OUT})")
         if name == "run":
             command.add_argument(
                 "--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N - 1 (default: 3)"
             )
             command.add_argument(
-                "--jobs", type=int, default=0, metavar="N", help="trainings at once (default: one per GPU, one without)"
+                "--jobs",
+                type=int,
+                default=0,
+                metavar="N",
+                help="number of trainings at once (default: one per GPU; one without a GPU)",
             )
-            command.add_argument("--retry", action="store_true", help="try again what failed")
+            command.add_argument("--retry", action="store_true", help="train again the rows that failed")
     return parser
 
 

@@ -290,9 +290,11 @@ def _printable(value: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.report", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.report", description=__doc__.partition("\n\n")[0].replace("``", "")
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folder of a run: --out of train/run.py")
-    parser.add_argument("-o", "--out", help="the HTML file; default: report.html in the first RUN_DIR")
+    parser.add_argument("-o", "--out", help="the HTML file to write (default: report.html in the first RUN_DIR)")
     return parser
 
 
