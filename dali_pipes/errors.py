@@ -31,17 +31,14 @@ OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transco
 
 def too_slow(limit_s: float) -> str:
     """Return what is said, after its path, of a video that takes more processor time than the limit."""
-    return (
-        f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}"
-        "raise the limit (time_limit_s, --time-limit)"
-    )
+    return f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}raise the time limit"
 
 
 def no_answer(limit_s: float) -> str:
     """Return what is said, after its path, of a video at which its reader waits for longer than the limit."""
     return (
         f"keeps its reader waiting for more than {limit_s:g} s; try again when its disk answers sooner, or raise the "
-        "limit (time_limit_s, --time-limit)"
+        "time limit"
     )
 
 

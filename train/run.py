@@ -14,13 +14,14 @@ def main(arguments: list[str]) -> int:
         from train import check_needs
 
         check_needs()
+        from train.config.options import FLAGS
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # imports take seconds
         print("interrupted", file=sys.stderr)
         return 130
-    return end_of("error", lambda: stoppable(arguments))
+    return end_of("error", lambda: stoppable(arguments), FLAGS)
 
 
 def stoppable(arguments: list[str]) -> int:

@@ -109,7 +109,7 @@ def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np
     (video,) = scan_videos([(path, 0)]).videos
     last = count_starts(video.num_frames, num_frames) - 1
     if start is not None and not 0 <= start <= last:
-        raise InputError(f"--start is {start}, a window of {num_frames} frames in {path} starts at 0 to {last}")
+        raise InputError(f"Invalid start {start}: a window of {num_frames} frames in {path} starts at 0 to {last}")
     indices = window_indices(video.num_frames, num_frames, first=last // 2 if start is None else start)
     box = fixed_box(video.height, video.width, "short_side", (160, 200))
     return decode_frames(path, indices, tuple(box), side_px)
@@ -120,7 +120,7 @@ def check_sheet_options(options: argparse.Namespace, least: dict[str, int]) -> N
     check_known("kind of output, by its suffix,", Path(options.out).suffix, (*PICTURES, ".mp4"))
     for name, value in least.items():
         if getattr(options, name) < value:
-            raise InputError(f"--{name} is {getattr(options, name)}, it must be at least {value}")
+            raise InputError(f"Invalid {name} {getattr(options, name)}: must be at least {value}")
 
 
 def write_sheet(out: Path, rows: Sequence[SheetRow], columns: int, fps: int) -> None:

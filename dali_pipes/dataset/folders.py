@@ -116,7 +116,7 @@ def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
     for parts in parts_of_videos:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
     upper, all_lower = sorted(below), sorted(set().union(*below.values()))
-    meant = f"if {_some(upper)} are the classes, say so with --dataset folder (in Python: class_folders=True)"
+    meant = f"if {_some(upper)} are the classes, say so with dataset='folder' (find_videos: class_folders=True)"
     if upper and all(map(split_of, upper)):
         raise InputError(
             f"{root}: holds {_some(upper)}, named as a part of a split; "
@@ -134,7 +134,7 @@ def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
     if len(shared) >= 2 and 2 * len(shared) >= max(map(len, below.values())):
         raise InputError(
             f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; "
-            f"{meant}; else name one for training with --data and one for validation with --val-data"
+            f"{meant}; else name one for training with data=... and one for validation with val_data=..."
         )
     repeated = sorted(name for name in all_lower if sum(name in names for names in below.values()) > 1)
     if repeated:
@@ -173,7 +173,8 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
             raise InputError(
-                f"{root}: {names} are both named as a part for {split}; name one of them, with --data and --val-data"
+                f"{root}: {names} are both named as a part for {split}; "
+                "name one of them, with data=... and val_data=..."
             )
     return {split: found[split][0] for split in SPLIT_WORDS if split in found}
 

@@ -137,12 +137,12 @@ def _own(kind: str, source: Path, val_data: Path | None, split: str, wanted: Col
 def _check_kind(kind: str, source: Path) -> None:
     for name, dataset in DATASETS.items():
         if kind == "auto" and (source / dataset.mark).is_dir():
-            choice = f"choose --dataset {name}, or --dataset {FOLDER_DATA} to leave its lists aside"
+            choice = f"choose dataset={name!r}, or dataset={FOLDER_DATA!r} to leave its lists aside"
             raise InputError(f"{source}: holds {dataset.mark}, as {name} does; {choice}")
     needed = {"csv": "list", FOLDER_DATA: "folder"}.get(kind)
     if needed and source.exists() and source.is_dir() != (needed == "folder"):
         found = "folder" if source.is_dir() else "file"
-        raise InputError(f"{source}: --dataset {kind} needs a {needed}, this is a {found}")
+        raise InputError(f"{source}: dataset={kind!r} needs a {needed}, this is a {found}")
 
 
 def _notes_on_parts(source: Path, val_data: Path | None, parts: dict[str, Part], wanted: Collection[str]) -> list[Note]:

@@ -11,7 +11,7 @@ from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import OddKind, VideoInfo
 from ..errors import InputError
 from ..system.files import check_not_replaced
-from ..system.program import add_limits, check_limits, end_of, one_line
+from ..system.program import add_limits, check_limits, end_of, flags_of, one_line
 from ..system.progress import progress_bar
 from .folders import loose_videos
 from .manifest import Manifest, default_cache, scan_videos
@@ -136,13 +136,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
-    options = _parser().parse_args(arguments)
-    return end_of("manifest", lambda: run(options))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    return end_of("manifest", lambda: run(options), flags_of(parser))
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry out a parsed command line; returns the exit code."""
-    check_limits(options.workers, options.time_limit)
+    check_limits(options.workers, options.time_limit_s)
     if options.out and not options.out.endswith(".csv"):
         raise InputError(f"{options.out}: -o takes a name that ends in .csv")
     if options.out:
@@ -157,7 +158,7 @@ def run(options: argparse.Namespace) -> int:
             cache=default_cache(items),
             workers=options.workers,
             verify=options.verify,
-            time_limit_s=options.time_limit,
+            time_limit_s=options.time_limit_s,
             progress=partial(progress_bar, title="reading videos", unit="file"),
         )
         manifest = Manifest(manifest.videos + found.videos, classes, manifest.refused | found.refused)

@@ -29,7 +29,7 @@ from ..system.cores import usable_cores
 from ..system.files import make_folder, remove_drafts, replacing
 from ..system.isolate import NoResult, map_isolated
 from ..system.locks import only_user
-from ..system.program import add_limits, check_limits, end_of, flag, one_line
+from ..system.program import add_limits, check_limits, end_of, flag, flags_of, one_line
 from ..system.progress import progress_bar
 from .folders import TRANSCODED, walk_videos
 from .probe import complaints_of_decoders, quoted, read_video_info
@@ -68,10 +68,10 @@ class Settings:
             ("crf", 0, 51),
         ):
             if not low <= getattr(self, name) <= high:
-                raise InputError(f"{flag(name)} is {getattr(self, name):g}, it must lie between {low} and {high}")
+                raise InputError(f"Invalid {name} {getattr(self, name):g}: must be between {low} and {high}")
         if 0 < self.fps < SLOWEST_RATE:
             raise InputError(
-                f"--fps is {self.fps:g}, it must be at least {SLOWEST_RATE}, or 0 to keep each video's own"
+                f"Invalid fps {self.fps:g}: must be at least {SLOWEST_RATE}, or 0 to keep each video's own"
             )
 
 
@@ -363,20 +363,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
-    options = vars(_parser().parse_args(arguments))
-    return end_of("transcode", lambda: run(options))
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    return end_of("transcode", lambda: run(options), flags_of(parser))
 
 
 def run(options: dict) -> int:
     """Carry out a parsed command line; returns the exit code."""
-    check_limits(options["workers"], options["time_limit"])
+    check_limits(options["workers"], options["time_limit_s"])
     settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
     outcomes = transcode_folder(
         options["source"],
         options["out"],
         settings,
         workers=options["workers"],
-        time_limit_s=options["time_limit"],
+        time_limit_s=options["time_limit_s"],
         progress=partial(progress_bar, title="transcoding", unit="file"),
     )
     counts = Counter(outcome.result for outcome in outcomes)

@@ -28,9 +28,10 @@ END_LIMIT_S = 5.0
 """Longest wait for a killed worker, in seconds; one that reads from a network folder that is gone ends later."""
 PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
 
+_MORE_SHM = "start Docker with --shm-size=8g, lower the batch size, or use workers=0"
 _HINTS = {
-    "SIGKILL": "perhaps memory ran out: lower --batch-size or --workers",
-    "SIGBUS": f"perhaps {SHM_FOLDER} is full: start Docker with --shm-size=8g, lower --batch-size, or use --workers 0",
+    "SIGKILL": "perhaps memory ran out: lower the batch size or the number of workers",
+    "SIGBUS": f"perhaps {SHM_FOLDER} is full: {_MORE_SHM}",
 }
 
 
@@ -41,7 +42,7 @@ def check_shared_memory(needed: int) -> None:
     if needed > free:
         raise InputError(
             f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
-            "start Docker with --shm-size=8g, lower the batch size, or use --workers 0"
+            + _MORE_SHM
         )
 
 

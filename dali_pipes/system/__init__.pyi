@@ -12,5 +12,7 @@ from .locks import only_user as only_user
 from .program import MOST_S as MOST_S
 from .program import end_of as end_of
 from .program import flag as flag
+from .program import flags_of as flags_of
 from .program import one_line as one_line
+from .program import with_flags as with_flags
 from .progress import progress_bar as progress_bar

@@ -3,11 +3,12 @@
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -23,15 +24,24 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which job systems and ``docker stop`` send: the program ends as after Ctrl-C."""
 
 
-def end_of(name: str, program: Callable[[], int | None]) -> int:
+def end_of(name: str, program: Callable[[], int | None], flags: Mapping[str, str] | None = None) -> int:
     """Run ``program`` and return the exit code: what it returns, or 0.
 
     It is 2, with one sentence on stderr, for a user's mistake or what cannot be read or written; 130 after Ctrl-C and
     143 after SIGTERM, with the exception's message on stderr.
+
+    Args:
+        name: the program's, before the sentence.
+        program: what to run.
+        flags: Python parameter -> the program's option for it, see :func:`with_flags`.
     """
     print_any_name()
     formatted = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of this program
+
+    def said(message: object) -> str:
+        return with_flags(str(message), flags or {})
+
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {said(message)}\n"  # without the line of this program
     try:
         with _sigterm_raises():
             return program() or 0
@@ -39,12 +49,12 @@ def end_of(name: str, program: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (InputError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {said(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         number = signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
-        said = ["interrupted" if number == signal.SIGINT else "stopped by SIGTERM", *map(str, interrupt.args)]
-        print("; ".join(said), file=sys.stderr)
+        words = ["interrupted" if number == signal.SIGINT else "stopped by SIGTERM", *map(str, interrupt.args)]
+        print("; ".join(words), file=sys.stderr)
         return 128 + number
     finally:
         warnings.formatwarning = formatted
@@ -85,6 +95,37 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the long option of each setting of a command line, see :func:`with_flags`."""
+    return {action.dest: option for action in parser._actions for option in action.option_strings if option[:2] == "--"}
+
+
+def with_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Return the library's message in the words of a command line.
+
+    ``Invalid fps -1: ...`` becomes ``Invalid --fps -1: ...``, and ``workers=0`` becomes ``--workers 0``.
+
+    Args:
+        message: names Python parameters.
+        flags: parameter -> option; other parameters stay as they are.
+    """
+
+    def option(match: re.Match) -> str:
+        name, value = match["invalid"] or match["given"], match["quoted"] or match["plain"] or ""
+        if name not in flags:
+            return match[0]
+        return f"Invalid {flags[name]}" if match["invalid"] else " ".join(filter(None, (flags[name], value)))
+
+    return _PARAMETER.sub(option, message)
+
+
+_PARAMETER = re.compile(
+    r"(?<![^\s(])(?:Invalid (?P<invalid>\w+)(?= )|"
+    r"(?P<given>\w+)=(?:\.\.\.|'(?P<quoted>\w+)'|(?P<plain>\w+))(?![^\s,;)]))"
+)
+"""A parameter that is said to be invalid, or with a value; not a part of a path."""
+
+
 def one_line(path: str) -> str:
     """A name with a newline in it must not look like two."""
     return path.replace("\n", "\\n")
@@ -95,6 +136,7 @@ def add_limits(parser: argparse.ArgumentParser, time_limit_s: float, what: str) 
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument(
         "--time-limit",
+        dest="time_limit_s",
         type=float,
         default=time_limit_s,
         metavar="SECONDS",
@@ -104,7 +146,7 @@ def add_limits(parser: argparse.ArgumentParser, time_limit_s: float, what: str) 
 
 def check_limits(workers: int, time_limit_s: float) -> None:
     """Raise :class:`InputError` unless both can be used."""
-    if workers < 1 or not 0 < time_limit_s <= MOST_S:
-        raise InputError(
-            f"--workers {workers} and --time-limit {time_limit_s:g} must be above 0, the limit at most {MOST_S:g}"
-        )
+    if workers < 1:
+        raise InputError(f"Invalid workers {workers}: must be at least 1")
+    if not 0 < time_limit_s <= MOST_S:
+        raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MOST_S:g}")

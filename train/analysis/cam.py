@@ -19,7 +19,7 @@ import torch
 from dali_pipes.augment import SheetRow, write_sheet
 from dali_pipes.dataset import UNLABELLED, class_name
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import end_of, make_folder, only_user, progress_bar, replacing
+from dali_pipes.system import end_of, flags_of, make_folder, only_user, progress_bar, replacing
 
 from ..config.options import Config
 from ..data.loaders import make_eval_loader
@@ -323,10 +323,11 @@ def run(options: argparse.Namespace) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
 
     def program() -> None:
         out = run(options)
         print(f"wrote {', '.join(CAM_FILES)} to {out}")
 
-    return end_of("cam", program)
+    return end_of("cam", program, flags_of(parser))

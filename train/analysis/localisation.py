@@ -20,7 +20,7 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import check_not_replaced, end_of, flag, make_folder, replacing
+from dali_pipes.system import check_not_replaced, end_of, flag, flags_of, make_folder, replacing
 
 from ..config.option import Role, names_in
 from ..config.options import Config
@@ -224,5 +224,6 @@ def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pai
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
-    given = vars(_parser().parse_args(arguments))
-    return end_of("localisation", lambda: run(given))
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    return end_of("localisation", lambda: run(given), flags_of(parser))

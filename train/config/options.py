@@ -66,6 +66,10 @@ class Config(
 GROUPS: tuple[type[Group], ...] = tuple(reversed(Config.__bases__))
 
 
+FLAGS = {item.name: flag(item.name) for item in fields(Config)}
+"""Setting -> option, see :func:`dali_pipes.system.with_flags`."""
+
+
 def paths_read(config: Config) -> dict[str, str]:
     """Return what is read, by the options that name it: flag -> path, empty where none is given."""
     return {flag(name): getattr(config, name) for name in names_in(Config, Role.IS_READ)}

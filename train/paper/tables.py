@@ -14,7 +14,7 @@ from dali_pipes.system import end_of, flag, make_folder
 
 from ..config.command_line import parse
 from ..config.option import Role, names_in
-from ..config.options import Config
+from ..config.options import FLAGS, Config
 from ..data.videos import list_videos
 from ..runtime.stop import StopRequest
 from .jobs import Job, as_arguments, jobs_of, settings_of
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
     options, rest = _parser().parse_known_args(arguments)
-    return end_of("tables", lambda: run(options, rest))
+    return end_of("tables", lambda: run(options, rest), FLAGS)
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int | None:

@@ -115,8 +115,8 @@ def test_folders_that_all_hold_the_same_folders_are_asked_about(tmp_path):
     touch(tmp_path, "fold A/only here/0.avi")
     message = (
         f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; "
-        "if fold A, fold B are the classes, say so with --dataset folder (in Python: class_folders=True); "
-        "else name one for training with --data and one for validation with --val-data"
+        "if fold A, fold B are the classes, say so with dataset='folder' (find_videos: class_folders=True); "
+        "else name one for training with data=... and one for validation with val_data=..."
     )
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)

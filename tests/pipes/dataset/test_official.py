@@ -103,7 +103,7 @@ def test_the_split_that_was_asked_for(tmp_path, name):
         assert sets.train == ([] if alone else listed.parts["train"] + (listed.parts["val"] if both else []))
         assert sets.val == ([] if alone else listed.parts["val"]) and sets.test == listed.parts.get("test", [])
         assert sets.classes == listed.classes and bool(sets.notes) == both
-    with pytest.raises(InputError, match=f"holds {DATASETS[name].mark}, as {name} does; choose --dataset {name}, or"):
+    with pytest.raises(InputError, match=f"holds {DATASETS[name].mark}, as {name} does; choose dataset='{name}', or"):
         resolve_videos(root)
 
 

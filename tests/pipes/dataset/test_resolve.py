@@ -266,16 +266,16 @@ class Wrong(NamedTuple):
 WRONG = {  # what is wrong -> what is there and asked for, and the message
     "nothing there": Wrong({}, "gone: no such folder or file; expected a folder of class folders", data="gone"),
     "no videos": Wrong({}, "holds no videos; expected <class>/<video>"),
-    "no csv": Wrong({"dataset": "csv"}, ": --dataset csv needs a list, this is a folder", files=("a/0.mp4",)),
+    "no csv": Wrong({"dataset": "csv"}, ": dataset='csv' needs a list, this is a folder", files=("a/0.mp4",)),
     "no folder": Wrong(
         {"dataset": "folder"},
-        "l.csv: --dataset folder needs a folder, this is a file",
+        "l.csv: dataset='folder' needs a folder, this is a file",
         files=("l.csv=0.mp4,a",),
         data="l.csv",
     ),
     "an official one": Wrong(
         {},
-        "holds ucfTrainTestlist, as ucf101 does; choose --dataset ucf101, or --dataset folder to leave its lists aside",
+        "holds ucfTrainTestlist, as ucf101 does; choose dataset='ucf101', or dataset='folder' to leave its lists aside",
         files=("ucfTrainTestlist/classInd.txt",),
     ),
     "no lists": Wrong({"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/", files=("a/0.mp4",)),

@@ -1,15 +1,19 @@
 """How programs end: exit codes, one sentence, nothing of theirs left behind."""
 
+import ast
 import os
+import re
 import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
+import dali_pipes
 from dali_pipes import InputError
-from dali_pipes.system.program import Terminated, end_of
+from dali_pipes.system.program import Terminated, end_of, with_flags
 
 
 def raising(error):
@@ -74,3 +78,45 @@ def test_sigterm_ends_with_a_sentence_and_what_is_open_is_closed(capsys):
     assert (
         closed == [signal.SIG_DFL] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )  # a second one ends it at once
+
+
+FLAGS = {"crf": "--crf", "dataset": "--dataset", "time_limit_s": "--time-limit", "workers": "--workers"}
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ("Invalid crf 52: must be between 0 and 51", "Invalid --crf 52: must be between 0 and 51"),
+        ("x.mp4: Invalid time_limit_s 0: must be above 0", "x.mp4: Invalid --time-limit 0: must be above 0"),
+        ("choose dataset='ucf101', or workers=0", "choose --dataset ucf101, or --workers 0"),
+        ("give dataset=... (workers=0)", "give --dataset (--workers 0)"),
+        ("the workers need 5 MiB", "the workers need 5 MiB"),
+        ("Invalid side_px 4: give side_px=8", "Invalid side_px 4: give side_px=8"),
+        (
+            "/data/workers=0/dataset=b.mp4 workers=1.mp4: is empty",
+            "/data/workers=0/dataset=b.mp4 workers=1.mp4: is empty",
+        ),
+    ],
+)
+def test_a_program_says_its_options_for_python_parameters(message, said, capsys):
+    assert with_flags(message, FLAGS) == said
+    assert end_of("try", raising(InputError(message)), FLAGS) == 2 and capsys.readouterr().err == f"try: {said}\n"
+
+
+def test_messages_of_the_library_name_no_options():
+    docker = {"--gpus", "--shm-size"}
+    folder = Path(dali_pipes.__file__).parent
+    named = []
+    for path in folder.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        declared = [call for call in calls if getattr(call.func, "attr", "") in ("add_argument", "ArgumentParser")]
+        statements = [
+            node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ]
+        passed_over = {id(node) for tree in (*declared, *statements) for node in ast.walk(tree)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed_over:
+                flags = set(re.findall(r"--[a-z][a-z-]*", node.value)) - docker
+                named += [f"{path.relative_to(folder)}:{node.lineno}: {flag}" for flag in flags]
+    assert named == []

@@ -69,7 +69,7 @@ def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
         (["--mix", "cutout", "--alpha", "2"], "--alpha 2 is of no use: cutout deletes"),
         (["third.avi"], "3 videos are given .*third.avi.*, a mix is of two: A and B"),
         (["-o", "sheet.gif"], "unknown kind of output, by its suffix, '.gif'"),
-        (["--samples", "0"], "--samples is 0, it must be at least 1"),
+        (["--samples", "0"], "Invalid --samples 0: must be at least 1"),
     ],
 )
 def test_wrong_options(videos, tmp_path, capsys, options, message):
