@@ -1,6 +1,7 @@
 """Errors whose message is one sentence that a user can act on."""
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -42,7 +43,13 @@ def no_answer(limit_s: float) -> str:
     )
 
 
-def check_known(what: str, name: object, known: Collection) -> None:
-    """Raise :class:`InputError` unless ``name`` is one of ``known``; the message lists them."""
+def check_known(what: str, name: object, known: Collection, *, of: str = "") -> None:
+    """Raise :class:`InputError` unless ``name`` is one of ``known``.
+
+    The message lists them, the one of nearest spelling first, and says of what the name is, if that is given.
+    """
     if name not in known:
-        raise InputError(f"unknown {what} {name!r}: choose one of {', '.join(map(str, known))}")
+        names = [str(one) for one in known]
+        nearest = get_close_matches(str(name), names, n=1)
+        listed = ", ".join(dict.fromkeys(nearest + names))
+        raise InputError(f"Invalid {what} {name!r}{of and f' of {of}'}: choose one of {listed}")

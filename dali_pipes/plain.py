@@ -47,7 +47,7 @@ def whole(name: str, value: Any, least: int) -> int:
     """
     number = plain(value)
     if type(number) is not int:
-        raise InputError(f"{name} is {value!r}, it must be a whole number of at least {least}")
+        raise InputError(f"Invalid {name} {value!r}: must be a whole number of at least {least}")
     if number < least:
-        raise InputError(f"{name} is {number}, it must be at least {least}")
+        raise InputError(f"Invalid {name} {number}: must be at least {least}")
     return number

@@ -220,7 +220,7 @@ def start_without_video(soak: Soak) -> str:
         name = "a class" if whole_class else "a video"
         says = f"was trained on|{re.escape(str(path))}"
         if whole_class:
-            says += f"|unknown class '{path.name}'"
+            says += f"|invalid class '{path.name}'"
         return f"{name}: {refused(soak, run, says)}"
 
 

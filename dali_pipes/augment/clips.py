@@ -34,7 +34,7 @@ class _ClipPipelines:
         """Return the built pipeline of these options; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
-                "device 'gpu' cannot be used in a process forked from one that used it: "
+                "Invalid device 'gpu': cannot be used in a process forked from one that used it: "
                 "start it by spawn, or choose cpu"
             )
         key = (device, *options.items())
@@ -83,7 +83,9 @@ def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
         built.build()
     except (RuntimeError, AssertionError) as error:
         if device == "gpu":
-            raise InputError("device 'gpu' needs an NVIDIA GPU that DALI can use, there is none; choose cpu") from error
+            raise InputError(
+                "Invalid device 'gpu': needs an NVIDIA GPU that DALI can use, there is none; choose cpu"
+            ) from error
         raise
     return built
 
@@ -142,7 +144,7 @@ def augment_clip(
     signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
     if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
         raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
-    check_known("range table", ranges, RANGE_TABLES)
+    check_known("ranges", ranges, RANGE_TABLES)
     Style(interpolation, fill)
     known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for
     size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it

@@ -65,7 +65,7 @@ class Style:
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
         make_plain(self)
         if not is_number(self.fill) or not 0 <= self.fill <= 255:
-            raise InputError(f"fill is {self.fill!r}, it must be one grey level from 0 to 255")
+            raise InputError(f"Invalid fill {self.fill!r}: must be one grey level from 0 to 255")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Op:
 
         ``translate_max_px`` is the far end of the ranges that scale with the crop: 100 for the paper's 160-pixel crop.
         """
-        check_known("range table", table, RANGE_TABLES)
+        check_known("ranges", table, RANGE_TABLES)
         own = self.ranges.get(table, NO_MAGNITUDE)
         if not self.scales_with_crop:
             return own

@@ -187,4 +187,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return end_of("preview", lambda: run(options), flags_of(parser))
+    return end_of("preview", lambda: run(options), flags_of(parser) | {"m": "--level", "operation": "--ops"})

@@ -68,12 +68,12 @@ class RandAugmentT:
         object.__setattr__(self, "ops", check_ops(PAPER_OPS if self.ops is None else self.ops))
         make_plain(self)
         if type(self.n) is not int or self.n < 1:
-            raise InputError(f"RandAugment-T needs n of at least 1 operation, got {self.n!r}")
+            raise InputError(f"Invalid n {self.n!r}: must be a whole number of at least 1")
         if not is_number(self.translate_max_px) or not self.translate_max_px >= 0:
-            raise InputError(f"translate_max_px is {self.translate_max_px!r}, it must be a number of at least 0")
+            raise InputError(f"Invalid translate_max_px {self.translate_max_px!r}: must be a number of at least 0")
         check_level(self.m)
         check_schedule(self.schedule, self.m)
-        check_known("range table", self.ranges, RANGE_TABLES)
+        check_known("ranges", self.ranges, RANGE_TABLES)
         Style(self.interpolation, self.fill)
 
     @property
@@ -208,7 +208,7 @@ def apply_ops(
             or ``n`` is below 1.
     """
     names = check_ops(PAPER_OPS if ops is None else ops)
-    check_known("range table", ranges, RANGE_TABLES)
+    check_known("ranges", ranges, RANGE_TABLES)
     style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
     table, graphs = op_table(names, ranges, translate_max_px), branches_of(names)
     op_ids = fn.reshape(op_ids, shape=[n])

@@ -117,7 +117,7 @@ def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np
 
 def check_sheet_options(options: argparse.Namespace, least: dict[str, int]) -> None:
     """The output's kind, and numbers that have a least value."""
-    check_known("kind of output, by its suffix,", Path(options.out).suffix, (*PICTURES, ".mp4"))
+    check_known("suffix", Path(options.out).suffix, (*PICTURES, ".mp4"), of=options.out)
     for name, value in least.items():
         if getattr(options, name) < value:
             raise InputError(f"Invalid {name} {getattr(options, name)}: must be at least {value}")

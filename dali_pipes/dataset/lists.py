@@ -263,7 +263,7 @@ def _split(where: str, text: str) -> str | None:
     if text.strip() and not split:
         known = ", ".join(word for words in SPLIT_WORDS.values() for word in words)
         raise InputError(
-            f"{where}: unknown split {text.strip()!r}: choose one of {known}, or call the column otherwise"
+            f"{where}: invalid split {text.strip()!r}: choose one of {known}, or call the column otherwise"
         )
     return split
 
@@ -294,6 +294,6 @@ def _number(where: str, name: str, text: str, unit: str) -> float | None:
     except ValueError:
         pass
     raise InputError(
-        f"{where}: {name} is {text.strip()!r}, it must be {'seconds' if unit == 's' else 'a whole number of frames'} "
+        f"{where}: invalid {name} {text.strip()!r}: must be {'seconds' if unit == 's' else 'a whole number of frames'} "
         "from 0 up"
     )

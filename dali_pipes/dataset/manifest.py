@@ -180,7 +180,7 @@ def scan_videos(
     for path, given, segment in listed:
         label = UNLABELLED if given is None else index_of.get(given) if isinstance(given, str) else given
         if label is None or not UNLABELLED <= label < len(names):
-            raise InputError(f"{path}: unknown class {given!r}, the classes are {', '.join(names)}")
+            raise InputError(f"{path}: invalid class {given!r}: choose one of {', '.join(names)}")
         labels.append(label)
         file = os.path.abspath(path)  # however it is spelt
         if known.setdefault((file, segment), label) != label:
@@ -290,7 +290,7 @@ def _listed(path: str | os.PathLike, label: object, segment: Segment | None = No
         return _Listed(str(path), None, segment)
     if not isinstance(label, bool) and isinstance(label, Integral) and int(label) >= 0:
         return _Listed(str(path), int(label), segment)
-    raise InputError(f"{path}: the label is {label!r}, it must be a class name or an index")
+    raise InputError(f"{path}: invalid label {label!r}: must be a class name or an index")
 
 
 def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | None) -> list[str]:

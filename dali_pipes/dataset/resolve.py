@@ -281,4 +281,4 @@ def check_source(
         known = ", ".join(key for key, row in KINDS.items() if row.splits)
         raise InputError(f"{name('split')} {split} needs a {name('dataset')} with official splits: {known}")
     if split:
-        check_known(f"{name('split')} of {dataset}", split, kind.splits)
+        check_known(name("split"), split, kind.splits, of=dataset)

@@ -32,15 +32,18 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InputError(f"unknown device {device!r}: choose one of auto, cpu, cuda, cuda:N")
+        raise InputError(f"Invalid device {device!r}: choose one of auto, cpu, cuda, cuda:N")
     chosen = torch.device(device)
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
-            raise InputError(f"device {device!r} needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu")
+            raise InputError(
+                f"Invalid device {device!r}: needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu"
+            )
         chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
         if chosen.index >= torch.cuda.device_count():
             raise InputError(
-                f"device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; choose one of them"
+                f"Invalid device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; "
+                "choose one of them"
             )
     return chosen
 

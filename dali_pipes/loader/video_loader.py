@@ -127,7 +127,7 @@ class VideoLoader:
         batch_size, side_px = whole("batch_size", batch_size, 1), whole("side_px", side_px, 8)
         workers, rank, world_size = whole("workers", workers, 0), plain(rank), plain(world_size)
         if not 0 < time_limit_s <= MOST_S:
-            raise InputError(f"time_limit_s is {time_limit_s:g}, it must be above 0 and at most {MOST_S:g}")
+            raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MOST_S:g}")
         check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
         self.on_bad_video, self.max_bad_percent, self.time_limit_s = on_bad_video, max_bad_percent, time_limit_s
         self.bad_videos: dict[int, str] = {}

@@ -101,7 +101,7 @@ SCHEDULES: dict[str, Callable] = {
 def check_level(m: float) -> None:
     """Raise :class:`InputError` if ``m`` is no RandAugment level: a number from 0 to 30."""
     if not is_number(plain(m)) or not 0 <= m <= MAX_LEVEL:
-        raise InputError(f"the RandAugment level is {m!r}, it must lie between 0 and {MAX_LEVEL:g}")
+        raise InputError(f"Invalid m {m!r}: must be a RandAugment level, between 0 and {MAX_LEVEL:g}")
 
 
 def schedule_function(schedule: str | Callable) -> Callable:

@@ -188,20 +188,22 @@ class ClipSampler:
     processes, none leaves a process empty; otherwise all are full but the last, which may."""
 
     def __post_init__(self) -> None:
-        check_known("crop mode", self.crop_mode, CROP_MODES)
-        check_known("way to fill short videos", self.short, SHORT_VIDEOS)
+        check_known("crop_mode", self.crop_mode, CROP_MODES)
+        check_known("short", self.short, SHORT_VIDEOS)
         make_plain(self)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
             whole(name, getattr(self, name), 1)
         if self.num_frames % self.keep_every:
-            raise InputError(f"num_frames {self.num_frames} is not a multiple of keep_every {self.keep_every}")
+            raise InputError(
+                f"Invalid num_frames {self.num_frames}: must be a multiple of keep_every, {self.keep_every}"
+            )
         check_known("crops_per_video", self.crops_per_video, CROPS_PER_VIDEO)
         for name in ("clips_per_video", "crops_per_video"):
             if self.training and getattr(self, name) != 1:
-                raise InputError(f"{name} is {getattr(self, name)}, training takes 1 of each video")
+                raise InputError(f"Invalid {name} {getattr(self, name)}: training takes 1 of each video")
         low, high = self.side_range_px
         if not 0 < low <= high <= SHORT_SIDE_PX:
-            raise InputError(f"side_range_px is {self.side_range_px}, it must rise within 0..{SHORT_SIDE_PX:g}")
+            raise InputError(f"Invalid side_range_px {self.side_range_px}: must rise within 0..{SHORT_SIDE_PX:g}")
         if not self.training and self.augment is not None:
             raise InputError("augment is for training clips, evaluation clips stay as they are: give augment=None")
         whole("seed", self.seed, 0)

@@ -159,7 +159,7 @@ def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     tiny = [option for option in TINY if option not in ("--device", "cpu")]
     options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
     assert re.search(r"Running on the CPU, as PyTorch can use no GPU: \w.+\.\n", run(*options).stdout)
-    message = r"error: device 'cuda' needs an NVIDIA GPU that PyTorch can use: \w.+; choose cpu\n"
+    message = r"error: Invalid --device 'cuda': needs an NVIDIA GPU that PyTorch can use: \w.+; choose cpu\n"
     assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
 
 
@@ -301,11 +301,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "a text file named .avi": (["--data", folder / "text"], "text.avi: cannot be read as video"),
         "zero-length file": (["--data", folder / "zero"], "zero.avi: is empty (0 bytes)"),
         "one class": (["--data", folder / "one"], "holds the one class 'a', training needs at least two"),
-        "no --data": (["--data", ""], "--data is empty"),
+        "no --data": (["--data", ""], "Invalid --data ''"),
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
-        "unknown --mix": (["--mix", "mixip"], "unknown --mix 'mixip': choose one of none, cutout"),
+        "unknown --mix": (["--mix", "mixip"], "Invalid --mix 'mixip': choose one of mixup, none, cutout"),
         "unknown option": (["--colour"], "unrecognized arguments: --colour"),
-        "no GPU": (["--device", no_gpu], f"device '{no_gpu}'"),
+        "no GPU": (["--device", no_gpu], f"Invalid --device '{no_gpu}'"),
         "unwritable --out": (["--data", folder / "text", "--out", "/proc/nowhere"], "/proc/nowhere"),
     }
 

@@ -285,7 +285,7 @@ def run(options: argparse.Namespace) -> Path:
     """
     for name, (least, most) in {"columns": (1, 1000), "fps": (1, 240), "seed": (0, 2**32)}.items():
         if not least <= getattr(options, name) <= most:
-            raise InputError(f"--{name} is {getattr(options, name)}, it must lie between {least} and {most}")
+            raise InputError(f"Invalid --{name} {getattr(options, name)}: must be between {least} and {most}")
     if options.mix:
         check_known("--mix", options.mix[0], MIXED)
         check_mix_numbers(options.alpha, None, "--")

@@ -174,7 +174,9 @@ def run(given: dict) -> None:
     paths, count, seed, layer, out = (given.pop(name) for name in ("checkpoints", "pairs", "seed", "layer", "out"))
     if count < 1 or seed < 0:
         raise InputError(
-            f"--pairs is {count}, it must be at least 1" if count < 1 else f"--seed is {seed}, it must be at least 0"
+            f"Invalid --pairs {count}: must be at least 1"
+            if count < 1
+            else f"Invalid --seed {seed}: must be at least 0"
         )
     if out and Path(out).is_dir():
         raise InputError(f"{out}: is a folder, --out must name a .csv file")

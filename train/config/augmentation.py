@@ -62,7 +62,7 @@ class AugmentationOptions(Group):
             check_schedule(self.schedule, self.aug)
         if not 0 <= self.randaug_m <= self.randaug_scale:
             raise InputError(
-                f"--randaug-m is {self.randaug_m:g}, it must lie between 0 and --randaug-scale, {self.randaug_scale:g}"
+                f"Invalid --randaug-m {self.randaug_m:g}: must be between 0 and --randaug-scale, {self.randaug_scale:g}"
             )
 
 

@@ -84,7 +84,7 @@ class Job:
             raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
         if count and not (min(self.ensemble_weights) >= 0 and 0 < sum(self.ensemble_weights) < float("inf")):
             weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
-            raise InputError(f"--ensemble-weights are {weights}, they must be finite, not negative, and not all 0")
+            raise InputError(f"Invalid --ensemble-weights {weights}: must be finite, not negative, and not all 0")
 
     @property
     def checkpoints(self) -> list[str]:

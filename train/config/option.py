@@ -114,7 +114,7 @@ def _check_type(name: str, kinds: Sequence[type], value: Any) -> None:
         if isinstance(value, TYPES[kind][0]) and (kind is bool or not isinstance(value, bool)):
             break
     else:
-        raise InputError(f"{name} is {value!r}, it must be {' or '.join(TYPES[kind][1] for kind in kinds)}")
+        raise InputError(f"Invalid {name} {value!r}: must be {' or '.join(TYPES[kind][1] for kind in kinds)}")
 
 
 def check_value(item: Field, value: Any) -> None:
@@ -126,17 +126,17 @@ def check_value(item: Field, value: Any) -> None:
     if about["choices"]:
         check_known(name, value, about["choices"])
     if about["must_name"] and not value:
-        raise InputError(f"{name} is empty, it must name {about['must_name']}")
+        raise InputError(f"Invalid {name} {value!r}: must name {about['must_name']}")
     at_least, above, at_most = about["at_least"], about["above"], about["at_most"]
     if above is not None and not above < value <= (float("inf") if at_most is None else at_most):
         end = "" if at_most is None else f" and at most {at_most:g}"
-        raise InputError(f"{name} is {value:g}, it must be above {above:g}{end}")
+        raise InputError(f"Invalid {name} {value:g}: must be above {above:g}{end}")
     if at_least is not None and at_most is not None and not at_least <= value <= at_most:
-        raise InputError(f"{name} is {value}, it must lie between {at_least} and {at_most}")
+        raise InputError(f"Invalid {name} {value}: must be between {at_least} and {at_most}")
     if at_least is not None and at_most is None and not value >= at_least:
-        raise InputError(f"{name} is {value}, it must be at least {at_least}")
+        raise InputError(f"Invalid {name} {value}: must be at least {at_least}")
     if isinstance(value, Real) and not isfinite(value):
-        raise InputError(f"{name} is {value}, it must be finite")
+        raise InputError(f"Invalid {name} {value}: must be finite")
 
 
 def names_in(options: type[Group], roles: Role) -> list[str]:

@@ -185,7 +185,7 @@ def build_mix(
     names = parse_names(name)
     check_numbers(alpha, prob)
     if num_classes < 1:
-        raise InputError(f"num_classes is {num_classes}, it must be at least 1")
+        raise InputError(f"Invalid num_classes {num_classes}: must be at least 1")
     weights_T = None if frame_weights_T is None else check_frame_weights(frame_weights_T)
 
     def mix(

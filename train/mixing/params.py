@@ -62,7 +62,7 @@ class MixParams:
                 )
         if self.partners_B is not None and sorted(self.partners_B) != list(range(self.batch_size)):
             raise InputError(
-                f"partners_B is {self.partners_B.tolist()}, it must hold each of 0 to {self.batch_size - 1} once"
+                f"Invalid partners_B {self.partners_B.tolist()}: must hold each of 0 to {self.batch_size - 1} once"
             )
 
     def in_box(self, axis: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def check_frame_weights(frame_weights_T: FrameWeights) -> np.ndarray:
     try:
         weights_T = np.array([float(weight) for weight in frame_weights_T])
     except (TypeError, ValueError) as error:
-        raise InputError(f"frame_weights_T is {frame_weights_T!r}, it must hold a number for each frame") from error
+        raise InputError(f"Invalid frame_weights_T {frame_weights_T!r}: must hold a number for each frame") from error
     if not (np.isfinite(weights_T).all() and (weights_T >= 0).all() and weights_T.sum() > 0):
         raise InputError("frame_weights_T must hold numbers of at least 0, and not zeros alone")
     return weights_T / weights_T.sum()
@@ -271,9 +271,9 @@ def draw_mix(
 def check_numbers(alpha: float | None, prob: float | None, prefix: str = "") -> None:
     """Raise :class:`InputError` unless both are None or in range; ``prefix`` precedes their names."""
     if alpha is not None and not 0 < alpha <= LARGEST_ALPHA:
-        raise InputError(f"{prefix}alpha is {alpha}, it must lie above 0 and not above {LARGEST_ALPHA:g}")
+        raise InputError(f"Invalid {prefix}alpha {alpha}: must be above 0 and at most {LARGEST_ALPHA:g}")
     if prob is not None and not 0 <= prob <= 1:
-        raise InputError(f"{prefix}prob is {prob}, it must lie between 0 and 1")
+        raise InputError(f"Invalid {prefix}prob {prob}: must be between 0 and 1")
 
 
 def check_alpha_is_used(names: list[str], alpha: float | None, option: str) -> None:

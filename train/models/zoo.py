@@ -195,10 +195,10 @@ def check_clips(name: str, frames: int, side: int) -> Model:
     check_known("--model", name, MODELS)
     model = MODELS[name]
     if frames < model.window or frames % model.window:
-        raise InputError(f"--frames is {frames}, {name} needs a multiple of {model.window}")
+        raise InputError(f"Invalid --frames {frames}: {name} needs a multiple of {model.window}")
     if side < model.least_side or side % model.side:
         multiple = f" and a multiple of {model.side}" if model.side > 1 else ""
-        raise InputError(f"--crop is {side}, {name} needs at least {model.least_side}{multiple}")
+        raise InputError(f"Invalid --crop {side}: {name} needs at least {model.least_side}{multiple}")
     return model
 
 

@@ -38,7 +38,7 @@ def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, li
     names = list(dict.fromkeys(row.name for table in tables for row in TABLES[table].rows))
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
-            check_known(f"row of {' or '.join(tables)}", pattern, names)
+            check_known("row", pattern, names, of=" or ".join(tables))
     return {
         table: [row for row in TABLES[table].rows if not patterns or any(fnmatch(row.name, name) for name in patterns)]
         for table in tables
@@ -98,10 +98,10 @@ def _show(options: argparse.Namespace, given: Settings) -> None:
 
 def _run(options: argparse.Namespace, given: Settings) -> int:
     if options.seeds < 1:
-        raise InputError(f"--seeds is {options.seeds}, it must be at least 1")
+        raise InputError(f"Invalid --seeds {options.seeds}: must be at least 1")
     slots = options.jobs or max(1, len(gpus()))
     if slots < 1:
-        raise InputError(f"--jobs is {options.jobs}, it must be at least 1")
+        raise InputError(f"Invalid --jobs {options.jobs}: must be at least 1")
     rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
     if slots > 1:
         given = {"workers": shared_workers(slots)} | given
@@ -203,7 +203,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int | None:
         stray = next((name for name in options.tables if name not in TABLES), None)
         if stray and rest and set(options.tables) & set(TABLES):
             raise InputError(
-                f"unknown table {stray!r}: choose one of {', '.join(TABLES)}; "
+                f"Invalid table {stray!r}: choose one of {', '.join(TABLES)}; "
                 f"options of train/run.py such as {rest[0]} come after the tables' names"
             )
         rows_of(options.tables, options.rows)

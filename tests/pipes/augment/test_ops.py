@@ -156,7 +156,7 @@ def test_translation_is_in_pixels_of_the_frame():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((["spin"], [[1] * 6]), "unknown operation 'spin': choose one of identity, auto_contrast"),
+        ((["spin"], [[1] * 6]), "Invalid operation 'spin': choose one of identity, auto_contrast"),
         ((["rotate"], [[1] * 5]), r"levels must have shape \(1, 6\)"),
         ((["rotate"], [[31] * 6]), "levels must lie between 0 and 30"),
         ((["rotate"], [[1] * 6], [2]), "signs must be 1 numbers of"),
@@ -170,10 +170,10 @@ def test_wrong_arguments(arguments, message):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"ranges": "big"}, "unknown range table 'big': choose one of paper, monotonic"),
-        ({"interpolation": "cubic"}, "unknown interpolation 'cubic': choose one of nearest, linear"),
-        ({"fill": (1, 2, 3)}, r"fill is \(1, 2, 3\), it must be one grey level from 0 to 255"),
-        ({"device": "tpu"}, "unknown device 'tpu': choose one of cpu, gpu"),
+        ({"ranges": "big"}, "Invalid ranges 'big': choose one of paper, monotonic"),
+        ({"interpolation": "cubic"}, "Invalid interpolation 'cubic': choose one of nearest, linear"),
+        ({"fill": (1, 2, 3)}, r"Invalid fill \(1, 2, 3\): must be one grey level from 0 to 255"),
+        ({"device": "tpu"}, "Invalid device 'tpu': choose one of gpu, cpu"),
     ],
 )
 def test_wrong_options(options, message):

@@ -150,9 +150,9 @@ def test_segments_that_are_none(tmp_path, class_folders):
     first = find_videos(class_folders)[0][0]  # 20 frames, 0.8 s
     for header, cells, message in (
         ("start,end", "2,1", "line 2: its segment, 2 to 1 s, ends before it starts"),
-        ("start,end", "0:10,", "line 2: start is '0:10', it must be seconds from 0 up"),
-        ("start,end", "nan,", "line 2: start is 'nan', it must be seconds"),
-        ("start_frame,end_frame", "1.5,", "line 2: start_frame is '1.5', it must be a whole number of frames"),
+        ("start,end", "0:10,", "line 2: invalid start '0:10': must be seconds from 0 up"),
+        ("start,end", "nan,", "line 2: invalid start 'nan': must be seconds"),
+        ("start_frame,end_frame", "1.5,", "line 2: invalid start_frame '1.5': must be a whole number of frames"),
         ("start,end_frame", "1,30", "line 2: has both 1 s to the end and frames 0 to 30; a segment is in seconds or"),
         ("start,end", "0,0", "line 2: its segment, 0 to 0 s, ends before it starts"),
         ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, ends before it starts"),
@@ -192,7 +192,7 @@ def test_a_column_split_splits(tmp_path):
     written(path, "path,label,split\n0.avi,a,train\n3.avi,b,test\n")
     assert find_splits(path) == {"train": Part(path, "train"), "val": Part(path, "test")}
     for cell, message in (
-        ("holdout", "line 2: unknown split 'holdout': choose one of train, training, .*, or call the column otherwise"),
+        ("holdout", "line 2: invalid split 'holdout': choose one of train, training, .*, or call the column otherwise"),
         ("", "line 2: needs a split"),
     ):
         with pytest.raises(InputError, match=message):

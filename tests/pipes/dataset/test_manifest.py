@@ -79,7 +79,7 @@ def test_cache_is_used_until_a_file_changes(tmp_path, monkeypatch):
 def test_labels(class_folders):
     paths = [path for path, _ in find_videos(class_folders)][:2]
     assert scan_videos([(paths[0], 0), (paths[1], 3)]).classes == ["0", "1", "2", "3"]
-    with pytest.raises(InputError, match="unknown class 'c', the classes are a, b"):
+    with pytest.raises(InputError, match="invalid class 'c': choose one of a, b"):
         scan_videos([(paths[0], "c")], classes=["a", "b"])
 
 
@@ -90,7 +90,7 @@ def test_contradictory_labels(class_folders):
     with pytest.raises(InputError, match="class names or indices, not both: 1 stands among names"):
         scan_videos([(path, "a"), ("other.avi", np.int64(1))])
     for label in (1.5, -1):
-        with pytest.raises(InputError, match=f"the label is {label}, it must be"):
+        with pytest.raises(InputError, match=f"invalid label {label}: must be"):
             scan_videos([(path, label)])
     with pytest.raises(InputError, match="left0.avi: has two labels, a and none"):
         scan_videos([(path, "a"), (path, None)])

@@ -48,7 +48,7 @@ def test_a_kind_of_ones_own_is_a_function_and_a_row(tmp_path, class_folders, mon
     assert asked == [(Path("here"), None, "odd", ["train", "val"]), (Path("here"), None, "odd", ["val"])]
     assert list_videos(config)[0].train == every[1::2] and all_classes(config) == ["right", "left"]
     assert validation_of(config) == f"--data {Path('here').resolve()} --dataset halves --split odd"
-    with pytest.raises(InputError, match="unknown --split of halves '1': choose one of even, odd"):
+    with pytest.raises(InputError, match="Invalid --split '1' of halves: choose one of even, odd"):
         Config(data="here", dataset="halves", split="1")
     with pytest.raises(InputError, match="--split 1 needs a --dataset with official splits: .*, halves$"):
         Config(data="here", split="1")

@@ -280,10 +280,10 @@ WRONG = {  # what is wrong -> what is there and asked for, and the message
     ),
     "no lists": Wrong({"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/", files=("a/0.mp4",)),
     "an unknown kind": Wrong(
-        {"dataset": "ucf"}, "unknown dataset 'ucf': choose one of auto, folder, csv, ucf101, hmdb51"
+        {"dataset": "ucf"}, "Invalid dataset 'ucf': choose one of ucf101, auto, folder, csv, hmdb51"
     ),
     "an unknown split": Wrong(
-        {"dataset": "ucf101", "split": "4"}, "unknown split of ucf101 '4': choose one of 1, 2, 3"
+        {"dataset": "ucf101", "split": "4"}, "Invalid split '4' of ucf101: choose one of 1, 2, 3"
     ),
     "no official one": Wrong({"split": "1"}, "split 1 needs a dataset with official splits: ucf101, hmdb51, vipriors"),
     "val_data twice": Wrong(
@@ -293,7 +293,7 @@ WRONG = {  # what is wrong -> what is there and asked for, and the message
     "val_data unlabelled": Wrong(
         {"dataset": "unlabelled", "val_data": "x"}, "val_data x is of no use with dataset unlabelled"
     ),
-    "an unknown part": Wrong({"parts": ["eval"]}, "unknown part 'eval': choose one of train, val, test"),
+    "an unknown part": Wrong({"parts": ["eval"]}, "Invalid part 'eval': choose one of val, train, test"),
     "no val_data": Wrong({"val_data": "gone"}, "gone: no such folder or file", files=("a/0.mp4",)),
     "a part without classes": Wrong(
         {}, "train/loose.mp4: lies outside any class folder", files=(*SPLIT, "train/loose.mp4")

@@ -269,7 +269,7 @@ def test_a_file_that_breaks_while_it_is_read_is_named(folder, tmp_path):
 
 
 def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
-    with pytest.raises(InputError, match="unknown reader 'steam': choose one of clips, stream"):
+    with pytest.raises(InputError, match="Invalid reader 'steam': choose one of stream, clips"):
         VideoLoader(manifest, reader="steam", **OPTIONS)
     with pytest.raises(
         InputError, match="reader 'stream' cannot be used: it decodes where the clips are needed, on the cpu"

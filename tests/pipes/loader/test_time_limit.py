@@ -94,7 +94,7 @@ def test_the_limit_of_a_loader(monkeypatch, slow, opened, path):
         next(iter(VideoLoader(manifest, time_limit_s=0.5, **OPTIONS)))
     assert len(opened[0]) == 1, "it was tried again in vain"
     for wrong in (0.0, -1.0, 2e6, float("nan")):
-        with pytest.raises(InputError, match="time_limit_s is .*, it must be above 0 and at most 1e.06"):
+        with pytest.raises(InputError, match="Invalid time_limit_s .*: must be above 0 and at most 1e.06"):
             VideoLoader(manifest, time_limit_s=wrong)
 
 

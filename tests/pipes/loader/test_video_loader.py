@@ -227,9 +227,9 @@ def test_shared_memory_is_given_back(manifest):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"device": "tpu"}, "unknown device 'tpu': choose one of auto, cpu, cuda"),
-        ({"decoder": "nvdec"}, "unknown decoder 'nvdec': choose one of auto, cpu, gpu"),
+        ({"batch_size": 0}, "Invalid batch_size 0"),
+        ({"device": "tpu"}, "Invalid device 'tpu': choose one of auto, cpu, cuda"),
+        ({"decoder": "nvdec"}, "Invalid decoder 'nvdec': choose one of auto, cpu, gpu"),
         ({"decoder": "gpu"}, "decoder 'gpu' cannot be used: device is cpu"),
         ({"rank": 2, "world_size": 2}, "rank 2 does not exist among 2 processes"),
         ({"start_step": 2}, "start_epoch, start_step are 0, 2: an epoch has 1 batches"),
@@ -334,7 +334,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(InputError, match="device 'cuda:7': there are 2 GPUs, counted from 0"):
+    with pytest.raises(InputError, match="Invalid device 'cuda:7': there are 2 GPUs, counted from 0"):
         choose_device("cuda:7")
 
 

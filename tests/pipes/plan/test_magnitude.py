@@ -107,11 +107,11 @@ def test_one_frame():
 
 def test_wrong_input():
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match="unknown schedule 'linear': choose one of spatial, temporal, temporal"):
+    with pytest.raises(InputError, match="Invalid schedule 'linear': choose one of spatial, temporal, temporal"):
         schedule_levels("linear", 5, 8, rng)
-    with pytest.raises(InputError, match="level is 31, it must lie between 0 and 30"):
+    with pytest.raises(InputError, match="Invalid m 31: must be a RandAugment level, between 0 and 30"):
         schedule_levels("spatial", 31, 8, rng)
-    with pytest.raises(InputError, match="num_frames is 0"):
+    with pytest.raises(InputError, match="Invalid num_frames 0"):
         schedule_levels("spatial", 5, 0, rng)
 
 

@@ -236,16 +236,16 @@ def test_three_crops_are_spread_over_the_long_side():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_frames": 0}, "num_frames is 0"),
-        ({"keep_every": 3}, "num_frames 64 is not a multiple of keep_every 3"),
-        ({"clips_per_video": 10}, "clips_per_video is 10, training takes 1"),
-        ({"crops_per_video": 3}, "crops_per_video is 3, training takes 1"),
-        ({"crops_per_video": 2, "training": False}, "unknown crops_per_video 2"),
-        ({"crop_mode": "middle"}, "unknown crop mode 'middle': choose one of crop, short_side"),
+        ({"num_frames": 0}, "Invalid num_frames 0"),
+        ({"keep_every": 3}, "Invalid num_frames 64: must be a multiple of keep_every, 3"),
+        ({"clips_per_video": 10}, "Invalid clips_per_video 10: training takes 1"),
+        ({"crops_per_video": 3}, "Invalid crops_per_video 3: training takes 1"),
+        ({"crops_per_video": 2, "training": False}, "Invalid crops_per_video 2"),
+        ({"crop_mode": "middle"}, "Invalid crop_mode 'middle': choose one of crop, short_side"),
         ({"short": "loop"}, "choose one of slow_down, pad"),
         ({"side_range_px": (200, 160)}, "must rise within"),
         ({"videos": []}, "no videos"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "Invalid seed -1"),
     ],
 )
 def test_wrong_options(options, message):

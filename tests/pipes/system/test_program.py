@@ -110,7 +110,8 @@ def test_messages_of_the_library_name_no_options():
     for path in folder.rglob("*.py"):
         tree = ast.parse(path.read_text())
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        declared = [call for call in calls if getattr(call.func, "attr", "") in ("add_argument", "ArgumentParser")]
+        declares = re.compile(r"(.*\.)?(add_argument|ArgumentParser|end_of)")
+        declared = [call for call in calls if declares.fullmatch(ast.unparse(call.func))]
         statements = [
             node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         ]

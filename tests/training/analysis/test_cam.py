@@ -190,15 +190,15 @@ def test_settings_to_look_into_a_network(folder):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--class", "drak"], "--class.*'drak'.*bright, dark, striped"),
+        (["--class", "drak"], "--class.*'drak': choose one of dark, bright, striped"),
         (["--mix", "cutout", "{}/val/bright/0.avi"], "--mix.*'cutout'.*cutmix.*fademixup"),
         (["--alpha", "2"], "--alpha 2 is of --mix, which is not given"),
-        (["--mix", "mixup", "{}/val/bright/0.avi", "--alpha", "-1"], "--alpha is -1.0, it must lie above 0"),
+        (["--mix", "mixup", "{}/val/bright/0.avi", "--alpha", "-1"], "Invalid --alpha -1.0: must be above 0"),
         (["--mix", "mixup", "{}/val/bright/none.avi"], "val/bright/none.avi: No such file"),
         (["{}/best.pt"], "best.pt: "),
         (["--layer", "middle"], "--layer.*'middle'.*slow, fast"),
-        (["--columns", "0"], "--columns is 0, it must lie between 1 and 1000"),
-        (["--fps", "1000000"], "--fps is 1000000, it must lie between 1 and 240"),
+        (["--columns", "0"], "Invalid --columns 0: must be between 1 and 1000"),
+        (["--fps", "1000000"], "Invalid --fps 1000000: must be between 1 and 240"),
     ],
 )
 def test_what_is_wrong_is_said(folder, capsys, arguments, message):

@@ -158,8 +158,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--pairs", "0"], "--pairs is 0, it must be at least 1"),
-        (["--seed", "-1"], "--seed is -1, it must be at least 0"),
+        (["--pairs", "0"], "Invalid --pairs 0: must be at least 1"),
+        (["--seed", "-1"], "Invalid --seed -1: must be at least 0"),
         (["--layer", "both"], "--layer.*'both'.*slow, fast"),
         (["--data", "{}/val/dark"], "val/dark"),
         (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),

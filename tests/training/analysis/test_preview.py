@@ -64,11 +64,11 @@ def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--mix", "spin"], "unknown mix 'spin': choose one of cutout"),
-        (["--alpha", "-1"], "alpha is -1.0, it must lie above 0"),
+        (["--mix", "spin"], "Invalid --mix 'spin': choose one of cutout"),
+        (["--alpha", "-1"], "Invalid --alpha -1.0: must be above 0"),
         (["--mix", "cutout", "--alpha", "2"], "--alpha 2 is of no use: cutout deletes"),
         (["third.avi"], "3 videos are given .*third.avi.*, a mix is of two: A and B"),
-        (["-o", "sheet.gif"], "unknown kind of output, by its suffix, '.gif'"),
+        (["-o", "sheet.gif"], "Invalid suffix '.gif' of .*sheet.gif"),
         (["--samples", "0"], "Invalid --samples 0: must be at least 1"),
     ],
 )

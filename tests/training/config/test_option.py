@@ -79,13 +79,13 @@ def test_an_option_without_roles_is_the_careful_case():
 @pytest.mark.parametrize(
     "limits, value, message",
     [
-        ({"at_least": 2}, 1, "--rate-hz is 1, it must be at least 2"),
-        ({"at_least": 0, "at_most": 1}, 1.5, "--rate-hz is 1.5, it must lie between 0 and 1"),
-        ({"at_least": 0, "at_most": 1}, float("nan"), "--rate-hz is nan, it must lie between 0 and 1"),
-        ({"above": 0}, 0.0, "--rate-hz is 0, it must be above 0"),
-        ({"above": 0, "at_most": 8}, 9.0, "--rate-hz is 9, it must be above 0 and at most 8"),
-        ({"choices": (1, 3)}, 2, "unknown --rate-hz 2: choose one of 1, 3"),
-        ({"must_name": "a folder"}, "", "--rate-hz is empty, it must name a folder"),
+        ({"at_least": 2}, 1, "Invalid --rate-hz 1: must be at least 2"),
+        ({"at_least": 0, "at_most": 1}, 1.5, "Invalid --rate-hz 1.5: must be between 0 and 1"),
+        ({"at_least": 0, "at_most": 1}, float("nan"), "Invalid --rate-hz nan: must be between 0 and 1"),
+        ({"above": 0}, 0.0, "Invalid --rate-hz 0: must be above 0"),
+        ({"above": 0, "at_most": 8}, 9.0, "Invalid --rate-hz 9: must be above 0 and at most 8"),
+        ({"choices": (1, 3)}, 2, "Invalid --rate-hz 2: choose one of 1, 3"),
+        ({"must_name": "a folder"}, "", "Invalid --rate-hz '': must name a folder"),
     ],
 )
 def test_limits(limits, value, message):
@@ -110,16 +110,16 @@ def test_settings_that_contradict_each_other_are_refused_from_python_too():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"epochs": 2.5}, "--epochs is 2.5, it must be a whole number"),
-        ({"epochs": "3"}, "--epochs is '3', it must be a whole number"),
-        ({"seed": True}, "--seed is True, it must be a whole number"),
-        ({"tensorboard": "no"}, "--tensorboard is 'no', it must be true or false"),
-        ({"out": 3}, "--out is 3, it must be a text"),
-        ({"init": None}, "--init is None, it must be a text"),
-        ({"dataset": ["a"]}, r"--dataset is \['a'\], it must be a text"),
-        ({"lr": float("nan")}, "--lr is nan, it must lie between 0 and 10"),
-        ({"randaug_scale": float("inf")}, "--randaug-scale is inf, it must be finite"),
-        ({"mix": "mixup", "mix_alpha": "x"}, "--mix-alpha is 'x', it must be a number or null"),
+        ({"epochs": 2.5}, "Invalid --epochs 2.5: must be a whole number"),
+        ({"epochs": "3"}, "Invalid --epochs '3': must be a whole number"),
+        ({"seed": True}, "Invalid --seed True: must be a whole number"),
+        ({"tensorboard": "no"}, "Invalid --tensorboard 'no': must be true or false"),
+        ({"out": 3}, "Invalid --out 3: must be a text"),
+        ({"init": None}, "Invalid --init None: must be a text"),
+        ({"dataset": ["a"]}, r"Invalid --dataset \['a'\]: must be a text"),
+        ({"lr": float("nan")}, "Invalid --lr nan: must be between 0 and 10"),
+        ({"randaug_scale": float("inf")}, "Invalid --randaug-scale inf: must be finite"),
+        ({"mix": "mixup", "mix_alpha": "x"}, "Invalid --mix-alpha 'x': must be a number or null"),
     ],
 )
 def test_values_of_another_type_are_refused(settings, message):

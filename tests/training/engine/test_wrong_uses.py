@@ -92,13 +92,13 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         ),
         "negative weight": (
             [*pair, "--ensemble-weights", 2, -1],
-            "--ensemble-weights are 2 -1, they must be finite, not negative",
+            "Invalid --ensemble-weights 2 -1: must be finite, not negative",
         ),
         "no weight": (
             [*pair, "--ensemble-weights", 0, 0],
-            "--ensemble-weights are 0 0, they must be finite, not negative, and not all 0",
+            "Invalid --ensemble-weights 0 0: must be finite, not negative, and not all 0",
         ),
-        "not a number": ([*pair, "--ensemble-weights", "nan", 1], "--ensemble-weights are nan 1"),
+        "not a number": ([*pair, "--ensemble-weights", "nan", 1], "Invalid --ensemble-weights nan 1"),
         "two crops": (["--eval-only", last, "--eval-crops", 2], "argument --eval-crops: invalid choice: 2"),
         "split": (["--eval-only", last, "--split", "test"], "--split test needs a --dataset with official splits"),
         "another version": (

@@ -271,19 +271,19 @@ def wrong_uses():
         return lambda: build_mix("mixup", 2, **options)(*(given or (clips, labels)), generator=torch.Generator())
 
     return {
-        "unknown mix 'mixip': choose one of cutout": lambda: build_mix("mixip", 2),
-        "unknown mix '': choose": lambda: build_mix("mixup,", 2),
-        "alpha is 0, it must lie above 0 and not above 1e\\+06": lambda: build_mix("mixup", 2, alpha=0),
-        "alpha is nan": lambda: build_mix("mixup", 2, alpha=float("nan")),
-        "prob is 1.5, it must lie between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
-        "num_classes is 0": lambda: build_mix("mixup", 0),
+        "Invalid mix 'mixip': choose one of mixup, cutout": lambda: build_mix("mixip", 2),
+        "Invalid mix '': choose": lambda: build_mix("mixup,", 2),
+        "Invalid alpha 0: must be above 0 and at most 1e\\+06": lambda: build_mix("mixup", 2, alpha=0),
+        "Invalid alpha nan": lambda: build_mix("mixup", 2, alpha=float("nan")),
+        "Invalid prob 1.5: must be between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
+        "Invalid num_classes 0": lambda: build_mix("mixup", 0),
         r"clips are torch.uint8 of shape \(2, 3, 4, 8, 8\), mixing needs floats": call(clips.byte(), labels),
         r"of shape \(3, 4, 8, 8\), mixing needs": call(clips[0], labels),
         r"labels are torch.int64 of shape \(1,\); 2 clips need": call(clips, labels[:1]),
         "labels are torch.float32": call(clips, labels.float()),
         "labels go from 0 to 2, with 2 classes they are 0 to 1": call(clips, labels * 2),
         "frame_weights_T holds 3 numbers, the clips have 4 frames": call(frame_weights_T=[1, 1, 1]),
-        "frame_weights_T is 'abc', it must hold a number for each frame": lambda: build_mix(
+        "Invalid frame_weights_T 'abc': must hold a number for each frame": lambda: build_mix(
             "mixup", 2, frame_weights_T="abc"
         ),
         "frame_weights_T must hold numbers of at least 0": call(frame_weights_T=[0, 0, 0, 0]),

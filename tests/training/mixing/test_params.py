@@ -170,7 +170,7 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
         mix_targets(torch.tensor([0, 1, 2]), params, 3)
     with pytest.raises(InputError, match="inside_P2 holds 2 rows, for a batch of 4 it must hold 1"):
         replace(params, inside_P2=np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"partners_B is \[0, 1, 1, 3\], it must hold each of 0 to 3 once"):
+    with pytest.raises(InputError, match=r"Invalid partners_B \[0, 1, 1, 3\]: must hold each of 0 to 3 once"):
         replace(params, partners_B=np.array([0, 1, 1, 3]))
     with pytest.raises(InputError, match=r"drawn for B, T, H, W = \(4, 4, 8, 8\) do not fit .* \(4, 3, 4, 8, 9\)"):
         apply_mix(torch.zeros(4, 3, 4, 8, 9), params)

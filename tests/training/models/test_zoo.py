@@ -127,13 +127,13 @@ def test_laterals():
 @pytest.mark.parametrize(
     ("name", "frames", "side", "message"),
     [
-        ("slowfast", 64, 160, "unknown --model 'slowfast': choose one of slowfast50, r3d_18, "),
-        ("slowfast50", 24, 160, "--frames is 24, slowfast50 needs a multiple of 16"),
-        ("s3d", 24, 160, "--frames is 24, s3d needs a multiple of 16"),
-        ("r3d_18", 30, 160, "--frames is 30, r3d_18 needs a multiple of 4"),
-        ("r3d_18", 0, 160, "--frames is 0, r3d_18 needs a multiple of 4"),
-        ("mvit_v2_s", 64, 58, "--crop is 58, mvit_v2_s needs at least 32 and a multiple of 4"),
-        ("swin3d_t", 64, 20, "--crop is 20, swin3d_t needs at least 32"),
+        ("slowfast", 64, 160, "Invalid --model 'slowfast': choose one of slowfast50, r3d_18, "),
+        ("slowfast50", 24, 160, "Invalid --frames 24: slowfast50 needs a multiple of 16"),
+        ("s3d", 24, 160, "Invalid --frames 24: s3d needs a multiple of 16"),
+        ("r3d_18", 30, 160, "Invalid --frames 30: r3d_18 needs a multiple of 4"),
+        ("r3d_18", 0, 160, "Invalid --frames 0: r3d_18 needs a multiple of 4"),
+        ("mvit_v2_s", 64, 58, "Invalid --crop 58: mvit_v2_s needs at least 32 and a multiple of 4"),
+        ("swin3d_t", 64, 20, "Invalid --crop 20: swin3d_t needs at least 32"),
     ],
 )
 def test_sizes_a_network_cannot_take(name, frames, side, message):
@@ -143,7 +143,7 @@ def test_sizes_a_network_cannot_take(name, frames, side, message):
 
 
 def test_wrong_options():
-    with pytest.raises(InputError, match="unknown --lateral 'relu': choose one of plain, norm_relu"):
+    with pytest.raises(InputError, match="Invalid --lateral 'relu': choose one of norm_relu, plain"):
         slowfast50(5, lateral="relu")
     with pytest.raises(InputError, match="--lateral norm_relu is for --model slowfast50, r3d_18 has no lateral"):
         build_model("r3d_18", 5, frames=64, side=112, lateral="norm_relu")
