@@ -65,8 +65,9 @@ class ClipSource:
         plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
         names = self.names  # what was read is the first
         used = real and (sampler.training or not bad)
-        augmentation = augmentation_arrays(plan, self.table, self.side_px)
-        arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, used, bad), **augmentation}
+        arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, used, bad)}
+        arrays |= augmentation_arrays(plan, self.table, self.side_px)
+        arrays |= frame_arrays(plan) if self.decoder == "gpu" else {}  # PyAV has dealt with them already
         return tuple(arrays[name] for name in names)
 
     @property
@@ -155,18 +156,21 @@ def carry_out(
 NOT_USED = -1
 
 
+def frame_arrays(plan: ClipPlan) -> dict[str, np.ndarray]:
+    """Return the frames that DALI's decoder is asked for, each once, and the order in which the clip shows them.
+
+    Each repeat would make the decoder seek back to a key frame.
+    """
+    frame_indices, order = np.unique(plan.frame_indices, return_inverse=True)
+    return {"frame_indices": frame_indices, "order": order.astype(np.int32)}
+
+
 def plan_arrays(plan: ClipPlan, used: bool, bad: dict[int, str]) -> dict[str, np.ndarray]:
     """Return the arrays of a sample beside its pixels, for the graph and the loader.
 
     ``used`` is False for a sample that only fills the batch.
-
-    ``frame_indices`` names each frame once, as each repeat would make DALI's decoder seek back to a key frame;
-    ``order`` is where each of the clip's frames stands among them.
     """
-    frame_indices, order = np.unique(plan.frame_indices, return_inverse=True)
     return {
-        "frame_indices": frame_indices,
-        "order": order.astype(np.int32),
         "box": plan.box_yxyx.astype(np.float32),
         "flip": np.array(plan.flip, np.int32),
         "shown": np.array(plan.video if used else NOT_USED, np.int64),

@@ -13,9 +13,9 @@ from ..config.options import Config
 from ..models.zoo import MODELS
 from ..runtime.processes import Processes
 
-VIDEOS_AT_ONCE = 4
-"""Videos per batch of an evaluation on a GPU, if they fit into ``BYTES_AT_ONCE``."""
-BYTES_AT_ONCE = 2**30
+VIDEOS_IN_HAND = 4
+"""Videos per batch of an evaluation on a GPU, if they fit into ``BYTES_IN_HAND``."""
+BYTES_IN_HAND = 2**30
 """Most bytes of such a batch's frames, whole and as clips; as many batches again are made ahead."""
 
 
@@ -45,25 +45,30 @@ def make_loaders(
 def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
     """Make a loader of ``eval_clips`` clips of ``eval_crops`` crops of each video, of all videos or a share.
 
-    On a GPU the loader has several videos in hand, so that several are decoded at once; :func:`evaluate` passes them to
-    the network in batches of ``batch_size`` clips.
+    On a GPU the loader has several videos in hand, so that several are decoded at once; :func:`evaluate` passes
+    :func:`videos_at_once` of them to the network.
     """
     views: dict[str, Any] = {
         "clips_per_video": config.eval_clips,
         "crops_per_video": config.eval_crops,
         "training": False,
     }
-    videos_per_batch = max(1, config.batch_size // processes.world_size // config.eval_clips)
+    videos_per_batch = videos_at_once(config, processes)
     if choose_device(processes.device(config.device)).type == "cuda":
-        videos_per_batch = max(videos_per_batch, _videos_at_once(config, manifest))
+        videos_per_batch = max(videos_per_batch, _videos_in_hand(config, manifest))
     return VideoLoader(manifest, batch_size=videos_per_batch, **views, **_shared(config, processes))
 
 
-def _videos_at_once(config: Config, manifest: Manifest) -> int:
+def videos_at_once(config: Config, processes: Processes) -> int:
+    """Return how many videos the network evaluates at once: as many as ``batch_size`` clips hold, at least one."""
+    return max(1, config.batch_size // processes.world_size // config.eval_clips)
+
+
+def _videos_in_hand(config: Config, manifest: Manifest) -> int:
     frames = config.eval_clips * config.frames // MODELS[config.model].keep_every
     largest = max((video.width * video.height for video in manifest.videos), default=1)
     bytes_each = frames * 3 * (largest + 4 * config.crop**2)  # uint8 where the GPU decodes, and float32
-    return max(1, min(VIDEOS_AT_ONCE, config.batch_size, BYTES_AT_ONCE // bytes_each))
+    return max(1, min(VIDEOS_IN_HAND, config.batch_size, BYTES_IN_HAND // bytes_each))
 
 
 def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[str]:

@@ -18,7 +18,7 @@ from dali_pipes.system import make_folder, one_line, only_user, replacing
 
 from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
 from ..config.options import Config, paths_read
-from ..data.loaders import make_eval_loader, notes_on_devices
+from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
 from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
 from ..models.zoo import Network
 from ..runtime.processes import Processes
@@ -69,7 +69,7 @@ def evaluate(
     model.eval()
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
     # whole videos, so that a GPU meets one size of batch, whatever the loader has in hand
-    at_once = max(1, config.batch_size // processes.world_size // config.eval_clips) * config.eval_clips
+    at_once = videos_at_once(config, processes) * config.eval_clips
     earlier: tuple[OnItsWay, torch.Tensor] | None = None
     for batch in Bar(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes

@@ -375,7 +375,7 @@ def test_an_evaluation_passes_many_videos_to_the_network_in_parts(tmp_path, monk
     dark_and_bright(tmp_path / "videos", train=(2, 2), val=(3, 3))
     scores, parts = [], []
     for at_once in (1, 4):
-        monkeypatch.setattr(loaders, "VIDEOS_AT_ONCE", at_once)
+        monkeypatch.setattr(loaders, "VIDEOS_IN_HAND", at_once)
         monkeypatch.setattr(loaders, "choose_device", lambda name: torch.device("cuda"))
         training = make_training(str(tmp_path / "videos"), str(tmp_path / "out"), eval_clips=3)
         seen: list[int] = []
