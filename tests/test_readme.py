@@ -65,8 +65,7 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
 
 def test_every_option_in_the_readme_exists():
     from dali_pipes.augment import preview
-    from train.analysis import cam, localisation
-    from train.analysis import preview as mix_preview
+    from train.analysis import cam, localisation, mix_preview
     from train.config.command_line import _parser as run_parser
     from train.paper import tables
     from train.report import page as report

@@ -9,7 +9,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {  # package -> its folders from the bottom up; "" are the files beside them, the programs and the public names
-    "dali_pipes": ("errors hints lazy plain version", "system", "decode", "dataset", "plan", "augment", "loader", ""),
+    "dali_pipes": (
+        "errors hints lazy python_values version",
+        "system",
+        "decode",
+        "dataset",
+        "plan",
+        "augment",
+        "loader",
+        "",
+    ),
     "train": ("runtime models mixing", "config", "data weights", "engine", "analysis report", "paper", ""),
 }
 MOST_FILES, MOST_LINES = 12, 400

@@ -2,7 +2,7 @@
 
 import sys
 
-from .analysis.preview import main
+from .analysis.mix_preview import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,8 +16,8 @@ from nvidia.dali import fn, math, types
 
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..plain import is_number, make_plain
 from ..plan.magnitude import MAX_LEVEL
+from ..python_values import is_number, make_plain
 
 RANGE_TABLES = ("paper", "monotonic")
 PAPER_CROP_PX = 160

@@ -20,8 +20,8 @@ from nvidia.dali import fn, math, types
 
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..plain import is_number, make_plain, plain, whole
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
+from ..python_values import is_number, make_plain, plain, whole
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style, op_named, size_of, warp
 from .parameters import GRAPH, OpTable, Parameters, branches_of, op_table, parameters
 

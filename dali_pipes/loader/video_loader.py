@@ -17,9 +17,9 @@ from ..dataset.manifest import Manifest
 from ..decode.dali import DALI_VERSION
 from ..decode.video_file import TIME_LIMIT_S
 from ..errors import InputError, VideoError, check_known
-from ..plain import plain, whole
 from ..plan.batches import BatchSchedule
 from ..plan.sampling import ClipSampler
+from ..python_values import plain, whole
 from ..system.dali_internals import never_destroy
 from ..system.program import MOST_S
 from .clip_reader import ClipReader

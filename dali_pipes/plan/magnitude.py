@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..plain import is_number, plain, whole
+from ..python_values import is_number, plain, whole
 
 MAX_LEVEL = 30.0
 NUMBERS = 16

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import InputError, check_known
-from ..plain import make_plain, plain, whole
+from ..python_values import make_plain, plain, whole
 
 SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""

@@ -31,8 +31,8 @@ from ..mixing.apply import apply_mix
 from ..mixing.params import MIXES, draw_mix
 from ..mixing.params import check_numbers as check_mix_numbers
 from ..models.zoo import MODELS, Network
+from ..runtime.loader_progress import Bar
 from ..runtime.processes import Processes
-from ..runtime.progress import Bar
 from ..runtime.run_files import CAM
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
 from ..weights.checkpoint import load_checkpoint

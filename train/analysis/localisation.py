@@ -30,8 +30,8 @@ from ..engine.evaluation import check_all, load_network, middle_clip_config
 from ..mixing.apply import apply_mix
 from ..mixing.params import MixParams
 from ..models.zoo import MODELS, Network
+from ..runtime.loader_progress import Bar
 from ..runtime.processes import Processes
-from ..runtime.progress import Bar
 from ..weights.checkpoint import load_checkpoint
 from .activation import check_numbers, class_maps, map_frames
 

@@ -21,8 +21,8 @@ from ..config.options import Config, paths_read
 from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
 from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
 from ..models.zoo import Network
+from ..runtime.loader_progress import Bar
 from ..runtime.processes import Processes
-from ..runtime.progress import Bar
 from ..runtime.run_files import (
     CLASS_ACCURACY,
     CLASS_FILES,

@@ -18,8 +18,8 @@ from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.errors import InputError
 
 from ..config.options import Config
+from ..runtime.loader_progress import Bar
 from ..runtime.processes import Processes
-from ..runtime.progress import Bar
 from ..runtime.run_files import BEST, CURVES, METRICS
 from ..runtime.stop import Stopped, StopRequest
 from ..weights.checkpoint import save_checkpoint

@@ -20,7 +20,7 @@ from dali_pipes import (
     schedule_levels,
 )
 from dali_pipes.augment.ops import Style
-from dali_pipes.plain import plain
+from dali_pipes.python_values import plain
 from tests.videos import natural_clip
 from train.mixing.apply import build_mix
 

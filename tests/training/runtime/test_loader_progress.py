@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.terminal import rows, run_in_terminal
-from train.runtime.progress import Bar
+from train.runtime.loader_progress import Bar
 
 
 class SlowLoader:
@@ -43,7 +43,7 @@ def test_the_lines_of_a_run_do_not_tear_the_bar():
     code = """
 import logging
 from dali_pipes.system import progress
-from train.runtime.progress import Bar
+from train.runtime.loader_progress import Bar
 progress.REDRAW_S = 0
 def batches():
     for number in range(4):
