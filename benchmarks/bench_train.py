@@ -28,7 +28,7 @@ from train.engine.logbook import Logbook
 from train.engine.loop import train_step
 from train.engine.network import make_network
 from train.engine.precision import choose_precision
-from train.engine.to_host import OnItsWay
+from train.engine.to_host import HostCopy
 from train.engine.training import Training
 from train.models.zoo import MODELS
 from train.runtime.processes import Processes
@@ -128,14 +128,14 @@ def measure(training: Training, batches, repeats: int, seconds: float) -> Measur
         torch.cuda.reset_peak_memory_stats(device)
     for _ in range(repeats):
         synchronise(device)
-        numbers = OnItsWay(torch.zeros(1))
+        numbers = HostCopy(torch.zeros(1))
         start, clips, waited = time.perf_counter(), 0, 0.0
         while time.perf_counter() - start < seconds:
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
-            numbers, earlier = OnItsWay(train_step(training, batch, step)), numbers
-            earlier.arrived()  # as the loop does, one step later, so that the GPU always has work
+            numbers, earlier = HostCopy(train_step(training, batch, step)), numbers
+            earlier.wait()  # as the loop does, one step later, so that the GPU always has work
             clips, step = clips + len(batch), step + 1
         synchronise(device)
         took = time.perf_counter() - start

@@ -126,9 +126,9 @@ def scanned(paths: Sequence[str]) -> dict:
 
 def left_to_the_cpu(video) -> str | None:
     """Why the loader does not leave a video to DALI."""
-    from dali_pipes.decode.dali import obstacle_to_dali
+    from dali_pipes.decode.dali import why_not_dali
 
-    return obstacle_to_dali(video)
+    return why_not_dali(video)
 
 
 def write_kind(folder: Path, kind: tuple[str, str, dict]) -> tuple[str, str]:

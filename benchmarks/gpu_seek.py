@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from decoder_speed import has_gpu
 
 from dali_pipes import VideoInfo, scan_videos
-from dali_pipes.decode.dali import dali_decode, obstacle_to_dali
-from dali_pipes.loader.stream_reader import dali_read, obstacle_to_stream, takes_frame_ranges
+from dali_pipes.decode.dali import dali_decode, why_not_dali
+from dali_pipes.loader.stream_reader import dali_read, takes_frame_ranges, why_not_stream
 from tests.videos import rgb_of, write_lossless
 
 FRAMES, GOP, SIZE_HW = 70, 30, (192, 256)  # more frames would have greys that others have
@@ -139,8 +139,8 @@ def ways(readers: Sequence[str]) -> Iterator[tuple[str, str, list[list[int]]]]:
 def try_kind(kind: str, video: VideoInfo, device: str, readers: Sequence[str]) -> bool:
     """Say what each way of reading shows; return whether the loader would show no wrong frame."""
     obstacles = {
-        "clips": obstacle_to_dali(video),
-        "stream": obstacle_to_stream(video, "cpu" if device == "cpu" else "gpu"),
+        "clips": why_not_dali(video),
+        "stream": why_not_stream(video, "cpu" if device == "cpu" else "gpu"),
     }
     good = True
     for name, reader, plans in ways(readers):

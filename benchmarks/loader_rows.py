@@ -141,11 +141,11 @@ def _outputs(options, finish, crop=True):
     from dali_pipes.decode.dali import dali_decode
     from dali_pipes.loader.graph import clip_inputs, crop_resize
     from dali_pipes.loader.source import ClipSource
-    from dali_pipes.plan.batches import BatchSchedule
+    from dali_pipes.plan.batches import BatchSampler
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
     sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=options.frames)
-    source = ClipSource(BatchSchedule(sampler, options.batch_size), options.side_px, "gpu" if by_dali else "cpu")
+    source = ClipSource(BatchSampler(sampler, options.batch_size), options.side_px, "gpu" if by_dali else "cpu")
 
     @pipeline_def(
         enable_conditionals=True,

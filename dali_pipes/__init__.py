@@ -16,4 +16,6 @@ if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
 from .lazy import public_names  # noqa: E402
 from .version import __version__ as __version__  # noqa: E402
 
-__getattr__, __dir__, __all__ = public_names(__name__, __file__)
+__getattr__, __dir__, __all__ = public_names(
+    __name__, __file__, renamed={"Listed": "OfficialLists", "OddKind": "OddityKind"}
+)

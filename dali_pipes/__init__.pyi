@@ -11,13 +11,13 @@ from .dataset.lists import Segment as Segment
 from .dataset.manifest import Manifest as Manifest
 from .dataset.manifest import scan_videos as scan_videos
 from .dataset.official import DATASETS as DATASETS
-from .dataset.official import Listed as Listed
+from .dataset.official import OfficialLists as OfficialLists
 from .dataset.resolve import VideoSets as VideoSets
 from .dataset.resolve import resolve_videos as resolve_videos
 from .dataset.sources import find_splits as find_splits
 from .dataset.sources import find_videos as find_videos
 from .decode.video_info import Oddity as Oddity
-from .decode.video_info import OddKind as OddKind
+from .decode.video_info import OddityKind as OddityKind
 from .decode.video_info import VideoInfo as VideoInfo
 from .errors import InputError as InputError
 from .errors import VideoError as VideoError

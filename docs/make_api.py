@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "api.md"
 PARTS = {  # heading -> (what to import from, names in the order of reading)
     "Videos": (
         "dali_pipes",
-        "resolve_videos VideoSets find_videos find_splits scan_videos Manifest VideoInfo Oddity OddKind Segment "
+        "resolve_videos VideoSets find_videos find_splits scan_videos Manifest VideoInfo Oddity OddityKind Segment "
         "DATASETS Listed",
     ),
     "Clips": ("dali_pipes", "VideoLoader ClipBatch ClipSampler ClipPlan"),

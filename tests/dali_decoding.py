@@ -7,7 +7,7 @@ from dali_pipes import ClipSampler
 from dali_pipes.decode.dali import dali_decode
 from dali_pipes.loader.clip_reader import clip_pipeline
 from dali_pipes.loader.source import ClipSource
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.plan.batches import BatchSampler
 
 
 def decode_with_dali(path: str, plan, device: str) -> np.ndarray:
@@ -31,7 +31,7 @@ def first_four_clips(sampler: ClipSampler, side_px: int, decoder: str) -> tuple[
     ``decoder`` is ``cpu``, PyAV, or ``gpu``, as which DALI's own CPU decoder stands in.
     """
     pipeline = clip_pipeline(
-        ClipSource(BatchSchedule(sampler, 4), side_px, decoder),
+        ClipSource(BatchSampler(sampler, 4), side_px, decoder),
         device="cpu",
         dali_device="cpu",
         side_px=side_px,

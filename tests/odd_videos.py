@@ -26,7 +26,7 @@ ORIENTATION_MATRICES = {  # a, b, c, d of the display matrix; numpy's way to sho
 
 def odd_text(info: VideoInfo) -> str:
     """Return what is odd about a video, as a manifest's file holds it."""
-    return "; ".join(map(str, info.odd))
+    return "; ".join(map(str, info.oddities))
 
 
 def h264(path: Path, frames=FRAMES, size_hw=SIZE_HW, **options) -> Path:

@@ -10,7 +10,7 @@ import time
 def main(arguments: list[str]) -> int:
     """Parse, build, fit (or evaluate). Returns the exit code: 0, 2 if what was given is wrong, 128 + a signal."""
     try:
-        from dali_pipes.system import end_of
+        from dali_pipes.system import run_program
         from train import check_needs
 
         check_needs()
@@ -21,10 +21,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:  # imports take seconds
         print("interrupted", file=sys.stderr)
         return 130
-    return end_of("error", lambda: stoppable(arguments), FLAGS)
+    return run_program("error", lambda: run_until_stopped(arguments), FLAGS)
 
 
-def stoppable(arguments: list[str]) -> int:
+def run_until_stopped(arguments: list[str]) -> int:
     """Run a command line and return the exit code; a run that was asked to stop has a code of its own."""
     from train.runtime.stop import Stopped
 
@@ -42,18 +42,18 @@ def run(arguments: list[str]) -> None:
     from train.runtime.processes import join_processes
 
     start = time.perf_counter()
-    given, job = parse(arguments)
+    overrides, action = parse(arguments)
     with join_processes() as processes:
-        if job.checkpoints:
+        if action.checkpoints:
             from train.engine.evaluation import evaluate_checkpoints
 
-            evaluate_checkpoints(given, job, processes)
+            evaluate_checkpoints(overrides, action, processes)
             return
         from train.engine.loop import fit
-        from train.engine.start import begin
+        from train.engine.start import start_training
         from train.runtime.stop import StopRequest
 
-        with begin(given, job, processes) as training, StopRequest() as stop:
+        with start_training(overrides, action, processes) as training, StopRequest() as stop:
             rows = fit(training, stop)
     if processes.is_first:
         best = max(rows, key=lambda row: row.get("val_top1", -1))

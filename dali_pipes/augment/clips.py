@@ -15,7 +15,7 @@ from ..system.dali_internals import never_destroy
 from .ops import PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style
 from .randaugment import apply_ops, check_ops
 
-MOST_CLIP_PIPELINES = 32
+MAX_CLIP_PIPELINES = 32
 
 
 class _ClipPipelines:
@@ -39,7 +39,7 @@ class _ClipPipelines:
             )
         key = (device, *options.items())
         found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
-        while len(self.built) > MOST_CLIP_PIPELINES:
+        while len(self.built) > MAX_CLIP_PIPELINES:
             del self.built[next(iter(self.built))]
         return found
 

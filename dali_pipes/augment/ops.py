@@ -17,7 +17,7 @@ from nvidia.dali import fn, math, types
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
-from ..python_values import is_number, make_plain
+from ..python_values import fields_to_python, is_number
 
 RANGE_TABLES = ("paper", "monotonic")
 PAPER_CROP_PX = 160
@@ -63,7 +63,7 @@ class Style:
 
     def __post_init__(self) -> None:
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
-        make_plain(self)
+        fields_to_python(self)
         if not is_number(self.fill) or not 0 <= self.fill <= 255:
             raise InputError(f"Invalid fill {self.fill!r}: must be one grey level from 0 to 255")
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
-from ..system.program import end_of, flags_of
+from ..system.program import flags_of, run_program
 from .charts import draw_schedules
 from .clips import augment_clip
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named, translate_max_px
@@ -187,4 +187,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return end_of("preview", lambda: run(options), flags_of(parser) | {"m": "--level", "operation": "--ops"})
+    return run_program("preview", lambda: run(options), flags_of(parser) | {"m": "--level", "operation": "--ops"})

@@ -21,7 +21,7 @@ from nvidia.dali import fn, math, types
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
-from ..python_values import is_number, make_plain, plain, whole
+from ..python_values import fields_to_python, is_number, to_python, whole_number
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style, op_named, size_of, warp
 from .parameters import GRAPH, OpTable, Parameters, branches_of, op_table, parameters
 
@@ -66,7 +66,7 @@ class RandAugmentT:
     def __post_init__(self) -> None:
         # As names, so that worker processes need not know the user's own operations.
         object.__setattr__(self, "ops", check_ops(PAPER_OPS if self.ops is None else self.ops))
-        make_plain(self)
+        fields_to_python(self)
         if type(self.n) is not int or self.n < 1:
             raise InputError(f"Invalid n {self.n!r}: must be a whole number of at least 1")
         if not is_number(self.translate_max_px) or not self.translate_max_px >= 0:
@@ -209,7 +209,11 @@ def apply_ops(
     """
     names = check_ops(PAPER_OPS if ops is None else ops)
     check_known("ranges", ranges, RANGE_TABLES)
-    style, n, translate_max_px = Style(interpolation, fill, size_hw), whole("n", n, 1), plain(translate_max_px)
+    style, n, translate_max_px = (
+        Style(interpolation, fill, size_hw),
+        whole_number("n", n, 1),
+        to_python(translate_max_px),
+    )
     table, graphs = op_table(names, ranges, translate_max_px), branches_of(names)
     op_ids = fn.reshape(op_ids, shape=[n])
     size_hw = size_of(video, style) if None in graphs else (0, 0)  # only warps ask for it
@@ -268,5 +272,5 @@ def rand_augment_t(
     Raises:
         InputError: as :class:`RandAugmentT`.
     """
-    checked, num_frames = RandAugmentT(**policy), whole("num_frames", num_frames, 1)
+    checked, num_frames = RandAugmentT(**policy), whole_number("num_frames", num_frames, 1)
     return apply_ops(video, *draw_ops(checked, num_frames, seed), size_hw=size_hw, **checked.graph_options())

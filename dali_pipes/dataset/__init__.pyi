@@ -1,5 +1,5 @@
 from .class_names import class_name as class_name
-from .class_names import in_order as in_order
+from .class_names import sort_class_names as sort_class_names
 from .folders import LIST_EXTENSIONS as LIST_EXTENSIONS
 from .folders import VIDEO_EXTENSIONS as VIDEO_EXTENSIONS
 from .folders import list_files as list_files
@@ -12,7 +12,7 @@ from .manifest import default_cache as default_cache
 from .manifest import item_name as item_name
 from .manifest import scan_videos as scan_videos
 from .official import DATASETS as DATASETS
-from .official import Listed as Listed
+from .official import OfficialLists as OfficialLists
 from .resolve import KINDS as KINDS
 from .resolve import NOTES as NOTES
 from .resolve import PARTS as PARTS

@@ -17,7 +17,7 @@ def class_name(text: str) -> str:
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(\.0*)?")  # 3.0 is what a table's program may make of 3
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_class_names(names: Iterable[str]) -> list[str]:
     """Return distinct class names in order: as numbers if all are whole numbers (2 before 10), else alphabetically.
 
     Names that look alike are named in a warning.

@@ -64,7 +64,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
         if first != folder:
             warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=1)
             return
-        paths = [os.path.join(folder, name) for name in names if not is_passed_over(name)]
+        paths = [os.path.join(folder, name) for name in names if not is_ignored(name)]
         # links to folders come last, so that a folder is read by its own name
         for path in sorted(paths, key=lambda path: os.path.islink(path) and os.path.isdir(path)):
             name = os.path.basename(path)
@@ -86,7 +86,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
         )
 
 
-def is_passed_over(name: str) -> bool:
+def is_ignored(name: str) -> bool:
     """Return whether a file or folder is hidden, or left there by a storage device or another system."""
     return name.startswith(".") or name.lower() in NO_CLASSES
 
@@ -212,6 +212,6 @@ def list_files(root: Path) -> list[Path]:
 
 def _entries(root: Path) -> list[Path]:
     try:
-        return [path for path in sorted(root.iterdir()) if not is_passed_over(path.name)]
+        return [path for path in sorted(root.iterdir()) if not is_ignored(path.name)]
     except OSError as error:
         raise InputError(f"{root}: cannot be read ({error.strerror})") from error

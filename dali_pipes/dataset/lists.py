@@ -39,7 +39,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedVideo:
     """A line of a list."""
 
     path: str
@@ -55,7 +55,7 @@ _EMPTY = dict.fromkeys(COLUMNS, "")
 _DELIMITERS = (",", ";", "\t")
 
 
-def read_list(path: Path, with_labels: bool) -> list[Row]:
+def read_list(path: Path, with_labels: bool) -> list[ListedVideo]:
     """Return the rows of a list of videos, in its order; a saved ``Manifest`` is such a list.
 
     Relative paths start at the list's own folder.
@@ -75,7 +75,7 @@ def read_list(path: Path, with_labels: bool) -> list[Row]:
 
 
 @lru_cache(maxsize=4)  # the same list is asked for its splits, then for the rows of each
-def _read_list(path: Path, with_labels: bool, mtime_ns: int, size_bytes: int) -> tuple[Row, ...]:
+def _read_list(path: Path, with_labels: bool, mtime_ns: int, size_bytes: int) -> tuple[ListedVideo, ...]:
     lines = _lines(path)
     first = next((line for line in lines if line.strip()), "")
     delimiter = _header_delimiter(first)
@@ -139,7 +139,7 @@ def _cells(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, 
         raise InputError(f"{path}, line {begins_on}: is not CSV ({error})") from error
 
 
-def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool) -> list[Row]:
+def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool) -> list[ListedVideo]:
     cells = _cells(path, lines, delimiter)
     names = [name.strip().lower() for name in next(cells)[1]]
     if with_labels and "label" not in names:
@@ -167,7 +167,7 @@ def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool)
     return rows
 
 
-def _read_plain(path: Path, lines: list[str], first: str, with_labels: bool) -> list[Row]:
+def _read_plain(path: Path, lines: list[str], first: str, with_labels: bool) -> list[ListedVideo]:
     """Read lines without a header: a path and a class, or a path alone."""
     delimiter = _plain_delimiter(first)
     if delimiter is None and (with_labels or not _is_video(first)):
@@ -230,14 +230,14 @@ def _is_video(text: str) -> bool:
     return text.strip().lower().endswith(VIDEO_EXTENSIONS)
 
 
-def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> Row:
+def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> ListedVideo:
     needed = ("path", "label") if with_labels else ("path",)
     if not all(row[name].strip() for name in needed):
         raise InputError(f"{where}: needs a {' and a '.join(needed)}")
     if not is_text(row["label"]):  # a path may be any bytes
         raise InputError(f"{where}: its label is not UTF-8 text")
     video = str(path.parent / _as_on_disk(path.parent, row["path"]))
-    return Row(video, class_name(row["label"]), _segment(where, row), _split(where, row["split"]))
+    return ListedVideo(video, class_name(row["label"]), _segment(where, row), _split(where, row["split"]))
 
 
 def _as_on_disk(folder: Path, path: str) -> str:

@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..decode.video_file import TIME_LIMIT_S
-from ..decode.video_info import Oddity, OddKind, VideoInfo
+from ..decode.video_info import Oddity, OddityKind, VideoInfo
 from ..errors import InputError
 from ..system.cores import usable_cores
 from ..system.files import cache_folder, read_csv, remove_drafts, replacing
 from ..system.isolate import NoResult, map_isolated
-from ..system.locks import one_at_a_time
-from .class_names import class_name, in_order
+from ..system.locks import wait_for_lock
+from .class_names import class_name, sort_class_names
 from .lists import Segment
 from .probe import Refused, probe
 from .sources import Item
 
 PROBE_VERSION = b"4"
 """Version of the probes. It changes when more is noted of a video than before, so that older caches are not used."""
-KEEP_EVERY_S = 5.0
+CACHE_EVERY_S = 5.0
 """The least time after which a scan adds to its cache what it has read since."""
-KEEP_SHARE = 20
+CACHE_PAUSE_RATIO = 20
 """Least pause before the cache is written again, in multiples of the time that writing took."""
 UNLABELLED = -1
 """The label of a video whose class is not known, such as of a challenge's test list."""
@@ -121,6 +121,8 @@ _WRITERS: dict[type, Callable[[Any], object]] = {
 }
 _TYPES: dict[str, Any] = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
 _SEGMENT = ("start_frame", "end_frame")
+_OLD_ODDITIES = "odd"
+"""Name of the column ``oddities`` in manifests of earlier versions."""
 _COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
 
 
@@ -133,8 +135,9 @@ def _row(video: VideoInfo) -> dict[str, object]:
 
 def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
     try:
-        whole = {name: row.get(name) or "0" for name in _SEGMENT}  # also in files from before there were segments
-        values: dict[str, Any] = {name: _PARSERS.get(kind, kind)((row | whole)[name]) for name, kind in _TYPES.items()}
+        # also in files from before there were segments
+        row = row | {name: row.get(name) or "0" for name in _SEGMENT}
+        values: dict[str, Any] = {name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()}
         return VideoInfo(label=label, **values)
     except KeyError as error:
         raise ValueError(f"{error} is not yes or no") from error
@@ -172,7 +175,7 @@ def scan_videos(
     Raises:
         InputError: a label is unknown or no video can be read.
     """
-    listed = [_listed(*item) for item in items]
+    listed = [_entry(*item) for item in items]
     names = _class_names([item.label for item in listed], classes)
     index_of = {class_name(name): index for index, name in enumerate(names)}
     known: dict[tuple[str, Segment | None], int] = {}
@@ -223,13 +226,13 @@ def _probe_all(
         workers=workers or usable_cores(),
         time_limit_s=time_limit_s,
     )
-    due_s = time.monotonic() + KEEP_EVERY_S
+    due_s = time.monotonic() + CACHE_EVERY_S
     try:
         for place, outcome in progress(outcomes, total=len(fresh)) if progress and fresh else outcomes:
             done[fresh[place]] = Refused(outcome.reason) if isinstance(outcome, NoResult) else outcome
             if cache and time.monotonic() > due_s:  # whatever ends this process, the next scan goes on from here
-                took_s = _keep(Path(cache), done)
-                due_s = time.monotonic() + max(KEEP_EVERY_S, KEEP_SHARE * took_s)
+                took_s = _extend_cache(Path(cache), done)
+                due_s = time.monotonic() + max(CACHE_EVERY_S, CACHE_PAUSE_RATIO * took_s)
     except KeyboardInterrupt as interrupt:
         if cache:
             interrupt.args = (f"{len(done)} of {len(fresh)} files are read; the same command goes on from there",)
@@ -237,7 +240,7 @@ def _probe_all(
     finally:
         outcomes.close()
         if cache and done:
-            _keep(Path(cache), done)
+            _extend_cache(Path(cache), done)
     found |= done
     return {path: found[where] for path, where in absolute.items()}
 
@@ -248,7 +251,7 @@ def _cut(video: VideoInfo, segment: Segment | None) -> VideoInfo | Refused:
         return video
     start, end = segment.start, segment.end
     if segment.unit == "s":
-        if video.oddity(OddKind.VARIABLE_RATE) or not video.fps:
+        if video.oddity(OddityKind.VARIABLE_RATE) or not video.fps:
             why = "the time between its frames changes" if video.fps else "it does not say its frames per second"
             copy = "give start_frame and end_frame, or a copy by python -m dali_pipes.transcode"
             return Refused(f"{why}, so {segment} are no frames: {copy}")
@@ -276,20 +279,20 @@ def default_cache(items: Iterable[Item]) -> Path:
     return cache_folder() / "manifests" / f"{os.path.basename(folder)[:40] or 'root'}-{digest}.csv"
 
 
-class _Listed(NamedTuple):
+class _Entry(NamedTuple):
     path: str
     label: str | int | None
     segment: Segment | None
 
 
-def _listed(path: str | os.PathLike, label: object, segment: Segment | None = None) -> _Listed:
+def _entry(path: str | os.PathLike, label: object, segment: Segment | None = None) -> _Entry:
     """Return one item of :func:`scan_videos`, checked."""
     if isinstance(label, str):
-        return _Listed(str(path), class_name(label), segment)
+        return _Entry(str(path), class_name(label), segment)
     if label is None:
-        return _Listed(str(path), None, segment)
+        return _Entry(str(path), None, segment)
     if not isinstance(label, bool) and isinstance(label, Integral) and int(label) >= 0:
-        return _Listed(str(path), int(label), segment)
+        return _Entry(str(path), int(label), segment)
     raise InputError(f"{path}: invalid label {label!r}: must be a class name or an index")
 
 
@@ -300,7 +303,7 @@ def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | No
     indices = [label for label in labels if isinstance(label, int)]
     if indices and names:
         raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
-    return [str(index) for index in range(max(indices) + 1)] if indices else in_order(names)
+    return [str(index) for index in range(max(indices) + 1)] if indices else sort_class_names(names)
 
 
 def _is_known(info: VideoInfo | Refused | None, path: str, verify: bool) -> bool:
@@ -317,14 +320,14 @@ def _load_cache(cache: str | os.PathLike | None) -> dict[str, VideoInfo | Refuse
         return {}  # a damaged cache is made anew
 
 
-def _keep(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
+def _extend_cache(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
     """Add what was read to the cache, beside what other processes add meanwhile; returns the seconds that it took.
 
     Refused files are left out, so that they are tried again: they may have been mended.
     """
     start_s = time.monotonic()
     try:
-        with one_at_a_time(cache.with_name(f".{cache.name}.lock")):
+        with wait_for_lock(cache.with_name(f".{cache.name}.lock")):
             remove_drafts(cache.parent)
             infos = _load_cache(cache) | done
             _write_csv(cache, [_row(info) for _, info in sorted(infos.items()) if isinstance(info, VideoInfo)])
@@ -334,7 +337,11 @@ def _keep(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    return [row for _, row in read_csv(path, [name for name in _COLUMNS if name not in _SEGMENT], "is not a manifest")]
+    columns = [name for name in _COLUMNS if name not in (*_SEGMENT, "oddities")]
+    rows = [row for _, row in read_csv(path, columns, "is not a manifest")]
+    if rows and not {"oddities", _OLD_ODDITIES} & set(rows[0]):
+        raise InputError(f"{path}: is not a manifest, its first line has no oddities")
+    return [{"oddities": row.get(_OLD_ODDITIES)} | row for row in rows]
 
 
 def _write_csv(path: Path, rows: Iterable[dict], more: Sequence[str] = ()) -> None:

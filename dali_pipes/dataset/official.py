@@ -16,8 +16,8 @@ IN_CLASS_FOLDERS = ("*/*.avi", f"*/*{TRANSCODED}")
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The videos of an official split."""
+class OfficialLists:
+    """The lists of an official split: its classes and its videos."""
 
     classes: list[str]
     """Class names in order; a label is an index into this list."""
@@ -26,7 +26,7 @@ class Listed:
     class is None where the list gives none."""
 
 
-def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
+def read_ucf101(root: str | os.PathLike, split: str = "1") -> OfficialLists:
     """Read a split of UCF-101.
 
     The videos are ``UCF-101/<class>/*.avi``, the lists ``ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`` in
@@ -51,13 +51,13 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> Listed:
                 right = f"in {lists / 'classInd.txt'} {label} has {classes.index(label) + 1}"
                 raise InputError(f"{where}: {path} has the class number {number}, {right}")
             entries.append((part, where, videos / path, label))
-    return _listed(classes, entries, ("train", "val"), lists)
+    return _checked_lists(classes, entries, ("train", "val"), lists)
 
 
 HMDB_PARTS = {"0": None, "1": "train", "2": "val"}  # 0: in neither
 
 
-def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
+def read_hmdb51(root: str | os.PathLike, split: str = "1") -> OfficialLists:
     """Read a split of HMDB-51.
 
     The videos are ``<class>/*.avi`` (or ``hmdb51_org/<class>/*.avi``), the lists
@@ -87,10 +87,10 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> Listed:
                 raise InputError(f"{where}: {line!r} must end with 0 (unused), 1 (training) or 2 (test)")
             if used := HMDB_PARTS[part]:
                 entries.append((used, where, videos / label / name, label))
-    return _listed(sorted(with_lists), entries, ("train", "val"), lists)
+    return _checked_lists(sorted(with_lists), entries, ("train", "val"), lists)
 
 
-def read_vipriors(root: str | os.PathLike) -> Listed:
+def read_vipriors(root: str | os.PathLike) -> OfficialLists:
     """The VIPriors challenge's UCF-101: ``mod-ucf101/videos/*.avi`` and ``mod-ucf101/annotations/mod-ucf101-*.txt``.
 
     Class numbers start at 1. The test list has no classes.
@@ -109,14 +109,14 @@ def read_vipriors(root: str | os.PathLike) -> Listed:
                 known = f"{lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
                 raise InputError(f"{where}: {path} has the class number {number}, {known}")
             entries.append((part, where, folder / "videos" / path, None if number is None else classes[number - 1]))
-    return _listed(classes, entries, ("train", "val", "test"), lists)
+    return _checked_lists(classes, entries, ("train", "val", "test"), lists)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """An official dataset."""
 
-    read: Callable[[str | os.PathLike, str], Listed]
+    read: Callable[[str | os.PathLike, str], OfficialLists]
     splits: tuple[str, ...]
     """The first is the default; ``test`` has no labels."""
     mark: str
@@ -130,14 +130,15 @@ DATASETS = {
     "hmdb51": Dataset(read_hmdb51, ("1", "2", "3"), "testTrainMulti_7030_splits"),
     "vipriors": Dataset(lambda root, split: read_vipriors(root), ("train", "train+val", "test"), "mod-ucf101", True),
 }
-"""Name -> official data set: ``read(folder, split)`` gives its lists as :class:`Listed`, ``splits`` are the names that
-it knows, the first the default. How the folder must be laid out: docs/datasets.md. ``read`` raises :class:`InputError`
-where it is not."""
+"""Name -> official data set.
+
+``read(folder, split)`` returns its lists as :class:`OfficialLists`; ``splits`` are their names, the first the default.
+How the folder must be laid out: docs/datasets.md; ``read`` raises :class:`InputError` where it is not."""
 
 
-def _listed(
+def _checked_lists(
     classes: list[str], entries: Sequence[tuple[str, str, Path, str | None]], parts: Sequence[str], lists: Path
-) -> Listed:
+) -> OfficialLists:
     """Return the videos of (part, where, path, class), each path once; checks that there is something in each part.
 
     Where a listed file is missing, the .mp4 that :mod:`dali_pipes.dataset.transcode` makes of it is taken.
@@ -151,7 +152,7 @@ def _listed(
     for part, videos in of_part.items():
         if not videos and part != "test":
             raise InputError(f"{lists}: the lists hold no videos for {part}")
-    return Listed(classes, of_part)
+    return OfficialLists(classes, of_part)
 
 
 def _present(path: Path) -> Path:

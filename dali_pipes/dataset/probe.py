@@ -24,10 +24,10 @@ from ..decode.video_file import (
     orientation_of,
     swscale_matrix,
 )
-from ..decode.video_info import Oddity, OddKind, VideoInfo
+from ..decode.video_info import Oddity, OddityKind, VideoInfo
 from ..errors import NoAnswer, TooSlow, VideoError
 
-Complaints = list[tuple[int, str, str]]
+DecoderMessages = list[tuple[int, str, str]]
 """The errors that FFmpeg reports, as (level, part of FFmpeg, message)."""
 
 
@@ -140,21 +140,21 @@ def _describe(path: str, label: int, verify: bool, time_limit_s: float) -> Video
         raise VideoError(f"{path}: {error.strerror}") from error
     if not stat.st_size:
         raise VideoError(f"{path}: is empty (0 bytes)")
-    with complaints_of_decoders() as complaints:
+    with decoder_messages() as messages:
         try:
-            info = _read(path, label, stat, verify, time_limit_s, complaints)
+            info = _read(path, label, stat, verify, time_limit_s, messages)
             if info is None:  # what the packets leave in doubt is decoded
-                info = _read(path, label, stat, True, time_limit_s, complaints)
+                info = _read(path, label, stat, True, time_limit_s, messages)
             assert info is not None, "no doubt is left"
             return info
         except (TooSlow, NoAnswer):
             raise
         except VideoError as error:
-            raise VideoError(f"{error}{quoted(complaints)}") from error
+            raise VideoError(f"{error}{quoted(messages)}") from error
 
 
 @contextmanager
-def complaints_of_decoders() -> Iterator[Complaints]:
+def decoder_messages() -> Iterator[DecoderMessages]:
     """Collect what FFmpeg reports inside the block, as (level, part of FFmpeg, message).
 
     It is used only here, where every frame is looked at once: listening to the log slows decoding, and may block
@@ -163,22 +163,22 @@ def complaints_of_decoders() -> Iterator[Complaints]:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
-        with av.logging.Capture(local=True) as complaints:
-            yield complaints
+        with av.logging.Capture(local=True) as messages:
+            yield messages
     finally:
         av.logging.set_level(before)
 
 
-def quoted(complaints: Complaints) -> str:
+def quoted(messages: DecoderMessages) -> str:
     """Return the first complaint as ``, h264 says: ...``; empty if there is none."""
-    if not complaints:
+    if not messages:
         return ""
-    _, who, what = complaints[0]
+    _, who, what = messages[0]
     return f", {who} says: {' '.join(what.replace(';', ',').split())}"
 
 
 def _read(
-    path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, complaints: Complaints
+    path: str, label: int, stat: os.stat_result, verify: bool, time_limit_s: float, messages: DecoderMessages
 ) -> VideoInfo | None:
     """Read a video's description; None if its packets leave doubt about the number or order of frames."""
     with open_video(path, time_limit_s) as reader:
@@ -191,8 +191,8 @@ def _read(
                     seen.frame(path, frame)
         if seen.first is None:
             raise VideoError(f"{path}: has no frames")
-        if not all_decoded and (seen.doubtful or complaints or seen.leaves_order_in_doubt(reader)):
-            complaints.clear()
+        if not all_decoded and (seen.doubtful or messages or seen.leaves_order_in_doubt(reader)):
+            messages.clear()
             return None
         height, width = orientation_of(seen.first, path).size_hw(seen.first.height, seen.first.width)
         return VideoInfo(
@@ -206,9 +206,9 @@ def _read(
             size_bytes=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
             pix_fmt=seen.first.format.name,
-            odd=tuple(_oddities(path, reader, seen.first, seen, all_decoded, complaints)),
+            oddities=tuple(_oddities(path, reader, seen.first, seen, all_decoded, messages)),
             verified=all_decoded,
-            exact_times=all_decoded and not complaints and _exact_times(seen),
+            exact_times=all_decoded and not messages and _exact_times(seen),
         )
 
 
@@ -272,7 +272,7 @@ def _are_times_stored(reader: VideoReader) -> bool:
 
 
 def _oddities(
-    path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, complaints: Complaints
+    path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, messages: DecoderMessages
 ) -> Iterator[Oddity]:
     stream = reader.stream
     times = np.sort([time for time in seen.times if time is not None])
@@ -283,49 +283,49 @@ def _oddities(
     rounding = max(min(2.0, usual / 2), 0.01 * usual, min(2 * _MILLISECOND_S / float(reader.tick_s), usual / 4))
     if len(steps) and steps.min() > 0 and np.ptp(steps) > rounding:
         low, high = (float(step * reader.tick_s) for step in (steps.min(), steps.max()))
-        yield Oddity(OddKind.VARIABLE_RATE, f": {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
+        yield Oddity(OddityKind.VARIABLE_RATE, f": {1e3 * low:.3g} to {1e3 * high:.3g} ms between frames")
     start = float(times[0] * reader.tick_s) if len(times) else 0.0
     if start:
-        yield Oddity(OddKind.STARTS_LATE, f": at {start:.3f} s")
+        yield Oddity(OddityKind.STARTS_LATE, f": at {start:.3f} s")
     orientation = orientation_of(first, path)
     if orientation != UPRIGHT:
-        kind = OddKind.MIRRORED if orientation.is_mirrored else OddKind.ROTATED
+        kind = OddityKind.MIRRORED if orientation.is_mirrored else OddityKind.ROTATED
         yield Oddity(kind, str(orientation).removeprefix(kind.words))
     if note := _time_note(reader, seen, all_decoded):
-        yield Oddity(OddKind.FRAME_TIMES, f" {note}")
+        yield Oddity(OddityKind.FRAME_TIMES, f" {note}")
     if seen.leading and reader.codec in _LOSE_LEADING:
-        yield Oddity(OddKind.OPEN_GROUPS, f": {seen.leading} frames are shown before their key frame")
+        yield Oddity(OddityKind.OPEN_GROUPS, f": {seen.leading} frames are shown before their key frame")
     if seen.packed:
-        yield Oddity(OddKind.PACKED_B_FRAMES)
+        yield Oddity(OddityKind.PACKED_B_FRAMES)
     bits = max(component.bits for component in first.format.components)
     if bits > 8:
-        yield Oddity(OddKind.DEEP_COLOUR, f": {bits}")
+        yield Oddity(OddityKind.DEEP_COLOUR, f": {bits}")
     if not first.format.name.startswith(("yuv420p", "yuvj420p", "nv12")):
-        yield Oddity(OddKind.NOT_420, f": {first.format.name}")
+        yield Oddity(OddityKind.NOT_420, f": {first.format.name}")
     if (matrix := swscale_matrix(first)) in MATRIX_NAMES:
-        yield Oddity(OddKind.NOT_BT601, f": {MATRIX_NAMES[matrix]}")
+        yield Oddity(OddityKind.NOT_BT601, f": {MATRIX_NAMES[matrix]}")
     if first.width % 2 or first.height % 2:
-        yield Oddity(OddKind.ODD_SIZE, f": {first.width}x{first.height}")
+        yield Oddity(OddityKind.ODD_SIZE, f": {first.width}x{first.height}")
     if (shape := 1 / reader.pixel_shape if orientation.transpose else reader.pixel_shape) != 1:
-        yield Oddity(OddKind.PIXELS_NOT_SQUARE, f": {shape.numerator}:{shape.denominator}")
+        yield Oddity(OddityKind.PIXELS_NOT_SQUARE, f": {shape.numerator}:{shape.denominator}")
     if first.interlaced_frame:
-        yield Oddity(OddKind.INTERLACED)
+        yield Oddity(OddityKind.INTERLACED)
     packets = len(seen.times) + seen.hidden
     if stream.frames and stream.frames != packets:
-        yield Oddity(OddKind.WRONG_HEADER, f" counts {stream.frames} frames, there are {packets} packets")
+        yield Oddity(OddityKind.WRONG_HEADER, f" counts {stream.frames} frames, there are {packets} packets")
     promised_s = (reader.container.duration or 0) / 1e6
     lasts_s = float((times[-1] - times[0]) * reader.tick_s) if len(times) else 0.0
     if promised_s > 1.2 * lasts_s + 1:
-        yield Oddity(OddKind.WRONG_HEADER, f" says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
+        yield Oddity(OddityKind.WRONG_HEADER, f" says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
     if seen.hidden:
-        yield Oddity(OddKind.HIDDEN_PACKETS, f": {seen.hidden} of {packets}")
+        yield Oddity(OddityKind.HIDDEN_PACKETS, f": {seen.hidden} of {packets}")
     if all_decoded and len(seen.frame_times) != len(seen.times):
-        yield Oddity(OddKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
+        yield Oddity(OddityKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
     if (streams := len(reader.container.streams.video)) > 1:
-        yield Oddity(OddKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
+        yield Oddity(OddityKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
     if not (formats := set(reader.container.format.name.split(","))) & _INDEXED:
-        kind = OddKind.NO_KEY_FRAME_INDEX if formats & _FOR_DALI else OddKind.CONTAINER
+        kind = OddityKind.NO_KEY_FRAME_INDEX if formats & _FOR_DALI else OddityKind.CONTAINER
         yield Oddity(kind, f": {'/'.join(sorted(formats))}")
-    if seen.damaged or complaints:
+    if seen.damaged or messages:
         how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
-        yield Oddity(OddKind.DAMAGED, f": {how}{quoted(complaints)}")
+        yield Oddity(OddityKind.DAMAGED, f": {how}{quoted(messages)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, check_known
-from .class_names import in_order
+from .class_names import sort_class_names
 from .folders import list_files, loose_videos, subfolders
 from .lists import may_be_list
 from .official import DATASETS
@@ -78,7 +78,7 @@ class VideoSets:
     def all_classes(self) -> list[str]:
         """The names in ``classes``, or those of all three lists in order if there are more of them."""
         found = {str(item[1]) for item in self.all_videos if item[1] is not None}
-        return self.classes if found <= set(self.classes) else in_order(found | set(self.classes))
+        return self.classes if found <= set(self.classes) else sort_class_names(found | set(self.classes))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _own(kind: str, source: Path, val_data: Path | None, split: str, wanted: Col
     notes = _notes_on_parts(source, val_data, parts, wanted)
     if train:
         notes += _notes_on_what_lies_beside(source, parts, train)
-    classes = in_order(str(item[1]) for item in train or val + test)
+    classes = sort_class_names(str(item[1]) for item in train or val + test)
     return VideoSets(train, val, test, classes, notes, is_apart, parts)
 
 

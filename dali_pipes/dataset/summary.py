@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ..decode.video_file import TIME_LIMIT_S
-from ..decode.video_info import OddKind, VideoInfo
+from ..decode.video_info import OddityKind, VideoInfo
 from ..errors import InputError
 from ..system.files import check_not_replaced
-from ..system.program import add_limits, check_limits, end_of, flags_of, one_line
+from ..system.program import add_limits, check_limits, flags_of, one_line, run_program
 from ..system.progress import progress_bar
 from .folders import loose_videos
 from .manifest import Manifest, default_cache, scan_videos
@@ -67,8 +67,8 @@ def _counts(videos: list[VideoInfo], of: Callable[[VideoInfo], str]) -> str:
 def _odd(videos: list[VideoInfo]) -> list[str]:
     """Return one line for each kind of oddity that occurs, with an example."""
     lines = []
-    for kind in OddKind:
-        found = [(video, oddity) for video in videos for oddity in video.odd if oddity.kind is kind]
+    for kind in OddityKind:
+        found = [(video, oddity) for video in videos for oddity in video.oddities if oddity.kind is kind]
         if found:
             video, oddity = found[0]
             detail = oddity.detail.removeprefix(":").strip()
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return end_of("manifest", lambda: run(options), flags_of(parser))
+    return run_program("manifest", lambda: run(options), flags_of(parser))
 
 
 def run(options: argparse.Namespace) -> int:

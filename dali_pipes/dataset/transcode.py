@@ -23,19 +23,19 @@ from av.container import OutputContainer
 
 from ..decode.pyav import open_input
 from ..decode.video_file import SWSCALE_BT601, UPRIGHT, check_colours, open_video, orientation_of, swscale_matrix
-from ..decode.video_info import OddKind
+from ..decode.video_info import OddityKind
 from ..errors import OR_A_COPY, InputError, NoAnswer, VideoError
 from ..system.cores import usable_cores
 from ..system.files import make_folder, remove_drafts, replacing
 from ..system.isolate import NoResult, map_isolated
-from ..system.locks import only_user
-from ..system.program import add_limits, check_limits, end_of, flag, flags_of, one_line
+from ..system.locks import exclusive_use
+from ..system.program import add_limits, check_limits, flag, flags_of, one_line, run_program
 from ..system.progress import progress_bar
 from .folders import TRANSCODED, walk_videos
-from .probe import complaints_of_decoders, quoted, read_video_info
+from .probe import decoder_messages, quoted, read_video_info
 
 REPORT = "transcode.csv"
-TIME_LIMIT_S = 3600.0
+COPY_TIME_LIMIT_S = 3600.0
 LONGEST_STILL_S = 60
 """A frame that stands for longer is refused: filling the time would fill the disk."""
 DEFAULT_RATE = Fraction(25)
@@ -47,7 +47,7 @@ _BT601, _LIMITED_RANGE = 6, 1  # AVColorSpace, AVColorRange
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class CopySettings:
     """Settings of the copies; checked on construction."""
 
     short_side_px: int = 256
@@ -76,7 +76,7 @@ class Settings:
 
 
 def transcode_video(
-    source: str, target: str, settings: Settings, comment: str = "", time_limit_s: float = TIME_LIMIT_S
+    source: str, target: str, settings: CopySettings, comment: str = "", time_limit_s: float = COPY_TIME_LIMIT_S
 ) -> tuple[int, int]:
     """Write one copy, whole or not at all; ``comment`` goes into its metadata.
 
@@ -90,7 +90,7 @@ def transcode_video(
     info = read_video_info(source, verify=False, time_limit_s=time_limit_s)
     own_rate = Fraction(info.fps).limit_denominator(1001) or DEFAULT_RATE
     rate = Fraction(settings.fps).limit_denominator(1001) or own_rate
-    timed = info.oddity(OddKind.VARIABLE_RATE) is not None
+    timed = info.oddity(OddityKind.VARIABLE_RATE) is not None
     with open_video(source, time_limit_s) as reader:
 
         def seconds_and_frames() -> Iterator[tuple[Fraction, av.VideoFrame]]:
@@ -199,7 +199,9 @@ class _Converter:
         return np.concatenate(parts).reshape(self.shown_hw[0] * 3 // 2, self.shown_hw[1])
 
 
-def _add_stream(container: OutputContainer, convert: _Converter, rate: Fraction, settings: Settings) -> av.VideoStream:
+def _add_stream(
+    container: OutputContainer, convert: _Converter, rate: Fraction, settings: CopySettings
+) -> av.VideoStream:
     options = {
         "crf": str(settings.crf),
         "preset": "fast",
@@ -230,10 +232,10 @@ class Outcome:
 def transcode_folder(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    settings: Settings,
+    settings: CopySettings,
     *,
     workers: int | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float = COPY_TIME_LIMIT_S,
     progress: Callable[..., Iterable] | None = None,
 ) -> list[Outcome]:
     """Copy every video below a folder to the same place below another, as ``.mp4``.
@@ -256,14 +258,14 @@ def transcode_folder(
     for (first, target), (second, other) in pairwise(sorted(targets.items(), key=lambda item: item[1])):
         if target == other:
             raise InputError(f"{first} and {second}: both would become {target}; give one of them another name")
-    with only_user(make_folder(out), "choose another folder for the copies"):
+    with exclusive_use(make_folder(out), "choose another folder for the copies"):
         return _copy_all(list(targets.items()), out, settings, workers or usable_cores(), time_limit_s, progress)
 
 
 def _copy_all(
     pairs: Sequence[tuple[str, str]],
     out: Path,
-    settings: Settings,
+    settings: CopySettings,
     workers: int,
     time_limit_s: float,
     progress: Callable[..., Iterable] | None,
@@ -297,7 +299,7 @@ def _refused(source: str, target: str, reason: str) -> Outcome:
 MARK, VERSION = "dali_pipes.transcode", 3
 
 
-def _transcode(source: str, target: str, settings: Settings, time_limit_s: float) -> Outcome:
+def _transcode(source: str, target: str, settings: CopySettings, time_limit_s: float) -> Outcome:
     """Make one copy where it is not there already; for a process of its own."""
     try:
         stat = os.stat(source)
@@ -311,13 +313,13 @@ def _transcode(source: str, target: str, settings: Settings, time_limit_s: float
         if not found.startswith(MARK):
             raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
     try:
-        with complaints_of_decoders() as complaints:
+        with decoder_messages() as messages:
             try:
                 counts = transcode_video(source, target, settings, mark, time_limit_s)
             except NoAnswer:  # as in read_video_info
-                complaints.clear()
+                messages.clear()
                 counts = transcode_video(source, target, settings, mark, time_limit_s)
-        return Outcome(source, target, "made", *counts, f"damaged{quoted(complaints)}" if complaints else "")
+        return Outcome(source, target, "made", *counts, f"damaged{quoted(messages)}" if messages else "")
     except VideoError as error:
         return _refused(source, target, str(error).removeprefix(f"{source}: "))
 
@@ -348,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("source", metavar="IN", help="folder; every video below it is copied")
     parser.add_argument("out", metavar="OUT", help="folder for the copies, and the report transcode.csv")
-    defaults = Settings()
+    defaults = CopySettings()
     for name, text in (
         ("short_side_px", "short side of the copies; smaller videos keep their size"),
         ("fps", "frames per second; 0 keeps each video's own average"),
@@ -357,7 +359,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         value = getattr(defaults, name)
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
-    add_limits(parser, TIME_LIMIT_S, "refuse")
+    add_limits(parser, COPY_TIME_LIMIT_S, "refuse")
     return parser
 
 
@@ -365,13 +367,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
     parser = _parser()
     options = vars(parser.parse_args(arguments))
-    return end_of("transcode", lambda: run(options), flags_of(parser))
+    return run_program("transcode", lambda: run(options), flags_of(parser))
 
 
 def run(options: dict) -> int:
     """Carry out a parsed command line; returns the exit code."""
     check_limits(options["workers"], options["time_limit_s"])
-    settings = Settings(**{item.name: options[item.name] for item in fields(Settings)})
+    settings = CopySettings(**{item.name: options[item.name] for item in fields(CopySettings)})
     outcomes = transcode_folder(
         options["source"],
         options["out"],

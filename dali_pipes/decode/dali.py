@@ -8,7 +8,7 @@ from nvidia.dali import fn
 
 from ..hints import Node
 from .nvdec import GPU_LIBRARY
-from .video_info import DecodedBy, VideoInfo
+from .video_info import DecoderSupport, VideoInfo
 
 DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
@@ -37,17 +37,16 @@ def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
     return decoder(encoded, device=device, frames=frame_indices, **from_start)
 
 
-def obstacle_to_dali(video: VideoInfo) -> str | None:
+def why_not_dali(video: VideoInfo) -> str | None:
     """Return why DALI's decoders cannot be trusted with a video, or None."""
     if video.codec not in DALI_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode"
-    odd = video.odd_for(DecodedBy.PYAV)
-    return (
-        None if odd is None else f"{video.path} is odd ({odd}), python -m dali_pipes.transcode makes a copy that is not"
-    )
+    if oddity := video.oddity_for(DecoderSupport.PYAV_ONLY):
+        return f"{video.path} is odd ({oddity}), python -m dali_pipes.transcode makes a copy that is not"
+    return None
 
 
-def obstacle_to_gpu_decoding() -> str | None:
+def why_no_gpu_decoder() -> str | None:
     """Return why no video can be decoded on this machine's GPU, or None."""
     try:
         ctypes.CDLL(GPU_LIBRARY)

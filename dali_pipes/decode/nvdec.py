@@ -84,7 +84,7 @@ def _limits_if_known(codec: str, device_id: int) -> NvdecLimits | None:
         return None
 
 
-def obstacle_to_nvdec(video: VideoInfo, device_id: int) -> str | None:
+def why_not_nvdec(video: VideoInfo, device_id: int) -> str | None:
     """Return why a GPU does not decode a video, or None; what the driver does not answer is none."""
     codec = _SAME_CODEC.get(video.codec, video.codec)
     if codec not in NVDEC_CODECS:

@@ -4,74 +4,84 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
+from ..deprecated import renamed_arguments, renamed_attribute, warn_renamed
 
-class DecodedBy(Enum):
-    """The decoders that show and count the frames of an odd video correctly."""
+
+class DecoderSupport(Enum):
+    """The decoders that show and count the frames of an unusual video correctly."""
 
     ALL = "PyAV and all of DALI's"
-    COUNTING = "all but DALI's older video reader, which finds frames by their times instead of counting them"
-    FROM_START = "all but DALI's video reader, which seeks; its decoder of whole files begins at their first frame"
-    PYAV = "PyAV alone"
+    NOT_BY_TIMESTAMP = "all but DALI's older video reader, which finds frames by their times instead of counting them"
+    NOT_SEEKING = "all but DALI's video reader, which seeks; its decoder of whole files begins at their first frame"
+    PYAV_ONLY = "PyAV alone"
 
 
-class OddKind(Enum):
+class OddityKind(Enum):
     """The kinds of unusual videos; none of them is a fault.
 
     Attributes:
         words: its name in texts and saved manifests, such as ``variable rate``.
         meaning: what it is, for a person.
-        decoded_by: which decoders can be trusted with such a video.
+        decoder_support: which decoders can be trusted with such a video.
     """
 
-    def __init__(self, words: str, meaning: str, decoded_by: DecodedBy):
-        self.words, self.meaning, self.decoded_by = words, meaning, decoded_by
+    def __init__(self, words: str, meaning: str, decoder_support: DecoderSupport):
+        self.words, self.meaning, self.decoder_support = words, meaning, decoder_support
 
-    VARIABLE_RATE = ("variable rate", "the time between frames changes", DecodedBy.COUNTING)
-    STARTS_LATE = ("starts late", "the first time stamp is not zero", DecodedBy.COUNTING)
-    ROTATED = ("rotated", "stored on its side or head; applied when decoding", DecodedBy.PYAV)
-    MIRRORED = ("mirrored", "stored mirrored; applied when decoding", DecodedBy.PYAV)
+    VARIABLE_RATE = ("variable rate", "the time between frames changes", DecoderSupport.NOT_BY_TIMESTAMP)
+    STARTS_LATE = ("starts late", "the first time stamp is not zero", DecoderSupport.NOT_BY_TIMESTAMP)
+    ROTATED = ("rotated", "stored on its side or head; applied when decoding", DecoderSupport.PYAV_ONLY)
+    MIRRORED = ("mirrored", "stored mirrored; applied when decoding", DecoderSupport.PYAV_ONLY)
     FRAME_TIMES = (
         "frame times",
         "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
-        DecodedBy.PYAV,
+        DecoderSupport.PYAV_ONLY,
     )
     OPEN_GROUPS = (
         "open groups",
         "frames that are shown before a key frame are stored after it; DALI's video reader loses them where it seeks "
         "to that key frame, and then shows others than planned",
-        DecodedBy.FROM_START,
+        DecoderSupport.NOT_SEEKING,
     )
     NO_KEY_FRAME_INDEX = (
         "no index",
         "the container, such as MPEG-TS, does not say where its key frames are; DALI's video reader lands after the "
         "one that it seeks",
-        DecodedBy.FROM_START,
+        DecoderSupport.NOT_SEEKING,
     )
-    CONTAINER = ("container", "not MP4, Matroska, AVI or MPEG-TS; DALI cannot open some others", DecodedBy.PYAV)
-    PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecodedBy.PYAV)
-    DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecodedBy.PYAV)
-    NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecodedBy.PYAV)
-    NOT_BT601 = ("not BT.601", "another colour matrix, as most HD video has; heeded when decoding", DecodedBy.PYAV)
-    ODD_SIZE = ("odd size", "an odd width or height", DecodedBy.ALL)
+    CONTAINER = (
+        "container",
+        "not MP4, Matroska, AVI or MPEG-TS; DALI cannot open some others",
+        DecoderSupport.PYAV_ONLY,
+    )
+    PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecoderSupport.PYAV_ONLY)
+    DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecoderSupport.PYAV_ONLY)
+    NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecoderSupport.PYAV_ONLY)
+    NOT_BT601 = (
+        "not BT.601",
+        "another colour matrix, as most HD video has; heeded when decoding",
+        DecoderSupport.PYAV_ONLY,
+    )
+    ODD_SIZE = ("odd size", "an odd width or height", DecoderSupport.ALL)
     PIXELS_NOT_SQUARE = (
         "pixels not square",
         "width to height of a pixel as shown; frames are read as they are stored",
-        DecodedBy.ALL,
+        DecoderSupport.ALL,
     )
-    INTERLACED = ("interlaced", "two fields in each frame; shown as they are", DecodedBy.ALL)
+    INTERLACED = ("interlaced", "two fields in each frame; shown as they are", DecoderSupport.ALL)
     WRONG_HEADER = (
         "header",
         "it speaks of another number of frames, or of a longer time, than there is",
-        DecodedBy.COUNTING,
+        DecoderSupport.NOT_BY_TIMESTAMP,
     )
-    FRAMES_UNLIKE_PACKETS = ("frames unlike packets", "their numbers differ", DecodedBy.PYAV)
-    HIDDEN_PACKETS = ("hidden packets", "an edit list leaves some out", DecodedBy.PYAV)
+    FRAMES_UNLIKE_PACKETS = ("frames unlike packets", "their numbers differ", DecoderSupport.PYAV_ONLY)
+    HIDDEN_PACKETS = ("hidden packets", "an edit list leaves some out", DecoderSupport.PYAV_ONLY)
     SEVERAL_VIDEO_STREAMS = (
         "several video streams",
         "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
-        DecodedBy.PYAV,
+        DecoderSupport.PYAV_ONLY,
     )
-    DAMAGED = ("damaged", "the decoder found errors and showed what it could", DecodedBy.ALL)
+    DAMAGED = ("damaged", "the decoder found errors and showed what it could", DecoderSupport.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ class Oddity:
     As text it is its kind's words and the detail: ``starts late: at 0.080 s``.
     """
 
-    kind: OddKind
+    kind: OddityKind
     """The kind, which also tells which decoders may read the video."""
     detail: str = ""
     """The text after the kind's words, such as ``: at 0.080 s``."""
@@ -96,12 +106,13 @@ class Oddity:
         Raises:
             ValueError: it begins with no kind's words.
         """
-        for kind in OddKind:
+        for kind in OddityKind:
             if text.startswith(kind.words):
                 return cls(kind, text.removeprefix(kind.words))
-        raise ValueError(f"unknown oddity {text!r}: known are {', '.join(kind.words for kind in OddKind)}")
+        raise ValueError(f"unknown oddity {text!r}: known are {', '.join(kind.words for kind in OddityKind)}")
 
 
+@renamed_arguments(odd="oddities")
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """One readable video. Sizes are as shown: the file's own rotation is applied."""
@@ -126,9 +137,9 @@ class VideoInfo:
     """Time of the file's last change, in nanoseconds since 1970."""
     pix_fmt: str = ""
     """Pixel format as FFmpeg names it, such as ``yuv420p``."""
-    odd: tuple[Oddity, ...] = ()
-    """Unusual properties, such as a rotation or a changing frame rate; empty for most.
-    It decides which decoders may read the video."""
+    oddities: tuple[Oddity, ...] = ()
+    """Unusual properties, such as a rotation or a changing frame rate; empty for most videos.
+    They decide which decoders may read the video."""
     verified: bool = False
     """Whether every frame was decoded, instead of only counting packets."""
     exact_times: bool = False
@@ -143,13 +154,20 @@ class VideoInfo:
         """The frames that clips are taken from: all, or the segment that a list names."""
         return range(self.start_frame, self.end_frame or self.num_frames)
 
-    def oddity(self, kind: OddKind) -> Oddity | None:
-        """Return what is odd of this kind; None if nothing is."""
-        return next((oddity for oddity in self.odd if oddity.kind is kind), None)
+    def oddity(self, kind: OddityKind) -> Oddity | None:
+        """Return the video's oddity of this kind, or None if it has none."""
+        return next((oddity for oddity in self.oddities if oddity.kind is kind), None)
 
-    def odd_for(self, decoded_by: DecodedBy) -> Oddity | None:
-        """Return the first oddity that only these decoders heed; None if there is none."""
-        return next((oddity for oddity in self.odd if oddity.kind.decoded_by is decoded_by), None)
+    def oddity_for(self, decoder_support: DecoderSupport) -> Oddity | None:
+        """Return the first oddity that only these decoders support; None if there is none."""
+        return next((oddity for oddity in self.oddities if oddity.kind.decoder_support is decoder_support), None)
+
+    odd = renamed_attribute("odd", "oddities")
+
+    def odd_for(self, decoded_by: DecoderSupport) -> Oddity | None:
+        """Do what :meth:`oddity_for` does, under its old name."""
+        warn_renamed("VideoInfo.odd_for", "oddity_for")
+        return self.oddity_for(decoded_by)
 
     def is_current(self, path: str | None = None) -> bool:
         """Return whether the file still has its size and time of change; ``path`` is by default the video's own."""

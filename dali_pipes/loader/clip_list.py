@@ -22,12 +22,12 @@ import numpy as np
 from ..decode.frames import decode_frames
 from ..decode.video_info import VideoInfo
 from ..errors import VideoError
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 from ..plan.sampling import ClipPlan
 from ..system.isolate import NoResult, map_isolated
-from .source import augmentation_arrays, augmentation_names, carry_out, check_size, plan_arrays, table_of
+from .source import augmentation_arrays, augmentation_names, check_size, plan_arrays, read_sample, table_of
 
-LEAST_STEPS = 16
+MIN_STEPS = 16
 """Least number of steps in a list: each list needs a new pipeline, and what DALI has read ahead at its end is lost."""
 BLAME_LIMIT_S = 20.0
 SHOWN_PATHS = 8
@@ -88,11 +88,11 @@ class ClipList:
         folder: of the list, and of links to files whose names DALI's list cannot hold.
     """
 
-    def __init__(self, batches: BatchSchedule, side_px: int, on_bad_video: str, folder: Path):
+    def __init__(self, batches: BatchSampler, side_px: int, on_bad_video: str, folder: Path):
         sampler = batches.sampler
         self._table, self._side_px = table_of(sampler), side_px
         steps = batches.steps_per_epoch - batches.start_step
-        steps += max(0, -(-(LEAST_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
+        steps += max(0, -(-(MIN_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
         self.batch_size = batches.batch_size * sampler.clips_per_video
         self.videos: list[VideoInfo] = []
         self._arrays: list[dict] = []
@@ -100,7 +100,7 @@ class ClipList:
         self._compared = 0
         for position in range(steps * batches.batch_size):
             epoch, sample, real = batches.at(position)
-            plan, _, bad = carry_out(
+            plan, _, bad = read_sample(
                 sampler, epoch, sample, lambda plan: check_size(sampler.videos[plan.video]), on_bad_video
             )
             arrays = plan_arrays(plan, real and (sampler.training or not bad), bad)
@@ -123,7 +123,7 @@ class ClipList:
         return tuple(arrays[name] for name in self.names)
 
     @property
-    def is_used_up(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether all clips of the list have been delivered."""
         return self._compared == len(self.videos)
 

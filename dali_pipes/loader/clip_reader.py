@@ -11,20 +11,20 @@ from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
-from ..decode.dali import DALI_VERSION, dali_decode, obstacle_to_dali, obstacle_to_gpu_decoding
-from ..decode.nvdec import obstacle_to_nvdec
+from ..decode.dali import DALI_VERSION, dali_decode, why_no_gpu_decoder, why_not_dali
+from ..decode.nvdec import why_not_nvdec
 from ..decode.speed import why_cpu_is_faster
 from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
 from ..hints import Node
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 from ..system.dali_internals import DaliChanged, WorkerPool
 from ..system.multiprocessing_internals import forget_children
 from .graph import clip_graph, clip_inputs, crop_resize
 from .main_module import check_main_module
 from .reader import DECODERS, PREFETCH_BATCHES, ReaderSettings
 from .source import ClipSource
-from .workers import Watch, build_error, check_shared_memory, death_error, starting_workers
+from .workers import WorkerWatch, build_error, check_shared_memory, starting_workers, worker_death_error
 
 OLDEST_DECODER = (1, 48)
 """The first version of DALI whose video decoder takes frame numbers."""
@@ -69,7 +69,7 @@ class ClipReader:
 
     def __init__(self, settings: ReaderSettings, clips_per_video: int):
         self.settings, self.clips_per_sample = settings, clips_per_video
-        self._watch: Watch | None = None
+        self._watch: WorkerWatch | None = None
 
     @staticmethod
     def choose_decoder(decoder: str, device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str:
@@ -83,17 +83,17 @@ class ClipReader:
         check_known("decoder", decoder, DECODERS)
         if decoder == "auto":
             return "cpu" if ClipReader.why_auto_is_cpu(device, videos, workers) else "gpu"
-        if decoder == "gpu" and (obstacle := _obstacle_to_gpu(device, videos)):
+        if decoder == "gpu" and (obstacle := _why_not_gpu(device, videos)):
             raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
         return decoder
 
     @staticmethod
     def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
-        obstacle = _obstacle_to_gpu(device, videos)
+        obstacle = _why_not_gpu(device, videos)
         return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos, workers)
 
-    def build(self, batches: BatchSchedule) -> Any:
+    def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         settings = self.settings
         if settings.workers:
@@ -117,14 +117,14 @@ class ClipReader:
             raise build_error(error) from None
         if settings.workers:
             try:
-                self._watch = Watch(WorkerPool(pipeline), pipeline)
+                self._watch = WorkerWatch(WorkerPool(pipeline), pipeline)
             except DaliChanged as changed:
                 _log.warning(
                     "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
                 )
         return pipeline
 
-    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+    def shared_memory_bytes(self, batches: BatchSampler) -> int:
         """Return the shared memory that the workers' batches need, in bytes; 0 without workers."""
         sampler = batches.sampler
         if self.settings.decoder == "cpu":
@@ -140,16 +140,16 @@ class ClipReader:
     def check_batch(self, others: list[Any]) -> None:
         """Do nothing: plans and pixels come from one source, so there is nothing to compare."""
 
-    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+    def explain(self, error: Exception, batches: BatchSampler) -> Exception:
         """Return the error to raise for one of the pipeline: it names the video, or says how a worker died."""
         death = None if self._watch is None else self._watch.cause
         if death is None:
             return _as_video_error(error)
         self.close()  # before the videos are read again
-        return death_error(death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
+        return worker_death_error(death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
 
     @property
-    def is_used_up(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the next epoch needs a new pipeline: never, one serves all epochs."""
         return False
 
@@ -159,24 +159,24 @@ class ClipReader:
             self._watch.close()
         self._watch = None
 
-    def leave_to_parent(self) -> None:
+    def forget_in_child(self) -> None:
         """Forget the worker processes in a forked process, without ending them."""
         if self._watch is not None:
             forget_children(self._watch.processes)
         self._watch = None
 
 
-def _obstacle_to_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | None:
+def _why_not_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | None:
     """Return why the GPU cannot decode these videos, or None."""
     if device.type != "cuda":
         return f"device is {device.type}"
     if DALI_VERSION < OLDEST_DECODER:
         return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
-    obstacles = (obstacle_to_dali(video) or obstacle_to_nvdec(video, device.index or 0) for video in videos)
-    return obstacle_to_gpu_decoding() or next(filter(None, obstacles), None)
+    obstacles = (why_not_dali(video) or why_not_nvdec(video, device.index or 0) for video in videos)
+    return why_no_gpu_decoder() or next(filter(None, obstacles), None)
 
 
-def _being_read(batches: BatchSchedule) -> list[VideoInfo]:
+def _being_read(batches: BatchSampler) -> list[VideoInfo]:
     """Return the videos of the next batches: those that workers may have been reading."""
     sampler = batches.sampler
     positions = range((PREFETCH_BATCHES + 1) * batches.batch_size)

@@ -7,7 +7,7 @@ import torch
 from ..errors import InputError
 from ..system.cores import usable_cores
 
-MOST_DECODING_THREADS = 16
+MAX_DECODING_THREADS = 16
 """An H100 has 7 decoding engines; each thread keeps one busy at most, and holds a decoder's memory."""
 
 
@@ -20,7 +20,7 @@ def dali_threads(decoder: str, workers: int) -> int:
     if decoder == "cpu":
         return max(1, workers)
     share = usable_cores() // max(1, torch.cuda.device_count())
-    return max(1, workers, min(share, MOST_DECODING_THREADS))
+    return max(1, workers, min(share, MAX_DECODING_THREADS))
 
 
 def choose_device(device: str) -> torch.device:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from ..decode.video_info import VideoInfo
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 
 PREFETCH_BATCHES = 2
 """Number of batches that are made ahead."""
@@ -42,7 +42,7 @@ class ReaderSettings:
         """The device, as DALI names it."""
         return "cpu" if self.device_id is None else "gpu"
 
-    def graph_options(self, batches: BatchSchedule) -> dict[str, Any]:
+    def graph_options(self, batches: BatchSampler) -> dict[str, Any]:
         """Return keyword arguments of every reader's graph; ``augment`` is the policy whose draws are in the plans."""
         return {"device": self.device, "side_px": self.side_px, "augment": batches.sampler.augment}
 
@@ -80,7 +80,7 @@ class Reader(Protocol):
     def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
 
-    def build(self, batches: BatchSchedule) -> Any:
+    def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline that starts where ``batches`` do.
 
         Its outputs are (clips, the video that each shows or -1, what could not be read, ...).
@@ -89,7 +89,7 @@ class Reader(Protocol):
             InputError: it cannot be started.
         """
 
-    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+    def shared_memory_bytes(self, batches: BatchSampler) -> int:
         """Return at most how much shared memory worker processes take for the batches that are made and waiting."""
 
     def running(self) -> AbstractContextManager:
@@ -102,15 +102,15 @@ class Reader(Protocol):
             VideoError: another clip was read.
         """
 
-    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+    def explain(self, error: Exception, batches: BatchSampler) -> Exception:
         """Return what to raise for an error of the pipeline, before :meth:`close`: names the video where it can."""
 
     @property
-    def is_used_up(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the pipeline ends with this epoch, so that the next epoch needs a new one."""
 
     def close(self) -> None:
         """End what the pipeline needs beside itself, such as worker processes."""
 
-    def leave_to_parent(self) -> None:
+    def forget_in_child(self) -> None:
         """Forget in a forked process what is the parent's, without ending it."""

@@ -16,7 +16,7 @@ from ..decode.frames import decode_frames
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import VideoInfo
 from ..errors import TooSlow, VideoError
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 from ..plan.sampling import ClipPlan, ClipSampler
 
 ON_BAD_VIDEO = ("error", "skip")
@@ -48,7 +48,7 @@ class ClipSource:
         table: the operations of the sampler's policy.
     """
 
-    batches: BatchSchedule
+    batches: BatchSampler
     side_px: int
     decoder: str
     on_bad_video: str = "error"
@@ -62,7 +62,7 @@ class ClipSource:
         """Read one sample and return its arrays; ``sample_info`` is DALI's ``SampleInfo``."""
         sampler = self.batches.sampler
         epoch, sample, real = self.batches.at(sample_info.idx_in_epoch)
-        plan, pixels, bad = carry_out(sampler, epoch, sample, self._read_twice, self.on_bad_video)
+        plan, pixels, bad = read_sample(sampler, epoch, sample, self._read_twice, self.on_bad_video)
         names = self.names  # what was read is the first
         used = real and (sampler.training or not bad)
         arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, used, bad)}
@@ -126,7 +126,7 @@ def augmentation_arrays(plan: ClipPlan, table: OpTable | None, side_px: int) -> 
 Pixels = TypeVar("Pixels")
 
 
-def carry_out(
+def read_sample(
     sampler: ClipSampler, epoch: int, sample: int, read: Callable[[ClipPlan], Pixels], on_bad_video: str
 ) -> tuple[ClipPlan, Pixels, dict[int, str]]:
     """The plan of a sample, what ``read`` makes of it, and {video: why not} for those that could not be read.

@@ -15,12 +15,12 @@ from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
 from ..augment.randaugment import RandAugmentT
-from ..decode.dali import obstacle_to_dali, obstacle_to_gpu_decoding
-from ..decode.nvdec import obstacle_to_nvdec
-from ..decode.video_info import DecodedBy, VideoInfo
+from ..decode.dali import why_no_gpu_decoder, why_not_dali
+from ..decode.nvdec import why_not_nvdec
+from ..decode.video_info import DecoderSupport, VideoInfo
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 from .clip_list import ClipList, ListFolder
 from .graph import clip_graph, clip_inputs, crop_resize
 from .reader import DECODERS, ReaderSettings
@@ -28,7 +28,7 @@ from .workers import starting_workers
 
 CPU_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg".split()
 """The codecs that DALI decodes without a GPU."""
-MOST_FRAMES = 2**24
+MAX_FRAMES = 2**24
 """Largest frame number that is exact in float32, as which DALI reads the list's frame numbers."""
 
 
@@ -37,29 +37,30 @@ def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo], device_id:
         return f"it decodes where the clips are needed, on the {chosen}, not as decoder {decoder!r} says"
     if chosen == "cpu" and not takes_frame_ranges():
         return f"DALI {dali.__version__} reads videos on a GPU alone"
-    missing = obstacle_to_gpu_decoding() if chosen == "gpu" else None
+    missing = why_no_gpu_decoder() if chosen == "gpu" else None
     obstacles = (
-        obstacle_to_stream(video, chosen) or (obstacle_to_nvdec(video, device_id) if chosen == "gpu" else None)
+        why_not_stream(video, chosen) or (why_not_nvdec(video, device_id) if chosen == "gpu" else None)
         for video in videos
     )
     return missing or next(filter(None, obstacles), None)
 
 
-def obstacle_to_stream(video: VideoInfo, decoder: str) -> str | None:
+def why_not_stream(video: VideoInfo, decoder: str) -> str | None:
     """Return why DALI's video reader would not show this video as planned, or None.
 
     ``decoder`` is ``cpu`` or ``gpu``.
     """
-    if obstacle := obstacle_to_dali(video):
+    if obstacle := why_not_dali(video):
         return obstacle
     if decoder == "cpu" and video.codec not in CPU_CODECS:
         return f"{video.path} is {video.codec}, on the CPU DALI's video reader knows VP8, VP9 and MJPEG"
-    if video.num_frames > MOST_FRAMES:
-        return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MOST_FRAMES}"
-    if odd := video.odd_for(DecodedBy.FROM_START):
-        return f"{video.path} is odd ({odd}), DALI's video reader shows other frames where it seeks"
-    odd = None if takes_frame_ranges() else video.odd_for(DecodedBy.COUNTING)
-    return None if odd is None else f"{video.path} is odd ({odd}), for which this DALI's video reader is too old"
+    if video.num_frames > MAX_FRAMES:
+        return f"{video.path} has {video.num_frames} frames, DALI's lists count to {MAX_FRAMES}"
+    if oddity := video.oddity_for(DecoderSupport.NOT_SEEKING):
+        return f"{video.path} is odd ({oddity}), DALI's video reader shows other frames where it seeks"
+    if not takes_frame_ranges() and (oddity := video.oddity_for(DecoderSupport.NOT_BY_TIMESTAMP)):
+        return f"{video.path} is odd ({oddity}), for which this DALI's video reader is too old"
+    return None
 
 
 def takes_frame_ranges() -> bool:
@@ -140,7 +141,7 @@ class StreamReader:
         """Return None: where the GPU cannot decode, this reader cannot be chosen."""
         return None
 
-    def build(self, batches: BatchSchedule) -> Any:
+    def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         self._folder = self._folder or ListFolder()
         self._clips = clips = ClipList(batches, self.settings.side_px, self.settings.on_bad_video, self._folder.path)
@@ -154,7 +155,7 @@ class StreamReader:
             raise clips.explain(error, self.settings.workers) from None
         return pipeline
 
-    def shared_memory_bytes(self, batches: BatchSchedule) -> int:
+    def shared_memory_bytes(self, batches: BatchSampler) -> int:
         """Return 0: this reader has no worker processes."""
         return 0
 
@@ -167,20 +168,20 @@ class StreamReader:
         assert self._clips is not None, "a pipeline is built"
         self._clips.check_order(*map(_on_cpu, others))
 
-    def explain(self, error: Exception, batches: BatchSchedule) -> Exception:
+    def explain(self, error: Exception, batches: BatchSampler) -> Exception:
         """Return the error to raise for one of the pipeline, with the name of the file where it can be found."""
         return self._clips.explain(error, self.settings.workers) if self._clips else error
 
     @property
-    def is_used_up(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the list is at its end, so that the next epoch needs a new pipeline."""
-        return self._clips is not None and self._clips.is_used_up
+        return self._clips is not None and self._clips.is_exhausted
 
     def close(self) -> None:
         """Drop the list of clips."""
         self._clips = None
 
-    def leave_to_parent(self) -> None:
+    def forget_in_child(self) -> None:
         """Forget the list and its folder in a forked process: they are the parent's."""
         self._folder = self._clips = None
 

@@ -17,18 +17,18 @@ from ..dataset.manifest import Manifest
 from ..decode.dali import DALI_VERSION
 from ..decode.video_file import TIME_LIMIT_S
 from ..errors import InputError, VideoError, check_known
-from ..plan.batches import BatchSchedule
+from ..plan.batches import BatchSampler
 from ..plan.sampling import ClipSampler
-from ..python_values import plain, whole
+from ..python_values import to_python, whole_number
 from ..system.dali_internals import never_destroy
-from ..system.program import MOST_S
+from ..system.program import MAX_TIME_LIMIT_S
 from .clip_reader import ClipReader
 from .devices import choose_device, dali_threads
 from .reader import Reader, ReaderSettings
 from .source import NOT_USED, ON_BAD_VIDEO
 from .stream_reader import StreamReader
 
-HANDS_OVER = DALI_VERSION >= (2, 0)
+GIVES_MEMORY_AWAY = DALI_VERSION >= (2, 0)
 """Whether DALI's default executor leaves the memory of a batch to whoever holds its tensors."""
 READERS: dict[str, type[Reader]] = {"clips": ClipReader, "stream": StreamReader}
 """Name -> how clips come out of files."""
@@ -124,10 +124,10 @@ class VideoLoader:
         time_limit_s: float = TIME_LIMIT_S,
         **sampling: Any,
     ):
-        batch_size, side_px = whole("batch_size", batch_size, 1), whole("side_px", side_px, 8)
-        workers, rank, world_size = whole("workers", workers, 0), plain(rank), plain(world_size)
-        if not 0 < time_limit_s <= MOST_S:
-            raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MOST_S:g}")
+        batch_size, side_px = whole_number("batch_size", batch_size, 1), whole_number("side_px", side_px, 8)
+        workers, rank, world_size = whole_number("workers", workers, 0), to_python(rank), to_python(world_size)
+        if not 0 < time_limit_s <= MAX_TIME_LIMIT_S:
+            raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MAX_TIME_LIMIT_S:g}")
         check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
         self.on_bad_video, self.max_bad_percent, self.time_limit_s = on_bad_video, max_bad_percent, time_limit_s
         self.bad_videos: dict[int, str] = {}
@@ -174,7 +174,7 @@ class VideoLoader:
             self.step += 1
             if self.step == steps:
                 self.epoch, self.step = self.epoch + 1, 0
-                if self._reader.is_used_up:
+                if self._reader.is_exhausted:
                     self.close()
                 yield batch
                 return
@@ -190,7 +190,7 @@ class VideoLoader:
         Raises:
             InputError: the epoch has no such batch.
         """
-        epoch, step = plain(epoch), plain(step)
+        epoch, step = to_python(epoch), to_python(step)
         if not 0 <= step <= len(self) or epoch < 0:
             raise InputError(f"start_epoch, start_step are {epoch}, {step}: an epoch has {len(self)} batches")
         self.close()
@@ -222,18 +222,18 @@ class VideoLoader:
         self._reader.close()
         self._pipeline = None
 
-    def _leave_to_parent(self) -> None:
+    def _forget_in_child(self) -> None:
         """Forget the pipeline in a forked process, which lacks its threads and workers.
 
         Iterating starts a new pipeline where the old one was.
         """
         if self._pipeline is not None:
             never_destroy(self._pipeline)
-        self._reader.leave_to_parent()
+        self._reader.forget_in_child()
         self._pipeline = None
 
-    def _batches(self) -> BatchSchedule:
-        return BatchSchedule(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
+    def _batches(self) -> BatchSampler:
+        return BatchSampler(self.clip_sampler, self.batch_size, self.rank, self.world_size, self.epoch, self.step)
 
     def shared_memory_bytes(self) -> int:
         """Return an upper bound of the shared memory for the workers' batches, in bytes."""
@@ -242,7 +242,7 @@ class VideoLoader:
     def _next_batch(self) -> ClipBatch:
         clips, shown, bad = self._run()
         for encoded in bad:
-            self._note_bad({int(video): reason for video, reason in json.loads(bytes(np.array(encoded))).items()})
+            self._report_bad({int(video): reason for video, reason in json.loads(bytes(np.array(encoded))).items()})
         videos_B = torch.as_tensor(shown.as_array().copy())
         used = videos_B != NOT_USED
         count = int(used.sum())
@@ -272,7 +272,7 @@ class VideoLoader:
             self.close()
             raise
 
-    def _note_bad(self, bad: dict[int, str]) -> None:
+    def _report_bad(self, bad: dict[int, str]) -> None:
         fresh = {video: reason for video, reason in bad.items() if video not in self.bad_videos}
         self.bad_videos |= fresh
         count, total = len(self.bad_videos), len(self.manifest)
@@ -289,13 +289,13 @@ class VideoLoader:
 
     def _stream(self) -> tuple:
         """Return PyTorch's current stream, on which DALI 2 hands clips over without a wait; empty otherwise."""
-        on_stream = self.device.type == "cuda" and HANDS_OVER
+        on_stream = self.device.type == "cuda" and GIVES_MEMORY_AWAY
         return (torch.cuda.current_stream(self.device),) if on_stream else ()
 
     def _to_torch(self, clips: Any) -> torch.Tensor:
         """Return the clips as a tensor: DALI's own memory where it is handed over for good, else a copy."""
         dense = clips.as_tensor()
-        if HANDS_OVER:
+        if GIVES_MEMORY_AWAY:
             return from_dlpack(dense)
         if self.device.type == "cuda":
             out = torch.empty(dense.shape(), dtype=torch.float32, device=self.device)
@@ -309,7 +309,7 @@ class VideoLoader:
 
 def _after_fork_in_child() -> None:
     for loader in _loaders:
-        loader._leave_to_parent()
+        loader._forget_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -64,23 +64,23 @@ class EndsWithParent:
         self.__dict__.update(state)
         parent = multiprocessing.parent_process()
         if parent is not None:
-            threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
-            threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
+            threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+            threading.Thread(target=_exit_on_sigterm_of_parent, args=(parent.pid,), daemon=True).start()
 
 
-def _outlive(parent: BaseProcess) -> None:
+def _exit_with_parent(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
-def _obey(parent: int) -> None:
+def _exit_on_sigterm_of_parent(parent: int) -> None:
     """End the worker at a SIGTERM of the parent; no other counts. They are blocked, see :func:`starting_workers`."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(1)
 
 
-class Watch:
+class WorkerWatch:
     """A watch over the workers: it ends all when one died, when the loader is closed or forgotten, and at exit.
 
     Whoever waits for a worker that died gets an error, in any thread: not only DALI's own, which may never come.
@@ -159,12 +159,12 @@ def _cause(processes: Sequence[Any]) -> str:
     for _ in range(100):
         codes = [process.exitcode for process in processes if process.exitcode is not None]
         if codes:
-            return _ending(min(codes))
+            return _how_it_ended(min(codes))
         time.sleep(PAUSE_S)  # another thread is just asking
     return "nobody knows how"
 
 
-def _ending(code: int) -> str:
+def _how_it_ended(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -198,13 +198,13 @@ def build_error(error: Exception) -> Exception:
     codes = [process.exitcode for process in processes_of_failed_build(error)]
     if UNGUARDED in codes:
         return unguarded_error()
-    for cause in [_ending(code) for code in codes if code is not None and code < 0]:
+    for cause in [_how_it_ended(code) for code in codes if code is not None and code < 0]:
         hint = _HINTS.get(cause)
         return InputError(f"a decoding process died while it started ({cause})" + (f"; {hint}" if hint else ""))
     return error
 
 
-def death_error(
+def worker_death_error(
     cause: str, candidates: Sequence[VideoInfo], workers: int, time_limit_s: float = TIME_LIMIT_S
 ) -> InputError:
     """Return the error to raise when a worker died; it names the video that crashes its reader, if one does."""

@@ -6,7 +6,7 @@ from .sampling import ClipSampler
 
 
 @dataclass(frozen=True)
-class BatchSchedule:
+class BatchSampler:
     """The endless sequence of one process's batches: which sample stands at which place.
 
     A step is a batch over all processes, which deal its samples out among themselves: how many they are does not change

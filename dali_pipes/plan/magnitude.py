@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..python_values import is_number, plain, whole
+from ..python_values import is_number, to_python, whole_number
 
 MAX_LEVEL = 30.0
 NUMBERS = 16
@@ -100,7 +100,7 @@ SCHEDULES: dict[str, Callable] = {
 
 def check_level(m: float) -> None:
     """Raise :class:`InputError` if ``m`` is no RandAugment level: a number from 0 to 30."""
-    if not is_number(plain(m)) or not 0 <= m <= MAX_LEVEL:
+    if not is_number(to_python(m)) or not 0 <= m <= MAX_LEVEL:
         raise InputError(f"Invalid m {m!r}: must be a RandAugment level, between 0 and {MAX_LEVEL:g}")
 
 
@@ -162,4 +162,4 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
     """
     schedule_function(schedule)
     check_level(m)
-    return curve(schedule, m, whole("num_frames", num_frames, 1), rng.random(NUMBERS))
+    return curve(schedule, m, whole_number("num_frames", num_frames, 1), rng.random(NUMBERS))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import InputError, check_known
-from ..python_values import make_plain, plain, whole
+from ..python_values import fields_to_python, to_python, whole_number
 
 SHORT_SIDE_PX = 240.0
 """The short side of the paper's videos; crop sides are fractions of it, so they mean the same at any resolution."""
@@ -190,9 +190,9 @@ class ClipSampler:
     def __post_init__(self) -> None:
         check_known("crop_mode", self.crop_mode, CROP_MODES)
         check_known("short", self.short, SHORT_VIDEOS)
-        make_plain(self)
+        fields_to_python(self)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
-            whole(name, getattr(self, name), 1)
+            whole_number(name, getattr(self, name), 1)
         if self.num_frames % self.keep_every:
             raise InputError(
                 f"Invalid num_frames {self.num_frames}: must be a multiple of keep_every, {self.keep_every}"
@@ -206,7 +206,7 @@ class ClipSampler:
             raise InputError(f"Invalid side_range_px {self.side_range_px}: must rise within 0..{SHORT_SIDE_PX:g}")
         if not self.training and self.augment is not None:
             raise InputError("augment is for training clips, evaluation clips stay as they are: give augment=None")
-        whole("seed", self.seed, 0)
+        whole_number("seed", self.seed, 0)
         if not len(self.videos):
             raise InputError("there are no videos to sample from")
 
@@ -231,7 +231,7 @@ class ClipSampler:
         Raises:
             InputError: an epoch has no such sample.
         """
-        epoch, sample = plain(epoch), plain(sample)
+        epoch, sample = to_python(epoch), to_python(sample)
         if not 0 <= sample < len(self):
             raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
         index = self.video_of(epoch, sample) if video is None else video

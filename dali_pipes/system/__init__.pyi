@@ -7,12 +7,12 @@ from .files import remove_drafts as remove_drafts
 from .files import replacing as replacing
 from .isolate import PR_SET_PDEATHSIG as PR_SET_PDEATHSIG
 from .locks import IN_USE as IN_USE
-from .locks import one_at_a_time as one_at_a_time
-from .locks import only_user as only_user
-from .program import MOST_S as MOST_S
-from .program import end_of as end_of
+from .locks import exclusive_use as exclusive_use
+from .locks import wait_for_lock as wait_for_lock
+from .program import MAX_TIME_LIMIT_S as MAX_TIME_LIMIT_S
 from .program import flag as flag
 from .program import flags_of as flags_of
 from .program import one_line as one_line
+from .program import run_program as run_program
 from .program import with_flags as with_flags
 from .progress import progress_bar as progress_bar

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
-from .locks import is_at, lock
+from .locks import is_open_at, lock
 
 
 def cache_folder() -> Path:
@@ -92,7 +92,7 @@ def _own_draft(path: Path) -> tuple[Path, int]:
         file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # a file system without locks, or somebody who looks whether it is left over
             lock(file)
-        if is_at(file, draft):
+        if is_open_at(file, draft):
             return draft, file
         os.close(file)  # taken for left over before it was locked
 

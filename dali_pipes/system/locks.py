@@ -23,14 +23,14 @@ from ..errors import InputError
 
 IN_USE = ".in-use"
 """Name of the file in a folder that a process works in: it says as JSON which process."""
-SIGN_OF_LIFE_S = 3.0
+HEARTBEAT_S = 3.0
 """The time between two changes of that file's time."""
-WATCH_S = 10.0
+WATCH_HEARTBEAT_S = 10.0
 """Time for which a holder on another machine is watched for a sign of life, in seconds."""
 
 
 @contextmanager
-def only_user(folder: Path, advice: str) -> Iterator[None]:
+def exclusive_use(folder: Path, advice: str) -> Iterator[None]:
     """Work alone in a folder that exists.
 
     Args:
@@ -44,12 +44,12 @@ def only_user(folder: Path, advice: str) -> Iterator[None]:
     file, is_locked = _open_own(path, folder, advice)
     try:
         holder = _read(file)
-        if holder and (not is_locked or holder.get("boot") != _boot()) and _shows_life(path, folder, holder):
+        if holder and (not is_locked or holder.get("boot") != _boot()) and _is_alive(path, folder, holder):
             raise InputError(_named(folder, holder, advice))
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(_self()).encode(), 0)
         done = threading.Event()
-        alive = threading.Thread(target=_show_life, args=(file, done), daemon=True)
+        alive = threading.Thread(target=_send_heartbeats, args=(file, done), daemon=True)
         alive.start()
     except BaseException as error:
         os.close(file)
@@ -64,7 +64,7 @@ def only_user(folder: Path, advice: str) -> Iterator[None]:
         done.set()
         alive.join()
         with suppress(OSError):
-            if is_at(file, path):  # not another's, should this one have been moved away
+            if is_open_at(file, path):  # not another's, should this one have been moved away
                 path.unlink()  # before the lock goes: whoever waits for it sees that the file is no longer there
         os.close(file)
 
@@ -87,7 +87,7 @@ def _open_own(path: Path, folder: Path, advice: str) -> tuple[int, bool]:
             raise InputError(_named(folder, holder, advice)) from None
         except OSError:
             return file, False
-        if is_at(file, path):
+        if is_open_at(file, path):
             return file, True
         os.close(file)  # its holder has just ended and removed it
 
@@ -134,7 +134,7 @@ def lock(file: int, *, alone: bool = True, wait: bool = False) -> None:
     fcntl.fcntl(file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, how)
 
 
-def is_at(file: int, path: str | os.PathLike) -> bool:
+def is_open_at(file: int, path: str | os.PathLike) -> bool:
     """Return whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
@@ -181,33 +181,33 @@ def _named(folder: Path, holder: dict[str, Any], advice: str) -> str:
     )
 
 
-def _shows_life(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
+def _is_alive(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
     """Return whether the file's time changes.
 
     Times are not compared with this machine's clock, as clocks of machines differ.
     """
     print(
-        f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_S:g} s whether it still is",
+        f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_HEARTBEAT_S:g} s whether it still is",
         file=sys.stderr,
         flush=True,
     )
     seen: set[int] = set()
-    end = time.monotonic() + WATCH_S
+    end = time.monotonic() + WATCH_HEARTBEAT_S
     while time.monotonic() < end and len(seen) < 2:
         with suppress(OSError), open(path) as again:  # a shared disk asks its server when a file is opened
             seen.add(os.fstat(again.fileno()).st_mtime_ns)
-        time.sleep(min(0.5, WATCH_S / 4))
+        time.sleep(min(0.5, WATCH_HEARTBEAT_S / 4))
     return len(seen) > 1
 
 
-def _show_life(file: int, done: threading.Event) -> None:
-    while not done.wait(SIGN_OF_LIFE_S):
+def _send_heartbeats(file: int, done: threading.Event) -> None:
+    while not done.wait(HEARTBEAT_S):
         with suppress(OSError):
             os.utime(file)
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
+def wait_for_lock(path: Path) -> Iterator[None]:
     """Wait until no other process is in here with the same path.
 
     The file at that path is made and stays. Where it cannot be made, or the file system knows no locks, nobody waits.

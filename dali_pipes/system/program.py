@@ -16,7 +16,7 @@ from typing import NoReturn
 from ..errors import InputError
 from .cores import usable_cores
 
-MOST_S = 1e6
+MAX_TIME_LIMIT_S = 1e6
 """The highest time limit."""
 
 
@@ -24,7 +24,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which job systems and ``docker stop`` send: the program ends as after Ctrl-C."""
 
 
-def end_of(name: str, program: Callable[[], int | None], flags: Mapping[str, str] | None = None) -> int:
+def run_program(name: str, program: Callable[[], int | None], flags: Mapping[str, str] | None = None) -> int:
     """Run ``program`` and return the exit code: what it returns, or 0.
 
     It is 2, with one sentence on stderr, for a user's mistake or what cannot be read or written; 130 after Ctrl-C and
@@ -35,7 +35,7 @@ def end_of(name: str, program: Callable[[], int | None], flags: Mapping[str, str
         program: what to run.
         flags: Python parameter -> the program's option for it, see :func:`with_flags`.
     """
-    print_any_name()
+    escape_invalid_text()
     formatted = warnings.formatwarning
 
     def said(message: object) -> str:
@@ -83,7 +83,7 @@ def _sigterm_raises() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def print_any_name() -> None:
+def escape_invalid_text() -> None:
     """Names that are no valid text are printed with escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
@@ -148,5 +148,5 @@ def check_limits(workers: int, time_limit_s: float) -> None:
     """Raise :class:`InputError` unless both can be used."""
     if workers < 1:
         raise InputError(f"Invalid workers {workers}: must be at least 1")
-    if not 0 < time_limit_s <= MOST_S:
-        raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MOST_S:g}")
+    if not 0 < time_limit_s <= MAX_TIME_LIMIT_S:
+        raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MAX_TIME_LIMIT_S:g}")

@@ -54,7 +54,7 @@ def test_wrong_frames_are_named(vp9, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "WRONG in 39 of 70 frames: 30>31 31>32" in next(line for line in lines if "stream whole" in line)
     assert "WRONG in 2 of 15 frames: 30>31 31>32" in next(line for line in lines if "17-31" in line)
-    monkeypatch.setattr(gpu_seek, "obstacle_to_stream", lambda video, decoder: f"{video.path} is too odd")
+    monkeypatch.setattr(gpu_seek, "why_not_stream", lambda video, decoder: f"{video.path} is too odd")
     assert gpu_seek.try_kind(KIND, vp9, "cpu", ["stream"])
     assert "(the loader does not read it so: is too odd)" in capsys.readouterr().out
 

@@ -24,10 +24,10 @@ from dali_pipes import (
 )
 from dali_pipes.augment.parameters import parameters_of_clip
 from dali_pipes.augment.randaugment import apply_parameters
-from dali_pipes.decode.dali import DALI_VERSION, obstacle_to_dali
+from dali_pipes.decode.dali import DALI_VERSION, why_not_dali
 from dali_pipes.decode.frames import decode_frames
-from dali_pipes.decode.nvdec import NVDEC_CODECS, nvdec_limits, obstacle_to_nvdec
-from dali_pipes.loader.stream_reader import obstacle_to_stream
+from dali_pipes.decode.nvdec import NVDEC_CODECS, nvdec_limits, why_not_nvdec
+from dali_pipes.loader.stream_reader import why_not_stream
 from tests.dali_decoding import decode_with_dali
 from tests.training.linear_run import make_training
 from tests.training.planted import guessing_checkpoint, shaken
@@ -36,7 +36,7 @@ from train.analysis import cam, localisation
 from train.analysis.activation import class_maps
 from train.config.options import Config
 from train.engine.loop import fit, train_step
-from train.engine.to_host import OnItsWay
+from train.engine.to_host import HostCopy
 from train.mixing.apply import MIXES, build_mix
 from train.models.zoo import MODELS
 from train.runtime.stop import StopRequest
@@ -166,7 +166,7 @@ def test_nvdec_gives_the_colours_of_pyav(tmp_path, codec, container, options):
     planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(8, 192, 256)]
     path = str(write_video(tmp_path / f"video.{container}", planes, (192, 256), codec=codec, **options))
     (video,) = scan_videos([(path, "a")]).videos
-    if obstacle := obstacle_to_dali(video) or obstacle_to_nvdec(video, 0):
+    if obstacle := why_not_dali(video) or why_not_nvdec(video, 0):
         pytest.skip(f"is left to the CPU: {obstacle}")
     gpu, cpu = decode_with_dali(path, range(8), "mixed"), decode_frames(path, range(8))
     assert np.abs(gpu.astype(int) - cpu.astype(int)).mean() < 3
@@ -193,7 +193,7 @@ def test_nvdec_is_close_to_pyav_on_real_clips(shared_clips):
 def clips_for_the_gpu(folder):
     """Those that the loader does not leave to the CPU, such as old DivX files with packed B-frames."""
     videos = scan_videos([(str(path), path.parent.name) for path in sorted((folder / "actions").rglob("*.avi"))]).videos
-    found = [video for video in videos if obstacle_to_dali(video) is None]
+    found = [video for video in videos if why_not_dali(video) is None]
     assert found
     return found
 
@@ -248,7 +248,7 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
         path = tmp_path / "a" / f"number {number}.{container}"
         write_lossless(path, length, (192, 256), codec=codec, gop=30, **options)
     manifest = scan_videos(find_videos(tmp_path))
-    refused = next(filter(None, (obstacle_to_stream(video, "gpu") for video in manifest.videos)), None)
+    refused = next(filter(None, (why_not_stream(video, "gpu") for video in manifest.videos)), None)
     if refused:
         with pytest.raises(InputError, match="reader 'stream' cannot be used: .*where it seeks"):
             VideoLoader(manifest, reader="stream", num_frames=16, batch_size=3, device="cuda")
@@ -364,11 +364,11 @@ def test_a_step_does_not_wait_for_the_gpu(six_videos):
     torch.cuda.set_sync_debug_mode("error")
     try:
         numbers = [train_step(training, batch, step) for step in (1, 2)]
-        copies = [OnItsWay(each) for each in numbers]
+        copies = [HostCopy(each) for each in numbers]
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for each, copy in zip(numbers, copies, strict=True):
-        assert not copy.arrived().is_cuda and torch.equal(copy.arrived(), each.cpu())
+        assert not copy.wait().is_cuda and torch.equal(copy.wait(), each.cpu())
     training.close()
 
 

@@ -20,7 +20,7 @@ from dali_pipes import (
     schedule_levels,
 )
 from dali_pipes.augment.ops import Style
-from dali_pipes.python_values import plain
+from dali_pipes.python_values import to_python
 from tests.videos import natural_clip
 from train.mixing.apply import build_mix
 
@@ -30,12 +30,12 @@ from train.mixing.apply import build_mix
     [(np.int64(2), 2), (np.array(2), 2), (np.float32(0.5), 0.5), (Fraction(1, 2), 0.5), ((np.uint8(3), "a"), (3, "a"))],
 )
 def test_any_number_becomes_one_of_python(value, expected):
-    assert repr(plain(value)) == repr(expected)
+    assert repr(to_python(value)) == repr(expected)
 
 
 @pytest.mark.parametrize("value", [True, "5", None, "temporal+", 2.5, 3])
 def test_all_else_stays_as_it_is(value):
-    assert plain(value) is value
+    assert to_python(value) is value
 
 
 def test_a_policy_with_numbers_of_numpy():

@@ -11,11 +11,12 @@ ODD = SAVED / "odd.csv"
 
 
 @pytest.mark.parametrize("name", ["odd.csv", "run/train.csv", "run/val.csv"])
-def test_a_saved_manifest_is_saved_again_byte_by_byte(name, tmp_path):
+def test_a_saved_manifest_is_saved_again_with_todays_columns(name, tmp_path):
     manifest = Manifest.load(SAVED / name)
     splits = [row["split"] for row in read_rows(SAVED / name) if row.get("split")]
     manifest.save(tmp_path / "again.csv", splits)
-    assert (tmp_path / "again.csv").read_bytes() == (SAVED / name).read_bytes()
+    saved = (SAVED / name).read_bytes()
+    assert (tmp_path / "again.csv").read_bytes() == saved.replace(b",odd,", b",oddities,", 1)
 
 
 def test_what_a_saved_manifest_says():
@@ -52,6 +53,10 @@ def test_a_saved_manifest_is_a_list_of_videos(tmp_path, monkeypatch):
     assert train[-1] == ("odd/trimmed.mp4", "10", Segment(0, 4, "frames"))
 
 
+def with_todays_columns(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{"oddities" if name == "odd" else name: text for name, text in row.items()} for row in rows]
+
+
 def test_a_saved_cache_is_used(tmp_path):
     """No file is read: they have but the sizes and times of change that were noted."""
     whole = {"start_frame": "", "end_frame": ""}
@@ -63,13 +68,13 @@ def test_a_saved_cache_is_used(tmp_path):
     assert len(manifest) == 22 and not manifest.refused
     manifest.save(tmp_path / "now.csv", [row["split"] for row in cached])
     *now, without_videos = read_rows(tmp_path / "now.csv")
-    assert now == cached and without_videos["label"] == "none of it"
+    assert now == with_todays_columns(cached) and without_videos["label"] == "none of it"
 
 
 def test_a_video_that_is_read_now_is_described_as_it_was(tmp_path, monkeypatch):
     """By the manifest's program, of the list that the earlier version saved; a file's size and time are its own."""
     monkeypatch.chdir(write_videos(tmp_path))
-    rows = read_rows(SAVED / "run" / "val.csv")
+    rows = with_todays_columns(read_rows(SAVED / "run" / "val.csv"))
     (tmp_path / "val.csv").write_bytes((SAVED / "run" / "val.csv").read_bytes())
     said = run_module("dali_pipes.manifest", "val.csv", "--verify", "--workers", 1, "-o", "now.csv")
     assert "videos    7 of 7 files" in said and "classes   2, of 3 to 4 videos each" in said

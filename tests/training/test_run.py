@@ -25,7 +25,7 @@ from train.config.options import Config, small
 from train.data.loaders import notes_on_devices
 from train.data.videos import list_videos
 from train.run import main
-from train.runtime.run_folder import set_aside
+from train.runtime.run_folder import move_earlier_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")
@@ -121,7 +121,7 @@ def test_an_earlier_run_that_cannot_be_moved(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=rf"^{tmp_path}: the earlier run there cannot be moved .*denied.*another --out"
     ):
-        set_aside(tmp_path)
+        move_earlier_run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)  # what was moved is back
 
 

@@ -40,7 +40,7 @@ class ClassMaps:
         return self.maps_BPTHW.mean(dim=(3, 4))
 
 
-def check_numbers(maps: ClassMaps, network: Network) -> ClassMaps:
+def check_finite(maps: ClassMaps, network: Network) -> ClassMaps:
     """The maps, or :class:`InputError` if they or the logits are not numbers."""
     if not (maps.logits_BK.isfinite().all() and maps.maps_BPTHW.isfinite().all()):
         raise InputError(f"the scores of this {network.name} are not numbers; its weights are of no use")

@@ -19,7 +19,7 @@ import torch
 from dali_pipes.augment import SheetRow, write_sheet
 from dali_pipes.dataset import UNLABELLED, class_name
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import end_of, flags_of, make_folder, only_user, progress_bar, replacing
+from dali_pipes.system import exclusive_use, flags_of, make_folder, progress_bar, replacing, run_program
 
 from ..config.options import Config
 from ..data.loaders import make_eval_loader
@@ -28,15 +28,14 @@ from ..data.videos import scan
 from ..engine.evaluation import load_network, middle_clip_config
 from ..engine.metrics import figure_text
 from ..mixing.apply import apply_mix
-from ..mixing.params import MIXES, draw_mix
-from ..mixing.params import check_numbers as check_mix_numbers
+from ..mixing.params import MIXES, check_alpha_and_prob, draw_mix
 from ..models.zoo import MODELS, Network
-from ..runtime.loader_progress import Bar
+from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..runtime.run_files import CAM
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
 from ..weights.checkpoint import load_checkpoint
-from .activation import check_numbers, class_maps, map_frames, stretch
+from .activation import check_finite, class_maps, map_frames, stretch
 
 SHOWN_PX = 128  # smaller clips are enlarged
 CAM_FILES = SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
@@ -59,7 +58,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClipActivation:
     """One clip, and what the network saw in it of P classes."""
 
     name: str
@@ -97,28 +96,33 @@ def read_clips(config: Config, classes: list[str], videos: Sequence[str]) -> lis
         raise InputError(f"{path}: {reason}")
     loader = make_eval_loader(config, manifest, Processes())
     try:
-        read = {int(batch.videos_B[0]): batch.clips_BCTHW[0].clone() for batch in Bar(loader, "reading", len(loader))}
+        read = {
+            int(batch.videos_B[0]): batch.clips_BCTHW[0].clone()
+            for batch in LoaderProgress(loader, "reading", len(loader))
+        }
     finally:
         loader.close()
     clips = {video.path: Clip(video.path, video.label, read[place]) for place, video in enumerate(manifest.videos)}
     return [clips[path] for path in videos]
 
 
-def see_pure(network: Network, clips: Sequence[Clip], classes: list[str], chosen: list[int], layer: str) -> list[Seen]:
+def activation_of_clips(
+    network: Network, clips: Sequence[Clip], classes: list[str], chosen: list[int], layer: str
+) -> list[ClipActivation]:
     """Return each clip with the ``chosen`` classes; by default its own class and the predicted one."""
     found = []
     for clip in progress_bar(clips, title="looking", unit="clip", leave=False):
         known = clip.label != UNLABELLED
         own = [clip.label] if known else []
-        wanted = chosen or list(dict.fromkeys([*own, _taken_for(network, clip)]))
+        wanted = chosen or list(dict.fromkeys([*own, _predicted_class(network, clip)]))
         frames = clip.clip_CTHW.shape[1]
         shares_PF = np.array([[1.0 if k == clip.label else 0.0] * frames for k in wanted]) if known else None
-        maps = _see(network, clip.clip_CTHW, wanted, classes, layer)
-        found.append(Seen(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
+        maps = _class_maps_of(network, clip.clip_CTHW, wanted, classes, layer)
+        found.append(ClipActivation(clip.path, [clip.name], clip.clip_CTHW.cpu(), *maps, shares_PF))
     return found
 
 
-def see_mixed(
+def activation_of_mixes(
     network: Network,
     clips: Sequence[Clip],
     other: Clip,
@@ -128,7 +132,7 @@ def see_mixed(
     mix: str,
     alpha: float | None = None,
     seed: int = 0,
-) -> list[Seen]:
+) -> list[ClipActivation]:
     """Return each clip A mixed with the other, B, with the ``chosen`` classes; by default those of both.
 
     If a video's class is not known, the one that its pure clip is taken for stands in for it in the choice, but not in
@@ -140,7 +144,9 @@ def see_mixed(
         params = replace(params, partners_B=np.array([1, 0]))
         mixed_CTHW = apply_mix(torch.stack([clip.clip_CTHW, other.clip_CTHW]), params)[0]
         wanted = chosen or list(
-            dict.fromkeys(one.label if one.label != UNLABELLED else _taken_for(network, one) for one in (clip, other))
+            dict.fromkeys(
+                one.label if one.label != UNLABELLED else _predicted_class(network, one) for one in (clip, other)
+            )
         )
         of_A_F, known = params.shares_PT[0], UNLABELLED not in (clip.label, other.label)
         shares_PF = np.zeros((len(wanted), len(of_A_F)))
@@ -149,10 +155,10 @@ def see_mixed(
                 share_F += of_A_F
             if k == other.label:
                 share_F += 1 - of_A_F
-        maps = _see(network, mixed_CTHW, wanted, classes, layer)
+        maps = _class_maps_of(network, mixed_CTHW, wanted, classes, layer)
         titles = [mix, f"A {clip.name}", f"B {other.name}"]
         found.append(
-            Seen(
+            ClipActivation(
                 f"{mix} {clip.path} {other.path}", titles, mixed_CTHW.cpu(), *maps, shares_PF if known else None, of_A_F
             )
         )
@@ -160,19 +166,19 @@ def see_mixed(
 
 
 @torch.no_grad()
-def _taken_for(network: Network, clip: Clip) -> int:
+def _predicted_class(network: Network, clip: Clip) -> int:
     return network.eval()(clip.clip_CTHW[None])[0].argmax().item()
 
 
-def _see(
+def _class_maps_of(
     network: Network, clip_CTHW: torch.Tensor, wanted: list[int], classes: Sequence[str], layer: str
 ) -> tuple[list[str], list[float], torch.Tensor]:
-    maps = check_numbers(class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer), network)
+    maps = check_finite(class_maps(network, clip_CTHW[None], torch.tensor([wanted]), layer), network)
     probabilities_K = maps.logits_BK[0].softmax(dim=0)
     return [classes[k] for k in wanted], probabilities_K[wanted].tolist(), maps.maps_BPTHW[0].cpu()
 
 
-def rows_of(seen: Seen) -> list[SheetRow]:
+def rows_of(seen: ClipActivation) -> list[SheetRow]:
     """The clip, and a map over it for each class. Colours go from the lowest to the highest value of all its maps."""
     frames_FHWC = pictures_of(seen.clip_CTHW)
     count, side = len(frames_FHWC), max(SHOWN_PX, frames_FHWC.shape[1])
@@ -202,7 +208,7 @@ def rows_of(seen: Seen) -> list[SheetRow]:
     return rows
 
 
-def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
+def draw_activation(path: Path, clips: Sequence[ClipActivation]) -> None:
     """A line of axes for each clip: the activation of its classes over time, and how much of each frame is theirs."""
     from matplotlib.figure import Figure
 
@@ -227,7 +233,7 @@ def draw_activation(path: Path, clips: Sequence[Seen]) -> None:
         figure.savefig(draft, format="png", dpi=100)
 
 
-def write_numbers(path: Path, clips: Sequence[Seen]) -> None:
+def write_numbers(path: Path, clips: Sequence[ClipActivation]) -> None:
     """A CSV line for each clip, class and time of its map: the activation, and the class's share of that frame."""
     with replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
@@ -288,7 +294,7 @@ def run(options: argparse.Namespace) -> Path:
             raise InputError(f"Invalid --{name} {getattr(options, name)}: must be between {least} and {most}")
     if options.mix:
         check_known("--mix", options.mix[0], MIXED)
-        check_mix_numbers(options.alpha, None, "--")
+        check_alpha_and_prob(options.alpha, None, "--")
     elif options.alpha is not None:
         raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
     out = Path(options.out or Path(options.checkpoint).parent / CAM)
@@ -307,13 +313,13 @@ def run(options: argparse.Namespace) -> Path:
     network = load_network(state, config, read[0].clip_CTHW.device)
     if options.mix:
         *clips, other = read
-        seen = see_mixed(
+        seen = activation_of_mixes(
             network, clips, other, classes, chosen, options.layer, options.mix[0], options.alpha, options.seed
         )
     else:
-        seen = see_pure(network, read, classes, chosen, options.layer)
+        seen = activation_of_clips(network, read, classes, chosen, options.layer)
     rows = [row for clip in progress_bar(seen, title="drawing", unit="clip", leave=False) for row in rows_of(clip)]
-    with only_user(make_folder(out), OTHER_OUT):
+    with exclusive_use(make_folder(out), OTHER_OUT):
         for name in (SHEET, FILM):
             write_sheet(out / name, rows, options.columns, options.fps)
         draw_activation(out / CURVES, seen)
@@ -330,4 +336,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = run(options)
         print(f"wrote {', '.join(CAM_FILES)} to {out}")
 
-    return end_of("cam", program, flags_of(parser))
+    return run_program("cam", program, flags_of(parser))

@@ -20,7 +20,7 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import check_not_replaced, end_of, flag, flags_of, make_folder, replacing
+from dali_pipes.system import check_not_replaced, flag, flags_of, make_folder, replacing, run_program
 
 from ..config.option import Role, names_in
 from ..config.options import Config
@@ -30,10 +30,10 @@ from ..engine.evaluation import check_all, load_network, middle_clip_config
 from ..mixing.apply import apply_mix
 from ..mixing.params import MixParams
 from ..models.zoo import MODELS, Network
-from ..runtime.loader_progress import Bar
+from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..weights.checkpoint import load_checkpoint
-from .activation import check_numbers, class_maps, map_frames
+from .activation import check_finite, class_maps, map_frames
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
     return list(drawn)
 
 
-def cut_together(clips_BCTHW: torch.Tensor) -> torch.Tensor:
+def swap_halves(clips_BCTHW: torch.Tensor) -> torch.Tensor:
     """Cut two clips of T frames, A and B: (A's first and B's second half, B's first and A's second half)."""
     frames, height, width = clips_BCTHW.shape[2:]
     half = [frames // 2, 0, 0]
@@ -113,8 +113,8 @@ def score_pair(
         InputError: the network's maps have one time, so that there is nothing to separate.
     """
     recognised = network.eval()(clips_BCTHW).argmax(dim=1).tolist() == list(labels)
-    maps = class_maps(network, cut_together(clips_BCTHW), torch.tensor([labels, labels]), layer)
-    over_time_BPT = check_numbers(maps, network).over_time_BPT
+    maps = class_maps(network, swap_halves(clips_BCTHW), torch.tensor([labels, labels]), layer)
+    over_time_BPT = check_finite(maps, network).over_time_BPT
     times, frames = over_time_BPT.shape[2], clips_BCTHW.shape[2]
     if times < 2:
         raise InputError(
@@ -138,7 +138,7 @@ def localise(
     loader = make_eval_loader(config, Manifest(videos, manifest.classes), Processes())
     network, found = load_network(state, config, loader.device), []
     try:
-        for batch in Bar(loader, "localising", len(loader)):
+        for batch in LoaderProgress(loader, "localising", len(loader)):
             found.append(score_pair(network, batch.clips_BCTHW, batch.labels_B.tolist(), layer))
     finally:
         loader.close()
@@ -165,13 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(given: dict) -> None:
+def run(options: dict) -> None:
     """Carry out a parsed command line: print a line per checkpoint.
 
     Raises:
         InputError: something given is wrong.
     """
-    paths, count, seed, layer, out = (given.pop(name) for name in ("checkpoints", "pairs", "seed", "layer", "out"))
+    paths, count, seed, layer, out = (options.pop(name) for name in ("checkpoints", "pairs", "seed", "layer", "out"))
     if count < 1 or seed < 0:
         raise InputError(
             f"Invalid --pairs {count}: must be at least 1"
@@ -180,7 +180,7 @@ def run(given: dict) -> None:
         )
     if out and Path(out).is_dir():
         raise InputError(f"{out}: is a folder, --out must name a .csv file")
-    found, classes = check_all(paths, lambda state, path: middle_clip_config({**given, "batch_size": 2}, state, path))
+    found, classes = check_all(paths, lambda state, path: middle_clip_config({**options, "batch_size": 2}, state, path))
     configs = dict(zip(paths, found, strict=True))
     _check_layer(configs, layer)
     manifest, _, notes = load_for_evaluation(configs[paths[0]], classes, predict=True)
@@ -227,5 +227,5 @@ def _write(path: Path, results: dict[str, Localisation], manifest: Manifest, pai
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
-    given = vars(parser.parse_args(arguments))
-    return end_of("localisation", lambda: run(given), flags_of(parser))
+    options = vars(parser.parse_args(arguments))
+    return run_program("localisation", lambda: run(options), flags_of(parser))

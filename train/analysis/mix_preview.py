@@ -14,7 +14,7 @@ import torch
 from dali_pipes.augment import SheetRow, check_sheet_options, load_clip, write_sheet
 from dali_pipes.errors import InputError
 from dali_pipes.loader import MEAN, STD
-from dali_pipes.system import check_not_replaced, end_of, flags_of
+from dali_pipes.system import check_not_replaced, flags_of, run_program
 
 from ..data.demo_data import demo_folder
 from ..data.pictures import pictures_of
@@ -84,4 +84,4 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return end_of("preview", lambda: run(options), flags_of(parser))
+    return run_program("preview", lambda: run(options), flags_of(parser))

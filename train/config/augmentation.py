@@ -8,7 +8,7 @@ from dali_pipes.plan import SCHEDULES
 
 from .option import Group, option
 
-OF_SCHEDULE = "randaug_t"
+SCHEDULED_AUG = "randaug_t"
 """The value of --aug whose --schedule can be chosen."""
 
 
@@ -30,43 +30,45 @@ class AugmentationOptions(Group):
         "range. See docs/randaugment_t.md.",
         metavar="NAME",
         choices=tuple(SCHEDULES),
-        of="aug",
+        goes_with="aug",
     )
     randaug_n: int = option(
-        2, "Operations that are drawn for each clip: RandAugment's N.", metavar="N", at_least=1, of="aug"
+        2, "Operations that are drawn for each clip: RandAugment's N.", metavar="N", at_least=1, goes_with="aug"
     )
     randaug_m: float = option(
-        10.0, "Level of the operations, from 0 to --randaug-scale: RandAugment's M.", metavar="M", of="aug"
+        10.0, "Level of the operations, from 0 to --randaug-scale: RandAugment's M.", metavar="M", goes_with="aug"
     )
     randaug_scale: float = option(
-        30.0, "Level at which an operation reaches the end of its range.", metavar="LEVEL", above=0, of="aug"
+        30.0, "Level at which an operation reaches the end of its range.", metavar="LEVEL", above=0, goes_with="aug"
     )
     randaug_ranges: str = option(
         "paper",
         "Ranges of the operations. paper: the paper's, where a higher level is not always a stronger change; "
         "monotonic: a higher level is always stronger, as in DALI and torchvision.",
         choices=RANGE_TABLES,
-        of="aug",
+        goes_with="aug",
     )
     randaug_interpolation: str = option(
         "nearest",
         "Interpolation of frames that are rotated, sheared or translated.",
         choices=tuple(INTERPOLATIONS),
-        of="aug",
+        goes_with="aug",
     )
-    randaug_invert: bool = option(False, "Also draw the operation invert, as the authors' program does.", of="aug")
+    randaug_invert: bool = option(
+        False, "Also draw the operation invert, as the authors' program does.", goes_with="aug"
+    )
 
     def check(self) -> None:
         """Raise :class:`InputError` if an option contradicts another."""
         if self.schedule != AugmentationOptions.schedule:
-            check_schedule(self.schedule, self.aug)
+            check_schedule_option(self.schedule, self.aug)
         if not 0 <= self.randaug_m <= self.randaug_scale:
             raise InputError(
                 f"Invalid --randaug-m {self.randaug_m:g}: must be between 0 and --randaug-scale, {self.randaug_scale:g}"
             )
 
 
-def check_schedule(schedule: str, aug: str) -> None:
+def check_schedule_option(schedule: str, aug: str) -> None:
     """Raise :class:`InputError` if a schedule is chosen for an augmentation that has none to choose."""
-    if aug != OF_SCHEDULE:
-        raise InputError(f"--schedule {schedule} is for --aug {OF_SCHEDULE}, not for --aug {aug}")
+    if aug != SCHEDULED_AUG:
+        raise InputError(f"--schedule {schedule} is for --aug {SCHEDULED_AUG}, not for --aug {aug}")

@@ -11,26 +11,26 @@ from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
-from .augmentation import AugmentationOptions, check_schedule
+from .augmentation import AugmentationOptions, check_schedule_option
 from .data import GENERATED_DATA, DataOptions
 from .evaluation import EvaluationOptions
 from .help import ABOUT, USAGE, Formatter, about_small, choices_of, examples, help_of, invocation, is_switch
 from .mixing import MixingOptions
 from .model import ModelOptions
 from .optimisation import OptimisationOptions
-from .option import Role, names_in, names_of, option
+from .option import Role, names_in, option, options_going_with
 from .options import Config, paper, small
 from .run import MachineOptions, RunOptions, processes_of_machine
 
 RESUME_WORDS = RESUME_LAST, RESUME_AUTO = "last", "auto"
-OF_INIT = "--init"
+INIT_WEIGHTS = "--init"
 """The value of --eval-only without one: the weights of --init."""
-OF_DATA = "--data"
+DATA_VIDEOS = "--data"
 """The value of --predict without one: the videos of --data."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ActionOptions:
     """Resuming, evaluating and predicting"""
 
     resume: str = option(
@@ -47,7 +47,7 @@ class Job:
         "--init, whose outputs are taken for the classes of --data in order.",
         metavar="CHECKPOINT",
         default_means="train",
-        without_value=OF_INIT,
+        without_value=INIT_WEIGHTS,
     )
     ensemble: list[str] = option(
         (),
@@ -67,7 +67,7 @@ class Job:
         "that are named here instead, also print them.",
         metavar="VIDEO",
         default_means="evaluate only",
-        without_value=[OF_DATA],
+        without_value=[DATA_VIDEOS],
     )
 
     def __post_init__(self) -> None:
@@ -94,56 +94,62 @@ class Job:
     @property
     def videos(self) -> list[str]:
         """The videos that --predict names."""
-        return [] if self.predict == [OF_DATA] else list(self.predict)
+        return [] if self.predict == [DATA_VIDEOS] else list(self.predict)
 
 
-def parse(arguments: list[str]) -> tuple[dict, Job]:
+def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
     """The settings of ``Config`` that a command line gives, and what it asks for.
 
     Raises:
         InputError: an option or value is wrong.
     """
-    given = vars(_parser().parse_args(arguments))
-    asked = {item: given.pop(item.name) for item in fields(Job) if item.name in given}
-    job = Job(**{item.name: item.metadata["without_value"] if value == [] else value for item, value in asked.items()})
-    if "" in job.videos:
+    overrides = vars(_parser().parse_args(arguments))
+    asked = {item: overrides.pop(item.name) for item in fields(ActionOptions) if item.name in overrides}
+    action = ActionOptions(
+        **{item.name: item.metadata["without_value"] if value == [] else value for item, value in asked.items()}
+    )
+    if "" in action.videos:
         raise InputError(
             "--predict names an empty path; it must be followed by video files, or by nothing for those of --data"
         )
-    named_twice = [flag(name) for name in names_in(Config, Role.NAMES_VIDEOS) if name in given] if job.videos else []
+    named_twice = (
+        [flag(name) for name in names_in(Config, Role.NAMES_VIDEOS) if name in overrides] if action.videos else []
+    )
     if named_twice:
         raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
-    if job.eval_only == OF_INIT:
-        _check_published(given, job)
-    return given, job
+    if action.eval_only == INIT_WEIGHTS:
+        _check_published(overrides, action)
+    return overrides, action
 
 
-def _check_published(given: dict, job: Job) -> None:
-    if not given.get("init"):
+def _check_published(overrides: dict, action: ActionOptions) -> None:
+    if not overrides.get("init"):
         raise InputError("--eval-only needs a CHECKPOINT, or --init FILE with published weights")
-    if job.videos:
+    if action.videos:
         raise InputError(
             "--predict takes no single videos with --init FILE --eval-only: published weights name no classes"
         )
-    if "data" not in given or given.get("dataset") == UNLABELLED_DATA:
+    if "data" not in overrides or overrides.get("dataset") == UNLABELLED_DATA:
         raise InputError(
             "--eval-only of published weights, which name no classes, needs --data with videos of all their classes"
         )
 
 
-def new_config(given: dict, has_gpu: bool) -> tuple[Config, str]:
+def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
     """The settings of a new run, and one line that says which preset they start from.
 
     Raises:
         InputError: a value is wrong.
     """
-    if "schedule" in given:  # also the default one
-        check_schedule(given["schedule"], given.get("aug", Config.aug))
-    use_small = given.get("data", Config.data) in GENERATED_DATA and (not has_gpu or given.get("device") == "cpu")
+    if "schedule" in overrides:  # also the default one
+        check_schedule_option(overrides["schedule"], overrides.get("aug", Config.aug))
+    use_small = overrides.get("data", Config.data) in GENERATED_DATA and (
+        not has_gpu or overrides.get("device") == "cpu"
+    )
     if not use_small:
-        config = _made(paper(), given)
+        config = _made(paper(), overrides)
         return config, _described(config, "Preset paper, section 4.1")
-    config = _made(small(), given)
+    config = _made(small(), overrides)
     return config, _described(config, "Preset small, for data sets made here and no GPU")
 
 
@@ -156,17 +162,17 @@ def _described(config: Config, preset: str) -> str:
     )
 
 
-def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
+def resumed_config(overrides: dict, saved: Config, path: str | Path) -> Config:
     """The settings of a checkpoint's run; what is given may only differ where the result does not depend on it.
 
     Raises:
         InputError: a setting differs, which is named with both values.
     """
     may_change, of_length = (names_in(Config, role) for role in (Role.MAY_CHANGE, Role.LENGTH))
-    differing = [name for name, value in given.items() if name not in may_change and value != getattr(saved, name)]
+    differing = [name for name, value in overrides.items() if name not in may_change and value != getattr(saved, name)]
     if differing:
-        theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {given[name]}" for name in differing)
-        length = " ".join(f"{flag(name)} {given[name]}" for name in differing if name in of_length)
+        theirs = ", ".join(f"{flag(name)} {getattr(saved, name)}, not {overrides[name]}" for name in differing)
+        length = " ".join(f"{flag(name)} {overrides[name]}" for name in differing if name in of_length)
         init = f"--init {shlex.quote(str(path))} {length} --out OTHER"
         longer = f"; to train a new run from its weights, give its options and {init}"
         what = "these options" if len(differing) > 1 else "the option"
@@ -174,52 +180,52 @@ def resumed_config(given: dict, saved: Config, path: str | Path) -> Config:
             f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"
             f"{longer if length else ''}"
         )
-    base = _with_defaults(saved, names_in(Config, Role.ANEW_ON_RESUME), given)
-    return _made(replace(base, out=str(Path(path).parent)), given)
+    base = _with_defaults(saved, names_in(Config, Role.RESET_ON_RESUME), overrides)
+    return _made(replace(base, out=str(Path(path).parent)), overrides)
 
 
-def evaluation_config(given: dict, saved: Config) -> Config:
+def evaluation_config(overrides: dict, saved: Config) -> Config:
     """The settings of a checkpoint's run, with what is given for its evaluation.
 
     Raises:
         InputError: something that is given is of no use.
     """
     takes = names_in(Config, Role.IN_EVALUATION)
-    useless = [flag(name) for name in given if name not in takes]
+    useless = [flag(name) for name in overrides if name not in takes]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
-    names = names_in(Config, Role.ANEW_IN_EVALUATION)
-    if "data" in given or "dataset" in given:  # what belonged to the checkpoint's data
+    names = names_in(Config, Role.RESET_IN_EVALUATION)
+    if "data" in overrides or "dataset" in overrides:  # what belonged to the checkpoint's data
         names += [name for name in names_in(Config, Role.NAMES_VIDEOS) if name != "data"]
-    if given.get("dataset") == UNLABELLED_DATA and "data" not in given:
+    if overrides.get("dataset") == UNLABELLED_DATA and "data" not in overrides:
         raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
-    return _made(_with_defaults(saved, names, given), given)
+    return _made(_with_defaults(saved, names, overrides), overrides)
 
 
-def published_config(given: dict) -> Config:
+def published_config(overrides: dict) -> Config:
     """The settings to evaluate the weights of --init as they are.
 
     Raises:
         InputError: something that is given is of no use, or a value is wrong.
     """
-    takes = names_in(Config, Role.IN_EVALUATION | Role.OF_PUBLISHED)
-    useless = [flag(name) for name in given if name not in takes]
+    takes = names_in(Config, Role.IN_EVALUATION | Role.FOR_PUBLISHED)
+    useless = [flag(name) for name in overrides if name not in takes]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
-    return _made(paper(), given)
+    return _made(paper(), overrides)
 
 
-def _with_defaults(saved: Config, names: list[str], given: dict) -> Config:
+def _with_defaults(saved: Config, names: list[str], overrides: dict) -> Config:
     """Return ``saved`` with some settings at their defaults, so that they do not contradict what is given."""
-    if "on_bad_video" in given:
-        names = [*names, *names_of(Config, "on_bad_video")]
+    if "on_bad_video" in overrides:
+        names = [*names, *options_going_with(Config, "on_bad_video")]
     return replace(saved, **{name: getattr(Config, name) for name in names})
 
 
-def _made(base: Config, given: dict) -> Config:
+def _made(base: Config, overrides: dict) -> Config:
     """Return the options as given; on a machine with several processes each gets its share of the cores."""
     workers = max(1, base.workers // processes_of_machine()) if base.workers else 0
-    return replace(base, **{"workers": workers} | given)
+    return replace(base, **{"workers": workers} | overrides)
 
 
 class _SwitchOrChoice(argparse.BooleanOptionalAction):
@@ -251,7 +257,7 @@ SECTIONS: tuple[type, ...] = (
     ModelOptions,
     OptimisationOptions,
     EvaluationOptions,
-    Job,
+    ActionOptions,
     RunOptions,
     MachineOptions,
 )

@@ -8,7 +8,7 @@ from dali_pipes.decode import TIME_LIMIT_S
 from dali_pipes.errors import InputError
 from dali_pipes.loader import ON_BAD_VIDEO
 from dali_pipes.plan import CROP_MODES, SHORT_VIDEOS
-from dali_pipes.system import MOST_S, flag
+from dali_pipes.system import MAX_TIME_LIMIT_S, flag
 
 from .option import Group, Role, option
 
@@ -51,7 +51,7 @@ class DataOptions(Group):
         "vipriors.",
         metavar="SPLIT",
         default_means="the first",
-        roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER | Role.OF_ROWS,
+        roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER | Role.SET_BY_TABLE,
     )
     frames: int = option(
         64,
@@ -59,14 +59,14 @@ class DataOptions(Group):
         "multiple of 16.",
         metavar="N",
         at_least=1,
-        roles=Role.OF_PUBLISHED,
+        roles=Role.FOR_PUBLISHED,
     )
     stride: int = option(
         1,
         "Step between the frames of a window, in frames of the video.",
         metavar="N",
         at_least=1,
-        roles=Role.OF_PUBLISHED,
+        roles=Role.FOR_PUBLISHED,
     )
     crop: int = option(
         PAPER_CROP_PX, "Width and height of the clips, in pixels.", metavar="PX", at_least=40, roles=Role.IN_EVALUATION
@@ -83,7 +83,7 @@ class DataOptions(Group):
         "How videos shorter than the window fill it. slow_down: each frame is shown 2, 4, ... times; pad: the last "
         "frame is repeated.",
         choices=SHORT_VIDEOS,
-        roles=Role.OF_PUBLISHED,
+        roles=Role.FOR_PUBLISHED,
     )
     on_bad_video: str = option(
         "error",
@@ -98,7 +98,7 @@ class DataOptions(Group):
         metavar="PERCENT",
         at_least=0,
         at_most=100,
-        of="on_bad_video",
+        goes_with="on_bad_video",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
     time_limit: float = option(
@@ -107,7 +107,7 @@ class DataOptions(Group):
         "ones are left out. Reading a clip of it may later take 4 times as long.",
         metavar="SECONDS",
         above=0,
-        at_most=MOST_S,
+        at_most=MAX_TIME_LIMIT_S,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
 

@@ -12,7 +12,7 @@ from dali_pipes.system import flag
 
 from .options import Config, paper, small
 
-MOST_COLUMNS = 100
+MAX_COLUMNS = 100
 _EXAMPLES = "Examples:"
 _LONGEST_CHOICES = 34
 """Characters of ``{a,b}``; longer ones are named by the sentence alone."""
@@ -121,7 +121,7 @@ def _folded(command: str) -> list[str]:
     """Break a command before options, as a shell takes it."""
     lines = [""]
     for part in re.split(r" (?=--)", command):
-        if lines[-1] and len(lines[-1]) + len(part) > MOST_COLUMNS - 6:
+        if lines[-1] and len(lines[-1]) + len(part) > MAX_COLUMNS - 6:
             lines[-1] += " \\"
             lines.append("  " + part)
         else:
@@ -138,7 +138,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Lines of at most 100 columns, and options as :func:`invocation` shows them."""
 
     def __init__(self, *args: Any, **known: Any):
-        columns = min(MOST_COLUMNS, shutil.get_terminal_size().columns)
+        columns = min(MAX_COLUMNS, shutil.get_terminal_size().columns)
         super().__init__(*args, **{"width": columns, "max_help_position": 26} | known)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:

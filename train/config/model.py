@@ -17,21 +17,21 @@ class ModelOptions(Group):
         "docs/models.md.",
         metavar="NAME",
         choices=tuple(MODELS),
-        roles=Role.OF_PUBLISHED | Role.AS_IN_PAPER,
+        roles=Role.FOR_PUBLISHED | Role.AS_IN_PAPER,
     )
     init: str = option(
         "",
         "Weights to start from: a file of published ones, see docs/models.md, or a checkpoint of an earlier run.",
         metavar="FILE",
         default_means="random weights",
-        roles=Role.OF_PUBLISHED | Role.IS_READ,
+        roles=Role.FOR_PUBLISHED | Role.IS_READ,
     )
     lateral: str = option(
         "plain",
         "Lateral connections of SlowFast. plain: convolutions alone, as in the paper; norm_relu: with batch norm and "
         "ReLU, as in the weights published for Kinetics.",
         choices=LATERALS,
-        roles=Role.OF_PUBLISHED,
+        roles=Role.FOR_PUBLISHED,
     )
     dropout: float = option(0.5, "Dropout probability before the classifier.", metavar="P", at_least=0, at_most=0.99)
 

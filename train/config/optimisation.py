@@ -33,7 +33,7 @@ class OptimisationOptions(Group):
         "Train so many steps in all, for a short try; the learning rate's whole schedule fits in them. 0 is no limit.",
         metavar="N",
         at_least=0,
-        roles=Role.LENGTH | Role.SAME_RECIPE | Role.OF_ROWS,
+        roles=Role.LENGTH | Role.SAME_RECIPE | Role.SET_BY_TABLE,
     )
     label_smoothing: float = option(
         0.0,

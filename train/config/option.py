@@ -21,13 +21,13 @@ class Role(Flag):
     NONE = 0
     MAY_CHANGE = auto()
     """May differ when a run is resumed: it changes where and how fast a run computes, not its result."""
-    ANEW_ON_RESUME = auto()
+    RESET_ON_RESUME = auto()
     """A run that is resumed does not take it from its checkpoint: the machine may be another."""
     IN_EVALUATION = auto()
     """May be given with --eval-only and --ensemble; all else is the checkpoint's."""
-    OF_PUBLISHED = auto()
+    FOR_PUBLISHED = auto()
     """May be given to evaluate published weights too: no checkpoint says how their clips are made."""
-    ANEW_IN_EVALUATION = auto()
+    RESET_IN_EVALUATION = auto()
     """An evaluation does not take it from the checkpoint: the machine may be another, or it is for training alone."""
     IS_READ = auto()
     """Names a file or folder that is read, which nothing may replace."""
@@ -39,7 +39,7 @@ class Role(Flag):
     """Trainings that differ in it are still of one recipe of the tables."""
     AS_IN_PAPER = auto()
     """A training that differs in it from its recipe is not compared with the paper's figure."""
-    OF_ROWS = auto()
+    SET_BY_TABLE = auto()
     """The rows and seeds of a table choose it, as they do what recipes.METHODS name: not given for a whole table."""
 
 
@@ -53,7 +53,7 @@ def option(
     above: float | None = None,
     at_most: float | None = None,
     must_name: str = "",
-    of: str = "",
+    goes_with: str = "",
     without_value: object = None,
     metavar: str = "",
     default_means: str = "",
@@ -69,7 +69,7 @@ def option(
         above: its lower limit, exclusive; instead of ``at_least``.
         at_most: its greatest value.
         must_name: what it names, such as ``"a folder"``, if it must not be empty.
-        of: name of the option that it goes with: without that, or with its ``none``, it changes nothing.
+        goes_with: name of the option that it goes with: without that, or with its ``none``, it changes nothing.
         without_value: what it means on the command line without a value.
         metavar: what stands for its value in ``--help``, such as ``"PX"``; may be left out for a switch, or for a few
             choices, which are listed then.
@@ -83,7 +83,7 @@ def option(
         "above": above,
         "at_most": at_most,
         "must_name": must_name,
-        "of": of,
+        "goes_with": goes_with,
         "without_value": without_value,
         "metavar": metavar,
         "default_means": default_means,
@@ -144,6 +144,6 @@ def names_in(options: type[Group], roles: Role) -> list[str]:
     return [item.name for item in fields(options) if item.metadata["roles"] & roles]
 
 
-def names_of(options: type[Group], owner: str) -> list[str]:
+def options_going_with(options: type[Group], owner: str) -> list[str]:
     """Return the names of the options that go with ``owner``, see :func:`option`."""
-    return [item.name for item in fields(options) if item.metadata["of"] == owner]
+    return [item.name for item in fields(options) if item.metadata["goes_with"] == owner]

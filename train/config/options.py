@@ -14,7 +14,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.system import flag, replacing, usable_cores
 
 from ..models.zoo import check_clips
-from .augmentation import OF_SCHEDULE, AugmentationOptions
+from .augmentation import SCHEDULED_AUG, AugmentationOptions
 from .data import DataOptions
 from .evaluation import EvaluationOptions
 from .mixing import MixingOptions
@@ -81,7 +81,7 @@ def from_saved(settings: dict[str, Any]) -> Config:
     It took a schedule that nothing used, and its steps were even: its runs go on so, and show each clip once an epoch.
     """
     settings = {"even_steps": True} | settings
-    if settings.get("aug", Config.aug) != OF_SCHEDULE:
+    if settings.get("aug", Config.aug) != SCHEDULED_AUG:
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)
 

@@ -11,9 +11,9 @@ from .option import Group, Role, option
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CUDA_GRAPHS = "reduce-overhead"
 """The value of ``--compile`` that is torch.compile's mode."""
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 _ANYWHERE = Role.MAY_CHANGE | Role.IN_EVALUATION
-_OF_MACHINE = _ANYWHERE | Role.ANEW_ON_RESUME | Role.ANEW_IN_EVALUATION
+_OF_MACHINE = _ANYWHERE | Role.RESET_ON_RESUME | Role.RESET_IN_EVALUATION
 
 
 def processes_of_machine() -> int:
@@ -30,10 +30,10 @@ class RunOptions(Group):
         "Folder for checkpoints, metrics and pictures; the files of an earlier run in it are moved to earlier-N there.",
         metavar="DIR",
         must_name="a folder or file",
-        roles=_ANYWHERE | Role.OF_ROWS,
+        roles=_ANYWHERE | Role.SET_BY_TABLE,
     )
     seed: int = option(
-        0, "Seed of everything that is drawn.", metavar="N", at_least=0, roles=Role.SAME_RECIPE | Role.OF_ROWS
+        0, "Seed of everything that is drawn.", metavar="N", at_least=0, roles=Role.SAME_RECIPE | Role.SET_BY_TABLE
     )
     checkpoint_minutes: float = option(
         10.0,
@@ -57,10 +57,10 @@ class MachineOptions(Group):
         roles=_OF_MACHINE,
     )
     workers: int = option(
-        min(MOST_WORKERS, usable_cores()),
+        min(MAX_WORKERS, usable_cores()),
         "Processes that check videos, and decode them on the CPU. 0 decodes in the main process.",
         metavar="N",
-        default_means=f"one per core, at most {MOST_WORKERS}, shared among a machine's training processes",
+        default_means=f"one per core, at most {MAX_WORKERS}, shared among a machine's training processes",
         at_least=0,
         roles=_OF_MACHINE,
     )
@@ -77,13 +77,13 @@ class MachineOptions(Group):
         "How clips get out of files. clips: each is decoded by itself; stream: DALI's video reader seeks in the files, "
         "for those of many minutes. See docs/videos.md.",
         choices=READERS,
-        roles=_ANYWHERE | Role.ANEW_IN_EVALUATION,
+        roles=_ANYWHERE | Role.RESET_IN_EVALUATION,
     )
     precision: str = option(
         "auto",
         "Precision of the network's arithmetic. auto: on a GPU bf16, or fp16 where it lacks that; on a CPU fp32.",
         choices=PRECISIONS,
-        roles=_ANYWHERE | Role.ANEW_IN_EVALUATION,
+        roles=_ANYWHERE | Role.RESET_IN_EVALUATION,
     )
     compile: bool | str = option(
         False,

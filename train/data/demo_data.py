@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from dali_pipes.system import cache_folder, make_folder, one_at_a_time, progress_bar, remove_drafts, replacing
+from dali_pipes.system import cache_folder, make_folder, progress_bar, remove_drafts, replacing, wait_for_lock
 
 VERSION = 1  # raise it when the videos change
 WIDTH, HEIGHT, FPS = 320, 240, 25
@@ -159,7 +159,7 @@ def make_missing(root: Path, scenes: Sequence[Scene], workers: int, title: str) 
     """Write those videos of a data set that do not exist; another process that makes them too is waited for."""
     if all(scene.path.exists() for scene in scenes):
         return
-    with one_at_a_time(root.with_name(f".{root.name}.lock")):
+    with wait_for_lock(root.with_name(f".{root.name}.lock")):
         _make([scene for scene in scenes if not scene.path.exists()], workers, title)
 
 

@@ -8,7 +8,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.loader import READERS, check_shared_memory, choose_device, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 
-from ..config.augmentation import OF_SCHEDULE
+from ..config.augmentation import SCHEDULED_AUG
 from ..config.options import Config
 from ..models.zoo import MODELS
 from ..runtime.processes import Processes
@@ -105,7 +105,7 @@ def _shared(config: Config, processes: Processes) -> dict:
 
 
 def _augmentation(config: Config) -> RandAugmentT | None:
-    schedule = config.schedule if config.aug == OF_SCHEDULE else AUGMENTATIONS[config.aug]
+    schedule = config.schedule if config.aug == SCHEDULED_AUG else AUGMENTATIONS[config.aug]
     if schedule is None:
         return None
     return RandAugmentT(

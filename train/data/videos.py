@@ -8,7 +8,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
-from dali_pipes import Manifest, OddKind, VideoSets, resolve_videos, scan_videos
+from dali_pipes import Manifest, OddityKind, VideoSets, resolve_videos, scan_videos
 from dali_pipes.dataset import (
     FOLDER_DATA,
     KINDS,
@@ -19,8 +19,8 @@ from dali_pipes.dataset import (
     Item,
     class_name,
     default_cache,
-    in_order,
     item_name,
+    sort_class_names,
 )
 from dali_pipes.errors import InputError
 from dali_pipes.system import progress_bar
@@ -69,11 +69,13 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
         notes += _shared_videos(train, val)
     names = {item_name(*item) for item in sets.all_videos}
     notes += _refusals(train.refused | val.refused, len(names), f"train.csv and val.csv in {config.out}")
-    damaged = {video.path: video for video in train.videos + val.videos if video.oddity(OddKind.DAMAGED)}
+    damaged = {video.path: video for video in train.videos + val.videos if video.oddity(OddityKind.DAMAGED)}
     if damaged:
         path, video = next(iter(damaged.items()))
-        odd = "; ".join(map(str, video.odd))
-        notes.append(f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {odd}")
+        oddities = "; ".join(map(str, video.oddities))
+        notes.append(
+            f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {oddities}"
+        )
     return train, val, notes
 
 
@@ -128,7 +130,7 @@ def _check_classes(config: Config, sets: VideoSets, items: Items, classes: list[
             f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; "
             "they must be the same, in one order"
         )
-    unknown = in_order(
+    unknown = sort_class_names(
         {class_name(str(item[1])) for item in items if item[1] is not None} - set(map(class_name, classes))
     )
     if unknown:
@@ -198,7 +200,7 @@ def all_classes(config: Config) -> list[str]:
         return classes
     insists = config.dataset == FOLDER_DATA and Path(config.val_data).is_dir()
     beside = resolve_videos(config.val_data, dataset=FOLDER_DATA if insists else "auto")
-    return in_order({*classes, *beside.all_classes})
+    return sort_class_names({*classes, *beside.all_classes})
 
 
 def validation_of(config: Config) -> str:

@@ -14,14 +14,14 @@ from dali_pipes import Manifest, VideoLoader
 from dali_pipes.dataset import KINDS, UNLABELLED_DATA, item_name
 from dali_pipes.errors import InputError
 from dali_pipes.loader import choose_device
-from dali_pipes.system import make_folder, one_line, only_user, replacing
+from dali_pipes.system import exclusive_use, make_folder, one_line, replacing
 
-from ..config.command_line import OF_INIT, Job, evaluation_config, published_config
+from ..config.command_line import INIT_WEIGHTS, ActionOptions, evaluation_config, published_config
 from ..config.options import Config, paths_read
 from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
 from ..data.videos import Items, all_classes, load_for_evaluation, load_named, validation_of
 from ..models.zoo import Network
-from ..runtime.loader_progress import Bar
+from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..runtime.run_files import (
     CLASS_ACCURACY,
@@ -49,7 +49,7 @@ from .metrics import (
 )
 from .network import make_network
 from .precision import autocast, choose_precision, prepare
-from .to_host import OnItsWay
+from .to_host import HostCopy
 
 TOP = 5
 
@@ -70,21 +70,21 @@ def evaluate(
     scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
     # whole videos, so that a GPU meets one size of batch, whatever the loader has in hand
     at_once = videos_at_once(config, processes) * config.eval_clips
-    earlier: tuple[OnItsWay, torch.Tensor] | None = None
-    for batch in Bar(loader, "evaluating", len(loader)):
+    earlier: tuple[HostCopy, torch.Tensor] | None = None
+    for batch in LoaderProgress(loader, "evaluating", len(loader)):
         if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
             parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
             for clips_BCTHW, videos_B in zip(*parts, strict=True):
                 with autocast(config, loader.device):
                     logits_BK = model(clips_BCTHW)
-                fresh = OnItsWay(logits_BK.float()), videos_B
+                fresh = HostCopy(logits_BK.float()), videos_B
                 if earlier:  # one part later, so that a GPU always has work
-                    scores.add(earlier[0].arrived(), earlier[1])
+                    scores.add(earlier[0].wait(), earlier[1])
                 earlier = fresh
         if processes.sum(torch.tensor([stop.number])).item():
             raise Stopped(stop.number or signal.SIGTERM)
     if earlier:
-        scores.add(earlier[0].arrived(), earlier[1])
+        scores.add(earlier[0].wait(), earlier[1])
     processes.sum(scores.sums_VK)
     processes.sum(scores.counts_V)
     means_VK = scores.means_VK()
@@ -157,33 +157,35 @@ def average(scores: list[torch.Tensor], weights: list[float]) -> torch.Tensor:
     return torch.einsum("n,nvk->vk", weights_N / weights_N.sum(), stacked_NVK) * everywhere_V[:, None]
 
 
-def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
+def evaluate_checkpoints(overrides: dict, action: ActionOptions, processes: Processes) -> None:
     """Carry out --eval-only, --ensemble or --predict: print the accuracy, write the tables.
 
     Raises:
         InputError: a checkpoint, a setting or the data is wrong.
     """
-    if job.videos:  # whatever the checkpoints were validated with
-        given = given | {"data": job.videos[0], "dataset": UNLABELLED_DATA}
-    if job.eval_only == OF_INIT:
-        paths = [given["init"]]
-        config, published, said = published_checkpoint(given, processes)
+    if action.videos:  # whatever the checkpoints were validated with
+        overrides = overrides | {"data": action.videos[0], "dataset": UNLABELLED_DATA}
+    if action.eval_only == INIT_WEIGHTS:
+        paths = [overrides["init"]]
+        config, published, said = published_checkpoint(overrides, processes)
         configs, classes = [config], published["classes"]
     else:
-        paths, published, said = job.checkpoints, None, []
-        configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
+        paths, published, said = action.checkpoints, None, []
+        configs, classes = check_all(paths, lambda state, path: evaluation_config(overrides, saved_config(state, path)))
     items: Items | None = None
     notes: list[str] = []
     with processes.first_of_machine_first():
-        if job.videos:
-            manifest = load_named(job.videos, classes, configs[0])
+        if action.videos:
+            manifest = load_named(action.videos, classes, configs[0])
         else:
-            manifest, items, notes = load_for_evaluation(configs[0], classes, bool(job.predict))
-    out = make_folder(given.get("out") or Path(paths[0]).parent / (ENSEMBLE if job.ensemble else EVALUATION))
+            manifest, items, notes = load_for_evaluation(configs[0], classes, bool(action.predict))
+    out = make_folder(overrides.get("out") or Path(paths[0]).parent / (ENSEMBLE if action.ensemble else EVALUATION))
     config = configs[0]
-    check_inputs_stay(out, EVALUATION_FILES, {**paths_read(config), "--predict": job.videos, "the checkpoint": paths})
+    check_inputs_stay(
+        out, EVALUATION_FILES, {**paths_read(config), "--predict": action.videos, "the checkpoint": paths}
+    )
     scores: list[torch.Tensor] = []
-    with only_user(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
+    with exclusive_use(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
         for path, config in zip(paths, configs, strict=True):
             state, loader = published or load_checkpoint(path), make_eval_loader(config, manifest, processes)
             if processes.is_first and not scores:
@@ -194,10 +196,10 @@ def evaluate_checkpoints(given: dict, job: Job, processes: Processes) -> None:
                 views = f", {config.eval_clips} x {config.eval_crops} views"
                 _print_accuracy(path, scores[-1], manifest, views)
         if processes.is_first:
-            _write_all(out, average(scores, job.ensemble_weights), manifest, items, configs[0].dataset, job)
+            _write_all(out, average(scores, action.ensemble_weights), manifest, items, configs[0].dataset, action)
 
 
-def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
+def published_checkpoint(overrides: dict, processes: Processes) -> tuple[Config, dict, list[str]]:
     """Load the weights of --init as if they were a checkpoint.
 
     Returns the settings, the checkpoint with the classes of --data, and remarks for the user.
@@ -205,7 +207,7 @@ def published_checkpoint(given: dict, processes: Processes) -> tuple[Config, dic
     Raises:
         InputError: a setting or the data is wrong, or the file holds no such network with as many classes.
     """
-    config = published_config(given)
+    config = published_config(overrides)
     choose_precision(config.precision, choose_device(config.device))
     with processes.first_of_machine_first():
         classes = all_classes(config)
@@ -253,13 +255,13 @@ def _scores_of(
         loader.close()
 
 
-def middle_clip_config(given: dict, state: dict, path: str | os.PathLike) -> Config:
+def middle_clip_config(overrides: dict, state: dict, path: str | os.PathLike) -> Config:
     """A checkpoint's settings to look at the middle clip of each video, and into the network.
 
     Not compiled, as compiled networks pass over what is attached to them; sums are exact; no video is replaced.
     """
     fixed = {"eval_clips": 1, "eval_crops": 1, "compile": False, "tf32": False, "on_bad_video": "error"}
-    return evaluation_config({**given, **fixed}, saved_config(state, path))
+    return evaluation_config({**overrides, **fixed}, saved_config(state, path))
 
 
 def load_network(state: dict, config: Config, device: torch.device) -> Network:
@@ -283,18 +285,18 @@ def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, view
 
 
 def _write_all(
-    out: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None, dataset: str, job: Job
+    out: Path, scores_VK: torch.Tensor, manifest: Manifest, items: Items | None, dataset: str, action: ActionOptions
 ) -> None:
     written: list[str] = []
     if known_videos(scores_VK, labels_of(manifest)).any():
-        if job.ensemble:
-            _print_accuracy(f"ensemble of {len(job.ensemble)}", scores_VK, manifest)
+        if action.ensemble:
+            _print_accuracy(f"ensemble of {len(action.ensemble)}", scores_VK, manifest)
         write_classes(out, scores_VK, manifest)
         written += CLASS_FILES
-    if job.videos:
+    if action.videos:
         for video, pairs in zip(manifest.videos, _most_probable(scores_VK, manifest.classes), strict=True):
             print(f"{one_line(video.path)}: {', '.join(f'{name} {value:.3f}' for name, value in pairs)}")
-    if job.predict:
+    if action.predict:
         write_predictions(out / PREDICTIONS, scores_VK, manifest, items)
         written += [PREDICTIONS]
         if KINDS[dataset].takes_submissions:

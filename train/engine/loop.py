@@ -18,7 +18,7 @@ from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.errors import InputError
 
 from ..config.options import Config
-from ..runtime.loader_progress import Bar
+from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..runtime.run_files import BEST, CURVES, METRICS
 from ..runtime.stop import Stopped, StopRequest
@@ -27,10 +27,10 @@ from .evaluation import evaluate, labels_of, write_classes
 from .logbook import write_samples
 from .metrics import draw_curves, summarise, top1_credit, write_csv
 from .precision import autocast
-from .to_host import OnItsWay
+from .to_host import HostCopy
 from .training import Sums, Training, update_average
 
-OF_A_STEP = ("loss", "credit", "most_credit")
+STEP_SUMS = ("loss", "credit", "most_credit")
 """Names in :class:`Sums` of the values that :func:`train_step` returns."""
 
 
@@ -58,7 +58,7 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     """Take one step of the optimizer. ``step`` counts over all epochs.
 
     Returns:
-        (3,) float64 on the device, as in :data:`OF_A_STEP`: summed loss of this process's clips, and their
+        (3,) float64 on the device, as in :data:`STEP_SUMS`: summed loss of this process's clips, and their
         :func:`train.engine.metrics.top1_credit`.
     """
     config, processes, loader = training.config, training.processes, training.train_loader
@@ -76,7 +76,7 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     # DistributedDataParallel averages over the processes, whose shares may differ by one clip
     scale = processes.world_size / loader.videos_in_step(training.step) if len(batch) else 0.0
     training.optimizer.zero_grad(set_to_none=True)
-    numbers = torch.zeros(len(OF_A_STEP), dtype=torch.float64, device=clips_BCTHW.device)
+    numbers = torch.zeros(len(STEP_SUMS), dtype=torch.float64, device=clips_BCTHW.device)
     # the parts of a small last step may be fewer, also than another process's: gradients are awaited in the last alone
     clips, targets = (tensor.chunk(config.accumulate) for tensor in (clips_BCTHW, targets_BK))
     for part, (clips_part, targets_part) in enumerate(zip(clips, targets, strict=True), 1):
@@ -109,14 +109,14 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
         ) from error
 
 
-def _settle(
-    training: Training, numbers: OnItsWay, videos_B: torch.Tensor, stop: StopRequest, step: int
+def _finish_step(
+    training: Training, numbers: HostCopy, videos_B: torch.Tensor, stop: StopRequest, step: int
 ) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
     save = 1 if due and training.processes.is_first else 0
     # waits for the step on a GPU, which by then has the next one to do
-    own = dict(zip(OF_A_STEP, numbers.arrived().tolist(), strict=True)) | {"clips": len(videos_B)}
+    own = dict(zip(STEP_SUMS, numbers.wait().tolist(), strict=True)) | {"clips": len(videos_B)}
     summed = training.processes.sum_by_name(own | {"stop": stop.number, "save": save})
     if not math.isfinite(summed["loss"]):
         raise _not_finite(training, own["loss"], videos_B, step)
@@ -147,22 +147,22 @@ def train_epoch(training: Training, stop: StopRequest) -> dict:
     training.parallel.train()
     first, sums, pending = training.epoch * len(training.train_loader), training.sums, None
     title = f"epoch {training.epoch + 1}/{training.config.epochs}"
-    bar = Bar(training.train_loader, title, training.steps_of_epoch, training.step)
+    bar = LoaderProgress(training.train_loader, title, training.steps_of_epoch, training.step)
     waited_s, took_s = sums.wait_s, sums.seconds
     for batch in bar:
-        numbers = OnItsWay(train_step(training, batch, first + training.step))
-        number, due = _settle(training, *pending, stop, first + training.step - 1) if pending else (0, False)
+        numbers = HostCopy(train_step(training, batch, first + training.step))
+        number, due = _finish_step(training, *pending, stop, first + training.step - 1) if pending else (0, False)
         training.step, pending = training.step + 1, (numbers, batch.videos_B)
         sums.wait_s, sums.seconds = waited_s + bar.wait_s, took_s + bar.seconds
         if number or due:
-            _settle(training, *pending, stop, first + training.step - 1)
+            _finish_step(training, *pending, stop, first + training.step - 1)
             pending = None
             training.save()
             if number:
                 raise Stopped(number)
         bar.note(_note(sums))
     if pending:
-        number, _ = _settle(training, *pending, stop, first + training.step - 1)
+        number, _ = _finish_step(training, *pending, stop, first + training.step - 1)
         if number:
             training.save()
             raise Stopped(number)

@@ -41,10 +41,10 @@ def prepare(model: torch.nn.Module, config: Config, device: torch.device) -> Non
         for parameter in model.parameters():
             if parameter.ndim == 5:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
-    compile_as_asked(model, config)
+    compile_if_chosen(model, config)
 
 
-def compile_as_asked(model: torch.nn.Module, config: Config) -> None:
+def compile_if_chosen(model: torch.nn.Module, config: Config) -> None:
     """Compile the network in place, so that its weights keep their names.
 
     With CUDA graphs an output holds until the next run, and so do gradients: each must be used before that.

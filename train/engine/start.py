@@ -10,15 +10,15 @@ import torch
 from dali_pipes import VideoLoader
 from dali_pipes.errors import InputError
 from dali_pipes.loader import choose_device
-from dali_pipes.system import make_folder, only_user, remove_drafts
+from dali_pipes.system import exclusive_use, make_folder, remove_drafts
 
-from ..config.command_line import RESUME_WORDS, Job, new_config, resumed_config
+from ..config.command_line import RESUME_WORDS, ActionOptions, new_config, resumed_config
 from ..config.options import Config, paths_read
 from ..data.loaders import make_loaders, notes_on_devices
 from ..data.videos import load_manifests
 from ..runtime.processes import Processes
 from ..runtime.run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VAL_VIDEOS
-from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, set_aside
+from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, move_earlier_run
 from ..weights.checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
 from ..weights.pretrained import load_pretrained
 from .logbook import Logbook, note_start
@@ -28,20 +28,20 @@ from .training import Training, check_complete
 
 
 @contextmanager
-def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
+def start_training(overrides: dict, action: ActionOptions, processes: Processes) -> Iterator[Training]:
     """Check everything, make the run's folder, keep other runs out of it, build what is trained, and end it afterwards.
 
     Raises:
         InputError: a setting, the data or the checkpoint is wrong, or another run is at work there; nothing was
             changed.
     """
-    out = _out(given, job)
+    out = _out(overrides, action)
     is_new = not out.exists()
     make_folder(out)
     try:
         # first of all: what another run has in there must not be changed, nor read, as its checkpoint may be replaced
-        with only_user(out, OTHER_OUT) if processes.is_first else nullcontext():
-            training = _build(given, job, processes, out)
+        with exclusive_use(out, OTHER_OUT) if processes.is_first else nullcontext():
+            training = _build(overrides, action, processes, out)
             try:
                 yield training
             finally:
@@ -52,24 +52,24 @@ def begin(given: dict, job: Job, processes: Processes) -> Iterator[Training]:
                 out.rmdir()
 
 
-def _out(given: dict, job: Job) -> Path:
+def _out(overrides: dict, action: ActionOptions) -> Path:
     """The folder of a new run, or that of the checkpoint that it goes on from."""
-    if "out" in given or job.resume in ("", *RESUME_WORDS):
-        return Path(given.get("out", Config.out))
-    if not Path(job.resume).exists():
-        load_resumable(job.resume)  # says so
-    return Path(job.resume).parent
+    if "out" in overrides or action.resume in ("", *RESUME_WORDS):
+        return Path(overrides.get("out", Config.out))
+    if not Path(action.resume).exists():
+        load_resumable(action.resume)  # says so
+    return Path(action.resume).parent
 
 
-def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
-    path = find_checkpoint(job.resume, str(out)) if job.resume else None
+def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Path) -> Training:
+    path = find_checkpoint(action.resume, str(out)) if action.resume else None
     state = load_resumable(path) if path else None
     if path and state:
         check_complete(state, path)
-        config = resumed_config(given, saved_config(state, path), path)
+        config = resumed_config(overrides, saved_config(state, path), path)
         lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
     else:
-        config, preset = new_config(given, has_gpu=torch.cuda.is_available())
+        config, preset = new_config(overrides, has_gpu=torch.cuda.is_available())
         lines = [preset]
     if not processes.agree(state["epoch"] * 10**6 + state["step"] if state else -1):
         raise InputError(
@@ -77,7 +77,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
         )
     device = choose_device(processes.device(config.device))  # what can be wrong here is said before videos are checked
     processes.share(config.batch_size)  # also refuses what cannot be shared
-    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in given
+    moved = state and device.type != torch.device(state["config"]["device"]).type and "precision" not in overrides
     precision = choose_precision("auto" if moved else config.precision, device)
     goes_on_here = path is not None and path.parent.resolve() == out.resolve()
     check_inputs_stay(out, RUN_FILES, paths_read(config))
@@ -98,7 +98,7 @@ def _build(given: dict, job: Job, processes: Processes, out: Path) -> Training:
     if processes.is_first:
         remove_drafts(out)
         if not goes_on_here:
-            earlier = set_aside(out, (video.path for video in train_videos.videos + val_videos.videos))
+            earlier = move_earlier_run(out, (video.path for video in train_videos.videos + val_videos.videos))
             if earlier:
                 notes.append(f"Moved the earlier run in {out} to {earlier}.")
         config.save(out / CONFIG)  # the first of a run's files: it says that the others are a run's

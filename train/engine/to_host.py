@@ -3,7 +3,7 @@
 import torch
 
 
-class OnItsWay:
+class HostCopy:
     """A copy of a tensor to the CPU that has begun. A plain copy would also wait for all that is asked for after it."""
 
     def __init__(self, numbers: torch.Tensor):
@@ -13,7 +13,7 @@ class OnItsWay:
             self._copied = torch.cuda.Event()
             self._copied.record(torch.cuda.current_stream(numbers.device))
 
-    def arrived(self) -> torch.Tensor:
+    def wait(self) -> torch.Tensor:
         """Wait until the copy is done, and return it."""
         if self._copied is not None:
             self._copied.synchronize()

@@ -24,7 +24,7 @@ from ..runtime.processes import Processes
 from ..runtime.run_files import LAST, PREVIOUS
 from ..weights.checkpoint import save_checkpoint, video_names
 from .logbook import Logbook
-from .precision import compile_as_asked, prepare, scaler_for
+from .precision import compile_if_chosen, prepare, scaler_for
 
 
 def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
@@ -61,7 +61,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Part:
+class StateEntry:
     """One entry of a checkpoint: how it is taken from a training, and how a training takes it back."""
 
     save: Callable[["Training"], Any]
@@ -69,7 +69,7 @@ class Part:
     """None for what is read before there is a training, to build it and to check that it is the same."""
 
 
-def _stateful(name: str, load: Callable[[Any, Any], None] | None = None) -> Part:
+def _stateful(name: str, load: Callable[[Any, Any], None] | None = None) -> StateEntry:
     """An attribute with a state of its own, or None. ``load(attribute, state)`` takes its load_state_dict's place."""
 
     def save_it(training: "Training") -> Any:
@@ -85,12 +85,12 @@ def _stateful(name: str, load: Callable[[Any, Any], None] | None = None) -> Part
         else:
             own.load_state_dict(state)
 
-    return Part(save_it, load_it)
+    return StateEntry(save_it, load_it)
 
 
-def _plain(name: str) -> Part:
+def _attribute(name: str) -> StateEntry:
     """An attribute that is kept as it is."""
-    return Part(lambda training: getattr(training, name), lambda training, value: setattr(training, name, value))
+    return StateEntry(lambda training: getattr(training, name), lambda training, value: setattr(training, name, value))
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -129,15 +129,15 @@ STATE = {
     "ema": _stateful("ema"),
     "optimizer": _stateful("optimizer", _load_optimizer),
     "scaler": _stateful("scaler"),
-    "epoch": _plain("epoch"),
-    "step": _plain("step"),
-    "sums": Part(lambda training: asdict(training.sums), _load_sums),
-    "metrics": _plain("rows"),
-    "bad_paths": Part(_save_bad_paths, _load_bad_paths),
-    "config": Part(lambda training: asdict(training.config)),
-    "classes": Part(lambda training: training.classes),
-    "videos": Part(lambda training: video_names(training.train_loader.manifest)),
-    "val_videos": Part(lambda training: video_names(training.val_loader.manifest)),
+    "epoch": _attribute("epoch"),
+    "step": _attribute("step"),
+    "sums": StateEntry(lambda training: asdict(training.sums), _load_sums),
+    "metrics": _attribute("rows"),
+    "bad_paths": StateEntry(_save_bad_paths, _load_bad_paths),
+    "config": StateEntry(lambda training: asdict(training.config)),
+    "classes": StateEntry(lambda training: training.classes),
+    "videos": StateEntry(lambda training: video_names(training.train_loader.manifest)),
+    "val_videos": StateEntry(lambda training: video_names(training.val_loader.manifest)),
 }
 """The parts of a checkpoint. Their names are the same in all versions, so older and newer programs can load it."""
 
@@ -201,7 +201,7 @@ class Training:
             else None
         )
         if self.ema:
-            compile_as_asked(self.ema.module, config)  # a copy is not compiled
+            compile_if_chosen(self.ema.module, config)  # a copy is not compiled
         self.parallel = self.processes.parallel(self.model)
         self.mix = make_mix(config, len(self.classes))
         steps = config.epochs * len(self.train_loader)

@@ -12,7 +12,7 @@ import torch
 
 from dali_pipes.errors import InputError
 
-from .params import MIXES, FrameWeights, MixParams, check_frame_weights, check_numbers, draw_mix, parse_names
+from .params import MIXES, FrameWeights, MixParams, check_alpha_and_prob, check_frame_weights, draw_mix, parse_names
 
 __all__ = ["MIXES", "MixParams", "apply_mix", "build_mix", "draw_mix", "mix_targets", "one_hot"]
 
@@ -183,7 +183,7 @@ def build_mix(
         InputError: unknown name, or a number out of range; the function raises it for clips or labels of other kinds.
     """
     names = parse_names(name)
-    check_numbers(alpha, prob)
+    check_alpha_and_prob(alpha, prob)
     if num_classes < 1:
         raise InputError(f"Invalid num_classes {num_classes}: must be at least 1")
     weights_T = None if frame_weights_T is None else check_frame_weights(frame_weights_T)

@@ -248,7 +248,7 @@ def draw_mix(
         InputError: unknown name, or a number out of its range.
     """
     check_known("mix", name, MIXES)
-    check_numbers(alpha, prob)
+    check_alpha_and_prob(alpha, prob)
     mix = MIXES[name]
     alpha = (mix.alpha or 1.0) if alpha is None else alpha
     prob = mix.prob if prob is None else prob
@@ -268,7 +268,7 @@ def draw_mix(
     )
 
 
-def check_numbers(alpha: float | None, prob: float | None, prefix: str = "") -> None:
+def check_alpha_and_prob(alpha: float | None, prob: float | None, prefix: str = "") -> None:
     """Raise :class:`InputError` unless both are None or in range; ``prefix`` precedes their names."""
     if alpha is not None and not 0 < alpha <= LARGEST_ALPHA:
         raise InputError(f"Invalid {prefix}alpha {alpha}: must be above 0 and at most {LARGEST_ALPHA:g}")

@@ -152,7 +152,7 @@ class Network(nn.Module):
         """Return (B, K) logits of the loader's (B, 3, T, H, W) clips."""
         return self.backbone(torch.addcmul(self.input_shift, clips_BCTHW, self.input_scale))
 
-    def expect(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Normalise the backbone's input to (pixel / 255 - mean) / std; the loader's clips are (pixel - 128) / 128.
 
         Args:

@@ -16,10 +16,10 @@ from dali_pipes.system import flag
 
 from ..config.command_line import RESUME_AUTO, resumed_config
 from ..config.data import GENERATED_DATA
-from ..config.option import Role, names_in, names_of
+from ..config.option import Role, names_in, options_going_with
 from ..config.options import Config, from_saved
 from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
-from .recipes import DATA, METHODS, RECIPES, Row, Settings
+from .recipes import DATA, METHODS, RECIPES, Settings, TableRow
 
 DONE, FAILED = "done", "failed"
 RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)
@@ -55,16 +55,16 @@ class Job:
         return [sys.executable, "-m", "train.run", *self.arguments]
 
 
-def settings_of(recipe: str, given: Settings) -> Settings:
+def settings_of(recipe: str, overrides: Settings) -> Settings:
     """A recipe's settings with what the user gives for all.
 
     Data of the user's own takes the place of the recipe's; for data that is made here, its preset holds.
     """
     data, _, method = recipe.partition("/")
-    if given.get("data") in GENERATED_DATA and given["data"] != DATA[data].get("data"):
-        return METHODS[method] | given
-    replaced = names_in(Config, Role.NAMES_VIDEOS) if "dataset" in given else []
-    return {name: value for name, value in DATA[data].items() if name not in replaced} | METHODS[method] | given
+    if overrides.get("data") in GENERATED_DATA and overrides["data"] != DATA[data].get("data"):
+        return METHODS[method] | overrides
+    replaced = names_in(Config, Role.NAMES_VIDEOS) if "dataset" in overrides else []
+    return {name: value for name, value in DATA[data].items() if name not in replaced} | METHODS[method] | overrides
 
 
 def as_arguments(settings: Settings) -> tuple[str, ...]:
@@ -78,9 +78,9 @@ def as_arguments(settings: Settings) -> tuple[str, ...]:
     return tuple(found)
 
 
-def training(recipe: str, seed: int, given: Settings, out: Path) -> Job:
+def training(recipe: str, seed: int, overrides: Settings, out: Path) -> Job:
     """Return the job that trains a recipe with a seed; ``given`` settings replace the recipe's."""
-    settings = settings_of(recipe, given) | {"seed": seed}
+    settings = settings_of(recipe, overrides) | {"seed": seed}
     folder = out / recipe / f"seed-{seed}"
     return Job(
         f"{recipe}, seed {seed}",
@@ -90,16 +90,16 @@ def training(recipe: str, seed: int, given: Settings, out: Path) -> Job:
     )
 
 
-def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
+def evaluation(row: TableRow, seed: int, overrides: Settings, out: Path) -> Job:
     """Return the job that evaluates a row's networks by their averaged scores, or its only one on the test videos."""
-    needs = tuple(training(recipe, seed, given, out) for recipe in row.recipes)
+    needs = tuple(training(recipe, seed, overrides, out) for recipe in row.recipes)
     checkpoints = [str(job.folder / LAST) for job in needs]
     data = row.recipes[0].partition("/")[0]
     folder = out / data / row.name / f"seed-{seed}"
     what = ("--ensemble", *checkpoints) if row.combine == "ensemble" else ("--eval-only", *checkpoints)
     in_evaluation, names_videos = (names_in(Config, role) for role in (Role.IN_EVALUATION, Role.NAMES_VIDEOS))
     trained = needs[0].settings
-    where = {name: value for name, value in given.items() if name in in_evaluation}
+    where = {name: value for name, value in overrides.items() if name in in_evaluation}
     where |= {name: trained[name] for name in names_videos if name in trained}
     if row.test and "split" in trained:
         where["split"] = "test"
@@ -107,20 +107,20 @@ def evaluation(row: Row, seed: int, given: Settings, out: Path) -> Job:
     return Job(f"{data}/{row.name}, seed {seed}", folder, {}, arguments, needs)
 
 
-def jobs_of(rows: Iterable[Row], seeds: Iterable[int], given: Settings, out: Path) -> list[Job]:
+def jobs_of(rows: Iterable[TableRow], seeds: Iterable[int], overrides: Settings, out: Path) -> list[Job]:
     """Return every job of the rows once; seed by seed, and trainings before what needs them."""
     rows = list(rows)
     jobs: dict[Path, Job] = {}
     for seed in seeds:
         for row in rows:
-            own = [training(recipe, seed, given, out) for recipe in row.recipes]
+            own = [training(recipe, seed, overrides, out) for recipe in row.recipes]
             if is_evaluated(row):
-                own.append(evaluation(row, seed, given, out))
+                own.append(evaluation(row, seed, overrides, out))
             jobs |= {job.folder: job for job in own}
     return list(jobs.values())
 
 
-def is_evaluated(row: Row) -> bool:
+def is_evaluated(row: TableRow) -> bool:
     """Return whether a row needs an evaluation of its own, beside those of its trainings."""
     return row.test or row.combine == "ensemble"
 
@@ -150,7 +150,7 @@ def _check_same_training(job: Job, saved: Config) -> None:
     if ours not in GENERATED_DATA:  # whose preset depends on the machine
         differing = _differences(saved, Config(**job.settings))
         if differing:
-            how = ", ".join(as_words(name, *pair) for name, pair in differing.items())
+            how = ", ".join(difference_text(name, *pair) for name, pair in differing.items())
             raise InputError(f"{job.folder}: was trained with {how}; give the same options, or choose another --out")
     resumed_config(job.settings, saved, job.folder)
 
@@ -180,7 +180,7 @@ def _read_json(path: Path) -> dict:
     return found
 
 
-def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
+def recipe_differences(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
     """Return where a job's training differs from its recipe: setting -> (trained with, the recipe's)."""
     saved = saved_settings(job.folder)
     settings: Settings = {"data": "of the recipe"} | RECIPES[recipe]
@@ -188,7 +188,7 @@ def not_the_recipe(job: Job, recipe: str) -> dict[str, tuple[object, object]]:
     return _differences(saved, planned) if saved else {}
 
 
-def as_words(name: str, found: object, expected: object) -> str:
+def difference_text(name: str, found: object, expected: object) -> str:
     """Return a difference as words, such as ``--epochs 2, not 150``."""
     found, expected = ("none" if value in ("", None) else value for value in (found, expected))
     return f"{flag(name)} {found}, not {expected}"
@@ -197,7 +197,7 @@ def as_words(name: str, found: object, expected: object) -> str:
 def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
     """Return the settings that a result depends on and that differ; without augmentation its numbers do not count."""
     of_no_account = names_in(Config, Role.MAY_CHANGE | Role.SAME_RECIPE)
-    of_no_account += names_of(Config, "aug") if saved.aug == "none" else []
+    of_no_account += options_going_with(Config, "aug") if saved.aug == "none" else []
     names = [item.name for item in fields(Config) if item.name not in of_no_account]
     pairs = {name: (getattr(saved, name), getattr(planned, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

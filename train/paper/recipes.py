@@ -19,16 +19,16 @@ GRID_N, GRID_M = (1, 2, 3), (3, 5, 10)
 RANDAUG: Settings = {"randaug_n": 2, "randaug_m": 5.0}
 """The authors' defaults, where no grid was searched: the paper does not say what was best."""
 
-SCHEDULES: dict[str, Settings] = {
+SCHEDULE_SETTINGS: dict[str, Settings] = {
     "spatial": {"aug": "randaug"},
     "temporal": {"aug": "randaug_t", "schedule": "temporal"},
     "temporal+": {"aug": "randaug_t", "schedule": "temporal+"},
     "mix": {"aug": "randaug_t", "schedule": "mix"},
 }
-_RANDAUG_T: Settings = SCHEDULES["temporal+"] | RANDAUG
+_RANDAUG_T: Settings = SCHEDULE_SETTINGS["temporal+"] | RANDAUG
 _PLAIN: Settings = {"aug": "none"}
 
-MIXINGS: dict[str, Settings] = {
+MIX_SETTINGS: dict[str, Settings] = {
     "cutout": {"mix": "cutout"},
     "framecutout": {"mix": "framecutout"},
     "cubecutout": {"mix": "cubecutout"},
@@ -59,12 +59,12 @@ METHODS: dict[str, Settings] = {
     "baseline": _PLAIN,
     **{
         grid_name(name, n, m): settings | {"randaug_n": n, "randaug_m": float(m)}
-        for name, settings in SCHEDULES.items()
+        for name, settings in SCHEDULE_SETTINGS.items()
         for n in GRID_N
         for m in GRID_M
     },
-    **{name: _PLAIN | settings for name, settings in MIXINGS.items()},
-    **{f"randaug_t+{name}": _RANDAUG_T | MIXINGS[name] for name in ENSEMBLE},
+    **{name: _PLAIN | settings for name, settings in MIX_SETTINGS.items()},
+    **{f"randaug_t+{name}": _RANDAUG_T | MIX_SETTINGS[name] for name in ENSEMBLE},
 }
 """Settings of each method."""
 
@@ -107,7 +107,7 @@ DATA: dict[str, Settings] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class TableRow:
     """One row of a table."""
 
     name: str
@@ -120,7 +120,7 @@ class Row:
     test: bool = False
     """Whether the networks predict the test videos: these have no labels here, so predictions are written, not
     scored."""
-    rivals: tuple[str, ...] = ()
+    grid_recipes: tuple[str, ...] = ()
     """Recipes of a grid: if they were trained, the best of them takes the place of the only one."""
     paper: tuple[float | None, float | None] = (None, None)
     """Top-1 and top-5 accuracy in the paper, in percent."""
@@ -131,20 +131,20 @@ class Table:
     """A table of the paper."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
-def _rows(data: str, methods: Iterable[tuple[str, str, float, float]]) -> tuple[Row, ...]:
+def _rows(data: str, methods: Iterable[tuple[str, str, float, float]]) -> tuple[TableRow, ...]:
     return tuple(
-        Row(name=name, title=title, recipes=(f"{data}/{name}",), paper=(top1, top5))
+        TableRow(name=name, title=title, recipes=(f"{data}/{name}",), paper=(top1, top5))
         for name, title, top1, top5 in methods
     )
 
 
-def _randaug_row(data: str, name: str, title: str, schedule: str, top1: float, top5: float) -> Row:
+def _randaug_row(data: str, name: str, title: str, schedule: str, top1: float, top5: float) -> TableRow:
     own = f"{data}/{grid_name(schedule, RANDAUG['randaug_n'], RANDAUG['randaug_m'])}"
-    rivals = tuple(f"{data}/{grid_name(schedule, n, m)}" for n in GRID_N for m in GRID_M)
-    return Row(name=name, title=title, recipes=(own,), rivals=rivals, paper=(top1, top5))
+    grid_recipes = tuple(f"{data}/{grid_name(schedule, n, m)}" for n in GRID_N for m in GRID_M)
+    return TableRow(name=name, title=title, recipes=(own,), grid_recipes=grid_recipes, paper=(top1, top5))
 
 
 _TRAIN_AND_VAL = "vipriors_train+val"
@@ -169,13 +169,13 @@ _HMDB51 = [
 ]
 
 
-def _hmdb51_rows() -> Iterable[Row]:
+def _hmdb51_rows() -> Iterable[TableRow]:
     for name, title, *splits, average in _HMDB51:
-        method = grid_name(name, RANDAUG["randaug_n"], RANDAUG["randaug_m"]) if name in SCHEDULES else name
+        method = grid_name(name, RANDAUG["randaug_n"], RANDAUG["randaug_m"]) if name in SCHEDULE_SETTINGS else name
         recipes = tuple(f"hmdb51_{split}/{method}" for split in (1, 2, 3))
         for split, recipe, paper in zip((1, 2, 3), recipes, splits, strict=True):
-            yield Row(name=f"{name}_{split}", title=f"{title}, split {split}", recipes=(recipe,), paper=paper)
-        yield Row(name=name, title=f"{title}, average", recipes=recipes, combine="mean", paper=average)
+            yield TableRow(name=f"{name}_{split}", title=f"{title}, split {split}", recipes=(recipe,), paper=paper)
+        yield TableRow(name=name, title=f"{title}, average", recipes=recipes, combine="mean", paper=average)
 
 
 def _ensemble(data: str) -> tuple[str, ...]:
@@ -252,27 +252,27 @@ TABLES: dict[str, Table] = {
                     ("randaug_t+framecutmixup", "RandAug-T, FrameMixUp", 69.70, 89.84),
                 ],
             ),
-            Row(
+            TableRow(
                 name="ensemble",
                 title="RandAug-T, ensemble of all methods",
                 recipes=_ensemble("vipriors"),
                 combine="ensemble",
             ),
-            Row(
+            TableRow(
                 name="test_baseline",
                 title="Train+val to test",
                 recipes=(f"{_TRAIN_AND_VAL}/baseline",),
                 test=True,
                 paper=(68.99, None),
             ),
-            Row(
+            TableRow(
                 name="test_temporal+",
                 title="Train+val to test, RandAug-T",
                 recipes=(f"{_TRAIN_AND_VAL}/{_RANDAUG_T_NAME}",),
                 test=True,
                 paper=(81.43, None),
             ),
-            Row(
+            TableRow(
                 name="test_ensemble",
                 title="Train+val to test, RandAug-T, ensemble of all methods",
                 recipes=_ensemble(_TRAIN_AND_VAL),
@@ -285,8 +285,8 @@ TABLES: dict[str, Table] = {
     "grid": Table(
         "N x M grid of section 4.2 (VIPriors)",
         tuple(
-            Row(name=name, title=f"{schedule}, N = {n}, M = {m}", recipes=(f"vipriors/{name}",))
-            for schedule in SCHEDULES
+            TableRow(name=name, title=f"{schedule}, N = {n}, M = {m}", recipes=(f"vipriors/{name}",))
+            for schedule in SCHEDULE_SETTINGS
             for n in GRID_N
             for m in GRID_M
             for name in [grid_name(schedule, n, m)]
@@ -295,15 +295,17 @@ TABLES: dict[str, Table] = {
     "perturbed": Table(
         "Clean training videos, perturbed validation videos (made here)",
         (
-            Row(name="baseline", title="No augmentation", recipes=("perturbed/baseline",)),
-            Row(name="spatial", title="RandAugment", recipes=("perturbed/spatial_n2_m10",)),
-            Row(name="temporal+", title="RandAugment-T", recipes=("perturbed/temporal+_n2_m10",)),
+            TableRow(name="baseline", title="No augmentation", recipes=("perturbed/baseline",)),
+            TableRow(name="spatial", title="RandAugment", recipes=("perturbed/spatial_n2_m10",)),
+            TableRow(name="temporal+", title="RandAugment-T", recipes=("perturbed/temporal+_n2_m10",)),
         ),
     ),
 }
 
 RECIPES: dict[str, Settings] = {
     name: DATA[name.partition("/")[0]] | METHODS[name.partition("/")[2]]
-    for name in sorted({name for table in TABLES.values() for row in table.rows for name in row.recipes + row.rivals})
+    for name in sorted(
+        {name for table in TABLES.values() for row in table.rows for name in row.recipes + row.grid_recipes}
+    )
 }
 """Every training of the tables: data/method -> settings."""

@@ -17,8 +17,8 @@ from ..config.option import Role, names_in
 from ..config.options import Config
 from ..report.data import read_metrics
 from ..runtime.run_files import METRICS, VAL_PREDICTIONS
-from .jobs import DONE, FAILED, as_words, evaluation, not_the_recipe, saved_settings, state_of, training
-from .recipes import RECIPES, TABLES, Row
+from .jobs import DONE, FAILED, difference_text, evaluation, recipe_differences, saved_settings, state_of, training
+from .recipes import RECIPES, TABLES, TableRow
 
 TOP = 5
 COLUMNS = (
@@ -38,7 +38,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RowResult:
     """The results of a row, as far as they are known."""
 
     of_seed: dict[int, Accuracy]
@@ -64,7 +64,7 @@ def seeds_in(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _trained(recipe: str, out: Path) -> Figures:
+def _trained(recipe: str, out: Path) -> RowResult:
     """Return the results of every finished seed; seeds that were trained otherwise than most only get a note."""
     groups: dict[str, dict[int, Accuracy]] = {}
     notes, comparable = [], {}
@@ -79,26 +79,26 @@ def _trained(recipe: str, out: Path) -> Figures:
             epochs = f"{int(rows[-1]['epoch']) if rows else 0} of {config.epochs} epochs" if config else "not started"
             notes.append(f"seed {seed} is not done: {epochs}")
         else:
-            otherwise = not_the_recipe(job, recipe)
+            otherwise = recipe_differences(job, recipe)
             how = ", ".join(f"{flag(name)} {ours}" for name, (ours, _) in otherwise.items()) or "the recipe's settings"
             best = max(row["val_top1"] for row in evaluated)
             groups.setdefault(how, {})[seed] = Accuracy(rows[-1]["val_top1"], rows[-1]["val_top5"], best)
             comparable[how] = not set(names_in(Config, Role.AS_IN_PAPER)) & set(otherwise)
     if not groups:
-        return Figures({}, recipe, tuple(notes))
+        return RowResult({}, recipe, tuple(notes))
     chosen = max(groups, key=lambda how: len(groups[how]))
     notes += [
         f"seed {', '.join(map(str, seeds))} left out: trained with {how}, the others with {chosen}"
         for how, seeds in groups.items()
         if how != chosen
     ]
-    return Figures(groups[chosen], recipe, tuple(notes), comparable[chosen])
+    return RowResult(groups[chosen], recipe, tuple(notes), comparable[chosen])
 
 
-def _only(row: Row, out: Path) -> Figures:
+def _only(row: TableRow, out: Path) -> RowResult:
     """Return the results of the row's one recipe, or of the best point of its grid, if more than one was trained."""
     own = _trained(row.recipes[0], out)
-    known = [own, *(_trained(rival, out) for rival in row.rivals if rival != own.recipe)]
+    known = [own, *(_trained(rival, out) for rival in row.grid_recipes if rival != own.recipe)]
     trained = [figures for figures in known if figures.of_seed]
     if len(trained) < 2:
         return trained[0] if trained else own
@@ -111,7 +111,7 @@ def _only(row: Row, out: Path) -> Figures:
     return replace(best, notes=(*best.notes, note))
 
 
-def _mean(row: Row, out: Path) -> Figures:
+def _mean(row: TableRow, out: Path) -> RowResult:
     """Return the mean of each seed over all recipes."""
     parts = [_trained(recipe, out) for recipe in row.recipes]
     common = sorted(set.intersection(*(set(part.of_seed) for part in parts)))
@@ -128,10 +128,10 @@ def _mean(row: Row, out: Path) -> Figures:
         for part in parts
         for seed in sorted(set(part.of_seed) - set(common))
     ]
-    return Figures(found, " ".join(row.recipes), tuple(notes), all(part.comparable for part in parts))
+    return RowResult(found, " ".join(row.recipes), tuple(notes), all(part.comparable for part in parts))
 
 
-def _evaluated(row: Row, out: Path) -> Figures:
+def _evaluated(row: TableRow, out: Path) -> RowResult:
     """Return the accuracy of predictions; where the classes are not known, only a note that there are predictions."""
     found, notes = {}, []
     comparable = all(_trained(recipe, out).comparable for recipe in row.recipes)
@@ -147,7 +147,7 @@ def _evaluated(row: Row, out: Path) -> Figures:
             found[seed] = Accuracy(top1, top5, top1)
         else:
             notes.append(f"seed {seed}: no labels, predictions in {job.folder.relative_to(out)}")
-    return Figures(found, " ".join(row.recipes), tuple(notes), comparable)
+    return RowResult(found, " ".join(row.recipes), tuple(notes), comparable)
 
 
 def accuracy_of(predictions: Path) -> tuple[float, float]:
@@ -161,25 +161,25 @@ def accuracy_of(predictions: Path) -> tuple[float, float]:
     return 100 * sum(hit[0] for hit in hits) / len(rows), 100 * sum(map(any, hits)) / len(rows)
 
 
-COMBINE: dict[str, Callable[[Row, Path], Figures]] = {"only": _only, "mean": _mean, "ensemble": _evaluated}
+COMBINE: dict[str, Callable[[TableRow, Path], RowResult]] = {"only": _only, "mean": _mean, "ensemble": _evaluated}
 
 
-def figures_of(row: Row, out: Path) -> Figures:
+def row_result(row: TableRow, out: Path) -> RowResult:
     """Return the results of a row from the trainings in ``out``."""
     found = (_evaluated if row.test else COMBINE[row.combine])(row, out)
     if not found.of_seed and not found.notes:
-        return Figures({}, found.recipe, ("not trained",))
+        return RowResult({}, found.recipe, ("not trained",))
     return found
 
 
-def departures(rows: Iterable[Row], out: Path) -> list[str]:
+def differences_from_recipes(rows: Iterable[TableRow], out: Path) -> list[str]:
     """Return the differences between the trainings and their recipes, each once."""
     found: dict[str, set[str]] = {}
-    recipes = dict.fromkeys(recipe for row in rows for recipe in (*row.recipes, *row.rivals))
+    recipes = dict.fromkeys(recipe for row in rows for recipe in (*row.recipes, *row.grid_recipes))
     for recipe in recipes:
         for seed in seeds_in(out / recipe):
-            for name, pair in not_the_recipe(training(recipe, seed, {}, out), recipe).items():
-                found.setdefault(as_words(name, *pair), set()).add(recipe)
+            for name, pair in recipe_differences(training(recipe, seed, {}, out), recipe).items():
+                found.setdefault(difference_text(name, *pair), set()).add(recipe)
             saved = saved_settings(out / recipe / f"seed-{seed}")
             if saved and "dataset" in RECIPES[recipe] and saved.dataset != RECIPES[recipe]["dataset"]:
                 found.setdefault(f"--data {saved.data}", set()).add(recipe)
@@ -197,24 +197,24 @@ def write_report(table: str, names: Collection[str], out: Path) -> str:
         InputError: a file cannot be read or written.
     """
     rows = TABLES[table].rows
-    known = [(row, figures_of(row, out)) for row in rows]
+    known = [(row, row_result(row, out)) for row in rows]
     with replacing(out / f"{table}.md") as draft:
-        draft.write_text(_markdown(table, known, departures(rows, out)), encoding="utf-8")
+        draft.write_text(_markdown(table, known, differences_from_recipes(rows, out)), encoding="utf-8")
     with replacing(out / f"{table}.csv") as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(_csv_row(table, row, figures) for row, figures in known)
     shown = [(row, figures) for row, figures in known if row.name in names]
-    return _markdown(table, shown, departures([row for row, _ in shown], out))
+    return _markdown(table, shown, differences_from_recipes([row for row, _ in shown], out))
 
 
-def _differences(row: Row, figures: Figures) -> list[float | None]:
+def _differences(row: TableRow, figures: RowResult) -> list[float | None]:
     """Return the differences of top-1 and top-5 to the paper's."""
     pairs = zip((figures.mean("top1"), figures.mean("top5")), row.paper, strict=True)
     return [None if ours is None or paper is None or not figures.comparable else ours - paper for ours, paper in pairs]
 
 
-def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, str]:
+def _csv_row(table: str, row: TableRow, figures: RowResult) -> dict[str, str]:
     means = {name: figures.mean(name) for name in ("top1", "top5", "best_top1")}
     numbers = {
         "top1_mean": means["top1"],
@@ -238,7 +238,7 @@ def _csv_row(table: str, row: Row, figures: Figures) -> dict[str, str]:
     return texts | {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
 
 
-def _markdown(table: str, known: list[tuple[Row, Figures]], differences: list[str]) -> str:
+def _markdown(table: str, known: list[tuple[TableRow, RowResult]], differences: list[str]) -> str:
     has_paper = any(value is not None for row, _ in known for value in row.paper)
     heads = ["row", "top-1 %", "top-5 %", "seeds"]
     if has_paper:

@@ -19,7 +19,7 @@ import torch
 from dali_pipes.errors import InputError
 from dali_pipes.system import PR_SET_PDEATHSIG, make_folder, replacing, usable_cores
 
-from ..config.run import MOST_WORKERS
+from ..config.run import MAX_WORKERS
 from ..runtime.run_files import LAST
 from ..runtime.stop import StopRequest
 from .jobs import DONE, FAILED, Job, state_of
@@ -32,7 +32,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 @dataclass
-class _AtWork:
+class _RunningJob:
     job: Job
     process: subprocess.Popen
     log: BinaryIO
@@ -50,7 +50,7 @@ class Runner:
         self.free = list(range(slots))
         self.slots = slots
         self.retry = retry
-        self.running: list[_AtWork] = []
+        self.running: list[_RunningJob] = []
         self.not_done: dict[Path, str] = {}
         """Folder of a job -> why: it failed, or was left to another process."""
 
@@ -125,7 +125,7 @@ class Runner:
         except BaseException:
             log.close()
             raise
-        self.running.append(_AtWork(job, process, log, self.free.pop(0), time.monotonic()))
+        self.running.append(_RunningJob(job, process, log, self.free.pop(0), time.monotonic()))
         self.say(f"{job.name}: {'goes on' if goes_on else 'starts'}, see {job.log}")
 
     def _was_ended_before(self, job: Job) -> bool:
@@ -209,4 +209,4 @@ def environment_of(slot: int, slots: int) -> dict[str, str]:
 
 def shared_workers(slots: int) -> int:
     """Return the number of decoding processes of each of several jobs at once."""
-    return min(MOST_WORKERS, max(1, usable_cores() // slots))
+    return min(MAX_WORKERS, max(1, usable_cores() // slots))

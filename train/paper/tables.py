@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import end_of, flag, make_folder
+from dali_pipes.system import flag, make_folder, run_program
 
 from ..config.command_line import parse
 from ..config.option import Role, names_in
@@ -18,16 +18,18 @@ from ..config.options import FLAGS, Config
 from ..data.videos import list_videos
 from ..runtime.stop import StopRequest
 from .jobs import Job, as_arguments, jobs_of, settings_of
-from .recipes import METHODS, RECIPES, TABLES, Row, Settings
+from .recipes import METHODS, RECIPES, TABLES, Settings, TableRow
 from .results import write_report
 from .runner import Runner, gpus, shared_workers
 
 OUT = "runs/tables"
-OF_RECIPES = sorted({*names_in(Config, Role.OF_ROWS), *(name for settings in METHODS.values() for name in settings)})
+SET_BY_RECIPES = sorted(
+    {*names_in(Config, Role.SET_BY_TABLE), *(name for settings in METHODS.values() for name in settings)}
+)
 """The options that a user may not choose for a whole table."""
 
 
-def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, list[Row]]:
+def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, list[TableRow]]:
     """The rows of each table whose names match one of the patterns, or all.
 
     Raises:
@@ -45,37 +47,37 @@ def rows_of(tables: Sequence[str], patterns: Sequence[str] = ()) -> dict[str, li
     }
 
 
-def given_settings(arguments: list[str]) -> Settings:
+def parse_overrides(arguments: list[str]) -> Settings:
     """Return the options of train/run.py that are given for all rows.
 
     Raises:
         InputError: one is unknown, or is what the rows differ in.
     """
-    given, job = parse(arguments)
+    overrides, job = parse(arguments)
     if job.checkpoints or job.resume:
         raise InputError("--eval-only, --ensemble and --resume are for train/run.py: tables resume by themselves")
-    chosen = [name for name in given if name in OF_RECIPES]
+    chosen = [name for name in overrides if name in SET_BY_RECIPES]
     if chosen:
         raise InputError(
             f"{', '.join(map(flag, chosen))}: is what the rows of a table choose; choose rows with --rows, "
             f"or use train/run.py for what is in no table"
         )
-    return given
+    return overrides
 
 
-def _nothing_given(given: Settings, command: str) -> None:
-    if given:
-        raise InputError(f"{', '.join(map(flag, given))}: of no use in {command}")
+def _check_no_overrides(overrides: Settings, command: str) -> None:
+    if overrides:
+        raise InputError(f"{', '.join(map(flag, overrides))}: of no use in {command}")
 
 
-def _list(options: argparse.Namespace, given: Settings) -> None:
-    _nothing_given(given, "list")
+def _list(options: argparse.Namespace, overrides: Settings) -> None:
+    _check_no_overrides(overrides, "list")
     for name, table in TABLES.items():
         print(f"{name:10} {len(table.rows):3} rows  {table.title}")
     print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE tells a table's rows")
 
 
-def _show(options: argparse.Namespace, given: Settings) -> None:
+def _show(options: argparse.Namespace, overrides: Settings) -> None:
     for table, rows in rows_of(options.tables, options.rows).items():
         print(TABLES[table].title + "; one command per seed, each with its own --seed and --out")
         for row in rows:
@@ -85,18 +87,18 @@ def _show(options: argparse.Namespace, given: Settings) -> None:
                 print("  the mean of", ", ".join(row.recipes))
                 continue
             for recipe in row.recipes:
-                settings = settings_of(recipe, given)
+                settings = settings_of(recipe, overrides)
                 place = [] if "data" in settings else ["--data", "DIR"]
                 print(f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings)])}")
             if row.combine == "ensemble":
                 print("  and the average of their scores")
             if row.test:
                 print("  predicts the test videos, whose labels are not public: submission.txt")
-            if row.rivals:
-                print(f"  or the best of its {len(row.rivals)} points of the grid, if they are trained")
+            if row.grid_recipes:
+                print(f"  or the best of its {len(row.grid_recipes)} points of the grid, if they are trained")
 
 
-def _run(options: argparse.Namespace, given: Settings) -> int:
+def _run(options: argparse.Namespace, overrides: Settings) -> int:
     if options.seeds < 1:
         raise InputError(f"Invalid --seeds {options.seeds}: must be at least 1")
     slots = options.jobs or max(1, len(gpus()))
@@ -104,8 +106,8 @@ def _run(options: argparse.Namespace, given: Settings) -> int:
         raise InputError(f"Invalid --jobs {options.jobs}: must be at least 1")
     rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
     if slots > 1:
-        given = {"workers": shared_workers(slots)} | given
-    jobs = jobs_of(rows, range(options.seeds), given, Path(options.out).resolve())
+        overrides = {"workers": shared_workers(slots)} | overrides
+    jobs = jobs_of(rows, range(options.seeds), overrides, Path(options.out).resolve())
     _check(jobs)
     make_folder(options.out)
     print(f"{len(jobs)} jobs, {slots} at once, in {options.out}", flush=True)
@@ -141,8 +143,8 @@ def _check(jobs: Sequence[Job]) -> None:
         seen.add(source)
 
 
-def _report(options: argparse.Namespace, given: Settings) -> None:
-    _nothing_given(given, "report")
+def _report(options: argparse.Namespace, overrides: Settings) -> None:
+    _check_no_overrides(overrides, "report")
     out = Path(options.out)
     if not out.is_dir():
         raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
@@ -194,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
     options, rest = _parser().parse_known_args(arguments)
-    return end_of("tables", lambda: run(options, rest), FLAGS)
+    return run_program("tables", lambda: run(options, rest), FLAGS)
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int | None:
@@ -207,4 +209,4 @@ def run(options: argparse.Namespace, rest: list[str]) -> int | None:
                 f"options of train/run.py such as {rest[0]} come after the tables' names"
             )
         rows_of(options.tables, options.rows)
-    return COMMANDS[options.command](options, given_settings(rest))
+    return COMMANDS[options.command](options, parse_overrides(rest))

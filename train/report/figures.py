@@ -50,7 +50,7 @@ class Line:
     dashed: bool = False
 
 
-def look_of(number: int) -> tuple[str, str]:
+def line_style(number: int) -> tuple[str, str]:
     """Return the colour and marker of the run with this number."""
     return COLOURS[number % len(COLOURS)], list(MARKERS)[number // len(COLOURS) % len(MARKERS)]
 

@@ -18,13 +18,13 @@ import torch
 from markupsafe import Markup
 
 from dali_pipes.errors import InputError
-from dali_pipes.system import check_not_replaced, end_of, flag, progress_bar, replacing
+from dali_pipes.system import check_not_replaced, flag, progress_bar, replacing, run_program
 
 from ..config.options import Config
 from ..engine.metrics import mean_class_accuracy
 from ..runtime.run_files import REPORT, RUN_FILES, SAMPLES
 from .data import Evaluation, Run, read_runs
-from .figures import MARKERS, Line, chart, heat_map, look_of
+from .figures import MARKERS, Line, chart, heat_map, line_style
 from .pictures import Picture, samples, strip
 
 STRIPS = 45
@@ -129,7 +129,7 @@ def charts(runs: Sequence[Run], what: Sequence[Chart]) -> list[dict]:
     for caption, metrics, options in what:
         lines = []
         for number, run in enumerate(runs):
-            colour, marker = look_of(number)
+            colour, marker = line_style(number)
             for name, dashed in metrics:
                 points = [(row["epoch"], SCALES.get(name, 1) * row[name]) for row in run.rows if name in row]
                 lines.append(Line(points, colour, marker, dashed))
@@ -241,7 +241,7 @@ def _try(make: Callable[..., Picture], *arguments: object) -> tuple[Picture | No
 
 def section_of(run: Run, number: int, strips: int) -> dict:
     """Return the page's section about one run."""
-    colour, marker = look_of(number)
+    colour, marker = line_style(number)
     picture, problem = _try(samples, run.folder / SAMPLES)
     section = {
         "run": run,
@@ -301,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    return end_of("report", lambda: run(options.runs, Path(options.out or Path(options.runs[0]) / REPORT)))
+    return run_program("report", lambda: run(options.runs, Path(options.out or Path(options.runs[0]) / REPORT)))
 
 
 def run(folders: Sequence[str], out: Path) -> None:

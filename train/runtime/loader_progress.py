@@ -9,7 +9,7 @@ from dali_pipes import ClipBatch, VideoLoader
 from dali_pipes.system import progress_bar
 
 
-class Bar:
+class LoaderProgress:
     """An iterable over the next ``steps`` batches; ``wait_s`` and ``seconds`` count from ``done`` on.
 
     Args:

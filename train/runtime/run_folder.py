@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from dali_pipes.errors import InputError
-from dali_pipes.system import IN_USE, only_user
+from dali_pipes.system import IN_USE, exclusive_use
 
 from .run_files import CONFIG, FOLDERS, RUN_FILES, TENSORBOARD, TRAIN_VIDEOS, VAL_VIDEOS
 
 OTHER_OUT = "choose another folder with --out"
-OF_EVERY_CONFIG = {"data", "model", "aug", "epochs", "out"}
-OF_EVERY_MANIFEST = "class_index"
+CONFIG_KEYS = {"data", "model", "aug", "epochs", "out"}
+MANIFEST_COLUMN = "class_index"
 
 
 def check_inputs_stay(out: Path, names: Collection[str], inputs: Mapping[str, str | Iterable[str]]) -> None:
@@ -54,17 +54,17 @@ def check_written_by_a_run(out: Path) -> None:
 def _is_run(out: Path) -> bool:
     with suppress(OSError, ValueError):
         found = json.loads((out / CONFIG).read_text(encoding="utf-8"))
-        return isinstance(found, dict) and set(found) >= OF_EVERY_CONFIG
+        return isinstance(found, dict) and set(found) >= CONFIG_KEYS
     return False
 
 
 def _is_manifest(path: Path) -> bool:
     with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return OF_EVERY_MANIFEST in file.readline().split(",")
+        return MANIFEST_COLUMN in file.readline().split(",")
     return False
 
 
-def set_aside(out: Path, videos: Iterable[str] = ()) -> Path | None:
+def move_earlier_run(out: Path, videos: Iterable[str] = ()) -> Path | None:
     """Move what an earlier run left in ``out`` into ``out/earlier-N``.
 
     Args:
@@ -85,7 +85,7 @@ def set_aside(out: Path, videos: Iterable[str] = ()) -> Path | None:
     found.sort(key=lambda path: path.name == CONFIG)
     for path in found:
         if (path / IN_USE).exists():  # an evaluation at work, or what a killed one left
-            with only_user(path, OTHER_OUT):
+            with exclusive_use(path, OTHER_OUT):
                 pass
     number = next(n for n in range(1, 10**6) if not (out / f"earlier-{n}").exists())
     target = out / f"earlier-{number}"

@@ -20,7 +20,7 @@ from ..config.options import Config, from_saved
 from ..runtime.run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
-NOT_OURS = (
+NOT_A_CHECKPOINT = (
     "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, "
     "evaluated with --init FILE --eval-only (without a value)"
 )
@@ -57,12 +57,12 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         found = outline(path)
         if found and found.foreign:
-            raise InputError(f"{path}: {NOT_OURS}") from None
+            raise InputError(f"{path}: {NOT_A_CHECKPOINT}") from None
         others = [other for other in (path.parent / LAST, path.parent / PREVIOUS) if other != path and other.exists()]
         hint = f"; there is also {others[0]}" if others else ""
         raise InputError(f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}") from error
     if not isinstance(state, dict) or not {"model", "config", "classes"} <= set(state):
-        raise InputError(f"{path}: {NOT_OURS}")
+        raise InputError(f"{path}: {NOT_A_CHECKPOINT}")
     return state
 
 

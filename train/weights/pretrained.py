@@ -53,7 +53,7 @@ SLOWFAST_LAYERS = (
 NAMINGS = ("PySlowFast", "PyTorchVideo")
 SHOWN_NAMES = 3
 SHOWN_CLASSES = 3
-OF_MMACTION2 = "cls_head."
+MMACTION2_PREFIX = "cls_head."
 
 
 def slowfast_names(naming: str) -> dict[str, str]:
@@ -124,7 +124,7 @@ def load_pretrained(
         source, seen = "weights of this program", "pixels scaled as there"
     else:
         mean, std = MODELS[model.name].mean, MODELS[model.name].std
-        model.expect(mean, std)
+        model.set_normalisation(mean, std)
         source = f"SlowFast, named as in {naming}" if naming in NAMINGS else f"torchvision's {naming}"
         seen = f"pixels scaled as there: mean {_numbers(mean)}, deviation {_numbers(std)}"
     kept = f"the classifier of {len(target[classifier[1]])} classes too"
@@ -214,7 +214,7 @@ def _recognise(
         if model.name == "slowfast50"
         else f"torchvision's {model.name}"
     )
-    by_whom = ", as mmaction2 names them" if any(name.startswith(OF_MMACTION2) for name in weights) else ""
+    by_whom = ", as mmaction2 names them" if any(name.startswith(MMACTION2_PREFIX) for name in weights) else ""
     raise InputError(
         f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}{by_whom}; "
         f"it must hold those of {expected}, or of a run of this program"

@@ -22,14 +22,14 @@ ZIP, OLD_TORCH, PICKLE = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x1
 """First bytes of PyTorch's checkpoints, of those before 1.6, and of any pickle."""
 PICKLES_BEFORE_1_6 = 4
 """A number, a version, the machine, and then what was saved."""
-OF_TENSORS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
-OF_WEIGHTS = (*OF_TENSORS, "collections.OrderedDict", "torch.storage.", "torch.nn.parameter.")
+TENSOR_MAKERS = ("torch._utils._rebuild_", "torch._tensor._rebuild_")
+WEIGHT_NAMES = (*TENSOR_MAKERS, "collections.OrderedDict", "torch.storage.", "torch.nn.parameter.")
 """First parts of the names in a file that holds weights alone; it may also name what is in ``torch`` itself."""
 MAIN = "__main__."
-ALWAYS_THERE = {"torch", "__main__", "__builtin__", "copy_reg", *sys.stdlib_module_names}
+STANDARD_MODULES = {"torch", "__main__", "__builtin__", "copy_reg", *sys.stdlib_module_names}
 
 
-class StandIn:
+class Placeholder:
     """A stand-in for an object that a pickle would make."""
 
     called = ""
@@ -37,7 +37,7 @@ class StandIn:
     state: Any
     items: dict
 
-    def __new__(cls, *args: object, **options: object) -> "StandIn":
+    def __new__(cls, *args: object, **options: object) -> "Placeholder":
         """Make a stand-in, whatever the arguments."""
         self = super().__new__(cls)
         self.state, self.items = None, {}
@@ -52,9 +52,9 @@ class StandIn:
     def __setitem__(self, key: object, value: object) -> None:
         self.items[key] = value
 
-    def __call__(self, *args: object, **options: object) -> "StandIn":
+    def __call__(self, *args: object, **options: object) -> "Placeholder":
         """Return another stand-in, as for what a function of the file would return."""
-        return StandIn()
+        return Placeholder()
 
     def append(self, value: object) -> None:
         """Ignore an item of a list or set."""
@@ -64,7 +64,7 @@ class StandIn:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that makes a :class:`StandIn` wherever a pickle names a class or function."""
+    """An unpickler that makes a :class:`Placeholder` wherever a pickle names a class or function."""
 
     def __init__(self, file: Any):
         super().__init__(file)
@@ -73,11 +73,11 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         called = f"{module}.{name}"
         self.named.append(called)
-        return OrderedDict if called == "collections.OrderedDict" else type("_", (StandIn,), {"called": called})
+        return OrderedDict if called == "collections.OrderedDict" else type("_", (Placeholder,), {"called": called})
 
     def persistent_load(self, pid: Any) -> Any:
         is_class = isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module"  # before PyTorch 1.6
-        return pid[1] if is_class else StandIn()
+        return pid[1] if is_class else Placeholder()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Outline:
     """The structure of a file, without its numbers."""
 
     content: Any
-    """Dicts, lists and text as they are, a :class:`StandIn` for everything else."""
+    """Dicts, lists and text as they are, a :class:`Placeholder` for everything else."""
     foreign: list[str]
     """Names of classes and functions that weights do not need."""
 
@@ -112,25 +112,29 @@ def _outline(file: Any, pickles: int) -> Outline:
     needless = [
         name
         for name in dict.fromkeys(reader.named)
-        if not name.startswith(OF_WEIGHTS) and name.rpartition(".")[0] != "torch"
+        if not name.startswith(WEIGHT_NAMES) and name.rpartition(".")[0] != "torch"
     ]
     return Outline(content, needless)
 
 
 def is_weights(value: object) -> bool:
     """Return whether a value is a dict of tensors by their names, in a file or in an :class:`Outline`."""
-    items = value.items if isinstance(value, StandIn) else value  # of a class that extends dict
+    items = value.items if isinstance(value, Placeholder) else value  # of a class that extends dict
     return isinstance(items, Mapping) and bool(items) and all(map(_is_weight, items, items.values()))
 
 
 def _is_weight(name: object, value: object) -> bool:
-    is_tensor = value.called.startswith(OF_TENSORS) if isinstance(value, StandIn) else isinstance(value, torch.Tensor)
+    is_tensor = (
+        value.called.startswith(TENSOR_MAKERS) if isinstance(value, Placeholder) else isinstance(value, torch.Tensor)
+    )
     return isinstance(name, str) and is_tensor
 
 
 def _is_network(value: object) -> bool:
     return (
-        isinstance(value, StandIn) and isinstance(value.state, dict) and {"_parameters", "_modules"} <= set(value.state)
+        isinstance(value, Placeholder)
+        and isinstance(value.state, dict)
+        and {"_parameters", "_modules"} <= set(value.state)
     )
 
 
@@ -235,6 +239,6 @@ def usual_first(content: Mapping) -> list[str]:
 def _where(foreign: list[str]) -> str:
     """The condition under which the line works: that all can be imported that the file names."""
     packages = dict.fromkeys(name.partition(".")[0] for name in foreign)
-    needed = [f"{package} can be imported" for package in packages if package not in ALWAYS_THERE]
+    needed = [f"{package} can be imported" for package in packages if package not in STANDARD_MODULES]
     needed += [f"{name.removeprefix(MAIN)} is defined" for name in foreign if name.startswith(MAIN)]
     return f", where {' and '.join(needed)}" if needed else ""

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dali_pipes import ClipSampler, OddKind, RandAugmentT, VideoError
+from dali_pipes import ClipSampler, OddityKind, RandAugmentT, VideoError
 from dali_pipes.dataset.probe import Refused, probe
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.decode.video_info import VideoInfo
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.plan.batches import BatchSampler
 from tests.videos import natural_clip, write_video
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 300))
@@ -93,12 +93,12 @@ def test_plans_stay_within_their_video(sampler, epoch, data):
 @settings(FUZZ, max_examples=200)
 @given(samplers, st.integers(1, 9), st.integers(1, 7), st.integers(0, 5), st.data())
 def test_every_sample_once_whatever_the_shards_and_batches(sampler, batch_size, world_size, epoch, data):
-    steps = BatchSchedule(sampler, batch_size, 0, world_size).steps_per_epoch
+    steps = BatchSampler(sampler, batch_size, 0, world_size).steps_per_epoch
     step = data.draw(st.integers(0, steps - 1))
     seen, seen_resumed = [], []
     for rank in range(world_size):
-        whole = BatchSchedule(sampler, batch_size, rank, world_size, start_epoch=epoch)
-        resumed = BatchSchedule(sampler, batch_size, rank, world_size, start_epoch=epoch, start_step=step)
+        whole = BatchSampler(sampler, batch_size, rank, world_size, start_epoch=epoch)
+        resumed = BatchSampler(sampler, batch_size, rank, world_size, start_epoch=epoch, start_step=step)
         assert whole.steps_per_epoch == steps
         stream = [whole.at(position) for position in range(2 * steps * batch_size)]
         skipped = step * batch_size
@@ -164,7 +164,7 @@ def test_damaged_files(tmp_path, whole_files, name):
             container.streams.video[0].thread_count = 1
             expected = [bytes(frame.planes[0]) for frame in container.decode(video=0)]
             found = [bytes(frame.planes[0]) for _, frame in reader.frames()]
-            assert len(found) == len(expected) and (found == expected or info.oddity(OddKind.DAMAGED))
+            assert len(found) == len(expected) and (found == expected or info.oddity(OddityKind.DAMAGED))
         assert len(expected) == info.num_frames
         for exact_times in {False, info.exact_times}:
             try:
@@ -173,7 +173,7 @@ def test_damaged_files(tmp_path, whole_files, name):
                 assert max(plan) >= info.num_frames and "was planned" in str(error)
             else:
                 # what a damaged frame lacks is whatever was in memory, and differs from one decode to the next
-                again = decode_frames(str(path), range(info.num_frames)) if info.oddity(OddKind.DAMAGED) else shown
+                again = decode_frames(str(path), range(info.num_frames)) if info.oddity(OddityKind.DAMAGED) else shown
                 for frame, index in zip(frames, plan, strict=True):
                     assert np.array_equal(frame, shown[index]) or not np.array_equal(again[index], shown[index])
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from dali_pipes import InputError, Manifest, OddKind, find_videos, scan_videos
+from dali_pipes import InputError, Manifest, OddityKind, find_videos, scan_videos
 from dali_pipes.dataset import manifest as manifest_module
 from dali_pipes.dataset import summary
 from dali_pipes.dataset.manifest import PROBE_VERSION, UNLABELLED, default_cache
@@ -188,8 +188,8 @@ def test_an_interrupted_scan_goes_on(tmp_path, class_folders):
 def test_a_scan_keeps_what_it_has_read_whatever_ends_it(tmp_path, class_folders, monkeypatch):
     """The cache is written while the scan is at work, so SIGKILL can take the last seconds only."""
     items, cache, kept = find_videos(class_folders), tmp_path / "cache.csv", []
-    monkeypatch.setattr(manifest_module, "KEEP_EVERY_S", 0.0)
-    monkeypatch.setattr(manifest_module, "KEEP_SHARE", 0)
+    monkeypatch.setattr(manifest_module, "CACHE_EVERY_S", 0.0)
+    monkeypatch.setattr(manifest_module, "CACHE_PAUSE_RATIO", 0)
 
     def looking(results, total):
         for result in results:
@@ -390,7 +390,7 @@ def test_leaving_a_scan_waits_for_no_file():
 
 def test_a_new_oddity_is_looked_for_in_files_that_were_read_before():
     """What a cache holds was read by a version that did not know it, and DALI would be trusted with the video."""
-    words = sorted(kind.words for kind in OddKind)
+    words = sorted(kind.words for kind in OddityKind)
     known_by_version = {
         b"3": "damaged, frame times, frames unlike packets, header, hidden packets, interlaced, mirrored, "
         "more than 8 bits, not 4:2:0, not BT.601, odd size, packed B-frames, pixels not square, rotated, "

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from dali_pipes import Oddity, OddKind, VideoError, find_videos, scan_videos
+from dali_pipes import Oddity, OddityKind, VideoError, find_videos, scan_videos
 from dali_pipes.dataset.probe import Refused, probe, read_video_info
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.video_file import _ORIENTATIONS, UPRIGHT
@@ -90,10 +90,10 @@ def test_odd_files_are_read_right(tmp_path, name):
     maker, frames, note, first = READABLE[name]
     path = str(maker(tmp_path / name))
     info = read_video_info(path)
-    assert odd.odd_text(info).startswith(note) and (info.odd or not note) and info.verified
+    assert odd.odd_text(info).startswith(note) and (info.oddities or not note) and info.verified
     assert frames is None or info.num_frames == frames
     counted = read_video_info(path, verify=False)
-    assert (counted.num_frames, counted.odd) == (info.num_frames, info.odd)
+    assert (counted.num_frames, counted.oddities) == (info.num_frames, info.oddities)
     shown = decode_frames(path, range(info.num_frames)).mean(axis=(1, 2, 3))
     expected = [rgb_of(first + index) for index in range(info.num_frames)]
     assert np.abs(shown - expected).max() < 1.7  # neighbours differ by 3.5
@@ -151,11 +151,11 @@ def test_orientation_is_applied(tmp_path, matrix, flip):
 
 def test_oddities_are_texts_and_back():
     """Each is of one kind, also where the words of another are part of its text."""
-    for kind in OddKind:
+    for kind in OddityKind:
         for detail in ("", ": 3 of 4", " 90 degrees clockwise"):
             assert Oddity.parse(f"{kind.words}{detail}") == Oddity(kind, detail)
     turned = [Oddity.parse(text).kind for orientation, text in _ORIENTATIONS.items() if orientation != UPRIGHT]
-    assert set(turned) == {OddKind.ROTATED, OddKind.MIRRORED}
+    assert set(turned) == {OddityKind.ROTATED, OddityKind.MIRRORED}
     with pytest.raises(ValueError, match="unknown oddity 'sepia': known are variable rate, starts late"):
         Oddity.parse("sepia")
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dali_pipes import InputError, OddKind, VideoError
+from dali_pipes import InputError, OddityKind, VideoError
 from dali_pipes.dataset.probe import read_video_info
-from dali_pipes.dataset.transcode import Settings, constant_rate, main, transcode_folder, transcode_video
-from dali_pipes.decode.dali import obstacle_to_dali
+from dali_pipes.dataset.transcode import CopySettings, constant_rate, main, transcode_folder, transcode_video
+from dali_pipes.decode.dali import why_not_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.video_file import open_video
 from tests import odd_videos as odd
@@ -54,9 +54,9 @@ def test_a_copy_looks_like_its_original(tmp_path, matrix):
     turn = odd.ORIENTATION_MATRICES[matrix]
     odd.turn(path, matrix)
     target = str(tmp_path / "copy.mp4")
-    assert transcode_video(str(path), target, Settings(short_side_px=48, crf=4, key_every_frames=5)) == (20, 20)
+    assert transcode_video(str(path), target, CopySettings(short_side_px=48, crf=4, key_every_frames=5)) == (20, 20)
     info = read_video_info(target)
-    assert (info.codec, info.num_frames, info.fps, info.odd, info.exact_times) == ("h264", 20, 25.0, (), True)
+    assert (info.codec, info.num_frames, info.fps, info.oddities, info.exact_times) == ("h264", 20, 25.0, (), True)
     copy = decode_frames(target, range(20))
     expected = np.stack(
         [cv2.resize(turn(frame), copy.shape[2:0:-1], interpolation=cv2.INTER_AREA) for frame in original]
@@ -84,43 +84,43 @@ def test_a_copy_looks_like_its_original(tmp_path, matrix):
 )
 def test_colours_stay(tmp_path, pix_fmt, color_range, colorspace):
     path = odd.of_format(tmp_path / "video.mkv", pix_fmt, (120, 100, 150), (50, 66), color_range, colorspace)
-    transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+    transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
     before, after = (
         decode_frames(str(tmp_path / name), [1]).mean(axis=(0, 1, 2)) for name in ("video.mkv", "copy.mp4")
     )
     assert np.abs(before - after).max() < 3.5
-    assert obstacle_to_dali(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
+    assert why_not_dali(read_video_info(str(tmp_path / "copy.mp4"))) is None  # so DALI may decode it
 
 
 def test_a_rate_that_is_no_small_fraction_is_refused():
     with pytest.raises(InputError, match="Invalid fps 0.0004: must be at least 0.01, or 0"):
-        Settings(fps=0.0004)
+        CopySettings(fps=0.0004)
 
 
 def test_uneven_times_become_even(tmp_path):
     """40 ms apart, but for 160 ms between frames 5 and 6: frame 5 is shown four times."""
     path = odd.uneven(tmp_path / "video.mkv")
-    transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings(fps=25, crf=1))
+    transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings(fps=25, crf=1))
     info = read_video_info(str(tmp_path / "copy.mp4"))
     shown = decode_frames(info.path, range(info.num_frames)).mean(axis=(1, 2, 3))
     indices = [int(np.abs(np.array([rgb_of(i) for i in range(12)]) - value).argmin()) for value in shown]
-    assert info.fps == 25 and info.oddity(OddKind.VARIABLE_RATE) is None
+    assert info.fps == 25 and info.oddity(OddityKind.VARIABLE_RATE) is None
     assert indices == [0, 1, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 9, 10, 11]
 
 
 def test_a_gap_in_time_is_not_filled(tmp_path):
     path = odd.uneven(tmp_path / "video.mkv", gap_ms=7_200_000)
     with pytest.raises(VideoError, match="has 7200 s between frames 5 and 6"):
-        transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+        transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
 
 
 def test_small_videos_keep_their_size(tmp_path):
     path = write_lossless(tmp_path / "video.avi", 5, (48, 64))
-    transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+    transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
     info = read_video_info(str(tmp_path / "copy.mp4"))
     assert (info.width, info.height) == (64, 48)
     path = odd.of_format(tmp_path / "odd.mkv", "yuv444p", (100, 90, 80), (49, 63))
-    transcode_video(str(path), str(tmp_path / "even.mp4"), Settings())
+    transcode_video(str(path), str(tmp_path / "even.mp4"), CopySettings())
     info = read_video_info(str(tmp_path / "even.mp4"))
     assert (info.width, info.height) == (64, 48)  # of 63x49
 
@@ -145,9 +145,9 @@ def test_pixels_become_square(tmp_path, pixel_shape, short_side_px, size_hw, mat
     options = {"x264-params": f"sar={pixel_shape}", "qp": 1}
     path = write_video(tmp_path / "video.mp4", [planes] * 3, (height, width), codec="libx264", **options)
     odd.turn(path, matrix)
-    transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings(short_side_px=short_side_px, crf=4))
+    transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings(short_side_px=short_side_px, crf=4))
     info = read_video_info(str(tmp_path / "copy.mp4"))
-    assert info.odd == () and (info.height, info.width) == (size_hw[::-1] if matrix[1] else size_hw)
+    assert info.oddities == () and (info.height, info.width) == (size_hw[::-1] if matrix[1] else size_hw)
     disc = decode_frames(info.path, [1])[0].mean(axis=2) > 125
     tall, wide = (int(disc.any(axis=axis).sum()) for axis in (1, 0))
     assert abs(tall - wide) <= 2 and tall >= 28
@@ -160,7 +160,7 @@ def test_pixels_of_a_shape_beyond_reason(tmp_path):
     with pytest.raises(
         VideoError, match="video.mp4: with square pixels it would be 25600x48, x264 takes 16384 at most"
     ):
-        transcode_video(str(path), str(tmp_path / "copy.mp4"), Settings())
+        transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_pixels_of_a_shape_beyond_reason(tmp_path):
 )
 def test_a_copy_is_of_the_video_in_its_order(tmp_path, maker, name):
     """Not of a cover picture, and DALI may decode it."""
-    transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), Settings(crf=1))
+    transcode_video(str(maker(tmp_path / name)), str(tmp_path / "copy.mp4"), CopySettings(crf=1))
     info = read_video_info(str(tmp_path / "copy.mp4"))
-    assert (info.num_frames, info.odd, obstacle_to_dali(info)) == (12, (), None)
+    assert (info.num_frames, info.oddities, why_not_dali(info)) == (12, (), None)
     shown = decode_frames(info.path, range(12)).mean(axis=(1, 2, 3))
     assert np.abs(shown - [rgb_of(index) for index in range(12)]).max() < 1.7
 
@@ -243,7 +243,7 @@ def test_interrupted_and_gone_on_with(tmp_path):
 
 
 def test_what_stands_in_the_way(folder):
-    source, settings = folder / "in", Settings()
+    source, settings = folder / "in", CopySettings()
     with pytest.raises(InputError, match="lies in .*, its copies would be taken for sources"):
         transcode_folder(source, source / "out", settings)
     with pytest.raises(InputError, match="nowhere: no such folder"):
@@ -269,7 +269,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
     middle = int(0.7 * len(content))
     content[middle : middle + 100] = bytes(100)
     source.write_bytes(content)
-    assert read_video_info(str(source)).oddity(OddKind.DAMAGED)
+    assert read_video_info(str(source)).oddity(OddityKind.DAMAGED)
     (tmp_path / "out").write_text("a file")
     assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
     assert "cannot be made a folder (File exists)" in capsys.readouterr().err
@@ -283,7 +283,7 @@ def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     pictures = [np.full((rows * 3 // 2, 64), 128, np.uint8) for rows in (48, 96)]
     path = odd.restarted(tmp_path / "changing.flv", [pictures[0]] * 30, [pictures[1]] * 30)
     with pytest.raises(VideoError, match="changing.flv: changes its size to 64x96"):
-        transcode_video(str(path), str(tmp_path / "out" / "copy.mp4"), Settings())
+        transcode_video(str(path), str(tmp_path / "out" / "copy.mp4"), CopySettings())
     assert list((tmp_path / "out").iterdir()) == []
 
 

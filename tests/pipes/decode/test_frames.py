@@ -9,11 +9,11 @@ from nvidia import dali
 
 from dali_pipes import ClipSampler, RandAugmentT, VideoError, scan_videos
 from dali_pipes.dataset.probe import read_video_info
-from dali_pipes.decode.dali import obstacle_to_dali
+from dali_pipes.decode.dali import why_not_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.loader.source import ClipSource
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.plan.batches import BatchSampler
 from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali, first_four_clips
 from tests.odd_videos import odd_text
@@ -164,9 +164,9 @@ def test_dali_decodes_what_has_its_colours(tmp_path, colorspace, oddity, color_r
     difference = np.abs(decode_with_dali(str(path), [1], "cpu").astype(int) - decode_frames(str(path), [1])).max()
     assert odd_text(video) == (f"not BT.601: {oddity}" if oddity else "")
     if oddity:
-        assert difference > 4 and f"not BT.601: {oddity}), python -m dali_pipes.transcode" in obstacle_to_dali(video)
+        assert difference > 4 and f"not BT.601: {oddity}), python -m dali_pipes.transcode" in why_not_dali(video)
     else:
-        assert difference <= 2 and obstacle_to_dali(video) is None
+        assert difference <= 2 and why_not_dali(video) is None
 
 
 def test_real_clips_equal_a_sequential_decode(shared_clips):
@@ -195,7 +195,7 @@ READS_VP9 = pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="
 def test_repeated_frames_are_decoded_once(tmp_path, sampling, length):
     path = write_lossless(tmp_path / "video.webm", length, (48, 64), codec="libvpx-vp9", gop=10, lossless=1, b=0)
     sampler = ClipSampler(videos=scan_videos([(str(path), 0)]).videos * 4, **{"num_frames": 16, **sampling})
-    source = ClipSource(BatchSchedule(sampler, 4), 32, "gpu")
+    source = ClipSource(BatchSampler(sampler, 4), 32, "gpu")
     clips, _ = first_four_clips(sampler, 32, "gpu")
     for sample in range(4):
         planned = sampler.plan(0, sample).frame_indices

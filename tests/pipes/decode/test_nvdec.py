@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dali_pipes.decode import nvdec
-from dali_pipes.decode.nvdec import NvdecLimits, obstacle_to_nvdec
+from dali_pipes.decode.nvdec import NvdecLimits, why_not_nvdec
 from dali_pipes.decode.video_info import VideoInfo
 
 VIDEO = VideoInfo("a.mp4", 0, 100, 25.0, 320, 240, "hevc", 1000, 0)
@@ -46,7 +46,7 @@ def test_the_structure_is_as_long_as_nvidias():
     ],
 )
 def test_what_stands_in_the_way(driver, changes, said):
-    found = obstacle_to_nvdec(replace(VIDEO, **changes), 0)
+    found = why_not_nvdec(replace(VIDEO, **changes), 0)
     assert found is None if said is None else found.startswith(said)
 
 
@@ -60,5 +60,5 @@ def test_a_driver_that_does_not_answer_is_asked_once_and_no_obstacle(driver, mon
 
     monkeypatch.setattr(nvdec, "nvdec_limits", fail)
     for _ in range(3):
-        assert obstacle_to_nvdec(VIDEO, 0) is None
+        assert why_not_nvdec(VIDEO, 0) is None
     assert asked == ["hevc"]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dali_pipes import OddKind, VideoError
+from dali_pipes import OddityKind, VideoError
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.pyav import open_input
@@ -94,7 +94,7 @@ def test_containers_that_call_every_packet_a_key_frame(tmp_path, planes, codec, 
 def test_headers_that_change_in_the_middle(tmp_path, planes):
     path = odd.restarted(tmp_path / "both.flv", planes)
     info = read_video_info(str(path))
-    assert info.num_frames == 2 * NUM_FRAMES and info.oddity(OddKind.VARIABLE_RATE) is None and not info.exact_times
+    assert info.num_frames == 2 * NUM_FRAMES and info.oddity(OddityKind.VARIABLE_RATE) is None and not info.exact_times
     with open_video(str(path)) as reader:
         told = [packet.has_sidedata("new_extradata") for packet in reader.packets() if packet.size]
     assert told.count(True) == 1 and told[NUM_FRAMES]

@@ -12,8 +12,8 @@ import torch
 
 from dali_pipes import InputError, VideoError, VideoLoader, find_videos, scan_videos
 from dali_pipes.loader.source import NOT_USED, ClipSource
-from dali_pipes.loader.workers import death_error
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.loader.workers import worker_death_error
+from dali_pipes.plan.batches import BatchSampler
 from dali_pipes.system.isolate import map_isolated
 from tests.videos import write_lossless
 
@@ -99,7 +99,7 @@ def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, dec
     if decoder == "cpu":
         assert [video for batch in loader for video in batch.videos_B.tolist()] == [3, 3, 4, 4]
         assert sorted(loader.bad_videos) == [0, 1, 2]
-    source = ClipSource(BatchSchedule(loader.clip_sampler, 5), 32, decoder, on_bad_video="skip")
+    source = ClipSource(BatchSampler(loader.clip_sampler, 5), 32, decoder, on_bad_video="skip")
     shown = source.names.index("shown")
     info = [type("SampleInfo", (), {"idx_in_epoch": sample}) for sample in range(5)]
     assert [int(source(sample)[shown]) for sample in info] == [NOT_USED, NOT_USED, NOT_USED, 3, 4]
@@ -111,7 +111,7 @@ def test_skip_in_evaluation_without_another_of_the_class(breaking, tmp_path, dec
 
 def test_files_for_dalis_decoder_are_checked_by_their_size(breaking):
     loader = VideoLoader(breaking, **OPTIONS)
-    source = ClipSource(BatchSchedule(loader.clip_sampler, 5), 32, "gpu", on_bad_video="error")
+    source = ClipSource(BatchSampler(loader.clip_sampler, 5), 32, "gpu", on_bad_video="error")
     with pytest.raises(VideoError, match="1.avi: has 17 bytes, it had [0-9]+ when it was scanned"):
         for sample in range(5):
             source(type("SampleInfo", (), {"idx_in_epoch": sample}))
@@ -170,4 +170,4 @@ def test_the_video_that_crashes_its_reader_is_named(monkeypatch, class_folders):
 
     monkeypatch.setattr(workers, "map_isolated", crash_on_the_second)
     second = sorted(video.path for video in manifest.videos)[1]
-    assert str(death_error("SIGSEGV", manifest.videos, 2)) == f"{second}: crashes its reader (SIGABRT)"
+    assert str(worker_death_error("SIGSEGV", manifest.videos, 2)) == f"{second}: crashes its reader (SIGABRT)"

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dali_pipes import InputError, OddKind, scan_videos
+from dali_pipes import InputError, OddityKind, scan_videos
 from dali_pipes.dataset.probe import read_video_info
 from dali_pipes.decode import dali as dali_decoder
-from dali_pipes.decode.dali import dali_decode, obstacle_to_dali
+from dali_pipes.decode.dali import dali_decode, why_not_dali
 from dali_pipes.decode.video_file import open_video
 from dali_pipes.loader import clip_reader, stream_reader
 from dali_pipes.loader.clip_reader import ClipReader
-from dali_pipes.loader.stream_reader import StreamReader, obstacle_to_stream, takes_frame_ranges
+from dali_pipes.loader.stream_reader import StreamReader, takes_frame_ranges, why_not_stream
 from tests import odd_videos as odd
 from tests.dali_container import order_by_dali, packet_times
 from tests.dali_decoding import decode_with_dali
@@ -63,7 +63,7 @@ def test_dali_gets_what_it_orders_right(tmp_path, name, verify):
     maker, right = FILES[name]
     path = str(maker(tmp_path / name))
     assert (order_by_dali(path) == order_shown(path)) is right
-    obstacle = obstacle_to_dali(read_video_info(path, verify=verify))
+    obstacle = why_not_dali(read_video_info(path, verify=verify))
     assert obstacle is None if right else f"{path} is odd (frame times " in obstacle
 
 
@@ -72,7 +72,7 @@ def test_dali_would_take_the_thumbnail(tmp_path):
     stream, _ = packet_times(path)
     with open_video(path) as reader:
         assert (reader.stream.index, stream) == (1, 0)
-    assert "several video streams: 2" in obstacle_to_dali(read_video_info(path))
+    assert "several video streams: 2" in why_not_dali(read_video_info(path))
 
 
 def test_real_clips(shared_clips):
@@ -80,9 +80,9 @@ def test_real_clips(shared_clips):
     obstacles = {}
     for path in sorted((shared_clips / "actions").rglob("*.avi")):
         infos = [read_video_info(str(path), verify=verify) for verify in (True, False)]
-        assert infos[0].odd == infos[1].odd
+        assert infos[0].oddities == infos[1].oddities
         obstacles[path.parent.name] = "frame times not in the order of showing" in odd_text(infos[0])
-        if not infos[0].odd:
+        if not infos[0].oddities:
             assert order_by_dali(str(path)) == list(range(infos[0].num_frames))
     assert obstacles["wave"] and obstacles["ApplyEyeMakeup"] and not obstacles["BaseballPitch"]
 
@@ -97,7 +97,7 @@ def test_real_clips(shared_clips):
 def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
     """The choice alone: nothing here needs a GPU."""
     for reader in (clip_reader, stream_reader):
-        monkeypatch.setattr(reader, "obstacle_to_gpu_decoding", lambda: None)
+        monkeypatch.setattr(reader, "why_no_gpu_decoder", lambda: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
     assert ClipReader.choose_decoder("auto", CUDA, videos, 2) == "cpu"
@@ -109,7 +109,7 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
 
 
 def test_pixels_that_are_not_square_are_no_obstacle(tmp_path):
-    assert obstacle_to_dali(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None
+    assert why_not_dali(read_video_info(str(odd.anamorphic(tmp_path / "video.mp4")))) is None
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -135,14 +135,14 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
     """As in the middle of a file those do that are stored after a key frame and shown before it."""
     path = str(write_lossless(tmp_path / name, 60, (64, 64), codec=codec, gop=20, **options))
     video = read_video_info(path, verify=verify)
-    found = video.oddity(OddKind.OPEN_GROUPS)
-    assert obstacle_to_dali(video) is None  # decodes from the beginning
+    found = video.oddity(OddityKind.OPEN_GROUPS)
+    assert why_not_dali(video) is None  # decodes from the beginning
     if loses:
         assert found.detail == f": {shown_before_their_key_frame(path)} frames are shown before their key frame"
         reason = f"{path} is odd (open groups{found.detail}), DALI's video reader shows other frames where it seeks"
-        assert obstacle_to_stream(video, "gpu") == reason
+        assert why_not_stream(video, "gpu") == reason
     else:
-        assert found is None and (not takes_frame_ranges() or obstacle_to_stream(video, "gpu") is None)
+        assert found is None and (not takes_frame_ranges() or why_not_stream(video, "gpu") is None)
         assert name == "open.mp4" or shown_before_their_key_frame(path) == 0
 
 
@@ -150,7 +150,7 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
 def test_containers_that_dali_cannot_open(tmp_path, container):
     path = str(odd.h264(tmp_path / f"video.{container}"))
     video = read_video_info(path, verify=False)
-    assert video.oddity(OddKind.CONTAINER) and f"{path} is odd (" in obstacle_to_dali(video)
+    assert video.oddity(OddityKind.CONTAINER) and f"{path} is odd (" in why_not_dali(video)
     if dali_decoder.DALI_VERSION >= (2, 0):
         with pytest.raises(RuntimeError, match="Failed to create video decoder"):
             decode_with_dali(path, [0], "cpu")
@@ -160,11 +160,11 @@ def test_containers_that_dali_cannot_open(tmp_path, container):
 def test_containers_in_which_dali_cannot_seek(tmp_path, container):
     path = str(odd.h264(tmp_path / f"video.{container}"))
     video = read_video_info(path, verify=False)
-    assert obstacle_to_dali(video) is None
+    assert why_not_dali(video) is None
     if container == "ts":
-        assert f"{path} is odd (no index: mpegts), DALI's video reader shows" in obstacle_to_stream(video, "gpu")
+        assert f"{path} is odd (no index: mpegts), DALI's video reader shows" in why_not_stream(video, "gpu")
     else:
-        assert video.oddity(OddKind.NO_KEY_FRAME_INDEX) is None
+        assert video.oddity(OddityKind.NO_KEY_FRAME_INDEX) is None
 
 
 @pytest.mark.parametrize("takes_it", [True, False])

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from dali_pipes import ClipSampler, InputError, Oddity, OddKind, RandAugmentT, VideoError, VideoLoader, scan_videos
+from dali_pipes import ClipSampler, InputError, Oddity, OddityKind, RandAugmentT, VideoError, VideoLoader, scan_videos
 from dali_pipes.decode.pyav import open_input
 from dali_pipes.loader import stream_reader
 from dali_pipes.loader.clip_list import ClipList, sequences_of
 from dali_pipes.loader.graph import clip_graph
-from dali_pipes.loader.stream_reader import MOST_FRAMES, obstacle_to_stream, stream_pipeline, takes_frame_ranges
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.loader.stream_reader import MAX_FRAMES, stream_pipeline, takes_frame_ranges, why_not_stream
+from dali_pipes.plan.batches import BatchSampler
 from tests.dali_decoding import first_four_clips
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
@@ -89,7 +89,7 @@ def test_one_short_video_makes_all_sequences_longer():
 
 def test_the_list_names_file_number_and_frames(manifest, tmp_path):
     sampler = ClipSampler(videos=manifest.videos, num_frames=16, seed=4, training=False, clips_per_video=2)
-    clips = ClipList(BatchSchedule(sampler, 3, start_epoch=2, start_step=1), 32, "error", tmp_path)
+    clips = ClipList(BatchSampler(sampler, 3, start_epoch=2, start_step=1), 32, "error", tmp_path)
     lines = [line.split() for line in clips.path.read_text().splitlines()]
     # 5 videos are 3 + 2, and one that fills the batch: the rest of epoch 2 and whole epochs, 16 steps at least
     assert clips.batch_size == 6 and len(lines) == 6 * (1 + 8 * 2)
@@ -102,7 +102,7 @@ def test_the_list_names_file_number_and_frames(manifest, tmp_path):
         assert os.path.samefile(name, video.path) and int(label) == number
         assert (int(first), int(end)) == (indices[0], indices[-1] + 1)
     names = {name for name, *_ in lines}
-    again = ClipList(BatchSchedule(sampler, 3), 32, "error", tmp_path)
+    again = ClipList(BatchSampler(sampler, 3), 32, "error", tmp_path)
     assert {
         line.split()[0] for line in again.path.read_text().splitlines()
     } == names  # DALI knows a file again by its name
@@ -276,20 +276,18 @@ def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
     ):
         VideoLoader(manifest, reader="stream", decoder="gpu", **OPTIONS)
     video = manifest.videos[0]
-    assert "frames, DALI's lists count to" in obstacle_to_stream(
-        replace(video, num_frames=MOST_FRAMES + 1), decoder="gpu"
-    )
-    assert "knows VP8, VP9 and MJPEG" in obstacle_to_stream(replace(video, codec="h264"), decoder="cpu")
+    assert "frames, DALI's lists count to" in why_not_stream(replace(video, num_frames=MAX_FRAMES + 1), decoder="gpu")
+    assert "knows VP8, VP9 and MJPEG" in why_not_stream(replace(video, codec="h264"), decoder="cpu")
     if not takes_frame_ranges():
-        assert "too old" in obstacle_to_stream(
-            replace(video, odd=(Oddity(OddKind.STARTS_LATE, ": at 0.04 s"),)), decoder="gpu"
+        assert "too old" in why_not_stream(
+            replace(video, oddities=(Oddity(OddityKind.STARTS_LATE, ": at 0.04 s"),)), decoder="gpu"
         )
         return
     assert (
-        obstacle_to_stream(video, decoder="cpu") is None
-        and obstacle_to_stream(replace(video, codec="h264"), decoder="gpu") is None
+        why_not_stream(video, decoder="cpu") is None
+        and why_not_stream(replace(video, codec="h264"), decoder="gpu") is None
     )
-    assert obstacle_to_stream(replace(video, odd=(Oddity(OddKind.VARIABLE_RATE),)), decoder="gpu") is None
+    assert why_not_stream(replace(video, oddities=(Oddity(OddityKind.VARIABLE_RATE),)), decoder="gpu") is None
     path = write_lossless(tmp_path / "a.mp4", 20, codec="libx264")
     with pytest.raises(InputError, match="cannot be used: .*a.mp4 is h264, on the CPU .*; choose the reader clips"):
         VideoLoader(scan_videos([(str(path), "a")]), reader="stream", **OPTIONS)
@@ -302,10 +300,10 @@ def test_the_older_reader_refuses_what_it_finds_by_time(monkeypatch, manifest):
         "odd size: 3x3; starts late: at 0.04 s",
         "header says 9 s",
     ):
-        assert "too old" in obstacle_to_stream(
-            replace(manifest.videos[0], odd=tuple(map(Oddity.parse, odd.split("; ")))), decoder="gpu"
+        assert "too old" in why_not_stream(
+            replace(manifest.videos[0], oddities=tuple(map(Oddity.parse, odd.split("; ")))), decoder="gpu"
         )
-    assert obstacle_to_stream(replace(manifest.videos[0], odd=(Oddity(OddKind.ODD_SIZE),)), decoder="gpu") is None
+    assert why_not_stream(replace(manifest.videos[0], oddities=(Oddity(OddityKind.ODD_SIZE),)), decoder="gpu") is None
     with pytest.raises(InputError, match="reads videos on a GPU alone"):
         VideoLoader(manifest, reader="stream", **OPTIONS)
 
@@ -316,7 +314,7 @@ def test_the_gpu_graph_can_be_defined(monkeypatch, manifest, tmp_path, newer):
     if newer and not takes_frame_ranges():
         pytest.skip("this DALI has the older reader alone")
     monkeypatch.setattr("dali_pipes.loader.stream_reader.takes_frame_ranges", lambda: newer)
-    clips = ClipList(BatchSchedule(ClipSampler(videos=manifest.videos, num_frames=16), 2), 32, "error", tmp_path)
+    clips = ClipList(BatchSampler(ClipSampler(videos=manifest.videos, num_frames=16), 2), 32, "error", tmp_path)
     places = []
 
     def recorded(frames, inputs, **options):

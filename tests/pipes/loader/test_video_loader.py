@@ -243,7 +243,7 @@ def test_wrong_options(manifest, options, message):
 
 def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
+    monkeypatch.setattr(clip_reader, "why_no_gpu_decoder", lambda: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     plain, turned = odd.h264(tmp_path / "plain.mp4"), odd.turn(odd.h264(tmp_path / "turned.mp4"), (0, 1, -1, 0))
     late = odd.h264(tmp_path / "late.ts")
@@ -276,8 +276,8 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
 )
 def test_auto_takes_the_faster_decoder(manifest, monkeypatch, codec, size, workers, expected):
     """The choice alone: nothing here needs a GPU."""
-    monkeypatch.setattr(clip_reader, "obstacle_to_gpu_decoding", lambda: None)
-    monkeypatch.setattr(clip_reader, "obstacle_to_dali", lambda video: None)
+    monkeypatch.setattr(clip_reader, "why_no_gpu_decoder", lambda: None)
+    monkeypatch.setattr(clip_reader, "why_not_dali", lambda video: None)
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     monkeypatch.setattr(speed, "usable_cores", lambda: 64)
     videos = [replace(video, codec=codec, width=size[0], height=size[1]) for video in manifest.videos]

@@ -103,7 +103,7 @@ def wait_for_a_worker_to_wake(pipeline):
 )
 def test_whatever_waits_for_a_dead_worker_ends(wait):
     pipeline = Pipeline()
-    watch = workers.Watch(WorkerPool(pipeline), pipeline)
+    watch = workers.WorkerWatch(WorkerPool(pipeline), pipeline)
     assert pipeline.woken == [None]  # DALI's thread is dismissed
 
     def run():
@@ -122,7 +122,7 @@ def test_a_dead_worker_is_seen_where_python_has_no_pidfd(monkeypatch):
     monkeypatch.delattr(os, "pidfd_open")
     monkeypatch.setattr(workers, "LOOK_S", 0.01)
     pipeline = Pipeline()
-    watch = workers.Watch(WorkerPool(pipeline), pipeline)
+    watch = workers.WorkerWatch(WorkerPool(pipeline), pipeline)
 
     def run():
         with watch.running():
@@ -157,7 +157,7 @@ def test_a_dying_process_does_not_keep_the_lock_from_the_waiting_thread():
 
 def test_closing_ends_a_wait_in_another_thread_and_is_no_death():
     pipeline = Pipeline()
-    watch = workers.Watch(WorkerPool(pipeline), pipeline)
+    watch = workers.WorkerWatch(WorkerPool(pipeline), pipeline)
 
     def run():
         with watch.running():
@@ -170,7 +170,7 @@ def test_closing_ends_a_wait_in_another_thread_and_is_no_death():
 
 def test_a_pipeline_that_is_forgotten_ends_its_workers():
     pipeline = Pipeline()
-    watch = workers.Watch(WorkerPool(pipeline), pipeline)
+    watch = workers.WorkerWatch(WorkerPool(pipeline), pipeline)
     processes = pipeline.processes
     del pipeline
     assert [process.child.wait(HANG_S) for process in processes] == [-signal.SIGKILL] * 2 and watch.cause is None

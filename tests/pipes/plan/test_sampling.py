@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT
-from dali_pipes.plan.batches import BatchSchedule
+from dali_pipes.plan.batches import BatchSampler
 from dali_pipes.plan.sampling import count_starts, fixed_box, random_box, window_indices
 
 
@@ -36,7 +36,7 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
     for epoch in range(3):
         seen = Counter()
         for rank in range(world_size):
-            schedule = BatchSchedule(sampler, batch_size, rank, world_size)
+            schedule = BatchSampler(sampler, batch_size, rank, world_size)
             per_epoch = schedule.steps_per_epoch * batch_size
             for position in range(epoch * per_epoch, (epoch + 1) * per_epoch):
                 at_epoch, sample, real = schedule.at(position)
@@ -50,7 +50,7 @@ def test_an_epoch_is_every_video_once_over_any_number_of_shards(world_size, batc
 @pytest.mark.parametrize("count", [1, 5, 8, 9, 16, 17, 33])
 def test_sizes_of_an_epochs_steps(count, even_steps):
     """Full but for the last one, or evenly dealt out."""
-    schedule = BatchSchedule(ClipSampler(videos=VIDEOS[:1] * count, even_steps=even_steps), 8)
+    schedule = BatchSampler(ClipSampler(videos=VIDEOS[:1] * count, even_steps=even_steps), 8)
     real = [schedule.at(position)[2] for position in range(schedule.steps_per_epoch * 8)]
     assert all(row == sorted(row, reverse=True) for row in np.reshape(real, (-1, 8)).tolist())  # repeated ones last
     sizes = np.reshape(real, (-1, 8)).sum(axis=1).tolist()
@@ -64,7 +64,7 @@ def test_even_steps_leave_no_process_empty(processes):
     for count in range(processes, 6 * processes):
         sampler = ClipSampler(videos=VIDEOS[:1] * count, even_steps=True)
         for batch_size in (2, 3, 5):
-            schedule = BatchSchedule(sampler, batch_size, 0, processes)
+            schedule = BatchSampler(sampler, batch_size, 0, processes)
             assert all(len(schedule.samples_of(step)) >= processes for step in range(schedule.steps_per_epoch))
 
 
@@ -75,7 +75,7 @@ def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes, 
     sampler = ClipSampler(videos=VIDEOS[:1] * count, even_steps=even_steps)
 
     def steps(world_size):
-        schedules = [BatchSchedule(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]
+        schedules = [BatchSampler(sampler, 12 // world_size, rank, world_size) for rank in range(world_size)]
         found = [[] for _ in range(3 * schedules[0].steps_per_epoch)]
         for schedule in schedules:
             for position in range(len(found) * schedule.batch_size):
@@ -90,8 +90,8 @@ def test_a_step_holds_the_same_samples_whatever_the_processes(count, processes, 
 
 def test_resuming_continues_the_same_stream():
     sampler = ClipSampler(videos=VIDEOS)
-    whole = BatchSchedule(sampler, 4)
-    resumed = BatchSchedule(sampler, 4, start_epoch=1, start_step=2)
+    whole = BatchSampler(sampler, 4)
+    resumed = BatchSampler(sampler, 4, start_epoch=1, start_step=2)
     offset = (whole.steps_per_epoch + 2) * 4
     assert [whole.at(offset + i) for i in range(30)] == [resumed.at(i) for i in range(30)]
 

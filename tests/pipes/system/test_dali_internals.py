@@ -91,7 +91,7 @@ def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
 def test_no_other_file_reads_private_names():
     """Private names are those of another object than self or cls;
     names between single underscores, as those of an Enum, are not private."""
-    allowed = {("os", "_exit"), ("sys", "_current_frames"), ("loader", "_leave_to_parent")}
+    allowed = {("os", "_exit"), ("sys", "_current_frames"), ("loader", "_forget_in_child")}
     # argparse has no other way to list a parser's options, or to lay its help out
     allowed |= {("parser", "_actions"), ("super()", "_fill_text"), ("super()", "_format_action_invocation")}
     found = set()

@@ -14,12 +14,12 @@ import pytest
 
 from dali_pipes import InputError
 from dali_pipes.system import locks
-from dali_pipes.system.locks import IN_USE, lock, one_at_a_time, only_user
+from dali_pipes.system.locks import IN_USE, exclusive_use, lock, wait_for_lock
 
 HOLD = """
 import sys, time, pathlib
-from dali_pipes.system.locks import only_user
-with only_user(pathlib.Path(sys.argv[1]), 'x'):
+from dali_pipes.system.locks import exclusive_use
+with exclusive_use(pathlib.Path(sys.argv[1]), 'x'):
     print('in', flush=True)
     time.sleep(1000)
 """
@@ -36,7 +36,7 @@ def holder(tmp_path):
 
 
 def test_the_second_is_told_who_is_at_work(tmp_path, holder):
-    with pytest.raises(InputError) as refused, only_user(tmp_path, "choose another --out"):
+    with pytest.raises(InputError) as refused, exclusive_use(tmp_path, "choose another --out"):
         pass
     assert str(refused.value).startswith(f"{tmp_path}: process {holder.pid} on ")
     assert str(refused.value).endswith(f"(-c {tmp_path}); choose another --out")
@@ -47,7 +47,7 @@ def test_a_killed_holder_is_in_nobodys_way(tmp_path, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert json.loads((tmp_path / IN_USE).read_text())["process"] == holder.pid
-    with only_user(tmp_path, "x"):
+    with exclusive_use(tmp_path, "x"):
         assert json.loads((tmp_path / IN_USE).read_text())["process"] == os.getpid()
     assert not list(tmp_path.iterdir())
 
@@ -57,7 +57,7 @@ def test_who_does_not_say_who_it_is(tmp_path):
     lock(file)
     with (
         pytest.raises(InputError, match="another process is at work there; choose another"),
-        only_user(tmp_path, "choose another"),
+        exclusive_use(tmp_path, "choose another"),
     ):
         pass
     os.close(file)
@@ -69,7 +69,7 @@ def test_a_holder_on_another_machine_is_alive_if_its_files_time_changes(
     tmp_path, monkeypatch, capsys, has_locks, is_alive
 ):
     """A shared disk may have no locks, or such as hold on one machine alone."""
-    monkeypatch.setattr(locks, "WATCH_S", 1.0)
+    monkeypatch.setattr(locks, "WATCH_HEARTBEAT_S", 1.0)
     there = {"process": 7, "machine": "elsewhere", "boot": "another", "since": "noon", "command": ["run.py"]}
     (tmp_path / IN_USE).write_text(json.dumps(there))
     if not has_locks:
@@ -78,11 +78,11 @@ def test_a_holder_on_another_machine_is_alive_if_its_files_time_changes(
         threading.Timer(0.4, os.utime, (tmp_path / IN_USE,)).start()
         with (
             pytest.raises(InputError, match="process 7 on elsewhere has been at work there since noon .run.py.; x"),
-            only_user(tmp_path, "x"),
+            exclusive_use(tmp_path, "x"),
         ):
             pass
     else:
-        with only_user(tmp_path, "x"):
+        with exclusive_use(tmp_path, "x"):
             assert json.loads((tmp_path / IN_USE).read_text())["process"] == os.getpid()
     assert "was in use on elsewhere; looking for 1 s" in capsys.readouterr().err
 
@@ -92,13 +92,13 @@ def raises_no_locks(*_):
 
 
 def test_without_locks_a_holder_on_this_machine_shows_that_it_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "WATCH_S", 2.0)
-    monkeypatch.setattr(locks, "SIGN_OF_LIFE_S", 0.1)
+    monkeypatch.setattr(locks, "WATCH_HEARTBEAT_S", 2.0)
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(fcntl, "fcntl", raises_no_locks)
     refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* has been at work there")
-    with only_user(tmp_path, "x"), refused, only_user(tmp_path, "x"):
+    with exclusive_use(tmp_path, "x"), refused, exclusive_use(tmp_path, "x"):
         pass
-    with only_user(tmp_path, "x"):
+    with exclusive_use(tmp_path, "x"):
         pass
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / IN_USE).mkdir()
     with (
         pytest.raises(InputError, match=rf"^{tmp_path}: cannot be written .Is a directory.; choose"),
-        only_user(tmp_path, "choose"),
+        exclusive_use(tmp_path, "choose"),
     ):
         pass
 
@@ -116,15 +116,15 @@ def test_a_full_disk_leaves_no_empty_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(InputError, match=r".in-use: cannot be written .No space left"), only_user(tmp_path, "x"):
+    with pytest.raises(InputError, match=r".in-use: cannot be written .No space left"), exclusive_use(tmp_path, "x"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_who_leaves_does_not_take_anothers_sign_away(tmp_path):
-    with only_user(tmp_path, "x"):
+    with exclusive_use(tmp_path, "x"):
         (tmp_path / IN_USE).rename(tmp_path / "moved")
-        with only_user(tmp_path, "x"):
+        with exclusive_use(tmp_path, "x"):
             held = (tmp_path / IN_USE).read_text()
             (tmp_path / IN_USE).rename(tmp_path / "moved too")
             (tmp_path / IN_USE).write_text(held)
@@ -148,11 +148,11 @@ def test_another_users_file(tmp_path, monkeypatch, is_alive):
     if is_alive:
         with (
             pytest.raises(InputError, match="process 7 on here has been at work there since noon"),
-            only_user(tmp_path, "x"),
+            exclusive_use(tmp_path, "x"),
         ):
             pass
     else:
-        with only_user(tmp_path, "x"):
+        with exclusive_use(tmp_path, "x"):
             pass
         assert not list(tmp_path.iterdir())
     os.close(file)
@@ -176,7 +176,7 @@ def test_one_at_a_time(tmp_path):
 
     def add():
         for _ in range(20):
-            with one_at_a_time(path):
+            with wait_for_lock(path):
                 number.write_text(str(int(number.read_text()) + 1))
 
     threads = [threading.Thread(target=add) for _ in range(8)]
@@ -185,5 +185,5 @@ def test_one_at_a_time(tmp_path):
     for thread in threads:
         thread.join()
     assert number.read_text() == "160"
-    with one_at_a_time(Path("/proc/nowhere/lock")):  # where none can be made, nobody waits
+    with wait_for_lock(Path("/proc/nowhere/lock")):  # where none can be made, nobody waits
         pass

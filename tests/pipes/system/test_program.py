@@ -13,7 +13,7 @@ import pytest
 
 import dali_pipes
 from dali_pipes import InputError
-from dali_pipes.system.program import Terminated, end_of, with_flags
+from dali_pipes.system.program import Terminated, run_program, with_flags
 
 
 def raising(error):
@@ -36,21 +36,21 @@ def raising(error):
     ],
 )
 def test_exit_codes_and_sentences(program, code, said, capsys):
-    assert end_of("try", program) == code
+    assert run_program("try", program) == code
     assert capsys.readouterr() == ("", said)
 
 
 def test_warnings_are_sentences_in_here_alone():
     before = warnings.formatwarning
     shown = []
-    end_of("try", lambda: shown.append(warnings.formatwarning("mind", UserWarning, "file.py", 3)))
+    run_program("try", lambda: shown.append(warnings.formatwarning("mind", UserWarning, "file.py", 3)))
     assert shown == ["warning: mind\n"] and warnings.formatwarning is before
 
 
 def test_a_reader_that_has_seen_enough():
     code = (
-        "import sys; from dali_pipes.system.program import end_of; "
-        "sys.exit(end_of('try', lambda: print('x' * 10**6, flush=True)))"
+        "import sys; from dali_pipes.system.program import run_program; "
+        "sys.exit(run_program('try', lambda: print('x' * 10**6, flush=True)))"
     )
     reading, writing = os.pipe()
     os.close(reading)
@@ -74,7 +74,7 @@ def test_sigterm_ends_with_a_sentence_and_what_is_open_is_closed(capsys):
         finally:
             closed.append(signal.getsignal(signal.SIGTERM))
 
-    assert end_of("try", program) == 143 and capsys.readouterr().err == "stopped by SIGTERM\n"
+    assert run_program("try", program) == 143 and capsys.readouterr().err == "stopped by SIGTERM\n"
     assert (
         closed == [signal.SIG_DFL] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )  # a second one ends it at once
@@ -100,7 +100,7 @@ FLAGS = {"crf": "--crf", "dataset": "--dataset", "time_limit_s": "--time-limit",
 )
 def test_a_program_says_its_options_for_python_parameters(message, said, capsys):
     assert with_flags(message, FLAGS) == said
-    assert end_of("try", raising(InputError(message)), FLAGS) == 2 and capsys.readouterr().err == f"try: {said}\n"
+    assert run_program("try", raising(InputError(message)), FLAGS) == 2 and capsys.readouterr().err == f"try: {said}\n"
 
 
 def test_messages_of_the_library_name_no_options():
@@ -110,7 +110,7 @@ def test_messages_of_the_library_name_no_options():
     for path in folder.rglob("*.py"):
         tree = ast.parse(path.read_text())
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        declares = re.compile(r"(.*\.)?(add_argument|ArgumentParser|end_of)")
+        declares = re.compile(r"(.*\.)?(add_argument|ArgumentParser|run_program)")
         declared = [call for call in calls if declares.fullmatch(ast.unparse(call.func))]
         statements = [
             node for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -8,7 +8,7 @@ import torch
 
 from dali_pipes.errors import InputError
 from tests.training.planted import plain_clips, planted, shaken
-from train.analysis.activation import check_numbers, class_maps, is_exact, map_frames, stretch
+from train.analysis.activation import check_finite, class_maps, is_exact, map_frames, stretch
 from train.models.zoo import MODELS
 
 FRAMES, SIDE = 32, 64
@@ -145,11 +145,11 @@ def test_the_strides_of_r3d_18():
 def test_scores_that_are_no_numbers_are_refused():
     network = planted()
     maps = class_maps(network, plain_clips(0), torch.tensor([[0]]))
-    assert check_numbers(maps, network) is maps
+    assert check_finite(maps, network) is maps
     with torch.no_grad():
         network.backbone.classifier.weight[1, 1] = float("nan")
     with pytest.raises(InputError, match="the scores of this slowfast50 are not numbers"):
-        check_numbers(class_maps(network, plain_clips(0), torch.tensor([[0]])), network)
+        check_finite(class_maps(network, plain_clips(0), torch.tensor([[0]])), network)
 
 
 def test_an_unknown_layer_is_named():

@@ -131,7 +131,7 @@ def test_a_link_is_of_the_class_of_its_own_folder(folder):
 def test_activation_of_a_planted_network_is_the_mixing_ratio(mix):
     """It gives 2 where a clip has the colour of the class: in a mix, twice the class's share of the frame."""
     clips = [cam.Clip(f"{label}.avi", label, clip) for label, clip in enumerate(plain_clips(0, 1))]
-    (seen,) = cam.see_mixed(planted(), clips[:1], clips[1], CLASSES, [], "slow", mix, seed=5)
+    (seen,) = cam.activation_of_mixes(planted(), clips[:1], clips[1], CLASSES, [], "slow", mix, seed=5)
     assert seen.classes == CLASSES[:2] and np.allclose(seen.shares_PF.sum(axis=0), 1)
     assert seen.shares_PF.min() < 0.5 < seen.shares_PF.max()
     per_cell_PT = seen.shares_PF.reshape(2, 8, 2).mean(axis=2)  # of two frames each
@@ -147,7 +147,7 @@ def seen():
     maps_PTHW[0, 0, 0, 0], maps_PTHW[1, 1, 1, 1] = 4.0, 2.0
     shares_PF = np.array([[1.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 1.0]])
     clip_CTHW, titles = torch.zeros(3, 4, 32, 32), ["mixup", "A a.avi"]
-    return cam.Seen("x", titles, clip_CTHW, CLASSES[:2], [0.9, 0.1], maps_PTHW, shares_PF, shares_PF[0])
+    return cam.ClipActivation("x", titles, clip_CTHW, CLASSES[:2], [0.9, 0.1], maps_PTHW, shares_PF, shares_PF[0])
 
 
 def test_each_row_shows_its_classs_map_over_the_frames(seen):

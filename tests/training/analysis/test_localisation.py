@@ -14,7 +14,7 @@ from dali_pipes.errors import InputError
 from tests.training.planted import guessing_checkpoint, plain_clips, planted, shaken
 from tests.videos import dark_and_bright
 from train.analysis.cam import read_clips
-from train.analysis.localisation import Localisation, cut_together, draw_pairs, main, score_pair, separation
+from train.analysis.localisation import Localisation, draw_pairs, main, score_pair, separation, swap_halves
 from train.config.options import Config
 
 RED_AND_BLUE = (0, 2)
@@ -73,7 +73,7 @@ def test_separation_by_hand(differences, expected):
 
 def test_clips_are_cut_in_the_middle_in_both_orders():
     clips = torch.arange(2.0)[:, None, None, None, None].expand(2, 3, 7, 4, 4).contiguous()
-    first, second = cut_together(clips)
+    first, second = swap_halves(clips)
     assert first[0, :, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 1] and torch.equal(second, 1 - first)
     assert torch.equal(clips[0], torch.zeros(3, 7, 4, 4))  # not in place
 

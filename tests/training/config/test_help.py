@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipes.system import flag
-from train.config.command_line import SECTIONS, Job, _parser, new_config, parse
+from train.config.command_line import SECTIONS, ActionOptions, _parser, new_config, parse
 from train.config.help import EXAMPLES, choices_of, default_of, invocation, is_switch, meaning_of, small_settings
 from train.config.option import option
 from train.config.options import GROUPS, Config, small
@@ -29,7 +29,7 @@ def text(monkeypatch):
 
 
 def test_every_group_is_a_section():
-    assert {*SECTIONS} == {*GROUPS, Job} and len(SECTIONS) == len(GROUPS) + 1
+    assert {*SECTIONS} == {*GROUPS, ActionOptions} and len(SECTIONS) == len(GROUPS) + 1
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 300])
@@ -121,9 +121,9 @@ def test_choices_that_the_sentence_leaves_out_are_added():
 def test_the_examples_are_command_lines(command, text):
     program, _, arguments = command.partition(" train/run.py")
     assert program in ("python", "torchrun --nproc-per-node=4")
-    given, job = parse(shlex.split(arguments))
-    if job == Job():
-        assert isinstance(new_config(given, has_gpu=True)[0], Config)
+    overrides, job = parse(shlex.split(arguments))
+    if job == ActionOptions():
+        assert isinstance(new_config(overrides, has_gpu=True)[0], Config)
     assert command in re.sub(r" \\\n +", " ", text(100))
 
 

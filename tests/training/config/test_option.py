@@ -7,11 +7,11 @@ import pytest
 
 from dali_pipes import InputError
 from train.config.command_line import _parser
-from train.config.option import Group, Role, check_value, names_in, names_of, option
+from train.config.option import Group, Role, check_value, names_in, option, options_going_with
 from train.config.options import GROUPS, Config
 from train.paper.recipes import METHODS
-from train.paper.tables import OF_RECIPES
-from train.runtime.run_folder import OF_EVERY_CONFIG
+from train.paper.tables import SET_BY_RECIPES
+from train.runtime.run_folder import CONFIG_KEYS
 
 MAY_CHANGE = (
     "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video "
@@ -23,16 +23,16 @@ IN_EVALUATION = (
 )
 MEMBERS = {
     Role.MAY_CHANGE: MAY_CHANGE,
-    Role.ANEW_ON_RESUME: "device decoder workers",
+    Role.RESET_ON_RESUME: "device decoder workers",
     Role.IN_EVALUATION: IN_EVALUATION,
-    Role.OF_PUBLISHED: "init model lateral frames stride short",
-    Role.ANEW_IN_EVALUATION: "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels",
+    Role.FOR_PUBLISHED: "init model lateral frames stride short",
+    Role.RESET_IN_EVALUATION: "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels",
     Role.IS_READ: "data val_data init",
     Role.NAMES_VIDEOS: "data val_data dataset split",
     Role.LENGTH: "epochs max_steps",
     Role.SAME_RECIPE: "seed eval_every even_steps max_steps",
     Role.AS_IN_PAPER: "dataset split model",
-    Role.OF_ROWS: "split seed out max_steps",
+    Role.SET_BY_TABLE: "split seed out max_steps",
 }
 
 
@@ -51,20 +51,20 @@ def test_the_options_of_each_role(role):
 
 
 def test_what_goes_with_another_option():
-    of = {owner: names_of(Config, owner) for owner in ("aug", "mix", "on_bad_video")}
+    of = {owner: options_going_with(Config, owner) for owner in ("aug", "mix", "on_bad_video")}
     assert of == {
         "aug": "schedule randaug_n randaug_m randaug_scale randaug_ranges randaug_interpolation randaug_invert".split(),
         "mix": "mix_alpha mix_prob mix_draw mix_labels".split(),
         "on_bad_video": ["max_bad_percent"],
     }
-    assert sum(map(len, of.values())) == sum(bool(item.metadata["of"]) for item in fields(Config))
+    assert sum(map(len, of.values())) == sum(bool(item.metadata["goes_with"]) for item in fields(Config))
 
 
 def test_what_the_rows_of_a_table_choose():
     expected = "aug max_steps mix mix_alpha mix_prob out randaug_m randaug_n schedule seed split"
-    assert expected.split() == OF_RECIPES
+    assert expected.split() == SET_BY_RECIPES
     names = {item.name for item in fields(Config)}
-    assert {name for method in METHODS.values() for name in method} <= names and names >= OF_EVERY_CONFIG
+    assert {name for method in METHODS.values() for name in method} <= names and names >= CONFIG_KEYS
 
 
 def test_an_option_without_roles_is_the_careful_case():

@@ -7,7 +7,7 @@ import torch
 
 from dali_pipes import OPS, InputError
 from dali_pipes.augment.ops import PAPER_OPS
-from train.config.command_line import Job, evaluation_config, new_config, parse, resumed_config
+from train.config.command_line import ActionOptions, evaluation_config, new_config, parse, resumed_config
 from train.config.options import Config, from_saved, paper, small
 from train.data import videos as data
 from train.data.loaders import _augmentation, make_loaders
@@ -18,9 +18,9 @@ from train.weights.checkpoint import saved_config
 
 
 def config_of(arguments, has_gpu):
-    given, job = parse(arguments)
-    assert job == Job()
-    return new_config(given, has_gpu)
+    overrides, job = parse(arguments)
+    assert job == ActionOptions()
+    return new_config(overrides, has_gpu)
 
 
 def test_the_defaults_are_the_papers():
@@ -200,8 +200,8 @@ def test_an_evaluation_keeps_the_networks_settings():
 
 
 def test_switches_and_lists():
-    given, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
-    assert given == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
+    overrides, job = parse("--no-tf32 --compile --ensemble a.pt b.pt --ensemble-weights 1 2 --predict".split())
+    assert overrides == {"tf32": False, "compile": True} and job.checkpoints == ["a.pt", "b.pt"]
     assert parse(["--resume"])[1].resume == "last" and parse(["--resume", "auto"])[1].resume == "auto"
 
 
@@ -210,8 +210,8 @@ def test_switches_and_lists():
     [("--compile", True), ("--no-compile", False), ("--compile reduce-overhead", "reduce-overhead")],
 )
 def test_a_switch_with_a_choice(words, value):
-    given, _ = parse([*words.split(), "--epochs", "2"])
-    assert given == {"compile": value, "epochs": 2} and Config(**given).compile == value
+    overrides, _ = parse([*words.split(), "--epochs", "2"])
+    assert overrides == {"compile": value, "epochs": 2} and Config(**overrides).compile == value
 
 
 def test_steps_of_an_earlier_version_are_even():

@@ -181,8 +181,8 @@ CLIPS = "--frames 16 --crop 40 --eval-clips 2".split()
 
 def test_published_weights_are_evaluated_without_training(app, networks, published, split_videos, tmp_path):
     last = networks / "a" / "last.pt"
-    given = ["--init", published, "--data", split_videos, *CLIPS]
-    said = app(*given, "--eval-only", "--predict")
+    overrides = ["--init", published, "--data", split_videos, *CLIPS]
+    said = app(*overrides, "--eval-only", "--predict")
     assert "taken for the classes in this order: 0 bright, 1 dark, 2 striped;" in said.out
     assert "Clips of 16 frames, 40x40 pixels" in said.out and "6 videos, 2 x 1 views" in said.out
     trained = app("--eval-only", last, "--out", tmp_path / "trained")
@@ -190,7 +190,7 @@ def test_published_weights_are_evaluated_without_training(app, networks, publish
     out = tmp_path / "evaluation"
     assert sorted(os.listdir(out)) == ["predictions.csv", "val_classes.csv", "val_confusion.png", "val_predictions.csv"]
     torch.testing.assert_close(scores_of(out), scores_by_hand(last, split_videos / "val", 2, 1), rtol=0, atol=1e-6)
-    other = app(*given, "--crop", 48, "--predict", "--out", tmp_path / "larger", "--eval-only")
+    other = app(*overrides, "--crop", 48, "--predict", "--out", tmp_path / "larger", "--eval-only")
     assert scores_of(tmp_path / "larger").ne(scores_of(out)).any() and "6 videos" in other.out
 
 

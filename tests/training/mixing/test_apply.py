@@ -133,7 +133,7 @@ def test_the_same_generator_gives_the_same_result(name, per_sample):
     assert not mix(clips, labels, generator=generator)[0].equal(mix(clips, labels, generator=generator)[0])
 
 
-class Watch(TorchDispatchMode):
+class WorkerWatch(TorchDispatchMode):
     """Counts operations, and the bytes of all memory that they were newly given."""
 
     def __init__(self, *known):
@@ -162,7 +162,7 @@ def test_no_loops_and_no_waiting_for_the_device(name, per_sample):
         clips, labels = torch.empty(size, device="meta"), torch.empty(size[0], dtype=torch.int64, device="meta")
         counts.append([])
         for seed in range(40):
-            with Watch() as watch:
+            with WorkerWatch() as watch:
                 mixed, targets = mix(clips, labels, generator=torch.Generator().manual_seed(seed))
             counts[-1].append(watch.operations)
             assert mixed.shape == clips.shape and mixed.is_meta and targets.shape == (size[0], 4) and targets.is_meta
@@ -189,7 +189,7 @@ def test_one_more_batch_of_memory_is_enough(name, memory_format, overwrite, per_
     for prob in (1.0, 0.6):
         for params in draws(name, 8, (64, 24, 24), 8, per_sample=per_sample, prob=prob):
             given = clips.clone(memory_format=memory_format)
-            with Watch(given) as watch:
+            with WorkerWatch(given) as watch:
                 apply_mix(given, params, overwrite=overwrite)
             assert watch.new_bytes <= most * clips.nbytes
 

@@ -87,7 +87,7 @@ def test_the_backbone_sees_the_pixels_it_expects(name):
     loaded = (pixels - MEAN) / STD
     with torch.no_grad():
         model(loaded)
-        model.expect(MODELS[name].mean, MODELS[name].std)
+        model.set_normalisation(MODELS[name].mean, MODELS[name].std)
         model(loaded)
     assert torch.equal(seen[0], loaded)  # no bit changes until then
     mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MODELS[name].mean, MODELS[name].std))

@@ -12,9 +12,9 @@ from train.paper.recipes import RECIPES, TABLES
 
 def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same():
     for recipe, settings in RECIPES.items():
-        given, _ = parse(list(as_arguments({"data": "x"} | settings)))
-        assert given == {"data": "x"} | settings, recipe
-        Config(**given)
+        overrides, _ = parse(list(as_arguments({"data": "x"} | settings)))
+        assert overrides == {"data": "x"} | settings, recipe
+        Config(**overrides)
 
 
 def test_every_row_has_its_own_name_and_known_recipes():
@@ -22,7 +22,9 @@ def test_every_row_has_its_own_name_and_known_recipes():
         names = [row.name for row in table.rows]
         assert len(set(names)) == len(names)
         for row in table.rows:
-            assert {*row.recipes, *row.rivals} <= set(RECIPES) and (len(row.recipes) == 1) == (row.combine == "only")
+            assert {*row.recipes, *row.grid_recipes} <= set(RECIPES) and (len(row.recipes) == 1) == (
+                row.combine == "only"
+            )
 
 
 def test_hmdb51s_averages_are_those_of_its_splits():

@@ -10,7 +10,7 @@ from train.config.options import Config
 from train.engine.metrics import write_csv
 from train.paper import jobs as table_jobs
 from train.paper.recipes import RECIPES, TABLES
-from train.paper.results import figures_of
+from train.paper.results import row_result
 from train.paper.tables import main
 
 
@@ -33,7 +33,7 @@ def made_up(out: Path, recipe: str, seed: int, top1: float, epochs: int = 150, d
 
 
 def figures(table: str, name: str, out: Path):
-    return figures_of(next(row for row in TABLES[table].rows if row.name == name), out)
+    return row_result(next(row for row in TABLES[table].rows if row.name == name), out)
 
 
 def test_a_mean_over_seeds_the_spread_and_the_difference(tmp_path):
@@ -91,5 +91,5 @@ def test_predictions_of_unlabelled_videos_are_reported_without_a_figure(tmp_path
     (job.folder / "submission.txt").touch()
     (job.folder / "predictions.csv").touch()
     job.end.write_text(json.dumps({"state": "done", "reason": ""}))
-    found = figures_of(row, tmp_path)
+    found = row_result(row, tmp_path)
     assert not found.of_seed and "predictions in vipriors_train+val/test_baseline/seed-0" in found.notes[0]

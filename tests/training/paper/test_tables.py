@@ -19,7 +19,7 @@ from train.data.demo_data import MOTIONS, Scene, make_missing
 from train.paper import jobs as table_jobs
 from train.paper import recipes
 from train.paper.jobs import Job, evaluation, jobs_of
-from train.paper.recipes import RECIPES, TABLES, Row
+from train.paper.recipes import RECIPES, TABLES, TableRow
 from train.paper.tables import main
 
 TINY = (
@@ -79,9 +79,9 @@ def test_list_and_show(capsys):
 
 def test_a_recipes_data_gives_way_to_the_users_own():
     assert table_jobs.settings_of("hmdb51_2/mixup", {"data": "x"}) == RECIPES["hmdb51_2/mixup"] | {"data": "x"}
-    given = {"data": "x", "dataset": "folder", "epochs": 3}
-    found = table_jobs.settings_of("hmdb51_2/mixup", given)
-    assert found == {name: value for name, value in RECIPES["hmdb51_2/mixup"].items() if name != "split"} | given
+    overrides = {"data": "x", "dataset": "folder", "epochs": 3}
+    found = table_jobs.settings_of("hmdb51_2/mixup", overrides)
+    assert found == {name: value for name, value in RECIPES["hmdb51_2/mixup"].items() if name != "split"} | overrides
     made = table_jobs.settings_of("hmdb51_2/mixup", {"data": "demo"})  # at the preset of this machine
     assert made == {"data": "demo", "aug": "none", "mix": "mixup", "mix_alpha": 1.0}
 
@@ -116,7 +116,7 @@ def demo(tmp_path_factory) -> Path:
 
 def test_an_ensemble_is_scored_on_the_split_that_its_networks_did_not_see(tmp_path):
     of_split_2 = ("hmdb51_2/baseline", "hmdb51_2/cutmix")
-    row = Row(name="both", title="two of one split", recipes=of_split_2, combine="ensemble")
+    row = TableRow(name="both", title="two of one split", recipes=of_split_2, combine="ensemble")
     arguments = evaluation(row, 0, {"data": "videos"}, tmp_path).arguments
     assert arguments[arguments.index("--split") + 1] == "2" and arguments[arguments.index("--dataset") + 1] == "hmdb51"
 
@@ -186,7 +186,9 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
 
     # an ensemble of the two trainings, as Table 7's of nine; these have labels, whether they are called test or not
-    pair = Row(name="pair", title="Pair", recipes=("vipriors/baseline", "vipriors/temporal+_n2_m5"), combine="ensemble")
+    pair = TableRow(
+        name="pair", title="Pair", recipes=("vipriors/baseline", "vipriors/temporal+_n2_m5"), combine="ensemble"
+    )
     monkeypatch.setitem(TABLES, "table7", recipes.Table("Table 7", (pair,)))
     assert main(["run", "table7", "--seeds", "1", *options]) == 0
     _, rows = report("table7", out)

@@ -14,7 +14,7 @@ from tests.training.report_pages import Page, assert_stands_alone
 from train.report import data as report_data
 from train.report import page as report
 from train.run import main as train
-from train.runtime.run_folder import set_aside
+from train.runtime.run_folder import move_earlier_run
 
 pytestmark = pytest.mark.usefixtures("narrow")
 
@@ -49,7 +49,7 @@ def test_a_real_run_from_the_app(trained, capsys):
     assert len(page.strips()) == wrong > 0 and "No picture" not in page.text
     assert "6 training and 6 validation videos of 3 classes." in page.text and "In progress" not in page.text
     assert "Start 2 of 2" in page.text and "sample clips of training" in page.html
-    aside = set_aside(shutil.copytree(trained, trained.parent / "copy"))
+    aside = move_earlier_run(shutil.copytree(trained, trained.parent / "copy"))
     assert {"report.html", "val_predictions.csv"} <= set(os.listdir(aside))
 
 

@@ -143,7 +143,7 @@ def test_numbers_that_are_not_finite_are_as_if_they_were_not_there(reported, tmp
 
 
 def test_the_many_colours_run_out_after_forty_runs():
-    assert len({report.look_of(number) for number in range(40)}) == 40
+    assert len({report.line_style(number) for number in range(40)}) == 40
 
 
 def test_the_surest_mistakes_of_the_worst_classes_come_first_with_their_frames(reported, tmp_path):

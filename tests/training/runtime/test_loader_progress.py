@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.terminal import rows, run_in_terminal
-from train.runtime.loader_progress import Bar
+from train.runtime.loader_progress import LoaderProgress
 
 
 class SlowLoader:
@@ -18,7 +18,7 @@ class SlowLoader:
 
 
 def test_only_waiting_counts_as_waiting():
-    bar = Bar(SlowLoader(), "epoch 1/1", 5, done=2)
+    bar = LoaderProgress(SlowLoader(), "epoch 1/1", 5, done=2)
     seen = []
     for number in bar:
         time.sleep(0.1)
@@ -32,7 +32,7 @@ def test_a_loader_that_fails_at_once_leaves_no_bar():
         def __iter__(self):
             raise ValueError("broken")
 
-    bar = Bar(Broken(), "epoch 1/1", 3)
+    bar = LoaderProgress(Broken(), "epoch 1/1", 3)
     with pytest.raises(ValueError, match="broken"):
         next(iter(bar))
     assert bar.bar.disable

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dali_pipes import find_videos, scan_videos
-from dali_pipes.system.locks import IN_USE, only_user
+from dali_pipes.system.locks import IN_USE, exclusive_use
 from tests.training.test_run import HERE, run_here
 from tests.videos import dark_and_bright, write_lossless
 
@@ -39,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_second_training_in_one_folder_is_refused(videos, out):
     before = contents(out)
     other = ["--data", videos, *OPTIONS, "--seed", 7, "--lr", 0.5, "--out", out]
-    with only_user(out, ""):
+    with exclusive_use(out, ""):
         for more in ([], ["--resume", "auto"]):
             said = run_here(*other, *more, expect=2).stderr.splitlines()[-1]
             assert said.startswith(f"error: {out}: process ") and said.endswith("; choose another folder with --out")
@@ -51,14 +51,14 @@ def test_a_second_training_in_one_folder_is_refused(videos, out):
 
 
 def test_a_second_evaluation_in_one_folder_is_refused(trained, tmp_path):
-    with only_user(tmp_path, ""):
+    with exclusive_use(tmp_path, ""):
         said = run_here("--eval-only", trained / "last.pt", "--workers", 0, "--out", tmp_path, expect=2).stderr
     assert f"error: {tmp_path}: process " in said and not list(tmp_path.iterdir())
 
 
 def test_an_evaluation_at_work_is_not_moved_away(videos, out):
     (out / "evaluation").mkdir()
-    with only_user(out / "evaluation", ""):
+    with exclusive_use(out / "evaluation", ""):
         said = run_here("--data", videos, *OPTIONS, "--seed", 7, "--out", out, expect=2).stderr
     assert f"error: {out / 'evaluation'}: process " in said and (out / "evaluation").is_dir()
 

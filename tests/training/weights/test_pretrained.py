@@ -228,7 +228,7 @@ def test_torchvisions_weights(name, tmp_path):
 def test_a_run_of_this_program(weights, tmp_path):
     """Weights, classes and the pixels the run started from; also runs from before there was a choice of networks."""
     first = slowfast(classes=3)
-    first.expect((0.45,) * 3, (0.225,) * 3)
+    first.set_normalisation((0.45,) * 3, (0.225,) * 3)
     run = {"model": first.state_dict(), "config": {"model": "slowfast50"}, "classes": ["a", "b", "c"], "optimizer": {}}
     save_checkpoint(tmp_path / "last.pt", **run)
     second = slowfast(classes=3)
@@ -250,7 +250,7 @@ def test_a_run_of_this_program(weights, tmp_path):
     plain = slowfast(classes=3, lateral="plain")
     save_checkpoint(tmp_path / "old.pt", **run | {"model": plain.backbone.state_dict(), "config": {"epochs": 1}})
     fourth = slowfast(classes=3, lateral="plain")
-    fourth.expect((0.45,) * 3, (0.225,) * 3)
+    fourth.set_normalisation((0.45,) * 3, (0.225,) * 3)
     load_pretrained(fourth, tmp_path / "old.pt")
     assert all(torch.equal(value, fourth.state_dict()[key]) for key, value in plain.state_dict().items())
 

@@ -149,7 +149,7 @@ def test_a_prefix_that_all_names_share_is_left_out(backbone, tmp_path, prefix, k
 
 def test_networks_of_this_program_keep_their_scale_of_pixels_when_wrapped(tmp_path):
     first = network()
-    first.expect((0.5,) * 3, (0.25,) * 3)
+    first.set_normalisation((0.5,) * 3, (0.25,) * 3)
     weights = {f"net.module.{name}": value for name, value in first.state_dict().items()}
     second = network()
     note, found = load(saved(tmp_path / "x.pt", {"state_dict": weights}), second)
