@@ -1,6 +1,6 @@
 """Loader speed, end to end to float clips of 64 x 160 x 160, every contestant on the same files in one run.
 
-    python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--frames 16] [--side-px 112]
+    python benchmarks/bench_loader.py [--data DIR] [--rows ours,straightforward] [--num-frames 16] [--crop-px 112]
 
 Each row runs in a process of its own, repeats are interleaved, and the table gives clips per second (median and
 spread), milliseconds a batch, CPU milliseconds a clip, the peak memory of all its processes and that of the GPU,
@@ -176,8 +176,8 @@ def parse():
     parser.add_argument("--row-limit-s", type=float, default=600, help="for one measurement of one row")
     parser.add_argument("--limit-s", type=float, default=36_000, help="after this no further measurement is begun")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--frames", type=int, default=64, help="of each clip")
-    parser.add_argument("--side-px", type=int, default=160, help="height and width of each clip")
+    parser.add_argument("--num-frames", type=int, default=64, help="of each clip")
+    parser.add_argument("--crop-px", type=int, default=160, help="height and width of each clip")
     parser.add_argument("--workers", type=int, default=min(16, usable_cores()))
     parser.add_argument("--json", help="write the results here")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one row, in its own process
@@ -199,7 +199,7 @@ def main():
         from train.data.demo_data import demo_folder
 
         options.data = str(demo_folder() / "train")
-    clips = f"{options.batch_size} clips of {options.frames} x {options.side_px} x {options.side_px}"
+    clips = f"{options.batch_size} clips of {options.num_frames} x {options.crop_px} x {options.crop_px}"
     print(machine(), f"batches of {clips}, {options.workers} workers, N = {N}, M = {M:g}")
     results, end = {name: [] for name in names}, time.monotonic() + options.limit_s
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as long_folder:
@@ -240,7 +240,7 @@ def main():
         )
         print(f"memory of ours in MiB by epochs: {shown}")
     if options.json:
-        names = ("device", "batch_size", "frames", "side_px", "workers", "seconds", "repeats")
+        names = ("device", "batch_size", "num_frames", "crop_px", "workers", "seconds", "repeats")
         settings = {name: getattr(options, name) for name in names}
         report = {"machine": machine(), "settings": settings, "results": table, MEMORY + "_mib": memory}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
@@ -257,7 +257,7 @@ def _measure(name, options):
 def _in_a_process(name, options, data, limit_s):
     """The result of one measurement, None if it failed."""
     command = [sys.executable, __file__, "--measure", name, "--data", data]
-    for option in ("device", "seconds", "epochs", "batch_size", "frames", "side_px", "workers"):
+    for option in ("device", "seconds", "epochs", "batch_size", "num_frames", "crop_px", "workers"):
         command += ["--" + option.replace("_", "-"), str(getattr(options, option))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)

@@ -44,15 +44,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--frames", type=int, default=64, help="of each clip")
-    parser.add_argument("--side-px", type=int, default=160, help="height and width of each clip")
+    parser.add_argument("--num-frames", type=int, default=64, help="of each clip")
+    parser.add_argument("--crop-px", type=int, default=160, help="height and width of each clip")
     parser.add_argument("--workers", type=int, default=min(16, usable_cores()), help="threads of DALI")
     parser.add_argument("--batches", type=int, default=10, help="of each repeat")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", help="write the results here")
     options = parser.parse_args()
     clock = GpuClock(options.device)
-    print(machine(), f"batches of {options.batch_size} clips of {options.frames} x {options.side_px} px")
+    print(machine(), f"batches of {options.batch_size} clips of {options.num_frames} x {options.crop_px} px")
     rows = {"noise alone": lambda: noise_alone(options)}
     rows |= {name: lambda name=name: augment_noise(options, n=1, ops=[name]) for name in PAPER_OPS}
     rows["two of all, drawn"] = lambda: augment_noise(options)

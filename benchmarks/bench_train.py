@@ -41,8 +41,8 @@ class Noise:
     """In the place of the loader: the same batch again and again."""
 
     def __init__(self, loader, config):
-        kept = config.frames // MODELS[config.model].keep_every
-        clips = torch.rand(config.batch_size, kept, config.crop, config.crop, 3, device=loader.device) * 2 - 1
+        kept = config.num_frames // MODELS[config.model].keep_every
+        clips = torch.rand(config.batch_size, kept, config.crop_px, config.crop_px, 3, device=loader.device) * 2 - 1
         labels = torch.arange(config.batch_size, device=loader.device) % len(loader.manifest.classes)
         self._batch = clips.permute(0, 4, 1, 2, 3), labels, labels.cpu()
 
@@ -90,8 +90,8 @@ def highest_flops(device, precision: str) -> float:
 def flops_per_clip(config, num_classes: int) -> float:
     """Of a forward and a backward pass, by shapes alone."""
     model = make_network(config, num_classes).to("meta").train()
-    kept = config.frames // MODELS[config.model].keep_every
-    clips_BCTHW = torch.empty(config.batch_size, 3, kept, config.crop, config.crop, device="meta")
+    kept = config.num_frames // MODELS[config.model].keep_every
+    clips_BCTHW = torch.empty(config.batch_size, 3, kept, config.crop_px, config.crop_px, device="meta")
     with FlopCounterMode(display=False) as counter:
         model(clips_BCTHW).sum().backward()
     return counter.get_total_flops() / config.batch_size
@@ -162,14 +162,14 @@ def run(options, given: dict) -> None:
     flops = flops_per_clip(config, len(train_videos.classes))
     peak = highest_flops(device, config.precision)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    kept = config.frames // MODELS[config.model].keep_every
+    kept = config.num_frames // MODELS[config.model].keep_every
     arithmetic = f", compile {config.compile}" if config.compile else ""
     if device.type == "cuda":
         arithmetic += f", {'without' if options.no_cudnn_search else 'with'} cuDNN's search"
     print(preset)
     print(
-        f"{name}, torch {torch.__version__}: {config.model}, {kept} of {config.frames} frames of "
-        f"{config.crop}x{config.crop}, batches of {config.batch_size}, {config.precision}, aug {config.aug}, mix "
+        f"{name}, torch {torch.__version__}: {config.model}, {kept} of {config.num_frames} frames of "
+        f"{config.crop_px}x{config.crop_px}, batches of {config.batch_size}, {config.precision}, aug {config.aug}, mix "
         f"{config.mix}, {config.workers} workers, decoding on {train_loader.decoder}{arithmetic}; "
         f"{flops / 1e9:.1f} GFLOP per clip, matrix product {peak / 1e12:.3f} TFLOP/s\n"
     )

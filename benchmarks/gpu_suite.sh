@@ -142,7 +142,7 @@ run_training() { # real clips against noise, and what cuDNN's search for the fas
     bench_train training_unsearched 60 --decoder cpu --workers "$(nproc)" --no-cudnn-search
 }
 run_compiled() { # the sizes of the paper, then those of the small preset, whose steps are short
-    local small=(--frames 32 --crop 56 --batch-size 8)
+    local small=(--num-frames 32 --crop-px 56 --batch-size 8)
     bench_compiled eager 60
     bench_compiled compiled 120 --compile
     bench_compiled graphs 90 --compile reduce-overhead

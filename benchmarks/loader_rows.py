@@ -39,8 +39,8 @@ def loader_of(options, **loader_options):
     return VideoLoader(
         manifest_of(options),
         batch_size=options.batch_size,
-        num_frames=options.frames,
-        side_px=options.side_px,
+        num_frames=options.num_frames,
+        crop_px=options.crop_px,
         workers=options.workers,
         device=options.device,
         **loader_options,
@@ -144,8 +144,8 @@ def _outputs(options, finish, crop=True):
     from dali_pipes.plan.batches import BatchSampler
 
     on_gpu, by_dali = options.device != "cpu", options.decoder == "gpu"
-    sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=options.frames)
-    source = ClipSource(BatchSampler(sampler, options.batch_size), options.side_px, "gpu" if by_dali else "cpu")
+    sampler = ClipSampler(videos=manifest_of(options).videos, num_frames=options.num_frames)
+    source = ClipSource(BatchSampler(sampler, options.batch_size), options.crop_px, "gpu" if by_dali else "cpu")
 
     @pipeline_def(
         enable_conditionals=True,
@@ -160,7 +160,7 @@ def _outputs(options, finish, crop=True):
         if by_dali:
             video = dali_decode(inputs["encoded"], inputs["frame_indices"], device="mixed")
             if crop:
-                video = crop_resize(video, inputs["box"], inputs["flip"], options.side_px)
+                video = crop_resize(video, inputs["box"], inputs["flip"], options.crop_px)
                 video = fn.sequence_rearrange(video, new_order=inputs["order"])
         else:
             video = inputs["frames"]
@@ -185,7 +185,7 @@ def dali_auto_aug(options):
     """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
     from dali_pipes.loader.graph import normalise
 
-    return _pipeline(options, lambda video: normalise(dali_rand_augment(video, options.side_px)))
+    return _pipeline(options, lambda video: normalise(dali_rand_augment(video, options.crop_px)))
 
 
 def torchvision_gpu(options):
@@ -211,7 +211,7 @@ class StraightforwardClips:
 
     def __init__(self, options, torchvision_transforms):
         self.videos, self.torchvision_transforms = manifest_of(options).videos, torchvision_transforms
-        self.frames, self.side_px = options.frames, options.side_px
+        self.frames, self.crop_px = options.num_frames, options.crop_px
 
     def __len__(self):
         return 10**6
@@ -240,10 +240,10 @@ class StraightforwardClips:
             from torchvision.transforms import v2
 
             clip = torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2)
-            clip = v2.functional.resize(clip, [self.side_px, self.side_px], antialias=True)
+            clip = v2.functional.resize(clip, [self.crop_px, self.crop_px], antialias=True)
             clip = v2.RandAugment(num_ops=N, magnitude=int(M))(clip)
             return (clip.permute(1, 0, 2, 3).float() - 128) / 128
-        images = [cv2.resize(frame, (self.side_px, self.side_px)) for frame in cropped]
+        images = [cv2.resize(frame, (self.crop_px, self.crop_px)) for frame in cropped]
         images = _augment_with_pil(images, rng)
         clip = torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2)
         return (clip.float() - 128) / 128

@@ -5,10 +5,10 @@ from itertools import cycle
 N, M = 2, 10.0
 
 
-def dali_rand_augment(video, side_px):
+def dali_rand_augment(video, crop_px):
     from nvidia.dali.auto_aug import rand_augment
 
-    return rand_augment.rand_augment(video, n=N, m=int(M), shape=[side_px, side_px], monotonic_mag=False, seed=7)
+    return rand_augment.rand_augment(video, n=N, m=int(M), shape=[crop_px, crop_px], monotonic_mag=False, seed=7)
 
 
 def of_noise(options, augment, **pipeline_options):
@@ -26,7 +26,7 @@ def of_noise(options, augment, **pipeline_options):
         **pipeline_options,
     )
     def pipeline():
-        shape = [options.frames, options.side_px, options.side_px, 3]
+        shape = [options.num_frames, options.crop_px, options.crop_px, 3]
         where = {"device": "gpu" if on_gpu else "cpu"}
         noise = fn.cast(fn.random.uniform(**where, shape=shape, range=[0.0, 255.0]), dtype=types.UINT8)
         return augment(fn.reshape(noise, layout="FHWC"))
@@ -56,9 +56,9 @@ def augment_noise(options, pipeline_options=None, **policy):
     from dali_pipes.augment.parameters import PARAMETER_NAMES, parameters_of_clip
     from dali_pipes.augment.randaugment import apply_parameters
 
-    made, size_hw = RandAugmentT(**{"n": N, "m": M} | policy), (options.side_px, options.side_px)
+    made, size_hw = RandAugmentT(**{"n": N, "m": M} | policy), (options.crop_px, options.crop_px)
     table, rng = made.table(), np.random.default_rng(7)
-    clips = [parameters_of_clip(table, *made.sample(rng, options.frames), size_hw) for _ in range(512)]
+    clips = [parameters_of_clip(table, *made.sample(rng, options.num_frames), size_hw) for _ in range(512)]
     places = cycle(range(0, len(clips) - options.batch_size + 1, options.batch_size))
 
     def source():
@@ -78,9 +78,9 @@ def graph_draws_alone(options):
     """As anyone's graph augments that draws for itself."""
     from dali_pipes import rand_augment_t
 
-    size = {"num_frames": options.frames, "size_hw": (options.side_px, options.side_px)}
+    size = {"num_frames": options.num_frames, "size_hw": (options.crop_px, options.crop_px)}
     return of_noise(options, lambda video: rand_augment_t(video, n=N, m=M, seed=7, **size))
 
 
 def dali_auto_aug_alone(options):
-    return of_noise(options, lambda video: dali_rand_augment(video, options.side_px))
+    return of_noise(options, lambda video: dali_rand_augment(video, options.crop_px))

@@ -160,7 +160,7 @@ def page(out: Path, machine: str) -> str:
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one "
         "perturbation that changes over time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. "
         f"The same SlowFast-50, {settings['epochs']} epochs, "
-        f"{settings['frames']} frames of {settings['crop']}x{settings['crop']}, "
+        f"{settings['num_frames']} frames of {settings['crop_px']}x{settings['crop_px']}, "
         f"RandAugment with N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; "
         "RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard deviation over the seeds "
         f"{', '.join(map(str, seeds))}.",

@@ -113,7 +113,7 @@ expect 0 '--max-steps' "without a command: help" run 8g "$user"
 expect 0 'best validation top-1' "three steps on the demo videos" run 8g "$user" "${train[@]}" --max-steps 3
 also '^Running on the CPU, as PyTorch can use no GPU: (.*--gpus all|Torch not compiled with CUDA)' "no --gpus: says why it trains on the CPU"
 mv "$root/cache/demo-1" "$root/data" && rm -rf "${root:?}"/app/runs/* "${root:?}"/cache/*
-tiny=(--data /data/demo-1 --frames 16 --crop 48 --batch-size 4 --eval-clips 1)
+tiny=(--data /data/demo-1 --num-frames 16 --crop-px 48 --batch-size 4 --eval-clips 1)
 expect 0 'best validation top-1' "videos in /data, a user that the image does not know" run 8g 12345:12345 "${train[@]}" "${tiny[@]}" --max-steps 3
 expect 2 '^error: /dev/shm has .* --shm-size=8g' "Docker's 64 MB of shared memory" \
     run 64m "$user" "${train[@]}" --data /data/demo-1 --out /tmp/out

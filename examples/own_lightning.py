@@ -52,7 +52,7 @@ class Videos(lightning.LightningDataModule):
             device=str(device),
             workers=self.workers,
             num_frames=FRAMES,
-            side_px=SIDE_PX,
+            crop_px=SIDE_PX,
             **sampling,
         )
 

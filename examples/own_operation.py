@@ -31,7 +31,7 @@ register_op("zoom", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range
 def main(folder):
     manifest = scan_videos(resolve_videos(folder).train)
     policy = RandAugmentT(n=2, m=15, schedule=pulse, ops=(*PAPER_OPS, "hue", "zoom"), translate_max_px=70)
-    loader = VideoLoader(manifest, batch_size=4, num_frames=32, side_px=112, augment=policy, workers=2)
+    loader = VideoLoader(manifest, batch_size=4, num_frames=32, crop_px=112, augment=policy, workers=2)
     for batch in loader:
         print(tuple(batch.clips_BCTHW.shape), [manifest.classes[label] for label in batch.labels_B])
 

@@ -42,7 +42,7 @@ def main(folder, epochs=2):
         print(note)
     train, val = (scan_videos(items, classes=sets.classes) for items in (sets.train, sets.val))
     policy = RandAugmentT(n=2, m=10, schedule="temporal+", translate_max_px=100 * SIDE_PX / 160)
-    common = {"num_frames": FRAMES, "side_px": SIDE_PX, "workers": 1}
+    common = {"num_frames": FRAMES, "crop_px": SIDE_PX, "workers": 1}
     train_loader = VideoLoader(train, batch_size=4, augment=policy, **common)
     val_loader = VideoLoader(val, batch_size=2, training=False, clips_per_video=2, **common)
     torch.manual_seed(0)

@@ -25,16 +25,16 @@ def decode_with_dali(path: str, plan, device: str) -> np.ndarray:
     return np.array((output if device == "cpu" else output.as_cpu())[0])
 
 
-def first_four_clips(sampler: ClipSampler, side_px: int, decoder: str) -> tuple[np.ndarray, list[int]]:
-    """(4, F, side_px, side_px, 3) float32 by the loader's graph on the CPU, and the videos that they show.
+def first_four_clips(sampler: ClipSampler, crop_px: int, decoder: str) -> tuple[np.ndarray, list[int]]:
+    """(4, F, crop_px, crop_px, 3) float32 by the loader's graph on the CPU, and the videos that they show.
 
     ``decoder`` is ``cpu``, PyAV, or ``gpu``, as which DALI's own CPU decoder stands in.
     """
     pipeline = clip_pipeline(
-        ClipSource(BatchSampler(sampler, 4), side_px, decoder),
+        ClipSource(BatchSampler(sampler, 4), crop_px, decoder),
         device="cpu",
         dali_device="cpu",
-        side_px=side_px,
+        crop_px=crop_px,
         augment=sampler.augment,
         parallel=False,
         prefetch_batches=1,

@@ -32,7 +32,7 @@ from starts import ROOT, Failed, Run, Soak, ending, has_new_checkpoint, start, w
 INSIDE = "DALI_PIPES_SOAK_INSIDE"
 HOG = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10**5))"
 TRAINING = (
-    "--model s3d --frames 16 --crop 48 --batch-size 8 --workers 2 --aug randaug_t --eval-clips 1 --lr 1e-3 "
+    "--model s3d --num-frames 16 --crop-px 48 --batch-size 8 --workers 2 --aug randaug_t --eval-clips 1 --lr 1e-3 "
     "--device cpu --checkpoint-minutes 0.2"
 )
 """The network with the smallest checkpoint: 91 MiB with Adam's state."""

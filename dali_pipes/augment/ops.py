@@ -135,9 +135,9 @@ function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a
 tables ``paper`` and ``monotonic``, or nothing where there is no magnitude."""
 
 
-def translate_max_px(side_px: int) -> float:
+def translate_max_px(crop_px: int) -> float:
     """Return the translation at level 30 for clips of that side, in proportion to the paper's 100 pixels of 160."""
-    return PAPER_TRANSLATE_MAX_PX * side_px / PAPER_CROP_PX
+    return PAPER_TRANSLATE_MAX_PX * crop_px / PAPER_CROP_PX
 
 
 def register_op(

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
-from ..system.program import flags_of, run_program
+from ..system.program import flags_of, run_program, with_todays_options
 from .charts import draw_schedules
 from .clips import augment_clip
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named, translate_max_px
@@ -121,13 +121,15 @@ def _parser() -> argparse.ArgumentParser:
         default="nearest",
         help="interpolation of frames that are sheared, translated or rotated (default: %(default)s)",
     )
-    parser.add_argument("--frames", type=int, default=64, help="window of the clip in frames (default: %(default)s)")
+    parser.add_argument(
+        "--num-frames", type=int, default=64, help="window of the clip in frames (default: %(default)s)"
+    )
     parser.add_argument(
         "--start", type=int, help="first frame of the window (default: such that it is in the middle of the video)"
     )
     parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
     parser.add_argument(
-        "--size",
+        "--crop-px",
         type=int,
         default=160,
         help="side of the clip in pixels; translations are in proportion (default: %(default)s)",
@@ -140,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Carry out a parsed command line."""
     out = Path(options.out)
-    check_sheet_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
+    check_sheet_options(options, {"num_frames": 1, "columns": 1, "crop_px": 16, "samples": 1, "fps": 1, "seed": 0})
     if options.video is None:
         if out.suffix not in PICTURES:
             raise InputError(
@@ -162,10 +164,10 @@ def run(options: argparse.Namespace) -> None:
         ops=check_ops(names) if options.ops else None,
         ranges=options.ranges,
         interpolation=options.interpolation,
-        translate_max_px=translate_max_px(options.size),
+        translate_max_px=translate_max_px(options.crop_px),
     )
     rng = np.random.default_rng(options.seed)
-    clip = load_clip(options.video, options.frames, options.size, options.start)
+    clip = load_clip(options.video, options.num_frames, options.crop_px, options.start)
     rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
     if options.aug is None:
         rising = options.level is None and options.schedule is None
@@ -186,5 +188,5 @@ def run(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_todays_options(arguments))
     return run_program("preview", lambda: run(options), flags_of(parser) | {"m": "--level", "operation": "--ops"})

@@ -104,7 +104,7 @@ def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: int) -> None:
         container.mux(stream.encode(None))
 
 
-def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np.ndarray:
+def load_clip(path: str, num_frames: int, crop_px: int, start: int | None) -> np.ndarray:
     """The middle of a video (or from ``start``), centre square, (F, side, side, 3) uint8."""
     (video,) = scan_videos([(path, 0)]).videos
     last = count_starts(video.num_frames, num_frames) - 1
@@ -112,7 +112,7 @@ def load_clip(path: str, num_frames: int, side_px: int, start: int | None) -> np
         raise InputError(f"Invalid start {start}: a window of {num_frames} frames in {path} starts at 0 to {last}")
     indices = window_indices(video.num_frames, num_frames, first=last // 2 if start is None else start)
     box = fixed_box(video.height, video.width, "short_side", (160, 200))
-    return decode_frames(path, indices, tuple(box), side_px)
+    return decode_frames(path, indices, tuple(box), crop_px)
 
 
 def check_sheet_options(options: argparse.Namespace, least: dict[str, int]) -> None:

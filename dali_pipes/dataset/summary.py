@@ -11,7 +11,7 @@ from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import OddityKind, VideoInfo
 from ..errors import InputError
 from ..system.files import check_not_replaced
-from ..system.program import add_limits, check_limits, flags_of, one_line, run_program
+from ..system.program import add_limits, check_limits, flags_of, one_line, run_program, with_todays_options
 from ..system.progress import progress_bar
 from .folders import loose_videos
 from .manifest import Manifest, default_cache, scan_videos
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were left out, or 2 with one sentence on stderr."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_todays_options(arguments))
     return run_program("manifest", lambda: run(options), flags_of(parser))
 
 

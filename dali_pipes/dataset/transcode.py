@@ -29,7 +29,7 @@ from ..system.cores import usable_cores
 from ..system.files import make_folder, remove_drafts, replacing
 from ..system.isolate import NoResult, map_isolated
 from ..system.locks import exclusive_use
-from ..system.program import add_limits, check_limits, flag, flags_of, one_line, run_program
+from ..system.program import add_limits, check_limits, flag, flags_of, one_line, run_program, with_todays_options
 from ..system.progress import progress_bar
 from .folders import TRANSCODED, walk_videos
 from .probe import decoder_messages, quoted, read_video_info
@@ -366,7 +366,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if files were refused, or 2 with one sentence on stderr."""
     parser = _parser()
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_args(with_todays_options(arguments)))
     return run_program("transcode", lambda: run(options), flags_of(parser))
 
 

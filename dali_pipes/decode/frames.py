@@ -32,14 +32,14 @@ class _ClipWriter:
     It keeps buffers, so each clip has one of its own.
     """
 
-    def __init__(self, path: str, first: av.VideoFrame, box_yxyx: Box | None, side_px: int | None, flip: bool):
+    def __init__(self, path: str, first: av.VideoFrame, box_yxyx: Box | None, crop_px: int | None, flip: bool):
         self.path, self.orientation = path, orientation_of(first, path)
         self.frame_hw = first.height, first.width
         shown_hw = self.orientation.size_hw(*self.frame_hw)
         box_yxyx = self.orientation.stored_box((0, 0, *shown_hw) if box_yxyx is None else box_yxyx, shown_hw)
         self.y0, self.x0, self.y1, self.x1 = box_yxyx
         height, width = self.y1 - self.y0, self.x1 - self.x0
-        stored_hw = (side_px, side_px) if side_px else (height, width)
+        stored_hw = (crop_px, crop_px) if crop_px else (height, width)
         self.size_hw = self.orientation.size_hw(*stored_hw)
         shrinks = max(height, width) > ANTIALIAS_ABOVE * max(stored_hw)
         self.filter = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -113,7 +113,7 @@ def decode_frames(
     path: str,
     frame_indices: Sequence[int] | np.ndarray,
     box_yxyx: Box | None = None,
-    side_px: int | None = None,
+    crop_px: int | None = None,
     size_hw: tuple[int, int] | None = None,
     flip: bool = False,
     exact_times: bool = False,
@@ -125,7 +125,7 @@ def decode_frames(
         path: video file.
         frame_indices: (K,) integers in any order, repeats allowed; 0 is the first frame shown.
         box_yxyx: (y0, x0, y1, x1) pixels to keep, ends excluded; None is the whole frame. Even numbers are faster.
-        side_px: scale the box to side_px x side_px, linear, or by area above ``ANTIALIAS_ABOVE``; None keeps its size.
+        crop_px: scale the box to crop_px x crop_px, linear, or by area above ``ANTIALIAS_ABOVE``; None keeps its size.
         size_hw: the size that the frames must have; other frames raise.
         flip: mirror left to right.
         exact_times: ``VideoInfo.exact_times``: decoding may begin at the last key frame before the first index, which
@@ -143,7 +143,7 @@ def decode_frames(
     wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
     if wanted[0] < 0:
         raise VideoError(f"{path}: frame {wanted[0]} is asked for, the first is 0")
-    how = box_yxyx, side_px, size_hw, flip, CLIP_LIMITS * time_limit_s
+    how = box_yxyx, crop_px, size_hw, flip, CLIP_LIMITS * time_limit_s
     try:
         frames_FHWC = _decode(path, wanted, *how, from_key_frame=exact_times)
     except TooSlow:  # from the beginning it is no quicker
@@ -160,7 +160,7 @@ def _decode(
     path: str,
     wanted: np.ndarray,
     box_yxyx: Box | None,
-    side_px: int | None,
+    crop_px: int | None,
     size_hw: tuple[int, int] | None,
     flip: bool,
     time_limit_s: float,
@@ -171,7 +171,7 @@ def _decode(
     with open_video(path, time_limit_s) as reader:
         for index, frame in reader.frames_from(int(wanted[0])) if from_key_frame else reader.frames():
             if write is None:
-                write = _ClipWriter(path, frame, box_yxyx, side_px, flip)
+                write = _ClipWriter(path, frame, box_yxyx, crop_px, flip)
                 frames_FHWC = np.empty((len(wanted), *write.size_hw, 3), np.uint8)
                 _check_size(path, index, write.orientation.size_hw(*write.frame_hw), size_hw)
             if (frame.height, frame.width) != write.frame_hw:

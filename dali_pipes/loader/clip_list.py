@@ -83,14 +83,14 @@ class ClipList:
 
     Args:
         batches: what to read when.
-        side_px: side of the clips.
+        crop_px: side of the clips.
         on_bad_video: as for ``ClipSource``, for files that are missing or changed their size when the list is made.
         folder: of the list, and of links to files whose names DALI's list cannot hold.
     """
 
-    def __init__(self, batches: BatchSampler, side_px: int, on_bad_video: str, folder: Path):
+    def __init__(self, batches: BatchSampler, crop_px: int, on_bad_video: str, folder: Path):
         sampler = batches.sampler
-        self._table, self._side_px = table_of(sampler), side_px
+        self._table, self._crop_px = table_of(sampler), crop_px
         steps = batches.steps_per_epoch - batches.start_step
         steps += max(0, -(-(MIN_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
         self.batch_size = batches.batch_size * sampler.clips_per_video
@@ -119,7 +119,7 @@ class ClipList:
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         """Return the arrays of one sample; past the end, where DALI reads ahead in vain, the list begins again."""
         number = sample_info.idx_in_epoch % len(self._arrays)
-        arrays = self._arrays[number] | augmentation_arrays(self._plans[number], self._table, self._side_px)
+        arrays = self._arrays[number] | augmentation_arrays(self._plans[number], self._table, self._crop_px)
         return tuple(arrays[name] for name in self.names)
 
     @property

@@ -36,7 +36,7 @@ def clip_pipeline(
     source: ClipSource,
     *,
     device: str,
-    side_px: int,
+    crop_px: int,
     augment: RandAugmentT | None,
     parallel: bool,
     prefetch_batches: int,
@@ -47,7 +47,7 @@ def clip_pipeline(
     Args:
         source: whose workers decode, crop, resize and mirror if its decoder is ``cpu``; otherwise DALI does.
         device: as :func:`clip_graph`.
-        side_px: as :func:`clip_graph`.
+        crop_px: as :func:`clip_graph`.
         augment: as :func:`clip_graph`.
         parallel: as :func:`clip_inputs`.
         prefetch_batches: as :func:`clip_inputs`.
@@ -58,9 +58,9 @@ def clip_pipeline(
         frames = inputs["frames"]
     else:
         whole_frames = dali_decode(inputs["encoded"], inputs["frame_indices"], device=dali_device)
-        each_once = crop_resize(whole_frames, inputs["box"], inputs["flip"], side_px)
+        each_once = crop_resize(whole_frames, inputs["box"], inputs["flip"], crop_px)
         frames = fn.sequence_rearrange(each_once, new_order=inputs["order"])
-    clips = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
+    clips = clip_graph(frames, inputs, device=device, crop_px=crop_px, augment=augment)
     return clips, inputs["shown"], inputs["bad"]
 
 
@@ -99,7 +99,7 @@ class ClipReader:
         if settings.workers:
             check_main_module()
             check_shared_memory(self.shared_memory_bytes(batches))
-        source = ClipSource(batches, settings.side_px, settings.decoder, settings.on_bad_video, settings.time_limit_s)
+        source = ClipSource(batches, settings.crop_px, settings.decoder, settings.on_bad_video, settings.time_limit_s)
         pipeline = clip_pipeline(
             source,
             parallel=settings.workers > 0,
@@ -128,7 +128,7 @@ class ClipReader:
         """Return the shared memory that the workers' batches need, in bytes; 0 without workers."""
         sampler = batches.sampler
         if self.settings.decoder == "cpu":
-            per_video = sampler.kept_frames * sampler.clips_per_video * self.settings.side_px**2 * 3
+            per_video = sampler.kept_frames * sampler.clips_per_video * self.settings.crop_px**2 * 3
         else:
             per_video = max(video.size_bytes for video in sampler.videos)
         return 2 * PREFETCH_BATCHES * batches.batch_size * per_video if self.settings.workers else 0

@@ -43,7 +43,7 @@ def clip_inputs(source: ClipArrays, *, parallel: bool, prefetch_batches: int) ->
     return dict(zip(source.names, nodes))  # noqa: B905 - the graph tracer's zip knows no strict
 
 
-def crop_resize(video: Node, box_yxyx: Node, flip: Node, side_px: int) -> Node:
+def crop_resize(video: Node, box_yxyx: Node, flip: Node, crop_px: int) -> Node:
     """DALI graph function: crop every frame to a box, resize it (linear), and mirror it where ``flip`` is 1.
 
     For videos that DALI decodes; the CPU's workers do the same while they convert colours, which is cheaper.
@@ -52,15 +52,15 @@ def crop_resize(video: Node, box_yxyx: Node, flip: Node, side_px: int) -> Node:
         video: (F, H, W, 3) uint8.
         box_yxyx: (4,) float32 on the CPU, in the video's pixels.
         flip: 0 or 1, int32 scalar on the CPU.
-        side_px: of the result; a box more than ``ANTIALIAS_ABOVE`` times as large is smoothed first.
+        crop_px: of the result; a box more than ``ANTIALIAS_ABOVE`` times as large is smoothed first.
 
     Returns:
-        (F, side_px, side_px, 3) uint8.
+        (F, crop_px, crop_px, 3) uint8.
     """
     y0, x0, y1, x1 = (box_yxyx[edge] for edge in range(4))
     shift = (x1 - x0) * flip  # a region that ends left of its start is mirrored
-    place = {"roi_start": fn.stack(y0, x0 + shift), "roi_end": fn.stack(y1, x1 - shift), "size": [side_px, side_px]}
-    if box_yxyx[2] - box_yxyx[0] > ANTIALIAS_ABOVE * side_px:
+    place = {"roi_start": fn.stack(y0, x0 + shift), "roi_end": fn.stack(y1, x1 - shift), "size": [crop_px, crop_px]}
+    if box_yxyx[2] - box_yxyx[0] > ANTIALIAS_ABOVE * crop_px:
         scaled = fn.resize(video, **place, interp_type=types.INTERP_LINEAR, antialias=True)
     else:
         scaled = fn.resize(video, **place, interp_type=types.INTERP_LINEAR, antialias=False)
@@ -73,23 +73,23 @@ def normalise(video: Node) -> Node:
 
 
 def clip_graph(
-    video: Node, inputs: dict[str, Node], *, device: str, side_px: int, augment: RandAugmentT | None
+    video: Node, inputs: dict[str, Node], *, device: str, crop_px: int, augment: RandAugmentT | None
 ) -> Node:
     """DALI graph function: from a reader's frames, cropped and resized, to clips.
 
     Args:
-        video: (F, side_px, side_px, 3) uint8.
+        video: (F, crop_px, crop_px, 3) uint8.
         inputs: nodes by name, from :func:`clip_inputs`.
         device: ``cpu`` or ``gpu``, where clips are augmented.
-        side_px: crop side.
+        crop_px: crop side.
         augment: the policy whose draws are among the inputs, or None.
 
     Returns:
-        (F, side_px, side_px, 3) float32 clips; the loader only looks at them as (3, F, side_px, side_px).
+        (F, crop_px, crop_px, 3) float32 clips; the loader only looks at them as (3, F, crop_px, crop_px).
     """
     if device == "gpu":
         video = video.gpu()
     if augment is not None:
         drawn = (inputs.get(name) for name in PARAMETER_NAMES)
-        video = apply_parameters(video, *drawn, policy=augment, size_hw=(side_px, side_px))
+        video = apply_parameters(video, *drawn, policy=augment, size_hw=(crop_px, crop_px))
     return normalise(video)

@@ -22,7 +22,7 @@ DECODERS = ("auto", "cpu", "gpu")
 class ReaderSettings:
     """Settings that a loader gives to its reader."""
 
-    side_px: int
+    crop_px: int
     """Side of the clips."""
     device_id: int | None
     """The GPU on which clips are augmented and handed over; None is the CPU."""
@@ -44,7 +44,7 @@ class ReaderSettings:
 
     def graph_options(self, batches: BatchSampler) -> dict[str, Any]:
         """Return keyword arguments of every reader's graph; ``augment`` is the policy whose draws are in the plans."""
-        return {"device": self.device, "side_px": self.side_px, "augment": batches.sampler.augment}
+        return {"device": self.device, "crop_px": self.crop_px, "augment": batches.sampler.augment}
 
     @property
     def pipeline_options(self) -> dict[str, Any]:

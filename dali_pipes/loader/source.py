@@ -39,8 +39,8 @@ class ClipSource:
 
     Attributes:
         batches: what to read when.
-        side_px: the side that crops are scaled to.
-        decoder: ``cpu`` hands over ``frames`` (F, side_px, side_px, 3) uint8,
+        crop_px: the side that crops are scaled to.
+        decoder: ``cpu`` hands over ``frames`` (F, crop_px, crop_px, 3) uint8,
             ``gpu`` the ``encoded`` bytes of the file.
         on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in
             ``bad``. In evaluation, where it would count twice, that clip is marked as one that is not to be used.
@@ -49,7 +49,7 @@ class ClipSource:
     """
 
     batches: BatchSampler
-    side_px: int
+    crop_px: int
     decoder: str
     on_bad_video: str = "error"
     time_limit_s: float = TIME_LIMIT_S
@@ -66,7 +66,7 @@ class ClipSource:
         names = self.names  # what was read is the first
         used = real and (sampler.training or not bad)
         arrays: dict[str, Any] = {names[0]: pixels, **plan_arrays(plan, used, bad)}
-        arrays |= augmentation_arrays(plan, self.table, self.side_px)
+        arrays |= augmentation_arrays(plan, self.table, self.crop_px)
         arrays |= frame_arrays(plan) if self.decoder == "gpu" else {}  # PyAV has dealt with them already
         return tuple(arrays[name] for name in names)
 
@@ -91,7 +91,7 @@ class ClipSource:
                 video.path,
                 plan.frame_indices,
                 tuple(plan.box_yxyx),
-                self.side_px,
+                self.crop_px,
                 (video.height, video.width),
                 plan.flip,
                 video.exact_times and video.is_current(),
@@ -114,12 +114,12 @@ def augmentation_names(table: OpTable | None) -> list[str]:
     return [] if table is None else list(table.names)
 
 
-def augmentation_arrays(plan: ClipPlan, table: OpTable | None, side_px: int) -> dict[str, np.ndarray]:
+def augmentation_arrays(plan: ClipPlan, table: OpTable | None, crop_px: int) -> dict[str, np.ndarray]:
     """Return the parameters of a plan's operations by :func:`augmentation_names`."""
     if table is None:
         return {}
     assert plan.op_ids is not None and plan.levels_NK is not None and plan.signs is not None, "the policy drew them"
-    drawn = parameters_of_clip(table, plan.op_ids, plan.levels_NK, plan.signs, (side_px, side_px))
+    drawn = parameters_of_clip(table, plan.op_ids, plan.levels_NK, plan.signs, (crop_px, crop_px))
     return dict(zip(PARAMETER_NAMES, drawn, strict=True))
 
 

@@ -100,14 +100,14 @@ def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
 
 @pipeline_def(enable_conditionals=True)
 def stream_pipeline(
-    clips: ClipList, *, device: str, side_px: int, augment: RandAugmentT | None
+    clips: ClipList, *, device: str, crop_px: int, augment: RandAugmentT | None
 ) -> tuple[Node, Node, Node, Node, Node]:
     """Return a pipeline as ``clip_pipeline`` does, with the clips' numbers as planned and as read."""
     inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
     sequence, number = dali_read(clips, device=device)
-    sequence = crop_resize(sequence, inputs["box"], inputs["flip"], side_px)
+    sequence = crop_resize(sequence, inputs["box"], inputs["flip"], crop_px)
     frames = fn.sequence_rearrange(sequence, new_order=inputs["order"])
-    graph = clip_graph(frames, inputs, device=device, side_px=side_px, augment=augment)
+    graph = clip_graph(frames, inputs, device=device, crop_px=crop_px, augment=augment)
     return graph, inputs["shown"], inputs["bad"], inputs["number"], number
 
 
@@ -144,7 +144,7 @@ class StreamReader:
     def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         self._folder = self._folder or ListFolder()
-        self._clips = clips = ClipList(batches, self.settings.side_px, self.settings.on_bad_video, self._folder.path)
+        self._clips = clips = ClipList(batches, self.settings.crop_px, self.settings.on_bad_video, self._folder.path)
         pipeline = stream_pipeline(
             clips, batch_size=clips.batch_size, **self.settings.graph_options(batches), **self.settings.pipeline_options
         )

@@ -16,6 +16,7 @@ from torch.utils.dlpack import from_dlpack
 from ..dataset.manifest import Manifest
 from ..decode.dali import DALI_VERSION
 from ..decode.video_file import TIME_LIMIT_S
+from ..deprecated import renamed_arguments, renamed_attribute
 from ..errors import InputError, VideoError, check_known
 from ..plan.batches import BatchSampler
 from ..plan.sampling import ClipSampler
@@ -60,6 +61,7 @@ class ClipBatch:
 _loaders: "WeakSet[VideoLoader]" = WeakSet()
 
 
+@renamed_arguments(side_px="crop_px", short="short_videos")
 class VideoLoader:
     """An iterable of :class:`ClipBatch`; each iteration is one epoch.
 
@@ -71,7 +73,7 @@ class VideoLoader:
     Args:
         manifest: the videos, see ``scan_videos``.
         batch_size: videos per batch of this process, at most.
-        side_px: side of the square clips, in pixels.
+        crop_px: side of the square clips, in pixels.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: where clips are handed over and, for CUDA, augmented.
         decoder: ``cpu`` (PyAV), ``gpu`` (NVDEC through DALI) or ``auto`` (the GPU where it can decode
             all videos and is faster).
@@ -92,7 +94,7 @@ class VideoLoader:
         time_limit_s: that of ``scan_videos``, in seconds of processor time:
             a clip that PyAV decodes may take 4 times as much.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
-            crops_per_video, augment, flip, crop_mode, side_range_px, short, seed, even_steps.
+            crops_per_video, augment, flip, crop_mode, side_range_px, short_videos, seed, even_steps.
             ``augment`` is a :class:`RandAugmentT`.
 
     Attributes:
@@ -110,7 +112,7 @@ class VideoLoader:
         manifest: Manifest,
         *,
         batch_size: int = 16,
-        side_px: int = 160,
+        crop_px: int = 160,
         device: str = "auto",
         decoder: str = "auto",
         reader: str = "clips",
@@ -124,7 +126,7 @@ class VideoLoader:
         time_limit_s: float = TIME_LIMIT_S,
         **sampling: Any,
     ):
-        batch_size, side_px = whole_number("batch_size", batch_size, 1), whole_number("side_px", side_px, 8)
+        batch_size, crop_px = whole_number("batch_size", batch_size, 1), whole_number("crop_px", crop_px, 8)
         workers, rank, world_size = whole_number("workers", workers, 0), to_python(rank), to_python(world_size)
         if not 0 < time_limit_s <= MAX_TIME_LIMIT_S:
             raise InputError(f"Invalid time_limit_s {time_limit_s:g}: must be above 0 and at most {MAX_TIME_LIMIT_S:g}")
@@ -141,11 +143,11 @@ class VideoLoader:
         check_known("reader", reader, READERS)
         self.reader = reader
         self.decoder = READERS[reader].choose_decoder(decoder, self.device, manifest.videos, workers)
-        self.batch_size, self.side_px, self.workers = batch_size, side_px, workers
+        self.batch_size, self.crop_px, self.workers = batch_size, crop_px, workers
         self.rank, self.world_size = rank, world_size
         self._pipeline: Any = None  # DALI's, while it runs
         settings = ReaderSettings(
-            side_px=side_px,
+            crop_px=crop_px,
             device_id=self.device.index,
             decoder=self.decoder,
             workers=workers,
@@ -158,6 +160,8 @@ class VideoLoader:
         _loaders.add(self)
         self.epoch = self.step = 0
         self.seek(start_epoch, start_step)
+
+    side_px = renamed_attribute("side_px", "crop_px")
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""

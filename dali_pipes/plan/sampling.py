@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..deprecated import renamed_arguments, renamed_attribute
 from ..errors import InputError, check_known
 from ..python_values import fields_to_python, to_python, whole_number
 
@@ -60,10 +61,10 @@ class Augmentation(Protocol):
         """Return the operations as numbers, for what applies them."""
 
 
-def _repeats(num_frames_video: int, span: int, short: str) -> int:
+def _repeats(num_frames_video: int, span: int, short_videos: str) -> int:
     """Return how often each frame is shown: 1, 2, 4, ..., the least that fills the window."""
     repeats = 1
-    while short == "slow_down" and num_frames_video * repeats < span:
+    while short_videos == "slow_down" and num_frames_video * repeats < span:
         repeats *= 2
     return repeats
 
@@ -72,14 +73,16 @@ def _span(num_frames: int, stride_frames: int) -> int:
     return (num_frames - 1) * stride_frames + 1
 
 
-def count_starts(num_frames_video: int, num_frames: int, stride_frames: int = 1, short: str = "slow_down") -> int:
+def count_starts(
+    num_frames_video: int, num_frames: int, stride_frames: int = 1, short_videos: str = "slow_down"
+) -> int:
     """Return the number of places that a window has in a video, at least 1; arguments as :func:`window_indices`."""
     span = _span(num_frames, stride_frames)
-    return max(1, num_frames_video * _repeats(num_frames_video, span, short) - span + 1)
+    return max(1, num_frames_video * _repeats(num_frames_video, span, short_videos) - span + 1)
 
 
 def window_indices(
-    num_frames_video: int, num_frames: int, stride_frames: int = 1, first: int = 0, short: str = "slow_down"
+    num_frames_video: int, num_frames: int, stride_frames: int = 1, first: int = 0, short_videos: str = "slow_down"
 ) -> np.ndarray:
     """Return the frame indices of one clip window; videos shorter than the window are filled.
 
@@ -88,15 +91,15 @@ def window_indices(
         num_frames: F, frames in the window.
         stride_frames: step between them.
         first: where the window starts, in 0..count_starts - 1.
-        short: ``slow_down`` shows each frame 2, 4, ... times, the least that fills the window (paper section 4.1;
-            the authors stop at 4); ``pad`` repeats the last frame.
+        short_videos: ``slow_down`` shows each frame 2, 4, ... times, the least that fills the window (paper section
+            4.1; the authors stop at 4); ``pad`` repeats the last frame.
 
     Returns:
         (F,) int32.
 
     Example: 3 frames to fill 4: ``slow_down`` gives 0 0 1 1 (or, with first = 1, 0 1 1 2), ``pad`` gives 0 1 2 2.
     """
-    repeats = _repeats(num_frames_video, _span(num_frames, stride_frames), short)
+    repeats = _repeats(num_frames_video, _span(num_frames, stride_frames), short_videos)
     indices = (first + np.arange(num_frames) * stride_frames) // repeats
     return np.minimum(indices, num_frames_video - 1).astype(np.int32)
 
@@ -146,6 +149,7 @@ def _even_side(share: float, height: int, width: int) -> int:
 _ORDER, _CLIP, _AUGMENT, _REPLACE = range(4)  # independent streams of chance
 
 
+@renamed_arguments(short="short_videos")
 @dataclass(frozen=True, kw_only=True)
 class ClipSampler:
     """Plans of the samples i in 0..len-1 of each epoch (paper section 4.1). Checked on construction; picklable.
@@ -179,7 +183,7 @@ class ClipSampler:
     and cuts the lower end out of it."""
     side_range_px: tuple[float, float] = (160.0, 200.0)
     """The smallest and the largest, in pixels of a frame with a short side of 240; in proportion for others."""
-    short: str = "slow_down"
+    short_videos: str = "slow_down"
     """Videos shorter than the window: ``slow_down`` shows each frame 2, 4, ... times, ``pad`` repeats the last one."""
     seed: int = 0
     """Seed of all random choices."""
@@ -189,7 +193,7 @@ class ClipSampler:
 
     def __post_init__(self) -> None:
         check_known("crop_mode", self.crop_mode, CROP_MODES)
-        check_known("short", self.short, SHORT_VIDEOS)
+        check_known("short_videos", self.short_videos, SHORT_VIDEOS)
         fields_to_python(self)
         for name in ("num_frames", "stride_frames", "keep_every", "clips_per_video"):
             whole_number(name, getattr(self, name), 1)
@@ -209,6 +213,8 @@ class ClipSampler:
         whole_number("seed", self.seed, 0)
         if not len(self.videos):
             raise InputError("there are no videos to sample from")
+
+    short = renamed_attribute("short", "short_videos")
 
     def __len__(self) -> int:
         """Return the number of samples per epoch: one per video, or per crop of it."""
@@ -242,7 +248,7 @@ class ClipSampler:
         shown = self.videos[index]
         frames = shown.used_frames
         first = int(clip_rng.integers(count_starts(len(frames), *self._window)))
-        indices = frames.start + window_indices(len(frames), *self._window[:2], first, self.short)
+        indices = frames.start + window_indices(len(frames), *self._window[:2], first, self.short_videos)
         box = random_box(clip_rng, shown.height, shown.width, self.crop_mode, self.side_range_px)
         flip = bool(clip_rng.integers(2)) and self.flip
         drawn: tuple[np.ndarray, ...] = ()
@@ -254,7 +260,7 @@ class ClipSampler:
 
     @property
     def _window(self) -> tuple[int, int, str]:
-        return self.num_frames, self.stride_frames, self.short
+        return self.num_frames, self.stride_frames, self.short_videos
 
     def replacements(self, epoch: int, sample: int) -> list[int]:
         """Return the videos of the same class that may take a sample's place, in an order drawn for this sample.
@@ -274,7 +280,7 @@ class ClipSampler:
         last = count_starts(len(frames), *self._window) - 1
         firsts = np.linspace(0, last, self.clips_per_video) if self.clips_per_video > 1 else np.array([last / 2])
         windows = [
-            frames.start + window_indices(len(frames), *self._window[:2], first, self.short)[:: self.keep_every]
+            frames.start + window_indices(len(frames), *self._window[:2], first, self.short_videos)[:: self.keep_every]
             for first in np.rint(firsts).astype(int)
         ]
         place = (sample % self.crops_per_video) / (self.crops_per_video - 1) if self.crops_per_video > 1 else 0.5

@@ -10,9 +10,11 @@ from .locks import IN_USE as IN_USE
 from .locks import exclusive_use as exclusive_use
 from .locks import wait_for_lock as wait_for_lock
 from .program import MAX_TIME_LIMIT_S as MAX_TIME_LIMIT_S
+from .program import RENAMED_OPTIONS as RENAMED_OPTIONS
 from .program import flag as flag
 from .program import flags_of as flags_of
 from .program import one_line as one_line
 from .program import run_program as run_program
 from .program import with_flags as with_flags
+from .program import with_todays_options as with_todays_options
 from .progress import progress_bar as progress_bar

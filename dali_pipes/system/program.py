@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -126,17 +126,43 @@ _PARAMETER = re.compile(
 """A parameter that is said to be invalid, or with a value; not a part of a path."""
 
 
+RENAMED_OPTIONS = {
+    "frames": "num_frames",
+    "stride": "stride_frames",
+    "crop": "crop_px",
+    "size": "crop_px",
+    "short": "short_videos",
+    "time_limit": "time_limit_s",
+}
+"""Settings of earlier versions -> their names today, see :func:`flag`; saved settings are read by both."""
+
+
+def with_todays_options(arguments: Sequence[str] | None) -> list[str]:
+    """Return a command line with today's names for options that were renamed, of which it warns on stderr.
+
+    Args:
+        arguments: the command line; None is that of this program.
+    """
+    found, renamed = [], {flag(old): flag(new) for old, new in RENAMED_OPTIONS.items()}
+    for word in sys.argv[1:] if arguments is None else arguments:
+        old, equals, value = word.partition("=")
+        if new := renamed.get(old):
+            print(f"warning: {old} is now called {new}; the old name will be removed", file=sys.stderr)
+            word = new + equals + value
+        found.append(word)
+    return found
+
+
 def one_line(path: str) -> str:
     """A name with a newline in it must not look like two."""
     return path.replace("\n", "\\n")
 
 
 def add_limits(parser: argparse.ArgumentParser, time_limit_s: float, what: str) -> None:
-    """Add ``--workers`` and ``--time-limit``, of which ``what`` says what is done to a file that takes longer."""
+    """Add ``--workers`` and ``--time-limit-s``, of which ``what`` says what is done to a file that takes longer."""
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
     parser.add_argument(
-        "--time-limit",
-        dest="time_limit_s",
+        "--time-limit-s",
         type=float,
         default=time_limit_s,
         metavar="SECONDS",

@@ -18,13 +18,13 @@ def bench_loader(*arguments):
 
 def test_rows_of_clips_of_another_size(tmp_path, class_folders):
     rows = ["noise_alone", "augment_alone", "dali_auto_aug_alone", "torchvision_gpu"]
-    sizes = ["--frames", 8, "--side-px", 32, "--batch-size", 2, "--workers", 1]
+    sizes = ["--num-frames", 8, "--crop-px", 32, "--batch-size", 2, "--workers", 1]
     limits = ["--seconds", 0.1, "--repeats", 1, "--epochs", 0, "--json", tmp_path / "rows.json"]
     result = bench_loader("--data", class_folders, "--rows", ",".join(rows), *sizes, *limits)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "batches of 2 clips of 8 x 32 x 32, 1 workers" in result.stdout
     report = json.loads((tmp_path / "rows.json").read_text())
-    assert report["settings"]["frames"] == 8 and report["settings"]["side_px"] == 32
+    assert report["settings"]["num_frames"] == 8 and report["settings"]["crop_px"] == 32
     assert [row["name"] for row in report["results"]] == rows
     for row in report["results"]:
         assert abs(row["ms_per_batch"] * row["clips_per_s"] - 2000) < 1e-6 and row["gpu_memory_mib"] is None

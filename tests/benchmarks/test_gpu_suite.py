@@ -101,4 +101,4 @@ def test_training_steps_are_compared_compiled_and_not(tmp_path):
     for size in ("", "small_"):
         eager, compiled, graphs = (called[size + name] for name in ("eager", "compiled", "graphs"))
         assert (compiled, graphs) == (eager + " --compile", compiled + " reduce-overhead")
-    assert called["small_eager"] == called["eager"] + " --frames 32 --crop 56 --batch-size 8"
+    assert called["small_eager"] == called["eager"] + " --num-frames 32 --crop-px 56 --batch-size 8"

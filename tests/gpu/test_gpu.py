@@ -221,7 +221,7 @@ def test_batches_stay_as_they_were_handed_over(tmp_path, decoder):
     """DALI hands its own memory over: it must not write to it while a tensor is in use, on whatever stream."""
     for number in range(8):
         write_lossless(tmp_path / "a" / f"{number}.mp4", 40 + number, (192, 256), codec="libx264", qp=4)
-    options = {"batch_size": 2, "num_frames": 32, "side_px": 112, "decoder": decoder, "seed": 3}
+    options = {"batch_size": 2, "num_frames": 32, "crop_px": 112, "decoder": decoder, "seed": 3}
     loader = VideoLoader(scan_videos(find_videos(tmp_path)), device="cuda", **options)
     kept, copies, queued = [], [], []
     for epoch in range(3):
@@ -254,7 +254,7 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
             VideoLoader(manifest, reader="stream", num_frames=16, batch_size=3, device="cuda")
     evaluation = {"training": False, "clips_per_video": 3}
     for sampling in ({"keep_every": 2}, {"stride_frames": 3, "short": "pad"}, evaluation):
-        common = {"batch_size": 3, "num_frames": 16, "side_px": 112, "device": "cuda", "seed": 3, **sampling}
+        common = {"batch_size": 3, "num_frames": 16, "crop_px": 112, "device": "cuda", "seed": 3, **sampling}
         decoder = "gpu" if DALI_VERSION >= (1, 48) else "cpu"
         clips = VideoLoader(manifest, decoder=decoder, **common)
         stream = None if refused else VideoLoader(manifest, reader="stream", **common)
@@ -299,7 +299,7 @@ def test_stream_names_a_file_that_breaks(tmp_path):
     broken = tmp_path / "a" / "2.mp4"
     broken.write_bytes(bytes(broken.stat().st_size))
     with pytest.raises(VideoError, match="2.mp4"):
-        list(VideoLoader(manifest, batch_size=2, num_frames=16, side_px=64, device="cuda", reader="stream"))
+        list(VideoLoader(manifest, batch_size=2, num_frames=16, crop_px=64, device="cuda", reader="stream"))
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
@@ -336,7 +336,7 @@ def test_activation_maps_are_those_of_the_cpu(name):
 
 def test_temporal_localisation(tmp_path):
     root = dark_and_bright(tmp_path, val=(2, 2))
-    config = Config(frames=32, crop=40, data=str(root / "val"))
+    config = Config(num_frames=32, crop_px=40, data=str(root / "val"))
     guessing_checkpoint(tmp_path / "a.pt", ["bright", "dark"], config)
     assert (
         cam.main([str(tmp_path / "a.pt"), *map(str, (root / "val").rglob("*.avi")), "-o", str(tmp_path / "cam")]) == 0

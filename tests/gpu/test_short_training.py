@@ -23,7 +23,15 @@ from train.runtime.processes import Processes
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
 # 3 full steps an epoch. Without what a device draws or rounds by itself: dropout, operations that magnify a grey level
-SETTINGS = {"frames": 32, "crop": 64, "batch_size": 4, "epochs": 2, "eval_clips": 1, "dropout": 0.0, "aug": "none"}
+SETTINGS = {
+    "num_frames": 32,
+    "crop_px": 64,
+    "batch_size": 4,
+    "epochs": 2,
+    "eval_clips": 1,
+    "dropout": 0.0,
+    "aug": "none",
+}
 # of a step's loss, which falls from 0.7 to 0.15. On the CPU, noise of a grey level moves it by up to 0.007, bfloat16 by
 # up to 0.004; a step that leaves the weights as they were by 0.07
 MOST_APART = {"fp32": 0.015, "bf16": 0.03, "fp16": 0.03}

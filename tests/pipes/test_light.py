@@ -132,7 +132,7 @@ with open("found.txt", "a") as file:  # in the worker processes, too: they impor
 if __name__ == "__main__":
     manifest = scan_videos(find_videos(sys.argv[1]))
     policy = RandAugmentT(n=2, m=10, schedule="temporal+", translate_max_px=20)
-    loader = VideoLoader(manifest, batch_size=2, num_frames=8, side_px=32, augment=policy, device="cpu", workers=2)
+    loader = VideoLoader(manifest, batch_size=2, num_frames=8, crop_px=32, augment=policy, device="cpu", workers=2)
     for batch in loader:
         print(json.dumps([list(batch.clips_BCTHW.shape), batch.labels_B.tolist()]))
 """
@@ -155,7 +155,7 @@ def test_the_programs_of_the_library_run_without_them(tmp_path, run_light, video
     video = next(videos.rglob("*.avi"))
     copied = run_light("-m", "dali_pipes.transcode", videos, "copies")
     assert copied.returncode == 0 and len(list((tmp_path / "copies").rglob("*.mp4"))) == 3, copied.stderr
-    for arguments in ((video, "-o", "sheet.png", "--frames", "4", "--size", "32"), ("-o", "schedules.png")):
+    for arguments in ((video, "-o", "sheet.png", "--num-frames", "4", "--size", "32"), ("-o", "schedules.png")):
         shown = run_light("-m", "dali_pipes.preview", *arguments)
         assert shown.returncode == 0, shown.stderr
         assert cv2.imread(str(tmp_path / shown.stdout.strip())).size > 0

@@ -75,7 +75,7 @@ def test_a_loader_with_numbers_of_numpy(class_folders):
             manifest,
             device="cpu",
             batch_size=i(2),
-            side_px=i(32),
+            crop_px=i(32),
             workers=i(1),
             num_frames=i(16),
             seed=i(3),

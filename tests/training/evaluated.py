@@ -14,7 +14,7 @@ from tests.videos import write_video
 from train.models.zoo import build_model
 
 CLASSES = ["bright", "dark", "striped"]
-NETWORK = "--frames 16 --crop 40 --batch-size 4 --eval-clips 2 --lr 5e-3".split()
+NETWORK = "--num-frames 16 --crop-px 40 --batch-size 4 --eval-clips 2 --lr 5e-3".split()
 HERE = "--device cpu --workers 0".split()  # decoding processes would import pytest's main module again
 
 
@@ -81,14 +81,14 @@ def assert_same_accuracy(said: dict[str, float], row: dict[str, str]) -> None:
 
 def scores_by_hand(checkpoint: Path, videos: Path, clips: int, crops: int) -> torch.Tensor:
     state = torch.load(checkpoint, weights_only=True)
-    model = build_model("slowfast50", len(CLASSES), frames=16, side=40).eval()
+    model = build_model("slowfast50", len(CLASSES), num_frames=16, crop_px=40).eval()
     model.load_state_dict(state["model"])
     items = sorted((str(path), path.parent.name) for path in videos.rglob("*.avi"))
     manifest = scan_videos(items, classes=CLASSES, workers=1)
     loader = VideoLoader(
         manifest,
         batch_size=1,
-        side_px=40,
+        crop_px=40,
         device="cpu",
         workers=0,
         num_frames=16,

@@ -35,7 +35,7 @@ class Linear(torch.nn.Module):
 def make_training(data: str, out: str, processes: Processes = Processes(), **changes) -> Training:  # noqa: B008
     """A training of :class:`Linear` in this process."""
     chosen = {"device": "cpu", "precision": "fp32", "lr": 0.05, "tensorboard": False} | changes
-    config = replace(small(), data=data, out=out, frames=16, crop=48, batch_size=4, workers=0, **chosen)
+    config = replace(small(), data=data, out=out, num_frames=16, crop_px=48, batch_size=4, workers=0, **chosen)
     with processes.first_of_machine_first():
         train_videos, val_videos, _ = load_manifests(config)
     Path(out).mkdir(exist_ok=True)

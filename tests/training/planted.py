@@ -49,19 +49,19 @@ def planted(mask_THW=None, *, same_at_all_times: bool = False, sign: float = 1.0
     return Network("slowfast50", Planted(Look(mask_THW, same_at_all_times), sign)).eval()
 
 
-def plain_clips(*colours: int, frames: int = 16, side: int = 32) -> torch.Tensor:
+def plain_clips(*colours: int, num_frames: int = 16, crop_px: int = 32) -> torch.Tensor:
     """(B, 3, T, H, W): clips that are red (0), green (1) or blue (2) and otherwise black."""
-    clips = torch.full((len(colours), 3, frames, side, side), -1.0)
+    clips = torch.full((len(colours), 3, num_frames, crop_px, crop_px), -1.0)
     for clip, colour in enumerate(colours):
         clips[clip, colour] = 1.0
     return clips
 
 
 @cache
-def shaken(name: str, num_classes: int = 5, frames: int = 32, side: int = 64) -> Network:
+def shaken(name: str, num_classes: int = 5, num_frames: int = 32, crop_px: int = 64) -> Network:
     """A network of ``MODELS`` in which every weight, bias and running statistic counts; the same for all tests."""
     torch.manual_seed(3)
-    network = build_model(name, num_classes, frames=frames, side=side).eval()
+    network = build_model(name, num_classes, num_frames=num_frames, crop_px=crop_px).eval()
     with torch.no_grad():
         for tensor in (*network.backbone.parameters(), *network.backbone.buffers()):
             if tensor.is_floating_point() and tensor.ndim == 1:
@@ -72,7 +72,7 @@ def shaken(name: str, num_classes: int = 5, frames: int = 32, side: int = 64) ->
 def guessing_checkpoint(path: Path, classes: list[str], config: Config, seed: int = 0) -> Network:
     """Write a checkpoint of a network that has learned nothing, but prefers some classes; returns the network."""
     torch.manual_seed(seed)
-    network = build_model(config.model, len(classes), frames=config.frames, side=config.crop).eval()
+    network = build_model(config.model, len(classes), num_frames=config.num_frames, crop_px=config.crop_px).eval()
     with torch.no_grad():
         network.backbone.get_submodule(MODELS[config.model].classifier).weight.normal_(std=0.1)
     save_checkpoint(path, model=network.state_dict(), config=asdict(config), classes=classes)
@@ -81,5 +81,5 @@ def guessing_checkpoint(path: Path, classes: list[str], config: Config, seed: in
 
 def evaluated_clip(path, config: Config) -> torch.Tensor:
     """(3, T, H, W): every second frame of the middle window of a video, as the network is given it."""
-    frames_FHWC = load_clip(str(path), config.frames, config.crop, None)[::2]
+    frames_FHWC = load_clip(str(path), config.num_frames, config.crop_px, None)[::2]
     return torch.from_numpy(frames_FHWC).movedim(-1, 0).sub(128.0).div(128.0)

@@ -29,7 +29,7 @@ from train.runtime.run_folder import move_earlier_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_PY, NARROW = (str(ROOT / "train" / "run.py"),), ("-m", "tests.training.narrow")
-TINY = "--frames 16 --crop 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
+TINY = "--num-frames 16 --crop-px 48 --batch-size 4 --eval-clips 2 --device cpu --lr 1e-3 --workers 1".split()
 HERE = [*TINY, *"--workers 0 --no-tensorboard".split()]
 
 

@@ -19,13 +19,14 @@ from tests.saved.tiny import tiny
 from tests.training.evaluated import HERE
 from tests.training.narrow import narrow_network, narrow_slowfast
 from tests.training.report_pages import Page
+from train.config.options import with_todays_names
 from train.run import main
 
 TOLERANCE = 1e-4
 """Of what is computed again, perhaps by another torch."""
-ONE_STEP = "--aug none --frames 16 --crop 48 --max-steps 1 --eval-clips 1 --no-tensorboard".split()
+ONE_STEP = "--aug none --num-frames 16 --crop-px 48 --max-steps 1 --eval-clips 1 --no-tensorboard".split()
 OF_SPEED = {"clips_per_s", "data_wait_fraction", "epoch_s"}
-SINCE_OLDER = "time_limit reader init lateral compile fused_adam channels_last randaug_scale randaug_ranges".split()
+SINCE_OLDER = "time_limit_s reader init lateral compile fused_adam channels_last randaug_scale randaug_ranges".split()
 """Options that runs before them lack, and that are at their defaults, or may change, in the saved run."""
 
 
@@ -89,7 +90,10 @@ def test_a_checkpoint_of_within_an_epoch_is_trained_to_the_end(run, older):
         (run / name).unlink()
     config = load(run / "previous.pt")["config"]
     if older:
-        changed(run / "previous.pt", config={k: v for k, v in config.items() if k not in SINCE_OLDER})
+        changed(
+            run / "previous.pt",
+            config={k: v for k, v in with_todays_names(config).items() if k not in SINCE_OLDER},
+        )
     said = app("--resume", "auto", "--out", run)
     assert f"Resuming {run / 'previous.pt'}: 2 epochs and 2 steps are done." in said
     assert_close(read_rows(run / "metrics.csv"), read_rows(SAVED / "run" / "metrics.csv"), but=OF_SPEED)
@@ -102,7 +106,8 @@ def test_a_checkpoint_of_within_an_epoch_is_trained_to_the_end(run, older):
     assert ours["bad_paths"] == theirs["bad_paths"] == ["videos/train/dark/4.avi"]
     assert (ours["videos"], ours["val_videos"]) == (theirs["videos"], theirs["val_videos"])
     now, saved = read_json(run / "config.json"), read_json(SAVED / "run" / "config.json")
-    own = {"out": str(run), "time_limit": 120.0} if older else {"out": str(run)}
+    own = {"out": str(run), "time_limit_s": 120.0} if older else {"out": str(run)}
+    saved = with_todays_names(saved)
     assert {name: now[name] for name in saved} == saved | own
     assert [len(read_json(folder / "environment.json")) for folder in (run, SAVED / "run")] == [2, 1]
 

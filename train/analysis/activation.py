@@ -144,7 +144,7 @@ def map_frames(num_times: int, num_frames: int) -> np.ndarray:
 
 
 def stretch(map_THW: torch.Tensor, num_frames: int, side_px: int) -> torch.Tensor:
-    """(num_frames, side_px, side_px): the map in the clip's size, linear between places, constant after the last."""
+    """(num_frames, crop_px, crop_px): the map in the clip's size, linear between places, constant after the last."""
     times = map_frames(len(map_THW), num_frames)
     weights_FT = np.stack([np.interp(np.arange(num_frames), times, row) for row in np.eye(len(map_THW))], axis=1)
     map_FHW = torch.einsum("ft,thw->fhw", torch.from_numpy(weights_FT).to(map_THW), map_THW)

@@ -119,7 +119,7 @@ def score_pair(
     if times < 2:
         raise InputError(
             f"the maps of {network.name} have one time for all {frames} frames that it sees, "
-            "so there is nothing to tell apart: train with more --frames"
+            "so there is nothing to tell apart: train with more --num-frames"
         )
     in_first_half = map_frames(times, frames) < frames // 2
     first, second = (over_time_BPT[:, 0] - over_time_BPT[:, 1]).double().cpu().numpy()

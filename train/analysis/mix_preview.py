@@ -14,7 +14,7 @@ import torch
 from dali_pipes.augment import SheetRow, check_sheet_options, load_clip, write_sheet
 from dali_pipes.errors import InputError
 from dali_pipes.loader import MEAN, STD
-from dali_pipes.system import check_not_replaced, flags_of, run_program
+from dali_pipes.system import check_not_replaced, flags_of, run_program, with_todays_options
 
 from ..data.demo_data import demo_folder
 from ..data.pictures import pictures_of
@@ -48,9 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mix", default=",".join(MIXES), help="operations, with commas between (default: all)")
     parser.add_argument("--alpha", type=float, help="draw lambda from Beta(ALPHA, ALPHA) (default: each one's own)")
     parser.add_argument("--samples", type=int, default=1, help="samples of each operation (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=64, help="window of the clips in frames (default: %(default)s)")
+    parser.add_argument(
+        "--num-frames", type=int, default=64, help="window of the clips in frames (default: %(default)s)"
+    )
     parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=112, help="side of the clips in pixels (default: %(default)s)")
+    parser.add_argument("--crop-px", type=int, default=112, help="side of the clips in pixels (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
     return parser
@@ -58,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out a parsed command line."""
-    check_sheet_options(options, {"frames": 1, "columns": 1, "size": 16, "samples": 1, "fps": 1, "seed": 0})
+    check_sheet_options(options, {"num_frames": 1, "columns": 1, "crop_px": 16, "samples": 1, "fps": 1, "seed": 0})
     names = parse_names(options.mix)
     check_alpha_is_used(names, options.alpha, "--alpha")
     videos = options.videos or _demo_videos()
     if len(videos) != 2:
         raise InputError(f"{len(videos)} videos are given ({', '.join(videos)}), a mix is of two: A and B")
     check_not_replaced(options.out, videos)
-    clip_a, clip_b = (load_clip(video, options.frames, options.size, None) for video in videos)
-    numbers = [f"frame {frame}" for frame in range(options.frames)]
+    clip_a, clip_b = (load_clip(video, options.num_frames, options.crop_px, None) for video in videos)
+    numbers = [f"frame {frame}" for frame in range(options.num_frames)]
     rows = [SheetRow(clip_a, numbers, [("clip A", None)]), SheetRow(clip_b, numbers, [("clip B", None)])]
     rng = np.random.default_rng(options.seed)
     rows += [mixed_row(clip_a, clip_b, name, rng, options.alpha) for name in names for _ in range(options.samples)]
@@ -83,5 +85,5 @@ def _demo_videos() -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 2 with one sentence on stderr."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_todays_options(arguments))
     return run_program("preview", lambda: run(options), flags_of(parser))

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
-from dali_pipes.system import flag
+from dali_pipes.system import flag, with_todays_options
 
 from .augmentation import AugmentationOptions, check_schedule_option
 from .data import GENERATED_DATA, DataOptions
@@ -103,7 +103,7 @@ def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
     Raises:
         InputError: an option or value is wrong.
     """
-    overrides = vars(_parser().parse_args(arguments))
+    overrides = vars(_parser().parse_args(with_todays_options(arguments)))
     asked = {item: overrides.pop(item.name) for item in fields(ActionOptions) if item.name in overrides}
     action = ActionOptions(
         **{item.name: item.metadata["without_value"] if value == [] else value for item, value in asked.items()}
@@ -156,7 +156,7 @@ def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
 def _described(config: Config, preset: str) -> str:
     randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
     return (
-        f"{preset}, with what was given: {config.frames} frames of {config.crop}x{config.crop}, "
+        f"{preset}, with what was given: {config.num_frames} frames of {config.crop_px}x{config.crop_px}, "
         f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, {randaug}"
         f"dropout {config.dropout:g}, {config.eval_clips} test clips."
     )

@@ -53,7 +53,7 @@ class DataOptions(Group):
         default_means="the first",
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER | Role.SET_BY_TABLE,
     )
-    frames: int = option(
+    num_frames: int = option(
         64,
         "Window of a clip in frames; the network sees every 2nd or 4th of them, see docs/models.md. SlowFast needs a "
         "multiple of 16.",
@@ -61,24 +61,24 @@ class DataOptions(Group):
         at_least=1,
         roles=Role.FOR_PUBLISHED,
     )
-    stride: int = option(
+    stride_frames: int = option(
         1,
         "Step between the frames of a window, in frames of the video.",
         metavar="N",
         at_least=1,
         roles=Role.FOR_PUBLISHED,
     )
-    crop: int = option(
+    crop_px: int = option(
         PAPER_CROP_PX, "Width and height of the clips, in pixels.", metavar="PX", at_least=40, roles=Role.IN_EVALUATION
     )
     crop_mode: str = option(
         "crop",
-        "How training crops are drawn. crop: cut out a square of random size and scale it to --crop; short_side: scale "
-        "the frame's short side to a random length and cut out a square of --crop.",
+        "How training crops are drawn. crop: cut out a square of random size and scale it to --crop-px; short_side: "
+        "scale the frame's short side to a random length and cut out a square of --crop-px.",
         choices=CROP_MODES,
         roles=Role.IN_EVALUATION,
     )
-    short: str = option(
+    short_videos: str = option(
         "slow_down",
         "How videos shorter than the window fill it. slow_down: each frame is shown 2, 4, ... times; pad: the last "
         "frame is repeated.",
@@ -101,7 +101,7 @@ class DataOptions(Group):
         goes_with="on_bad_video",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
-    time_limit: float = option(
+    time_limit_s: float = option(
         TIME_LIMIT_S,
         "Processor time, in seconds, that reading a video may take when it is checked before the training; slower "
         "ones are left out. Reading a clip of it may later take 4 times as long.",

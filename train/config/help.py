@@ -32,7 +32,7 @@ EXAMPLES = (
     (
         "from published weights, on 4 GPUs",
         "torchrun --nproc-per-node=4 train/run.py --data videos --model r3d_18 --init r3d_18-b3b3357e.pth "
-        "--crop 112 --out runs/tuned",
+        "--crop-px 112 --out runs/tuned",
     ),
     (
         "accuracy of 10 x 3 views per video, and the classes of other videos",
@@ -86,7 +86,7 @@ def meaning_of(item: Field) -> str:
 
 
 def invocation(item: Field) -> str:
-    """Return how an option is given, such as ``--crop PX``."""
+    """Return how an option is given, such as ``--crop-px PX``."""
     name, metavar = flag(item.name), _metavar(item)
     if is_switch(item):
         return f"{name}{f' [{metavar}]' if metavar else ''}, --no-{name[2:]}"

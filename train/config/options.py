@@ -11,7 +11,7 @@ from typing import Any
 
 from dali_pipes.augment import translate_max_px
 from dali_pipes.errors import InputError
-from dali_pipes.system import flag, replacing, usable_cores
+from dali_pipes.system import RENAMED_OPTIONS, flag, replacing, usable_cores
 
 from ..models.zoo import check_clips
 from .augmentation import SCHEDULED_AUG, AugmentationOptions
@@ -43,7 +43,7 @@ class Config(
             check_value(item, getattr(self, item.name))
         for group in GROUPS:
             group.check(self)
-        check_clips(self.model, self.frames, self.crop)
+        check_clips(self.model, self.num_frames, self.crop_px)
         if self.compile == CUDA_GRAPHS and self.accumulate > 1:  # a part's gradients would take the last one's place
             raise InputError(
                 f"--compile {CUDA_GRAPHS} takes no --accumulate {self.accumulate}, as torch cannot add up gradients "
@@ -55,7 +55,7 @@ class Config(
     @property
     def translate_max_px(self) -> float:
         """The translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
-        return translate_max_px(self.crop)
+        return translate_max_px(self.crop_px)
 
     def save(self, path: Path) -> None:
         """Write the options as JSON."""
@@ -70,6 +70,11 @@ FLAGS = {item.name: flag(item.name) for item in fields(Config)}
 """Setting -> option, see :func:`dali_pipes.system.with_flags`."""
 
 
+def with_todays_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that a run saved, also an earlier version's, by the names that they have today."""
+    return {RENAMED_OPTIONS.get(name, name): value for name, value in settings.items()}
+
+
 def paths_read(config: Config) -> dict[str, str]:
     """Return what is read, by the options that name it: flag -> path, empty where none is given."""
     return {flag(name): getattr(config, name) for name in names_in(Config, Role.IS_READ)}
@@ -78,9 +83,10 @@ def paths_read(config: Config) -> dict[str, str]:
 def from_saved(settings: dict[str, Any]) -> Config:
     """Return the settings that a run saved, also an earlier version's.
 
-    It took a schedule that nothing used, and its steps were even: its runs go on so, and show each clip once an epoch.
+    Its options had other names, it took a schedule that nothing used, and its steps were even: its runs go on so, and
+    show each clip once an epoch.
     """
-    settings = {"even_steps": True} | settings
+    settings = {"even_steps": True} | with_todays_names(settings)
     if settings.get("aug", Config.aug) != SCHEDULED_AUG:
         settings = settings | {"schedule": Config.schedule}
     return Config(**settings)
@@ -94,8 +100,8 @@ def paper() -> Config:
 def small() -> Config:
     """The same network on clips small enough for two CPU cores: the demo data in about four minutes."""
     return Config(
-        frames=32,
-        crop=56,
+        num_frames=32,
+        crop_px=56,
         batch_size=8,
         epochs=9,
         lr=1e-3,

@@ -65,9 +65,9 @@ def videos_at_once(config: Config, processes: Processes) -> int:
 
 
 def _videos_in_hand(config: Config, manifest: Manifest) -> int:
-    frames = config.eval_clips * config.frames // MODELS[config.model].keep_every
+    frames = config.eval_clips * config.num_frames // MODELS[config.model].keep_every
     largest = max((video.width * video.height for video in manifest.videos), default=1)
-    bytes_each = frames * 3 * (largest + 4 * config.crop**2)  # uint8 where the GPU decodes, and float32
+    bytes_each = frames * 3 * (largest + 4 * config.crop_px**2)  # uint8 where the GPU decodes, and float32
     return max(1, min(VIDEOS_IN_HAND, config.batch_size, BYTES_IN_HAND // bytes_each))
 
 
@@ -85,20 +85,20 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
 
 def _shared(config: Config, processes: Processes) -> dict:
     return {
-        "side_px": config.crop,
+        "crop_px": config.crop_px,
         "device": processes.device(config.device),
         "decoder": config.decoder,
         "reader": config.reader,
         "workers": config.workers,
-        "num_frames": config.frames,
-        "stride_frames": config.stride,
+        "num_frames": config.num_frames,
+        "stride_frames": config.stride_frames,
         "keep_every": MODELS[config.model].keep_every,  # what the network does not look at is not even decoded
         "crop_mode": config.crop_mode,
-        "short": config.short,
+        "short_videos": config.short_videos,
         "seed": config.seed,
         "on_bad_video": config.on_bad_video,
         "max_bad_percent": config.max_bad_percent,
-        "time_limit_s": config.time_limit,
+        "time_limit_s": config.time_limit_s,
         "rank": processes.rank,
         "world_size": processes.world_size,
     }

@@ -232,6 +232,6 @@ def scan(items: Items, classes: list[str], config: Config) -> Manifest:
         classes=classes,
         cache=default_cache(items),
         workers=workers,
-        time_limit_s=config.time_limit,
+        time_limit_s=config.time_limit_s,
         progress=progress,
     )

@@ -213,8 +213,9 @@ def published_checkpoint(overrides: dict, processes: Processes) -> tuple[Config,
         classes = all_classes(config)
     model = make_network(config, len(classes))
     note = load_pretrained(model, config.init, classes, to_evaluate=True)
-    step = f", {config.stride} apart" if config.stride > 1 else ""
-    clips = f"Clips of {config.frames} frames{step}, {config.crop}x{config.crop} pixels (--frames, --stride, --crop)."
+    step = f", {config.stride_frames} apart" if config.stride_frames > 1 else ""
+    size = f"{config.crop_px}x{config.crop_px}"
+    clips = f"Clips of {config.num_frames} frames{step}, {size} pixels (--num-frames, --stride-frames, --crop-px)."
     return config, {"model": model.state_dict(), "config": asdict(config), "classes": classes}, [note, clips]
 
 

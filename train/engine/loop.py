@@ -104,8 +104,8 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise InputError(
-            f"--frames {config.frames} of --crop {config.crop} pixels leave batch norm one value of a clip, and here "
-            "there is at most one clip; larger clips help, or --even-steps, or another --batch-size"
+            f"--num-frames {config.num_frames} of --crop-px {config.crop_px} pixels leave batch norm one value of a "
+            "clip, and here there is at most one clip; larger clips help, or --even-steps, or another --batch-size"
         ) from error
 
 

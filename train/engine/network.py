@@ -9,8 +9,8 @@ def make_network(config: Config, num_classes: int) -> Network:
     return build_model(
         config.model,
         num_classes,
-        frames=config.frames,
-        side=config.crop,
+        num_frames=config.num_frames,
+        crop_px=config.crop_px,
         dropout=config.dropout,
         lateral=config.lateral,
     )

@@ -31,7 +31,7 @@ def make_mix(config: Config, num_classes: int) -> Callable[..., tuple[torch.Tens
     """Return ``mix(clips_BCTHW, labels_B, generator=...) -> clips, targets_BK``; it mixes nothing without ``--mix``."""
     if config.mix == "none":
         return lambda clips_BCTHW, labels_B, *, generator: (clips_BCTHW, one_hot(labels_B, num_classes))
-    seen = frame_weights_of(config.model, config.frames) if config.mix_labels == "seen_frames" else None
+    seen = frame_weights_of(config.model, config.num_frames) if config.mix_labels == "seen_frames" else None
     return build_mix(
         config.mix,
         num_classes,

@@ -1,6 +1,6 @@
 """The networks of ``--model``: SlowFast-50, and torchvision's for video, all started at random; nothing is downloaded.
 
-A network looks at every ``keep_every``-th frame of the ``--frames`` window; the loader does not decode the others.
+A network looks at every ``keep_every``-th frame of the ``--num-frames`` window; the loader does not decode the others.
 Every network stands behind the same small step, :class:`Network`, that turns the loader's pixel values into those its
 weights were trained on: it changes nothing until published weights are loaded (:mod:`train.weights.pretrained`).
 """
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dali_pipes.deprecated import renamed_arguments
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.loader import MEAN, STD
 
@@ -23,13 +24,13 @@ class Model:
     """A network that ``--model`` names."""
 
     build: Callable[..., nn.Module]
-    """``build(num_classes, kept_frames, side, dropout, lateral)``; the loader leaves ``kept_frames`` of the window."""
+    """``build(num_classes, kept_frames, crop_px, dropout, lateral)``; ``kept_frames`` of a window are decoded."""
     keep_every: int
     """A 64-frame window gives as many frames as the published weights were trained on."""
-    window: int
+    frames_multiple: int
     """The window must be a multiple of this."""
-    least_side: int = 32
-    side: int = 1
+    min_crop_px: int = 32
+    crop_multiple_px: int = 1
     """Width and height of the clips must be a multiple of this."""
     classifier: str
     """Name of the last layer, whose size depends on the classes."""
@@ -42,39 +43,39 @@ class Model:
     """Layout of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
 
 
-def _slowfast50(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
+def _slowfast50(num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str) -> nn.Module:
     return slowfast50(num_classes, fast_stride=1, dropout=dropout, lateral=lateral)
 
 
 def _torchvision(name: str, change: Callable[[Any, int, int, float], None] | None = None) -> Callable[..., nn.Module]:
-    def build(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> nn.Module:
+    def build(num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str) -> nn.Module:
         from torchvision.models import video  # slow to import
 
         model = getattr(video, name)(weights=None, num_classes=num_classes)
-        (change or _add_dropout)(model, kept_frames, side, dropout)
+        (change or _add_dropout)(model, kept_frames, crop_px, dropout)
         return model
 
     return build
 
 
-def _add_dropout(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+def _add_dropout(model: Any, kept_frames: int, crop_px: int, dropout: float) -> None:
     # before the classifier without a name of its own, so that torchvision's weights fit
     model.avgpool = nn.Sequential(model.avgpool, nn.Dropout(dropout))
 
 
-def _fit_s3d(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+def _fit_s3d(model: Any, kept_frames: int, crop_px: int, dropout: float) -> None:
     """Fit the final pooling to smaller clips: S3D's 2 x 7 x 7 suits at least 14 frames of 224 x 224."""
-    size_THW = (kept_frames // 8, side // 32, side // 32)
+    size_THW = (kept_frames // 8, crop_px // 32, crop_px // 32)
     frames, height, width = (min(size) for size in zip(model.avgpool.kernel_size, size_THW, strict=True))
     model.avgpool = nn.AvgPool3d((frames, height, width), stride=1)
     model.classifier[0].p = dropout
 
 
-def _fit_mvit(model: Any, kept_frames: int, side: int, dropout: float) -> None:
+def _fit_mvit(model: Any, kept_frames: int, crop_px: int, dropout: float) -> None:
     """The numbers of patches. The position tables keep their published size, the forward pass interpolates them."""
     step_THW = model.conv_proj.stride
     model.pos_encoding.temporal_size = kept_frames // step_THW[0]
-    model.pos_encoding.spatial_size = (side // step_THW[1], side // step_THW[2])
+    model.pos_encoding.spatial_size = (crop_px // step_THW[1], crop_px // step_THW[2])
     model.head[0].p = dropout
 
 
@@ -83,7 +84,7 @@ _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224
 _GREY: dict[str, Any] = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 _RESNET: dict[str, Any] = {
     "keep_every": 4,
-    "window": 4,
+    "frames_multiple": 4,
     "classifier": "fc",
     "features": {"last": "layer4"},
     **_KINETICS,
@@ -92,7 +93,7 @@ _BOTH_PATHS = {"slow": "slow.4", "fast": "fast.4"}
 
 MODELS: dict[str, Model] = {
     "slowfast50": Model(
-        build=_slowfast50, keep_every=2, window=16, classifier="classifier", features=_BOTH_PATHS, **_GREY
+        build=_slowfast50, keep_every=2, frames_multiple=16, classifier="classifier", features=_BOTH_PATHS, **_GREY
     ),
     "r3d_18": Model(build=_torchvision("r3d_18"), **_RESNET),
     "mc3_18": Model(build=_torchvision("mc3_18"), **_RESNET),
@@ -100,7 +101,7 @@ MODELS: dict[str, Model] = {
     "s3d": Model(
         build=_torchvision("s3d", _fit_s3d),
         keep_every=2,
-        window=16,
+        frames_multiple=16,
         classifier="classifier.1",
         features={"last": "features"},
         **_KINETICS,
@@ -108,8 +109,8 @@ MODELS: dict[str, Model] = {
     "mvit_v2_s": Model(
         build=_torchvision("mvit_v2_s", _fit_mvit),
         keep_every=4,
-        window=8,
-        side=4,
+        frames_multiple=8,
+        crop_multiple_px=4,
         classifier="head.1",
         features={"last": "blocks.15.norm1"},
         layout="tokens",
@@ -118,7 +119,7 @@ MODELS: dict[str, Model] = {
     "swin3d_t": Model(
         build=_torchvision("swin3d_t"),
         keep_every=2,
-        window=4,
+        frames_multiple=4,
         classifier="head",
         features={"last": "norm"},
         layout="BTHWC",
@@ -165,40 +166,41 @@ class Network(nn.Module):
         self.input_shift.copy_((MEAN / 255 - centre) / spread)
 
 
+@renamed_arguments(frames="num_frames", side="crop_px")
 def build_model(
-    name: str, num_classes: int, *, frames: int, side: int, dropout: float = 0.5, lateral: str = "plain"
+    name: str, num_classes: int, *, num_frames: int, crop_px: int, dropout: float = 0.5, lateral: str = "plain"
 ) -> Network:
     """A network of ``MODELS`` with random weights.
 
     Args:
         name: of ``MODELS``.
         num_classes: size of the output.
-        frames: of the window; the network is given clips of ``frames // MODELS[name].keep_every``.
-        side: width and height of the clips in pixels.
+        num_frames: frames of the window; the network gets clips of ``num_frames // MODELS[name].keep_every`` frames.
+        crop_px: width and height of the clips in pixels.
         dropout: before the classifier.
         lateral: of slowfast50, see :func:`train.models.slowfast.slowfast50`.
 
     Raises:
         InputError: unknown name, or a number of frames or pixels, or an option, that this network cannot take.
     """
-    model = check_clips(name, frames, side)
+    model = check_clips(name, num_frames, crop_px)
     check_lateral(name, lateral)
-    return Network(name, model.build(num_classes, frames // model.keep_every, side, dropout, lateral))
+    return Network(name, model.build(num_classes, num_frames // model.keep_every, crop_px, dropout, lateral))
 
 
-def check_clips(name: str, frames: int, side: int) -> Model:
-    """The entry of ``MODELS``, if that network can take windows of ``frames`` and clips of ``side`` x ``side`` pixels.
+def check_clips(name: str, num_frames: int, crop_px: int) -> Model:
+    """The entry of ``MODELS``, if that network can take windows of ``num_frames`` and clips of that size.
 
     Raises:
         InputError: it cannot, or the name is unknown.
     """
     check_known("--model", name, MODELS)
     model = MODELS[name]
-    if frames < model.window or frames % model.window:
-        raise InputError(f"Invalid --frames {frames}: {name} needs a multiple of {model.window}")
-    if side < model.least_side or side % model.side:
-        multiple = f" and a multiple of {model.side}" if model.side > 1 else ""
-        raise InputError(f"Invalid --crop {side}: {name} needs at least {model.least_side}{multiple}")
+    if num_frames < model.frames_multiple or num_frames % model.frames_multiple:
+        raise InputError(f"Invalid --num-frames {num_frames}: {name} needs a multiple of {model.frames_multiple}")
+    if crop_px < model.min_crop_px or crop_px % model.crop_multiple_px:
+        multiple = f" and a multiple of {model.crop_multiple_px}" if model.crop_multiple_px > 1 else ""
+        raise InputError(f"Invalid --crop-px {crop_px}: {name} needs at least {model.min_crop_px}{multiple}")
     return model
 
 
@@ -208,14 +210,14 @@ def check_lateral(name: str, lateral: str) -> None:
         raise InputError(f"--lateral {lateral} is for --model slowfast50, {name} has no lateral convolutions")
 
 
-def frame_weights_of(name: str, frames: int) -> torch.Tensor:
-    """(T,) float64, sum 1: how much of what the network looks at each kept frame of a window of ``frames`` is.
+def frame_weights_of(name: str, num_frames: int) -> torch.Tensor:
+    """(T,) float64, sum 1: how much of what the network looks at each kept frame of a window of ``num_frames`` is.
 
-    T is ``frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.models.slowfast.frame_weights`), and 16
-    for r3d_18, each 1/16.
+    T is ``num_frames // keep_every``: of 64 frames 32 for slowfast50 (:func:`train.models.slowfast.frame_weights`),
+    and 16 for r3d_18, each 1/16.
     """
     check_known("--model", name, MODELS)
-    kept_frames = frames // MODELS[name].keep_every
+    kept_frames = num_frames // MODELS[name].keep_every
     if name == "slowfast50":
         return frame_weights(kept_frames, fast_stride=1)
     return torch.full((kept_frames,), 1 / kept_frames, dtype=torch.float64)

@@ -75,8 +75,8 @@ _SECTION_4_1: Settings = {
     "weight_decay": 1e-5,
     "warmup": 0.1,
     "dropout": 0.5,
-    "frames": 64,
-    "crop": 160,
+    "num_frames": 64,
+    "crop_px": 160,
     "eval_clips": 10,
     "eval_every": 25,
 }
@@ -88,8 +88,8 @@ _TWO_CORES: Settings = {
     "weight_decay": 1e-5,
     "warmup": 0.2,
     "dropout": 0.0,
-    "frames": 32,
-    "crop": 56,
+    "num_frames": 32,
+    "crop_px": 56,
     "eval_clips": 2,
     "eval_every": 25,
 }

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import flag, make_folder, run_program
+from dali_pipes.system import flag, make_folder, run_program, with_todays_options
 
 from ..config.command_line import parse
 from ..config.option import Role, names_in
@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
-    options, rest = _parser().parse_known_args(arguments)
+    options, rest = _parser().parse_known_args(with_todays_options(arguments))
     return run_program("tables", lambda: run(options, rest), FLAGS)
 
 

@@ -16,6 +16,7 @@ from dali_pipes.dataset import UNLABELLED
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 
+from ..config.options import with_todays_names
 from ..engine.metrics import COLUMNS
 from ..runtime.run_files import (
     BEST,
@@ -143,7 +144,7 @@ def _read_run(folder: Path, name: str) -> Run:
         if os.path.isfile(folder):
             what = "is a file"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
-    settings = _read_json(folder / CONFIG, dict, {})
+    settings = with_todays_names(_read_json(folder / CONFIG, dict, {}))
     rows = read_metrics(folder / METRICS)
     why = _why_no_evaluation(folder, rows)
     train, val = (_read_manifest(folder / name) for name in (TRAIN_VIDEOS, VAL_VIDEOS))

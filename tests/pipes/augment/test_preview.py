@@ -17,7 +17,7 @@ def video(tmp_path_factory):
 
 
 def show(video, out, *options) -> int:
-    return preview.main([video, "-o", str(out), "--frames", "20", "--size", "96", *options])
+    return preview.main([video, "-o", str(out), "--num-frames", "20", "--size", "96", *options])
 
 
 def cell(image, row: int, column: int) -> np.ndarray:

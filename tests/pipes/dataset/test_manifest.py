@@ -284,8 +284,8 @@ def test_command_line(tmp_path, class_folders, capsys):
         ([str(class_folders), "-o", "x.txt"], "x.txt: -o takes a name that ends in .csv"),
         ([str(class_folders), "--workers", "0"], "Invalid --workers 0: must be at least 1"),
         (
-            [str(class_folders), "--time-limit", "0"],
-            "Invalid --time-limit 0: must be above 0 and at most 1e+06",
+            [str(class_folders), "--time-limit-s", "0"],
+            "Invalid --time-limit-s 0: must be above 0 and at most 1e+06",
         ),
         ([str(class_folders), "--dataset", "ucf101"], "holds no ucfTrainTestlist/classInd.txt"),
     ):

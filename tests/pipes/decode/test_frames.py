@@ -98,22 +98,22 @@ def test_a_box_is_part_of_the_frame(tmp_path, box):
 
 
 @pytest.mark.parametrize("box", [(2, 4, 42, 44), (3, 5, 43, 45), (0, 8, 48, 56)])
-@pytest.mark.parametrize("side_px", [16, 17, 32, 40, 64])
-def test_scaling_keeps_colours_in_their_place(tmp_path, box, side_px):
+@pytest.mark.parametrize("crop_px", [16, 17, 32, 40, 64])
+def test_scaling_keeps_colours_in_their_place(tmp_path, box, crop_px):
     """Linear colours: scaled pixel i shows the colour at its centre, whichever converter does it."""
     path, _, _ = coloured_video(tmp_path / "colours.avi")
     whole = decode_frames(str(path), [1])[0].astype(float)
-    scaled = decode_frames(str(path), [1], box, side_px)[0]
+    scaled = decode_frames(str(path), [1], box, crop_px)[0]
     y0, x0, y1, _ = box
-    centres = (np.arange(2, side_px - 2) + 0.5) * (y1 - y0) / side_px - 0.5
+    centres = (np.arange(2, crop_px - 2) + 0.5) * (y1 - y0) / crop_px - 0.5
     low = np.floor(centres).astype(int)
     weight = (centres - low)[:, None]
     rows = whole[y0 + low] * (1 - weight[..., None]) + whole[y0 + low + 1] * weight[..., None]
     expected = rows[:, x0 + low] * (1 - weight) + rows[:, x0 + low + 1] * weight
-    assert scaled.shape == (side_px, side_px, 3)
+    assert scaled.shape == (crop_px, crop_px, 3)
     difference = np.abs(scaled[2:-2, 2:-2] - expected)
     # colours have half the result's resolution, and this ramp is steep after shrinking to 16 pixels
-    assert difference.mean() < (3.5 if side_px == 16 else 1.5) and difference.max() < 7
+    assert difference.mean() < (3.5 if crop_px == 16 else 1.5) and difference.max() < 7
 
 
 def test_ends_too_early(tmp_path):
@@ -188,7 +188,7 @@ READS_VP9 = pytest.mark.skipif(int(dali.__version__.split(".")[0]) < 2, reason="
     [
         ({"training": False, "clips_per_video": 5}, 30),
         ({"num_frames": 64}, 20),
-        ({"short": "pad", "num_frames": 64}, 20),
+        ({"short_videos": "pad", "num_frames": 64}, 20),
     ],
     ids=["overlapping", "slowed down", "padded"],
 )
@@ -209,8 +209,8 @@ def test_repeated_frames_are_decoded_once(tmp_path, sampling, length):
 
 
 @READS_VP9
-@pytest.mark.parametrize("side_px", [40, 96, 112])
-def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
+@pytest.mark.parametrize("crop_px", [40, 96, 112])
+def test_the_gpu_graph_gives_the_same_clips(tmp_path, crop_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
     from tests.videos import natural_clip
 
@@ -220,10 +220,10 @@ def test_the_gpu_graph_gives_the_same_clips(tmp_path, side_px):
     sampler = ClipSampler(videos=videos, num_frames=16, augment=RandAugmentT(translate_max_px=20), seed=6)
     clips = {}
     for decoder in ("cpu", "gpu"):
-        clips[decoder], shown = first_four_clips(sampler, side_px, decoder)
+        clips[decoder], shown = first_four_clips(sampler, crop_px, decoder)
         assert shown == [sampler.plan(0, sample).video for sample in range(4)]
     difference, other = (np.abs(clips["cpu"] - clips["gpu"][order]) * 128 for order in ([0, 1, 2, 3], [3, 2, 1, 0]))
-    assert clips["gpu"].shape == (4, 16, side_px, side_px, 3)
+    assert clips["gpu"].shape == (4, 16, crop_px, crop_px, 3)
     assert {sampler.plan(0, sample).flip for sample in range(4)} == {True, False}
     # operations such as equalize stretch what the decoders round differently
     assert difference.mean() < 3 and np.quantile(difference, 0.95) < 10 and other.mean() > 20

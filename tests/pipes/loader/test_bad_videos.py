@@ -17,7 +17,7 @@ from dali_pipes.plan.batches import BatchSampler
 from dali_pipes.system.isolate import map_isolated
 from tests.videos import write_lossless
 
-OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
+OPTIONS = {"crop_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
 EVALUATION = {**OPTIONS, "workers": 0, "training": False, "clips_per_video": 2, "on_bad_video": "skip"}
 
 

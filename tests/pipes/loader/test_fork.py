@@ -141,7 +141,7 @@ def test_forked_processes_end_however_they_like():
 
 def test_a_loader_at_work_in_the_parent(class_folders):
     manifest = scan_videos(find_videos(class_folders))
-    loader = VideoLoader(manifest, workers=0, batch_size=2, side_px=32, num_frames=16, device="cpu")
+    loader = VideoLoader(manifest, workers=0, batch_size=2, crop_px=32, num_frames=16, device="cpu")
     batches = iter(loader)
     first = next(batches)
 
@@ -160,7 +160,7 @@ from dali_pipes import VideoLoader, find_videos, scan_videos
 from dali_pipes.loader.clip_list import ListFolder
 
 if __name__ == "__main__":
-    options = {"workers": 1, "batch_size": 2, "side_px": 32, "num_frames": 16, "device": "cpu"}
+    options = {"workers": 1, "batch_size": 2, "crop_px": 32, "num_frames": 16, "device": "cpu"}
     loader = VideoLoader(scan_videos(find_videos(sys.argv[1])), **options)
     batches, folder = iter(loader), ListFolder()
     shown = len(next(batches))

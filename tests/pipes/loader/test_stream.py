@@ -26,11 +26,11 @@ from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
 on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos on a GPU alone")
 LENGTHS = {"a": (60, 9, 41), "b": (70, 23)}
-OPTIONS = {"batch_size": 2, "num_frames": 16, "side_px": 32, "device": "cpu", "seed": 4, "workers": 0}
+OPTIONS = {"batch_size": 2, "num_frames": 16, "crop_px": 32, "device": "cpu", "seed": 4, "workers": 0}
 PLANS = {
     "training": {},
     "every second frame": {"keep_every": 2},
-    "stride, padded": {"stride_frames": 3, "short": "pad"},
+    "stride, padded": {"stride_frames": 3, "short_videos": "pad"},
     "evaluation": {"training": False, "clips_per_video": 3, "crops_per_video": 3, "keep_every": 2},
     "short side": {"crop_mode": "short_side", "side_range_px": (120, 240)},
 }
@@ -138,8 +138,8 @@ def test_frames_are_the_planned_ones(manifest, options):
 
 
 @on_cpu
-@pytest.mark.parametrize("side_px", [40, 112])
-def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, side_px):
+@pytest.mark.parametrize("crop_px", [40, 112])
+def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, crop_px):
     """Crop, resize, flip and augmentation on real shapes: bit for bit those of the graph that decodes in memory."""
     items, fast = [], {"codec": "libvpx-vp9", "gop": 15, "cpu-used": 8, "deadline": "realtime"}
     for number in range(4):
@@ -149,8 +149,8 @@ def test_graph_gives_what_it_gives_with_dalis_decoder(tmp_path, side_px):
     manifest = scan_videos(items)
     options = {"num_frames": 16, "keep_every": 2, "augment": RandAugmentT(translate_max_px=20), "seed": 6}
     sampler = ClipSampler(videos=manifest.videos, **options)
-    expected, _ = first_four_clips(sampler, side_px, "gpu")
-    (batch,) = VideoLoader(manifest, reader="stream", **OPTIONS | {"batch_size": 4, "side_px": side_px} | options)
+    expected, _ = first_four_clips(sampler, crop_px, "gpu")
+    (batch,) = VideoLoader(manifest, reader="stream", **OPTIONS | {"batch_size": 4, "crop_px": crop_px} | options)
     ours = batch.clips_BCTHW.permute(0, 2, 3, 4, 1).numpy()
     assert {sampler.plan(0, sample).flip for sample in range(4)} == {True, False}
     np.testing.assert_array_equal(ours, expected)
@@ -322,7 +322,7 @@ def test_the_gpu_graph_can_be_defined(monkeypatch, manifest, tmp_path, newer):
         return frames
 
     monkeypatch.setattr(stream_reader, "clip_graph", recorded)
-    stream_pipeline(clips, device="gpu", side_px=32, augment=None, batch_size=2, num_threads=1, device_id=0)
+    stream_pipeline(clips, device="gpu", crop_px=32, augment=None, batch_size=2, num_threads=1, device_id=0)
     assert places == ["gpu", "gpu"]
 
 

@@ -21,7 +21,7 @@ from dali_pipes.system.isolate import NoResult
 from tests.pipes.system import fragile
 from tests.videos import write_lossless
 
-OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "workers": 0, "batch_size": 1}
+OPTIONS = {"crop_px": 32, "num_frames": 16, "device": "cpu", "workers": 0, "batch_size": 1}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests import odd_videos as odd
 from tests.videos import rgb_of
 
 CUDA = torch.device("cuda", 0)
-OPTIONS = {"side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
+OPTIONS = {"crop_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from dali_pipes.system.dali_internals import WorkerPool
 from dali_pipes.system.multiprocessing_internals import PythonChanged, semaphores_of, unlink_names
 
 ROOT = Path(__file__).resolve().parents[3]
-OPTIONS = {"batch_size": 2, "side_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
+OPTIONS = {"batch_size": 2, "crop_px": 32, "num_frames": 16, "device": "cpu", "seed": 4}
 HANG_S = 120
 
 

@@ -143,7 +143,7 @@ def test_short_videos():
     assert window_indices(40, 64).tolist() == [i // 2 for i in range(64)]  # half speed
     assert window_indices(20, 64, first=16).tolist() == [(i + 16) // 4 for i in range(64)]  # quarter speed
     assert window_indices(3, 4, first=1).tolist() == [0, 1, 1, 2]
-    assert window_indices(3, 4, short="pad").tolist() == [0, 1, 2, 2]
+    assert window_indices(3, 4, short_videos="pad").tolist() == [0, 1, 2, 2]
 
 
 def test_training_starts_are_uniform():
@@ -242,7 +242,7 @@ def test_three_crops_are_spread_over_the_long_side():
         ({"crops_per_video": 3}, "Invalid crops_per_video 3: training takes 1"),
         ({"crops_per_video": 2, "training": False}, "Invalid crops_per_video 2"),
         ({"crop_mode": "middle"}, "Invalid crop_mode 'middle': choose one of crop, short_side"),
-        ({"short": "loop"}, "choose one of slow_down, pad"),
+        ({"short_videos": "loop"}, "choose one of slow_down, pad"),
         ({"side_range_px": (200, 160)}, "must rise within"),
         ({"videos": []}, "no videos"),
         ({"seed": -1}, "Invalid seed -1"),

@@ -80,7 +80,7 @@ def test_a_missing_name_is_a_sentence(missing):
 def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
     monkeypatch.setattr("dali_pipes.system.dali_internals.PROCESSES", "_children")
     manifest = scan_videos(find_videos(class_folders))
-    loader = VideoLoader(manifest, workers=1, batch_size=2, side_px=32, num_frames=16, device="cpu")
+    loader = VideoLoader(manifest, workers=1, batch_size=2, crop_px=32, num_frames=16, device="cpu")
     assert sum(map(len, loader)) == len(manifest)
     loader.close()
     (record,) = caplog.records

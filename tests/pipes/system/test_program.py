@@ -13,7 +13,7 @@ import pytest
 
 import dali_pipes
 from dali_pipes import InputError
-from dali_pipes.system.program import Terminated, run_program, with_flags
+from dali_pipes.system.program import Terminated, run_program, with_flags, with_todays_options
 
 
 def raising(error):
@@ -80,18 +80,18 @@ def test_sigterm_ends_with_a_sentence_and_what_is_open_is_closed(capsys):
     )  # a second one ends it at once
 
 
-FLAGS = {"crf": "--crf", "dataset": "--dataset", "time_limit_s": "--time-limit", "workers": "--workers"}
+FLAGS = {"crf": "--crf", "dataset": "--dataset", "time_limit_s": "--time-limit-s", "workers": "--workers"}
 
 
 @pytest.mark.parametrize(
     "message, said",
     [
         ("Invalid crf 52: must be between 0 and 51", "Invalid --crf 52: must be between 0 and 51"),
-        ("x.mp4: Invalid time_limit_s 0: must be above 0", "x.mp4: Invalid --time-limit 0: must be above 0"),
+        ("x.mp4: Invalid time_limit_s 0: must be above 0", "x.mp4: Invalid --time-limit-s 0: must be above 0"),
         ("choose dataset='ucf101', or workers=0", "choose --dataset ucf101, or --workers 0"),
         ("give dataset=... (workers=0)", "give --dataset (--workers 0)"),
         ("the workers need 5 MiB", "the workers need 5 MiB"),
-        ("Invalid side_px 4: give side_px=8", "Invalid side_px 4: give side_px=8"),
+        ("Invalid crop_px 4: give crop_px=8", "Invalid crop_px 4: give crop_px=8"),
         (
             "/data/workers=0/dataset=b.mp4 workers=1.mp4: is empty",
             "/data/workers=0/dataset=b.mp4 workers=1.mp4: is empty",
@@ -121,3 +121,12 @@ def test_messages_of_the_library_name_no_options():
                 flags = set(re.findall(r"--[a-z][a-z-]*", node.value)) - docker
                 named += [f"{path.relative_to(folder)}:{node.lineno}: {flag}" for flag in flags]
     assert named == []
+
+
+def test_options_of_earlier_versions_are_taken_by_their_names_of_today(capsys):
+    arguments = "VIDEO --frames 8 --size=40 --seed 1 -o --crop.png".split()
+    assert with_todays_options(arguments) == "VIDEO --num-frames 8 --crop-px=40 --seed 1 -o --crop.png".split()
+    assert capsys.readouterr().err == (
+        "warning: --frames is now called --num-frames; the old name will be removed\n"
+        "warning: --size is now called --crop-px; the old name will be removed\n"
+    )

@@ -78,7 +78,7 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit(name):
 
 def test_places_of_overlapping_means_count_more_but_their_map_is_no_higher():
     """s3d's mean over 2 of 4 times, at each of 3 places."""
-    network = shaken("s3d", frames=64)
+    network = shaken("s3d", num_frames=64)
     clips = torch.randn(1, 3, 32, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     maps = class_maps(network, clips, CLASSES[:1])
     torch.testing.assert_close(maps.weights_BTHW[0, :, 0, 0], torch.tensor([2, 4, 4, 2]) / 3, rtol=1e-4, atol=1e-4)
@@ -135,7 +135,7 @@ def test_times_of_clips_that_the_strides_do_not_divide(frames, num_times, expect
 
 def test_the_strides_of_r3d_18():
     """Of 17 frames, what is in frame 8 alone changes the second time most."""
-    network, clip = shaken("r3d_18", frames=68), torch.zeros(1, 3, 17, SIDE, SIDE)
+    network, clip = shaken("r3d_18", num_frames=68), torch.zeros(1, 3, 17, SIDE, SIDE)
     changed = clip.clone()
     changed[:, :, 8] = 2.0
     one, other = (class_maps(network, clips, CLASSES[:1]).over_time_BPT[0, 0] for clips in (clip, changed))

@@ -19,7 +19,7 @@ from train.engine.evaluation import middle_clip_config
 from train.models.zoo import build_model
 
 CLASSES = ["bright", "dark", "striped"]
-CONFIG = Config(frames=32, crop=40, device="cpu", mix="fademixup", compile=True, on_bad_video="skip")
+CONFIG = Config(num_frames=32, crop_px=40, device="cpu", mix="fademixup", compile=True, on_bad_video="skip")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(folder):
-    network = build_model("slowfast50", len(CLASSES), frames=32, side=40).eval()
+    network = build_model("slowfast50", len(CLASSES), num_frames=32, crop_px=40).eval()
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True)["model"])
     return network
 
@@ -238,7 +238,7 @@ def test_names_that_are_hard_to_draw(folder):
 @pytest.mark.parametrize("name, times", [("mc3_18", 8), ("mvit_v2_s", 4)])
 def test_other_networks(tmp_path, name, times):
     root = dark_and_bright(tmp_path, val=(1, 1))
-    config = Config(model=name, frames=32, crop=64, device="cpu")
+    config = Config(model=name, num_frames=32, crop_px=64, device="cpu")
     guessing_checkpoint(root / "best.pt", ["bright", "dark"], config)
     lines = run(root, root / "val" / "dark" / "0.avi", "--class", "dark")
     values = [float(line["activation"]) for line in lines]

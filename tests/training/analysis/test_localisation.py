@@ -52,7 +52,7 @@ def test_recognised_when_pure():
 
 
 def test_a_map_without_times_is_refused():
-    with pytest.raises(InputError, match="r3d_18 have one time for all 8 frames .* more --frames"):
+    with pytest.raises(InputError, match="r3d_18 have one time for all 8 frames .* more --num-frames"):
         score_pair(shaken("r3d_18"), torch.zeros(2, 3, 8, 64, 64), (0, 1))
 
 
@@ -111,7 +111,7 @@ def test_mean_and_standard_error():
 def test_the_command(tmp_path, capsys):
     """Two checkpoints on the same pairs; what it prints and writes is what the clips give when read one by one."""
     root = dark_and_bright(tmp_path, val=(2, 2))
-    config, classes = Config(frames=32, crop=40, device="cpu", workers=0), ["bright", "dark"]
+    config, classes = Config(num_frames=32, crop_px=40, device="cpu", workers=0), ["bright", "dark"]
     networks = {}
     for seed in (0, 1):
         path = str(tmp_path / f"{seed}.pt")
@@ -141,7 +141,7 @@ def test_the_command(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = dark_and_bright(tmp_path_factory.mktemp("wrong"), val=(1, 1), more=(1, 1))
-    config = Config(frames=32, crop=40, device="cpu", data=str(root / "val"))
+    config = Config(num_frames=32, crop_px=40, device="cpu", data=str(root / "val"))
     for name, classes, own in (
         ("a", ["bright", "dark"], {}),
         ("other", ["bright", "dark", "x"], {}),

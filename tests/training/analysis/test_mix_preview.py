@@ -32,7 +32,7 @@ def rows(monkeypatch):
 
 
 def test_all_operations_with_the_share_of_each_frame(videos, rows, tmp_path):
-    assert mix_preview.main([*videos, "-o", str(tmp_path / "sheet.png"), "--frames", "20", "--size", "64"]) == 0
+    assert mix_preview.main([*videos, "-o", str(tmp_path / "sheet.png"), "--num-frames", "20", "--size", "64"]) == 0
     assert [row.curves[0][0] for row in rows] == ["clip A", "clip B", *MIXES]
     a, b = (load_clip(path, 20, 64, None).astype(float) for path in videos)
     np.testing.assert_array_equal(rows[0].frames_FHWC, a)
@@ -54,10 +54,10 @@ def test_all_operations_with_the_share_of_each_frame(videos, rows, tmp_path):
 
 
 def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
-    options = "--frames 9 --mix fademixup --samples 4 --alpha 5".split()
+    options = "--num-frames 9 --mix fademixup --samples 4 --alpha 5".split()
     assert mix_preview.main([*videos, "-o", str(tmp_path / "s.jpg"), *options]) == 0
     assert len(rows) == 6 and len({row.curves[1][0] for row in rows[2:]}) > 1
-    assert mix_preview.main([*videos, "-o", str(tmp_path / "clip.mp4"), "--frames", "9", "--mix", "mixup"]) == 0
+    assert mix_preview.main([*videos, "-o", str(tmp_path / "clip.mp4"), "--num-frames", "9", "--mix", "mixup"]) == 0
     assert (tmp_path / "clip.mp4").stat().st_size > 200
 
 

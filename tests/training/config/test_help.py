@@ -76,8 +76,8 @@ def test_each_option_is_explained_in_sentences(text, name):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("crop", "--crop PX"),
-        ("short", "--short {slow_down,pad}"),
+        ("crop_px", "--crop-px PX"),
+        ("short_videos", "--short-videos {slow_down,pad}"),
         ("schedule", "--schedule NAME"),
         ("tf32", "--tf32, --no-tf32"),
         ("compile", "--compile [reduce-overhead], --no-compile"),
@@ -94,7 +94,7 @@ def test_how_an_option_is_given(name, expected):
     "name, expected",
     [
         ("lr", "0.0001"),
-        ("crop", "160"),
+        ("crop_px", "160"),
         ("tf32", "on"),
         ("compile", "off"),
         ("mix_alpha", "the operation's own"),

@@ -15,17 +15,17 @@ from train.runtime.run_folder import CONFIG_KEYS
 
 MAY_CHANGE = (
     "data val_data device decoder reader workers precision tf32 channels_last compile fused_adam on_bad_video "
-    "max_bad_percent time_limit out checkpoint_minutes tensorboard"
+    "max_bad_percent time_limit_s out checkpoint_minutes tensorboard"
 )
 IN_EVALUATION = (
-    "data val_data dataset split batch_size crop crop_mode eval_clips eval_crops device decoder reader workers "
-    "precision tf32 channels_last compile on_bad_video max_bad_percent time_limit out"
+    "data val_data dataset split batch_size crop_px crop_mode eval_clips eval_crops device decoder reader workers "
+    "precision tf32 channels_last compile on_bad_video max_bad_percent time_limit_s out"
 )
 MEMBERS = {
     Role.MAY_CHANGE: MAY_CHANGE,
     Role.RESET_ON_RESUME: "device decoder workers",
     Role.IN_EVALUATION: IN_EVALUATION,
-    Role.FOR_PUBLISHED: "init model lateral frames stride short",
+    Role.FOR_PUBLISHED: "init model lateral num_frames stride_frames short_videos",
     Role.RESET_IN_EVALUATION: "device decoder reader workers precision mix mix_alpha mix_prob mix_draw mix_labels",
     Role.IS_READ: "data val_data init",
     Role.NAMES_VIDEOS: "data val_data dataset split",

@@ -7,6 +7,7 @@ import torch
 
 from dali_pipes import OPS, InputError
 from dali_pipes.augment.ops import PAPER_OPS
+from dali_pipes.system import RENAMED_OPTIONS, flag
 from train.config.command_line import ActionOptions, evaluation_config, new_config, parse, resumed_config
 from train.config.options import Config, from_saved, paper, small
 from train.data import videos as data
@@ -15,6 +16,8 @@ from train.engine.loop import learning_rate, mix_generator
 from train.engine.training import make_mix
 from train.runtime.processes import Processes
 from train.weights.checkpoint import saved_config
+
+OLD = {"frames": 32, "stride": 2, "crop": 48, "short": "pad", "time_limit": 300.0}
 
 
 def config_of(arguments, has_gpu):
@@ -25,7 +28,7 @@ def config_of(arguments, has_gpu):
 
 def test_the_defaults_are_the_papers():
     config, line = config_of(["--data", "videos"], has_gpu=False)
-    assert config.frames == 64 and config.crop == 160 and config.batch_size == 16 and config.epochs == 150
+    assert config.num_frames == 64 and config.crop_px == 160 and config.batch_size == 16 and config.epochs == 150
     assert (config.lr, config.weight_decay, config.dropout, config.eval_clips) == (1e-4, 1e-5, 0.5, 10)
     assert config.schedule == "temporal+" and config.translate_max_px == 100 and "paper" in line
     assert config_of([], has_gpu=True)[0] == paper()
@@ -34,9 +37,9 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize("arguments, has_gpu", [([], False), (["--device", "cpu"], True)])
 def test_small_preset_without_gpu_and_data(arguments, has_gpu):
     config, line = config_of([*arguments, "--epochs", "3"], has_gpu)
-    assert config.crop < 160 and config.frames < 64 and config.epochs == 3
+    assert config.crop_px < 160 and config.num_frames < 64 and config.epochs == 3
     assert line.startswith("Preset small") and "\n" not in line
-    assert f"{config.frames} frames of {config.crop}x{config.crop}, 3 epochs" in line
+    assert f"{config.num_frames} frames of {config.crop_px}x{config.crop_px}, 3 epochs" in line
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--schedule", "slow"], "--schedule: invalid choice"),
         (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--epochs", "0"], "Invalid --epochs 0: must be at least 1"),
-        (["--frames", "40"], "Invalid --frames 40: slowfast50 needs a multiple of 16"),
+        (["--num-frames", "40"], "Invalid --num-frames 40: slowfast50 needs a multiple of 16"),
         (["--randaug-m", "31"], "Invalid --randaug-m 31: must be between 0 and --randaug-scale, 30"),
         (
             ["--randaug-m", "11", "--randaug-scale", "10"],
@@ -88,7 +91,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--mix-labels", "seen_frames"], "--mix-labels seen_frames needs a --mix"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
-        (["--model", "mvit_v2_s", "--frames", "20"], "Invalid --frames 20: mvit_v2_s needs a multiple of 8"),
+        (["--model", "mvit_v2_s", "--num-frames", "20"], "Invalid --num-frames 20: mvit_v2_s needs a multiple of 8"),
         (["--model", "s3d", "--lateral", "norm_relu"], "--lateral norm_relu is for --model slowfast50, s3d has no"),
         (["--label-smoothing", "1"], "Invalid --label-smoothing 1.0: must be between 0 and 0.99"),
         (["--ema", "1"], "Invalid --ema 1.0: must be between 0 and 0.99999"),
@@ -101,8 +104,8 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             "--compile reduce-overhead takes no --accumulate 2, as torch cannot add up gradients over CUDA graphs",
         ),
         (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
-        (["--time-limit", "0"], "Invalid --time-limit 0: must be above 0 and at most 1e.06"),
-        (["--time-limit", "nan"], "Invalid --time-limit nan: must be above 0"),
+        (["--time-limit-s", "0"], "Invalid --time-limit-s 0: must be above 0 and at most 1e.06"),
+        (["--time-limit-s", "nan"], "Invalid --time-limit-s nan: must be above 0"),
         (["--predict"], "--predict needs a network"),
         (["--resume", "--eval-only", "x.pt"], "--resume and --eval-only exclude each other"),
         (
@@ -118,7 +121,7 @@ def test_wrong_options(arguments, message):
 
 def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders):
     config, _ = config_of(
-        ["--time-limit", "300", "--data", str(class_folders), "--device", "cpu", "--workers", "0"], False
+        ["--time-limit-s", "300", "--data", str(class_folders), "--device", "cpu", "--workers", "0"], False
     )
     checked, scan_videos = [], data.scan_videos
     monkeypatch.setattr(
@@ -132,11 +135,11 @@ def test_one_time_limit_for_the_check_and_the_loaders(monkeypatch, class_folders
 
 
 def test_the_time_limit_may_change_and_older_checkpoints_have_none():
-    older = {name: value for name, value in asdict(Config()).items() if name != "time_limit"}
+    older = {name: value for name, value in asdict(Config()).items() if name != "time_limit_s"}
     saved = saved_config({"config": older}, "last.pt")
-    assert saved.time_limit == 120
-    assert resumed_config({"time_limit": 300.0}, saved, "run/last.pt").time_limit == 300
-    assert evaluation_config({"time_limit": 300.0}, saved).time_limit == 300
+    assert saved.time_limit_s == 120
+    assert resumed_config({"time_limit_s": 300.0}, saved, "run/last.pt").time_limit_s == 300
+    assert evaluation_config({"time_limit_s": 300.0}, saved).time_limit_s == 300
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
@@ -161,7 +164,7 @@ def test_the_mix_of_a_configuration():
     assert same is clips and targets.equal(torch.eye(4))
     results = {}
     for name, options in (("all", {}), ("seen", {"mix_labels": "seen_frames"}), ("clip", {"mix_draw": "clip"})):
-        config = Config(mix="framecutmix", mix_prob=1.0, frames=16, **options)
+        config = Config(mix="framecutmix", mix_prob=1.0, num_frames=16, **options)
         results[name] = make_mix(config, 4)(clips.clone(), labels, generator=mix_generator(config, 3))
     assert results["all"][0].equal(results["seen"][0]) and not results["all"][1].equal(results["seen"][1])
     shares = {name: result[1].max(dim=1).values for name, result in results.items()}
@@ -241,3 +244,11 @@ def test_the_switches_of_randaugment_reach_its_policy():
     assert tuple(OPS) == PAPER_OPS  # nothing is registered for it
     plain = _augmentation(Config())
     assert (plain.m, plain.ranges, plain.interpolation, plain.ops) == (10.0, "paper", "nearest", PAPER_OPS)
+
+
+def test_options_and_settings_of_earlier_versions_keep_their_meaning(capsys):
+    old = [word for name, value in OLD.items() for word in (flag(name), str(value))]
+    overrides, _ = parse(old)
+    assert overrides == {RENAMED_OPTIONS[name]: value for name, value in OLD.items()}
+    assert capsys.readouterr().err.count("the old name will be removed") == len(OLD)
+    assert from_saved(OLD | {"lr": 0.5}) == Config(**overrides, lr=0.5, even_steps=True)

@@ -176,7 +176,7 @@ def published(networks, tmp_path) -> Path:
     return tmp_path / "weights.pt"
 
 
-CLIPS = "--frames 16 --crop 40 --eval-clips 2".split()
+CLIPS = "--num-frames 16 --crop-px 40 --eval-clips 2".split()
 
 
 def test_published_weights_are_evaluated_without_training(app, networks, published, split_videos, tmp_path):
@@ -190,7 +190,7 @@ def test_published_weights_are_evaluated_without_training(app, networks, publish
     out = tmp_path / "evaluation"
     assert sorted(os.listdir(out)) == ["predictions.csv", "val_classes.csv", "val_confusion.png", "val_predictions.csv"]
     torch.testing.assert_close(scores_of(out), scores_by_hand(last, split_videos / "val", 2, 1), rtol=0, atol=1e-6)
-    other = app(*overrides, "--crop", 48, "--predict", "--out", tmp_path / "larger", "--eval-only")
+    other = app(*overrides, "--crop-px", 48, "--predict", "--out", tmp_path / "larger", "--eval-only")
     assert scores_of(tmp_path / "larger").ne(scores_of(out)).any() and "6 videos" in other.out
 
 

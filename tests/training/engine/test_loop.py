@@ -133,7 +133,10 @@ def noting(mix, targets):
 def test_batch_norm_of_a_lonely_clip(five_videos, tmp_path):
     training = make_training(five_videos, str(tmp_path / "a"), epochs=1)
     training.parallel = Normed()
-    with StopRequest() as stop, pytest.raises(InputError, match="--frames 16 of --crop 48 pixels leave batch norm one"):
+    with (
+        StopRequest() as stop,
+        pytest.raises(InputError, match="--num-frames 16 of --crop-px 48 pixels leave batch norm one"),
+    ):
         train_epoch(training, stop)
     training = make_training(five_videos, str(tmp_path / "b"), epochs=1, even_steps=True)
     training.parallel = Normed()

@@ -31,7 +31,7 @@ def clips(name, frames, side, batch=1):
 @pytest.mark.parametrize(("frames", "side"), [(16, 40), (32, 56), (64, 112)])
 @pytest.mark.parametrize("name", MODELS)
 def test_sizes(name, frames, side):
-    model = build_model(name, 5, frames=frames, side=side).eval()
+    model = build_model(name, 5, num_frames=frames, crop_px=side).eval()
     with torch.no_grad():
         logits = model(clips(name, frames, side))
     assert logits.shape == (1, 5) and logits.isfinite().all()
@@ -40,7 +40,7 @@ def test_sizes(name, frames, side):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_learns(name):
     torch.manual_seed(0)
-    model = build_model(name, 5, frames=32, side=56, dropout=0.0)
+    model = build_model(name, 5, num_frames=32, crop_px=56, dropout=0.0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.ones_(module.weight)
@@ -57,7 +57,7 @@ def test_torchvision_networks_are_unchanged(name):
     """The same names, and at a size torchvision takes as it is, the same logits."""
     frames, side = {"s3d": (32, 224), "mvit_v2_s": (64, 224)}.get(name, (32, 56))
     theirs = getattr(video, name)(num_classes=5).eval()
-    ours = build_model(name, 5, frames=frames, side=side).eval()
+    ours = build_model(name, 5, num_frames=frames, crop_px=side).eval()
     ours.backbone.load_state_dict(theirs.state_dict())
     given = clips(name, frames, side)
     with torch.no_grad():
@@ -66,7 +66,9 @@ def test_torchvision_networks_are_unchanged(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_is_before_the_classifier_alone(name):
-    drops = [m.p for m in build_model(name, 5, frames=32, side=56, dropout=0.3).modules() if isinstance(m, nn.Dropout)]
+    drops = [
+        m.p for m in build_model(name, 5, num_frames=32, crop_px=56, dropout=0.3).modules() if isinstance(m, nn.Dropout)
+    ]
     assert [p for p in drops if p] == [0.3]
 
 
@@ -80,7 +82,7 @@ def test_published_sizes_and_pixels(name):
 
 @pytest.mark.parametrize("name", ["slowfast50", "r3d_18", "swin3d_t"])
 def test_the_backbone_sees_the_pixels_it_expects(name):
-    model = build_model(name, 5, frames=16, side=40).eval()
+    model = build_model(name, 5, num_frames=16, crop_px=40).eval()
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     pixels = torch.randint(0, 256, (1, 3, 16 // MODELS[name].keep_every, 40, 40)).float()
@@ -128,12 +130,12 @@ def test_laterals():
     ("name", "frames", "side", "message"),
     [
         ("slowfast", 64, 160, "Invalid --model 'slowfast': choose one of slowfast50, r3d_18, "),
-        ("slowfast50", 24, 160, "Invalid --frames 24: slowfast50 needs a multiple of 16"),
-        ("s3d", 24, 160, "Invalid --frames 24: s3d needs a multiple of 16"),
-        ("r3d_18", 30, 160, "Invalid --frames 30: r3d_18 needs a multiple of 4"),
-        ("r3d_18", 0, 160, "Invalid --frames 0: r3d_18 needs a multiple of 4"),
-        ("mvit_v2_s", 64, 58, "Invalid --crop 58: mvit_v2_s needs at least 32 and a multiple of 4"),
-        ("swin3d_t", 64, 20, "Invalid --crop 20: swin3d_t needs at least 32"),
+        ("slowfast50", 24, 160, "Invalid --num-frames 24: slowfast50 needs a multiple of 16"),
+        ("s3d", 24, 160, "Invalid --num-frames 24: s3d needs a multiple of 16"),
+        ("r3d_18", 30, 160, "Invalid --num-frames 30: r3d_18 needs a multiple of 4"),
+        ("r3d_18", 0, 160, "Invalid --num-frames 0: r3d_18 needs a multiple of 4"),
+        ("mvit_v2_s", 64, 58, "Invalid --crop-px 58: mvit_v2_s needs at least 32 and a multiple of 4"),
+        ("swin3d_t", 64, 20, "Invalid --crop-px 20: swin3d_t needs at least 32"),
     ],
 )
 def test_sizes_a_network_cannot_take(name, frames, side, message):
@@ -146,4 +148,4 @@ def test_wrong_options():
     with pytest.raises(InputError, match="Invalid --lateral 'relu': choose one of norm_relu, plain"):
         slowfast50(5, lateral="relu")
     with pytest.raises(InputError, match="--lateral norm_relu is for --model slowfast50, r3d_18 has no lateral"):
-        build_model("r3d_18", 5, frames=64, side=112, lateral="norm_relu")
+        build_model("r3d_18", 5, num_frames=64, crop_px=112, lateral="norm_relu")

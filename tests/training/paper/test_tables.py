@@ -23,7 +23,7 @@ from train.paper.recipes import RECIPES, TABLES, TableRow
 from train.paper.tables import main
 
 TINY = (
-    "--dataset folder --frames 16 --crop 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
+    "--dataset folder --num-frames 16 --crop-px 40 --batch-size 4 --eval-clips 1 --epochs 2 --device cpu --workers 0 "
     "--no-tensorboard --checkpoint-minutes 0"
 ).split()
 
@@ -177,12 +177,12 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert "the best of 2 points of the grid: temporal+_n" in rows["temporal+"]["note"]
     assert rows["mix"]["note"] == "not trained" and rows["mix"]["top1_mean"] == ""
     assert f"| Baseline | {statistics.mean(last[0]):.2f} +- {statistics.stdev(last[0]):.2f} |" in text
-    assert "--epochs 2, not 150" in text and "--frames 16, not 64" in text and f"--data {demo}" in text
+    assert "--epochs 2, not 150" in text and "--num-frames 16, not 64" in text and f"--data {demo}" in text
 
     assert main([*table2, "--epochs", "3"]) == 1
     assert "was trained with --epochs 2, not 3" in capsys.readouterr().out
-    assert main([*table2, "--short", "pad"]) == 1
-    assert "was trained with --short slow_down, not pad" in capsys.readouterr().out
+    assert main([*table2, "--short-videos", "pad"]) == 1
+    assert "was trained with --short-videos slow_down, not pad" in capsys.readouterr().out
     assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
 
     # an ensemble of the two trainings, as Table 7's of nine; these have labels, whether they are called test or not

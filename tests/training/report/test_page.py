@@ -88,7 +88,7 @@ def test_settings_that_differ_are_marked_and_the_others_folded(reported, tmp_pat
     # one run: against the defaults
     differing, equal = (table for table in reported(runs[0]).tables if table[0][0][0] == "setting")
     values = {row[0][0]: (row[1][0], row[2][0]) for row in differing[1:]}
-    assert values["--lr"] == ("0.5", "0.0001") and values["--frames"] == ("32", "64") and "--seed" not in values
+    assert values["--lr"] == ("0.5", "0.0001") and values["--num-frames"] == ("32", "64") and "--seed" not in values
     assert ["--tensorboard", "yes", "yes"] in [[text for text, _ in row] for row in equal]
 
 

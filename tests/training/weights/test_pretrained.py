@@ -38,7 +38,7 @@ def scramble(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def slowfast(classes: int = 400, lateral: str = "norm_relu") -> Network:
-    return build_model("slowfast50", classes, frames=FRAMES, side=SIDE, lateral=lateral)
+    return build_model("slowfast50", classes, num_frames=FRAMES, crop_px=SIDE, lateral=lateral)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_torchvisions_weights(name, tmp_path):
     torch.manual_seed(0)
     theirs = getattr(video, name)(num_classes=400).state_dict()
     torch.manual_seed(1)
-    model = build_model(name, 7, frames=FRAMES, side=SIDE)
+    model = build_model(name, 7, num_frames=FRAMES, crop_px=SIDE)
     note = load_pretrained(model, saved(tmp_path / "x.pth", theirs))
     assert f"(torchvision's {name})" in note and "classifier of 7 classes is new (the file's is of 400)" in note
     classifier = MODELS[name].classifier
@@ -310,9 +310,9 @@ def test_weights_of_another_network(weights, tmp_path):
     theirs = saved(tmp_path / "r3d.pth", video.r3d_18().state_dict())
     assert "holds no weights of slowfast50, its first names are stem.0.weight, " in refusal(slowfast(), theirs)
     assert "of another shape: layer2.0.conv1.0.weight (" in refusal(
-        build_model("mc3_18", 7, frames=16, side=40), theirs
+        build_model("mc3_18", 7, num_frames=16, crop_px=40), theirs
     )
-    r3d = build_model("r3d_18", 7, frames=16, side=40)
+    r3d = build_model("r3d_18", 7, num_frames=16, crop_px=40)
     path = saved(tmp_path / "last.pt", {"model": r3d.state_dict(), "config": {"model": "r3d_18"}, "classes": []})
     assert refusal(slowfast(), path).endswith("holds the weights of r3d_18, not of slowfast50; use --model r3d_18")
 
@@ -323,7 +323,7 @@ class Foreign:
 
 
 def test_files_that_are_no_checkpoints(weights, tmp_path):
-    model = build_model("r3d_18", 7, frames=16, side=40)
+    model = build_model("r3d_18", 7, num_frames=16, crop_px=40)
     assert refusal(model, tmp_path / "missing.pt").endswith("cannot be read: No such file or directory")
     assert refusal(model, tmp_path).endswith("is a folder, a checkpoint is a file such as best.pt")
     (tmp_path / "empty.pt").touch()
@@ -348,7 +348,7 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_cut_short(tmp_path, zipped):
-    model = build_model("r3d_18", 7, frames=16, side=40)
+    model = build_model("r3d_18", 7, num_frames=16, crop_px=40)
     whole, path = tmp_path / "whole.pt", tmp_path / "cut.pt"
     small = {name: value[:1] for name, value in model.backbone.state_dict().items() if value.ndim}
     torch.save({name: value.clone() for name, value in small.items()}, whole, _use_new_zipfile_serialization=zipped)

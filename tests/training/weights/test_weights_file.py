@@ -22,7 +22,7 @@ FRAMES, SIDE = 16, 40
 
 
 def network(classes: int = 3):
-    return build_model("slowfast50", classes, frames=FRAMES, side=SIDE)
+    return build_model("slowfast50", classes, num_frames=FRAMES, crop_px=SIDE)
 
 
 @pytest.fixture
