@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> None:
 
         with start_training(overrides, action, processes) as training, StopRequest() as stop:
             rows = fit(training, stop)
-    if processes.is_first:
+    if processes.is_main_process:
         best = max(rows, key=lambda row: row.get("val_top1", -1))
         print(
             f"best validation top-1 {best['val_top1']:.1f} %, top-5 {best['val_top5']:.1f} % in epoch {best['epoch']}; "

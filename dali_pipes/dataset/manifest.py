@@ -194,7 +194,7 @@ def scan_videos(
     refused: dict[str, str] = {}
     for (path, given, segment), label in zip(listed, labels, strict=True):
         info = found[path]
-        video = info if isinstance(info, Refused) else _cut(replace(info, path=path, label=label), segment)
+        video = info if isinstance(info, Refused) else _cut_to_segment(replace(info, path=path, label=label), segment)
         if isinstance(video, Refused):
             refused[item_name(path, given, segment)] = video.reason
         else:
@@ -245,7 +245,7 @@ def _probe_all(
     return {path: found[where] for path, where in absolute.items()}
 
 
-def _cut(video: VideoInfo, segment: Segment | None) -> VideoInfo | Refused:
+def _cut_to_segment(video: VideoInfo, segment: Segment | None) -> VideoInfo | Refused:
     """Return a video cut to a segment, an end beyond the video's to that; or why the segment holds no frames of it."""
     if segment is None:
         return video

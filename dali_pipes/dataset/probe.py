@@ -43,7 +43,7 @@ _DROPPED_BYTES = 8  # MPEG-4 packets up to this size stand for frames that are n
 
 
 @dataclass
-class _Seen:
+class _Packets:
     """The observations made while a file was read."""
 
     times: list = field(default_factory=list)
@@ -91,7 +91,7 @@ class _Seen:
     def leaves_order_in_doubt(self, reader: VideoReader) -> bool:
         """Return whether frames must be decoded to know in which order they are shown."""
         reordered = self.b_frames if reader.codec == "mpeg4" else reader.stream.codec_context.has_b_frames
-        return None in self.times or not _rise(sorted(self.times)) or (reordered and _rise(self.times))
+        return None in self.times or not _increases(sorted(self.times)) or (reordered and _increases(self.times))
 
     def frame(self, path: str, frame: av.VideoFrame) -> None:
         first, index = self.first or frame, len(self.frame_times)
@@ -109,7 +109,7 @@ class _Seen:
         self.damaged += frame.is_corrupt
 
 
-def _rise(times: Sequence[int]) -> bool:
+def _increases(times: Sequence[int]) -> bool:
     return all(earlier < later for earlier, later in pairwise(times))
 
 
@@ -182,7 +182,7 @@ def _read(
 ) -> VideoInfo | None:
     """Read a video's description; None if its packets leave doubt about the number or order of frames."""
     with open_video(path, time_limit_s) as reader:
-        seen = _Seen()
+        seen = _Packets()
         all_decoded = verify or reader.codec not in _COUNTABLE
         for packet in reader.packets():
             seen.packet(packet, reader.codec)
@@ -242,7 +242,7 @@ def _rate(reader: VideoReader, times: list[int | None]) -> float:
     return float((len(known) - 1) / (ticks * reader.tick_s)) if ticks else float(reader.stream.guessed_rate or 0)
 
 
-def _exact_times(seen: _Seen) -> bool:
+def _exact_times(seen: _Packets) -> bool:
     inexact = seen.hidden or seen.doubtful or seen.damaged or seen.new_headers or None in seen.times
     if inexact or sorted(seen.times) != seen.frame_times or not seen.key_times <= seen.key_frame_times:
         return False
@@ -251,12 +251,12 @@ def _exact_times(seen: _Seen) -> bool:
     return bool(strictly and np.abs(order - np.arange(len(order))).max() <= LOOK_AHEAD_PACKETS // 2)
 
 
-def _time_note(reader: VideoReader, seen: _Seen, all_decoded: bool) -> str:
+def _time_note(reader: VideoReader, seen: _Packets, all_decoded: bool) -> str:
     """Return what is wrong with the time stamps, by which DALI orders frames; empty if nothing is."""
     times = seen.frame_times if all_decoded else sorted(seen.times)
     if None in times:
         return "missing"
-    if not _rise(times) or (seen.b_frames and not _are_times_stored(reader)):
+    if not _increases(times) or (seen.b_frames and not _are_times_stored(reader)):
         return "not in the order of showing"
     return "below zero" if times[0] < 0 else ""
 
@@ -272,7 +272,12 @@ def _are_times_stored(reader: VideoReader) -> bool:
 
 
 def _oddities(
-    path: str, reader: VideoReader, first: av.VideoFrame, seen: _Seen, all_decoded: bool, messages: DecoderMessages
+    path: str,
+    reader: VideoReader,
+    first: av.VideoFrame,
+    seen: _Packets,
+    all_decoded: bool,
+    messages: DecoderMessages,
 ) -> Iterator[Oddity]:
     stream = reader.stream
     times = np.sort([time for time in seen.times if time is not None])

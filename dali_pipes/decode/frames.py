@@ -13,7 +13,7 @@ from .video_file import (
     TIME_LIMIT_S,
     UPRIGHT,
     Box,
-    OutOfStep,
+    FramesUnlikePackets,
     check_colours,
     open_video,
     orientation_of,
@@ -148,7 +148,7 @@ def decode_frames(
         frames_FHWC = _decode(path, wanted, *how, from_key_frame=exact_times)
     except TooSlow:  # from the beginning it is no quicker
         raise
-    except (OutOfStep, VideoError):
+    except (FramesUnlikePackets, VideoError):
         if not exact_times:
             raise
         frames_FHWC = _decode(path, wanted, *how, from_key_frame=False)

@@ -127,7 +127,7 @@ def swscale_matrix(frame: av.VideoFrame) -> int:
     return _SWSCALE_MATRIX.get(int(frame.colorspace), SWSCALE_BT601)
 
 
-class OutOfStep(Exception):
+class FramesUnlikePackets(Exception):
     """Frames did not come as their packets said: begin again from the start of the file."""
 
 
@@ -193,7 +193,7 @@ class VideoReader:
         elsewhere the indices may be wrong.
 
         Raises:
-            OutOfStep: a frame came that is not the one that the packets said.
+            FramesUnlikePackets: a frame came that is not the one that the packets said.
         """
         waiting: list[av.Packet] = []
         times: list[int] = []
@@ -202,7 +202,7 @@ class VideoReader:
             for packet in self.packets():
                 if packet.size:
                     if packet.pts is None or packet.is_discard:
-                        raise OutOfStep
+                        raise FramesUnlikePackets
                     insort(times, packet.pts)
                 yield packet
 
@@ -232,7 +232,7 @@ class VideoReader:
                 if is_before(frame.pts):
                     continue
                 if index >= len(times) or frame.pts != times[index]:
-                    raise OutOfStep
+                    raise FramesUnlikePackets
                 yield index, frame
                 index += 1
 

@@ -146,7 +146,7 @@ class ClipReader:
         if death is None:
             return _as_video_error(error)
         self.close()  # before the videos are read again
-        return worker_death_error(death, _being_read(batches), self.settings.workers, self.settings.time_limit_s)
+        return worker_death_error(death, _videos_in_flight(batches), self.settings.workers, self.settings.time_limit_s)
 
     @property
     def is_exhausted(self) -> bool:
@@ -176,7 +176,7 @@ def _why_not_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | Non
     return why_no_gpu_decoder() or next(filter(None, obstacles), None)
 
 
-def _being_read(batches: BatchSampler) -> list[VideoInfo]:
+def _videos_in_flight(batches: BatchSampler) -> list[VideoInfo]:
     """Return the videos of the next batches: those that workers may have been reading."""
     sampler = batches.sampler
     positions = range((PREFETCH_BATCHES + 1) * batches.batch_size)

@@ -36,7 +36,7 @@ def make_training(data: str, out: str, processes: Processes = Processes(), **cha
     """A training of :class:`Linear` in this process."""
     chosen = {"device": "cpu", "precision": "fp32", "lr": 0.05, "tensorboard": False} | changes
     config = replace(small(), data=data, out=out, num_frames=16, crop_px=48, batch_size=4, workers=0, **chosen)
-    with processes.first_of_machine_first():
+    with processes.local_main_process_first():
         train_videos, val_videos, _ = load_manifests(config)
     Path(out).mkdir(exist_ok=True)
     loaders = make_loaders(config, train_videos, val_videos, processes)

@@ -147,13 +147,13 @@ def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
         not has_gpu or overrides.get("device") == "cpu"
     )
     if not use_small:
-        config = _made(paper(), overrides)
-        return config, _described(config, "Preset paper, section 4.1")
-    config = _made(small(), overrides)
-    return config, _described(config, "Preset small, for data sets made here and no GPU")
+        config = _with_overrides(paper(), overrides)
+        return config, _preset_note(config, "Preset paper, section 4.1")
+    config = _with_overrides(small(), overrides)
+    return config, _preset_note(config, "Preset small, for data sets made here and no GPU")
 
 
-def _described(config: Config, preset: str) -> str:
+def _preset_note(config: Config, preset: str) -> str:
     randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
     return (
         f"{preset}, with what was given: {config.num_frames} frames of {config.crop_px}x{config.crop_px}, "
@@ -181,7 +181,7 @@ def resumed_config(overrides: dict, saved: Config, path: str | Path) -> Config:
             f"{longer if length else ''}"
         )
     base = _with_defaults(saved, names_in(Config, Role.RESET_ON_RESUME), overrides)
-    return _made(replace(base, out=str(Path(path).parent)), overrides)
+    return _with_overrides(replace(base, out=str(Path(path).parent)), overrides)
 
 
 def evaluation_config(overrides: dict, saved: Config) -> Config:
@@ -199,7 +199,7 @@ def evaluation_config(overrides: dict, saved: Config) -> Config:
         names += [name for name in names_in(Config, Role.NAMES_VIDEOS) if name != "data"]
     if overrides.get("dataset") == UNLABELLED_DATA and "data" not in overrides:
         raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
-    return _made(_with_defaults(saved, names, overrides), overrides)
+    return _with_overrides(_with_defaults(saved, names, overrides), overrides)
 
 
 def published_config(overrides: dict) -> Config:
@@ -212,7 +212,7 @@ def published_config(overrides: dict) -> Config:
     useless = [flag(name) for name in overrides if name not in takes]
     if useless:
         raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
-    return _made(paper(), overrides)
+    return _with_overrides(paper(), overrides)
 
 
 def _with_defaults(saved: Config, names: list[str], overrides: dict) -> Config:
@@ -222,7 +222,7 @@ def _with_defaults(saved: Config, names: list[str], overrides: dict) -> Config:
     return replace(saved, **{name: getattr(Config, name) for name in names})
 
 
-def _made(base: Config, overrides: dict) -> Config:
+def _with_overrides(base: Config, overrides: dict) -> Config:
     """Return the options as given; on a machine with several processes each gets its share of the cores."""
     workers = max(1, base.workers // processes_of_machine()) if base.workers else 0
     return replace(base, **{"workers": workers} | overrides)

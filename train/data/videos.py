@@ -117,7 +117,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
     if not predict and all(item[1] is None for item in items):
         raise InputError(f"{config.data}: has no labels to compare with, add --predict")
     manifest = scan(items, classes, config)
-    notes = _worded(sets, NOTES_ON_EVALUATION)
+    notes = _note_texts(sets, NOTES_ON_EVALUATION)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
 
 
@@ -190,7 +190,7 @@ def list_videos(config: Config) -> tuple[VideoSets, list[str]]:
     if sets.parts and "train" not in sets.parts:
         held = ", ".join(sets.parts)
         raise InputError(f"{config.data}: has videos for {held} alone; name those to train on with --data")
-    return sets, _worded(sets, NOTES_ON_TRAINING)
+    return sets, _note_texts(sets, NOTES_ON_TRAINING)
 
 
 def all_classes(config: Config) -> list[str]:
@@ -219,7 +219,7 @@ def _resolve(config: Config, *parts: str) -> VideoSets:
     return resolve_videos(data, val_data=config.val_data, dataset=config.dataset, split=config.split, parts=parts)
 
 
-def _worded(sets: VideoSets, sentences: dict[str, str]) -> list[str]:
+def _note_texts(sets: VideoSets, sentences: dict[str, str]) -> list[str]:
     return [sentences[note.topic].format(*note.values) for note in sets.notes if note.topic in sentences]
 
 

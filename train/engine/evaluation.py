@@ -174,7 +174,7 @@ def evaluate_checkpoints(overrides: dict, action: ActionOptions, processes: Proc
         configs, classes = check_all(paths, lambda state, path: evaluation_config(overrides, saved_config(state, path)))
     items: Items | None = None
     notes: list[str] = []
-    with processes.first_of_machine_first():
+    with processes.local_main_process_first():
         if action.videos:
             manifest = load_named(action.videos, classes, configs[0])
         else:
@@ -185,17 +185,17 @@ def evaluate_checkpoints(overrides: dict, action: ActionOptions, processes: Proc
         out, EVALUATION_FILES, {**paths_read(config), "--predict": action.videos, "the checkpoint": paths}
     )
     scores: list[torch.Tensor] = []
-    with exclusive_use(out, OTHER_OUT) if processes.is_first else nullcontext(), StopRequest() as stop:
+    with exclusive_use(out, OTHER_OUT) if processes.is_main_process else nullcontext(), StopRequest() as stop:
         for path, config in zip(paths, configs, strict=True):
             state, loader = published or load_checkpoint(path), make_eval_loader(config, manifest, processes)
-            if processes.is_first and not scores:
+            if processes.is_main_process and not scores:
                 for note in (*said, *notes, *notes_on_devices(config, {"the videos": loader})):
                     print(note, flush=True)
             scores.append(_scores_of(state, config, loader, processes, stop))
-            if processes.is_first:
+            if processes.is_main_process:
                 views = f", {config.eval_clips} x {config.eval_crops} views"
                 _print_accuracy(path, scores[-1], manifest, views)
-        if processes.is_first:
+        if processes.is_main_process:
             _write_all(out, average(scores, action.ensemble_weights), manifest, items, configs[0].dataset, action)
 
 
@@ -209,7 +209,7 @@ def published_checkpoint(overrides: dict, processes: Processes) -> tuple[Config,
     """
     config = published_config(overrides)
     choose_precision(config.precision, choose_device(config.device))
-    with processes.first_of_machine_first():
+    with processes.local_main_process_first():
         classes = all_classes(config)
     model = make_network(config, len(classes))
     note = load_pretrained(model, config.init, classes, to_evaluate=True)

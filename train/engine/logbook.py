@@ -116,7 +116,7 @@ def write_samples(
     logbook.picture("samples", image, 0)
 
 
-def note_start(path: Path, device: torch.device, processes: int) -> dict:
+def record_start(path: Path, device: torch.device, processes: int) -> dict:
     """Add this start to a JSON list: when, what command, which code, on what machine. Returns the entry."""
     entry = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

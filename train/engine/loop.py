@@ -71,7 +71,7 @@ def train_step(training: Training, batch: ClipBatch, step: int) -> torch.Tensor:
     else:  # fewer clips than processes: a grey one that counts nothing, as the others wait for this process's gradients
         clips_BCTHW = batch.clips_BCTHW.new_zeros(1, *batch.clips_BCTHW.shape[1:])
         targets_BK = clips_BCTHW.new_zeros(1, len(training.classes))
-    if step == 0 and processes.is_first:
+    if step == 0 and processes.is_main_process:
         write_samples(Path(config.out), training.logbook, clips_BCTHW, targets_BK, training.classes)
     # DistributedDataParallel averages over the processes, whose shares may differ by one clip
     scale = processes.world_size / loader.videos_in_step(training.step) if len(batch) else 0.0
@@ -114,7 +114,7 @@ def _finish_step(
 ) -> tuple[int, bool]:
     """Add up a step's numbers over all processes; returns the signal that any of them was sent, and whether to save."""
     due = time.monotonic() - training.saved_at >= 60 * training.config.checkpoint_minutes
-    save = 1 if due and training.processes.is_first else 0
+    save = 1 if due and training.processes.is_main_process else 0
     # waits for the step on a GPU, which by then has the next one to do
     own = dict(zip(STEP_SUMS, numbers.wait().tolist(), strict=True)) | {"clips": len(videos_B)}
     summed = training.processes.sum_by_name(own | {"stop": stop.number, "save": save})
@@ -218,7 +218,7 @@ def fit(training: Training, stop: StopRequest) -> list[dict]:
         )
         training.rows.append(row)
         training.epoch, training.step, training.sums = training.epoch + 1, 0, Sums()
-        if not processes.is_first:
+        if not processes.is_main_process:
             continue
         print(_line(row, config), flush=True)
         training.logbook.scalars(

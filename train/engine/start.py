@@ -21,7 +21,7 @@ from ..runtime.run_files import CONFIG, ENVIRONMENT, RUN_FILES, TRAIN_VIDEOS, VA
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay, check_written_by_a_run, move_earlier_run
 from ..weights.checkpoint import check_same_videos, copy_best, find_checkpoint, load_resumable, saved_config
 from ..weights.pretrained import load_pretrained
-from .logbook import Logbook, note_start
+from .logbook import Logbook, record_start
 from .network import make_network
 from .precision import choose_precision
 from .training import Training, check_complete
@@ -40,7 +40,7 @@ def start_training(overrides: dict, action: ActionOptions, processes: Processes)
     make_folder(out)
     try:
         # first of all: what another run has in there must not be changed, nor read, as its checkpoint may be replaced
-        with exclusive_use(out, OTHER_OUT) if processes.is_first else nullcontext():
+        with exclusive_use(out, OTHER_OUT) if processes.is_main_process else nullcontext():
             training = _build(overrides, action, processes, out)
             try:
                 yield training
@@ -71,7 +71,7 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
     else:
         config, preset = new_config(overrides, has_gpu=torch.cuda.is_available())
         lines = [preset]
-    if not processes.agree(state["epoch"] * 10**6 + state["step"] if state else -1):
+    if not processes.all_equal(state["epoch"] * 10**6 + state["step"] if state else -1):
         raise InputError(
             f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
         )
@@ -81,9 +81,9 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
     precision = choose_precision("auto" if moved else config.precision, device)
     goes_on_here = path is not None and path.parent.resolve() == out.resolve()
     check_inputs_stay(out, RUN_FILES, paths_read(config))
-    if processes.is_first and not goes_on_here:
+    if processes.is_main_process and not goes_on_here:
         check_written_by_a_run(out)
-    with processes.first_of_machine_first():
+    with processes.local_main_process_first():
         train_videos, val_videos, notes = load_manifests(config)
     if path and state:
         for what, videos in (("videos", train_videos), ("val_videos", val_videos)):
@@ -95,7 +95,7 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
     model = make_network(config, len(train_videos.classes)).to(device)
     if config.init and not state:
         notes.append(load_pretrained(model, config.init, train_videos.classes))
-    if processes.is_first:
+    if processes.is_main_process:
         remove_drafts(out)
         if not goes_on_here:
             earlier = move_earlier_run(out, (video.path for video in train_videos.videos + val_videos.videos))
@@ -104,7 +104,9 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
         config.save(out / CONFIG)  # the first of a run's files: it says that the others are a run's
         if path and not goes_on_here:
             copy_best(path.parent, out)
-    logbook = Logbook(out if config.tensorboard and processes.is_first else None, _steps_done(state, train_loader))
+    logbook = Logbook(
+        out if config.tensorboard and processes.is_main_process else None, _steps_done(state, train_loader)
+    )
     try:
         training = Training(config, processes, model, train_loader, val_loader, logbook)
         if state:
@@ -114,10 +116,10 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
         raise
     if state and training.epoch >= training.epochs:
         notes.append("Nothing is left to train.")
-    if processes.is_first:
+    if processes.is_main_process:
         train_videos.save(out / TRAIN_VIDEOS)
         val_videos.save(out / VAL_VIDEOS)
-        environment = note_start(out / ENVIRONMENT, device, processes.world_size)
+        environment = record_start(out / ENVIRONMENT, device, processes.world_size)
         logbook.text("settings", (out / CONFIG).read_text())
         logbook.text("environment", str(environment))
         print("\n".join([*lines, *notes, _summary(training)]), flush=True)

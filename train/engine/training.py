@@ -253,7 +253,7 @@ class Training:
             InputError: the weights are no longer numbers; the checkpoints stay as they are.
         """
         self.saved_at = time.monotonic()
-        if self.processes.is_first:
+        if self.processes.is_main_process:
             if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
                 raise InputError("the weights are no longer numbers, so no checkpoint is written; lower --lr")
             out = Path(self.config.out)

@@ -59,8 +59,8 @@ class Runner:
         said = time.monotonic()
         try:
             while (self.waiting or self.running) and not stop.number:
-                self._start_what_can_be()
-                self._look()
+                self._start_ready_jobs()
+                self._poll_jobs()
                 if time.monotonic() - said > SAY_EVERY_S:
                     said = time.monotonic()
                     for at_work in self.running:
@@ -81,7 +81,7 @@ class Runner:
         for at_work in self.running:
             at_work.process.wait()
 
-    def _start_what_can_be(self) -> None:
+    def _start_ready_jobs(self) -> None:
         for job in list(self.waiting):
             lacking = [need for need in job.needs if need.folder in self.not_done]
             if lacking:
@@ -139,7 +139,7 @@ class Runner:
             return False
         return True
 
-    def _look(self) -> None:
+    def _poll_jobs(self) -> None:
         for at_work in list(self.running):
             code = at_work.process.poll()
             if code is None:
@@ -150,7 +150,7 @@ class Runner:
             with at_work.log:
                 reason = "was stopped by someone else; the same command goes on with it" if code in STOPPED else ""
                 if not reason:
-                    reason = "" if code == 0 else _why(code, job.log)
+                    reason = "" if code == 0 else _failure_reason(code, job.log)
                     try:
                         with replacing(job.end) as draft:
                             draft.write_text(json.dumps({"state": FAILED if reason else DONE, "reason": reason}) + "\n")
@@ -175,7 +175,7 @@ def _end_with_parent() -> None:
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _why(code: int, log: Path) -> str:
+def _failure_reason(code: int, log: Path) -> str:
     if code < 0:
         return f"killed by signal {-code}{' (out of memory?)' if code == -9 else ''}, see {log}"
     return f"exit code {code}, see {log}: {last_line(log)}"

@@ -35,10 +35,10 @@ class Processes:
     store: Any = field(default=None, repr=False, compare=False)
     """Key-value store through which processes tell each other what they did; None for a single process."""
     rounds: count = field(default_factory=count, repr=False, compare=False)
-    """Counter of the uses of :meth:`first_of_machine_first`; the same in all processes."""
+    """Counter of the uses of :meth:`local_main_process_first`; the same in all processes."""
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
@@ -92,14 +92,14 @@ class Processes:
         summed = self.sum(torch.tensor(list(numbers.values()), dtype=torch.float64))
         return dict(zip(numbers, summed.tolist(), strict=True))
 
-    def agree(self, number: float) -> bool:
+    def all_equal(self, number: float) -> bool:
         """Return whether all processes hold the same number. All must call it."""
         numbers = torch.zeros(self.world_size, dtype=torch.float64)
         numbers[self.rank] = number
         return bool((self.sum(numbers) == number).all())
 
     @contextmanager
-    def first_of_machine_first(self) -> Iterator[None]:
+    def local_main_process_first(self) -> Iterator[None]:
         """Let the first process of each machine read and cache, such as checked videos, before the others do.
 
         They wait for it as long as it takes, and it for them; torchrun ends them if it ends.

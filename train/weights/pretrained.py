@@ -19,7 +19,7 @@ from ..models.slowfast import BLOCKS, LATERAL_KERNEL
 from ..models.zoo import MODELS, Network
 from ..runtime.run_files import BEST, LAST, PREVIOUS
 from .checkpoint import refuse_folder, weights_of
-from .weights_file import USUAL_KEYS, is_weights, loading, read_weights_file, saved, usual_first, weights_in
+from .weights_file import USUAL_KEYS, is_weights, load_code, read_weights_file, save_code, usual_first, weights_in
 
 Weights = dict[str, torch.Tensor]
 
@@ -152,8 +152,8 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
     ]
     if odd or not weights:
         reason = f"its entry {odd[0]!r} is no weight" if odd else "it is empty"
-        line = weights_in(content, loading(path))
-        hint = f"; write the weights alone: {saved(line)}" if line else ""
+        line = weights_in(content, load_code(path))
+        hint = f"; write the weights alone: {save_code(line)}" if line else ""
         raise InputError(
             f"{path}: {reason}; it must hold a network's weights by name, at the top or under "
             f"{', '.join(USUAL_KEYS)}{hint}"
@@ -165,7 +165,7 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
 def _key_of_weights(content: dict, path: str | Path) -> str | None:
     found = [key for key in usual_first(content) if is_weights(content[key])]
     if len(found) > 1 and found[0] not in USUAL_KEYS:
-        first = saved(f"{loading(path)}[{found[0]!r}]")
+        first = save_code(f"{load_code(path)}[{found[0]!r}]")
         raise InputError(f"{path}: holds weights under {', '.join(found)}; write those of one network alone: {first}")
     return next(iter(found), None) or next((key for key in USUAL_KEYS if isinstance(content.get(key), dict)), None)
 
@@ -202,8 +202,8 @@ def _recognise(
     if prefix:
         others = [name for name in weights if not name.startswith(prefix)]
         place = "" if key is None else f"[{key!r}]"
-        line = saved(
-            f"{{name: value for name, value in {loading(path)}{place}.items() if name.startswith({prefix!r})}}"
+        line = save_code(
+            f"{{name: value for name, value in {load_code(path)}{place}.items() if name.startswith({prefix!r})}}"
         )
         raise InputError(
             f"{path}: holds the weights of {model.name} with names that begin with {prefix} and {len(others)} more: "

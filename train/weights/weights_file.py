@@ -177,7 +177,7 @@ def _refuse_other_archives(path: str | Path) -> None:
     if "constants.pkl" in names:
         weights = f'torch.jit.load({str(path)!r}, map_location="cpu").state_dict()'
         raise InputError(
-            f"{path}: is a TorchScript program; if you trust it, write its weights alone: {saved(weights)}"
+            f"{path}: is a TorchScript program; if you trust it, write its weights alone: {save_code(weights)}"
         )
     if "data.pkl" not in names:
         raise InputError(f"{path}: is a zip archive, but not of weights saved with torch.save")
@@ -188,23 +188,23 @@ def _refusal(path: str | Path, found: Outline) -> str:
         f"holds other objects than weights, numbers and text such as {found.foreign[0]}, which could run any program "
         "and are not loaded; "
     )
-    weights = weights_in(found.content, loading(path, weights_only=False))
+    weights = weights_in(found.content, load_code(path, weights_only=False))
     if weights:
-        return f"{what}if you trust the file, write its weights alone{_where(found.foreign)}: {saved(weights)}"
+        return f"{what}if you trust the file, write its weights alone{_where(found.foreign)}: {save_code(weights)}"
     keys = [key for key in found.content if isinstance(key, str)] if isinstance(found.content, Mapping) else []
     among = f" among {', '.join(map(repr, keys))}" if keys else ""
     return (
         f"{what}no weights by name were found{among}; write them alone with the program that made the file: "
-        f"{saved('model.state_dict()')}"
+        f"{save_code('model.state_dict()')}"
     )
 
 
-def loading(path: str | Path, weights_only: bool = True) -> str:
+def load_code(path: str | Path, weights_only: bool = True) -> str:
     """Return Python code that loads a file."""
     return f'torch.load({str(path)!r}, map_location="cpu", weights_only={weights_only})'
 
 
-def saved(weights: str) -> str:
+def save_code(weights: str) -> str:
     """Return Python code that writes what ``weights`` gives to a file of its own."""
     return f'torch.save({weights}, "weights.pt")'
 

@@ -115,7 +115,7 @@ def test_so_many_at_once_and_each_after_what_it_needs(tmp_path):
 def test_a_job_of_another_process_is_left_to_it(tmp_path):
     job = stub(tmp_path, "job", "sleep 60")
     first = Runner([job], 1, False, lambda line: None)
-    first._start_what_can_be()
+    first._start_ready_jobs()
     try:
         runner, _ = run_all([job])
         assert runner.not_done[job.folder] == "is at work in another process, to which it is left"

@@ -105,11 +105,11 @@ from datetime import timedelta
 from train.runtime import processes
 processes.PATIENCE = timedelta(seconds=2)
 with processes.join_processes() as own:
-    with own.first_of_machine_first():
+    with own.local_main_process_first():
         time.sleep(0 if own.local_rank else 6)
         sys.stdout.write(f"process {own.rank} reads\\n")
         sys.stdout.flush()
-    sys.stdout.write(f"agreed {own.agree(1)}\\n")  # at once: print writes a piece at a time, which may mix with others
+    sys.stdout.write(f"agreed {own.all_equal(1)}\\n")  # at once: print writes a piece at a time, which may mix with others
     sys.stdout.flush()
 """
 
@@ -157,7 +157,7 @@ def test_processes_agree(monkeypatch, others, agree):
             numbers += torch.tensor([0.0, *far], dtype=torch.float64)
 
         monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-        assert Processes(rank=0, world_size=3).agree(number) == agree
+        assert Processes(rank=0, world_size=3).all_equal(number) == agree
 
 
 def test_what_is_wrong_is_said(videos):
