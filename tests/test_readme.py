@@ -97,7 +97,7 @@ def test_every_option_in_the_readme_exists():
 )
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
-    links = [link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert links and all(((ROOT / page).parent / link).exists() for link in links)
 
 

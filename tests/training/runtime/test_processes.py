@@ -109,7 +109,8 @@ with processes.join_processes() as own:
         time.sleep(0 if own.local_rank else 6)
         sys.stdout.write(f"process {own.rank} reads\\n")
         sys.stdout.flush()
-    sys.stdout.write(f"agreed {own.all_equal(1)}\\n")  # at once: print writes a piece at a time, which may mix with others
+    # at once: print writes a piece at a time, which may mix with others
+    sys.stdout.write(f"agreed {own.all_equal(1)}\\n")
     sys.stdout.flush()
 """
 
