@@ -28,6 +28,8 @@ class OddityKind(Enum):
     def __init__(self, words: str, meaning: str, decoder_support: DecoderSupport):
         self.words, self.meaning, self.decoder_support = words, meaning, decoder_support
 
+    decoded_by = renamed_attribute("decoded_by", "decoder_support")
+
     VARIABLE_RATE = ("variable rate", "the time between frames changes", DecoderSupport.NOT_BY_TIMESTAMP)
     STARTS_LATE = ("starts late", "the first time stamp is not zero", DecoderSupport.NOT_BY_TIMESTAMP)
     ROTATED = ("rotated", "stored on its side or head; applied when decoding", DecoderSupport.PYAV_ONLY)

@@ -28,6 +28,8 @@ def test_oddities_are_read_under_their_old_name():
     assert caught[0].filename == __file__
     with pytest.warns(FutureWarning, match="VideoInfo.odd_for is now called oddity_for"):
         assert INFO.odd_for(DecoderSupport.PYAV_ONLY) is ROTATED[0]
+    with pytest.warns(FutureWarning, match="OddityKind.decoded_by is now called decoder_support"):
+        assert OddityKind.ROTATED.decoded_by is DecoderSupport.PYAV_ONLY
     with pytest.warns(FutureWarning, match=r"VideoInfo\(odd=...\) is now called oddities") as caught:
         assert VideoInfo("a.mp4", 0, 9, 25, 64, 48, "h264", 1, 1, odd=ROTATED) == INFO
     assert caught[0].filename == __file__
