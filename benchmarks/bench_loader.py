@@ -194,7 +194,7 @@ def main():
     names = options.rows.split(",") if options.rows else default
     unknown = set(names) - set(known)
     if unknown:
-        sys.exit(f"unknown rows {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
+        sys.exit(f"Invalid --rows {','.join(sorted(unknown))}: choose one or more of {', '.join(known)}")
     if not options.data:
         from train.data.demo_data import demo_folder
 

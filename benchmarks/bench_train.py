@@ -61,8 +61,8 @@ def full_batches(loader, batch_size: int):
                 yield batch
         if not full:
             raise InputError(
-                f"no batch of an epoch has {batch_size} clips, as there are {len(loader.manifest)} videos; "
-                "give a smaller --batch-size, or leave out --even-steps"
+                f"Invalid --batch-size {batch_size}: no batch of an epoch has so many clips, with "
+                f"{len(loader.manifest)} videos; give a smaller one, or leave out --even-steps"
             )
 
 
@@ -209,7 +209,8 @@ def main() -> int:
         given, job = parse(rest)
         if job != Job():
             raise InputError(
-                "this measures training steps: --resume, --eval-only, --ensemble and --predict are of no use"
+                "Invalid --resume, --eval-only, --ensemble or --predict: "
+                "cannot be given, as training steps are measured"
             )
         run(options, given | ({"data": options.videos} if options.videos else {}))
     except InputError as error:

@@ -170,7 +170,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known, wanted = CPU_KINDS if chosen.device == "cpu" else list(KINDS), chosen.kinds
     chosen.kinds = [kind for kind in known if wanted in kind]
     if not chosen.kinds:
-        parser.error(f"--kinds {wanted!r} is in no name of {'; '.join(known)}")
+        parser.error(f"Invalid --kinds {wanted!r}: must be a part of one of the names {'; '.join(known)}")
     return chosen
 
 

@@ -21,22 +21,22 @@ read -r -d '' -a steps <<<"${STEPS:-$known}" || true
 [[ ${#steps[@]} -gt 0 ]] || read -r -a steps <<<"$known"
 for name in "${steps[@]}"; do
     if [[ " $known " != *" $name "* ]]; then
-        echo "gpu_suite: unknown step '$name' in STEPS: choose from $known" >&2
+        echo "gpu_suite: Invalid STEPS '$name': choose one or more of $known" >&2
         exit 2
     fi
 done
 if [[ ! $all =~ ^[1-9][0-9]*$ ]]; then
-    echo "gpu_suite: SECONDS_IN_ALL is '$all', it must be a whole number of seconds, such as 420" >&2
+    echo "gpu_suite: Invalid SECONDS_IN_ALL '$all': must be a whole number of seconds, such as 420" >&2
     exit 2
 fi
 if [[ $device != cuda && $device != cpu ]]; then
-    echo "gpu_suite: GPU_SUITE_DEVICE is '$device', choose cuda or cpu" >&2
+    echo "gpu_suite: Invalid GPU_SUITE_DEVICE '$device': choose cuda or cpu" >&2
     exit 2
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 if [[ $device == cuda ]]; then
     if ! python3 -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>/dev/null; then
-        echo "gpu_suite: PyTorch sees no CUDA device here, so there is nothing to run" >&2
+        echo "gpu_suite: Cannot measure: PyTorch finds no CUDA device; run it on a machine with a GPU, or set GPU_SUITE_DEVICE=cpu" >&2
         exit 3
     fi
     export FAIL_WITHOUT_GPU=1
@@ -99,7 +99,7 @@ make_videos() { # the demo's, which the loader and training steps read, while so
 
 have_videos() {
     make_videos
-    [[ -z $making ]] || wait "$making" || echo "gpu_suite: the demo's videos could not be made, see $out/videos.log" >&2
+    [[ -z $making ]] || wait "$making" || echo "gpu_suite: Cannot make the demo's videos: see $out/videos.log" >&2
     making=done
 }
 

@@ -58,7 +58,7 @@ def read_right(path: Path) -> dict[str, bool]:
     """Name of a video, ``class/file`` -> whether the network was right."""
     return {
         "/".join(Path(row["path"]).parts[-2:]): row["label"] == row["class_1"]
-        for _, row in read_csv(path, ["path", "label", "class_1"], "is no table of predictions")
+        for _, row in read_csv(path, ["path", "label", "class_1"], "is not a table of predictions")
     }
 
 
@@ -83,7 +83,7 @@ def read_all(out: Path) -> Trained:
     seeds = sorted(set.intersection(*(set(seeds_in(out / recipe)) for recipe in ROWS)))
     if len(seeds) not in T_95:
         raise InputError(
-            f"{out}: {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained, it takes 2 to {max(T_95)}"
+            f"{out}: has {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained; needs 2 to {max(T_95)}"
         )
     perturbed, clean, runs, names = {}, {}, {}, None
     for recipe in ROWS:
@@ -92,10 +92,13 @@ def read_all(out: Path) -> Trained:
         for run in runs[recipe]:
             folder = run.folder
             if len(run.rows) < run.settings["epochs"]:
-                raise InputError(f"{folder}: is not done, {len(run.rows)} of {run.settings['epochs']} epochs")
+                raise InputError(
+                    f"{folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; finish it first"
+                )
             if sum("val_top1" in row for row in run.rows) != 1:
                 raise InputError(
-                    f"{folder}: was evaluated more than once, so its predictions may not be the last epoch's"
+                    f"{folder}: was evaluated more than once, so its predictions may not be of the last epoch; "
+                    "train it again"
                 )
             tables.append((read_right(folder / "val_predictions.csv"), read_right(evaluate_clean(folder))))
         names = names or sorted(tables[0][0])
@@ -197,7 +200,10 @@ def main() -> int:
         text = page(Path(options.runs), options.machine)
         before, heading, words = options.out.read_text().partition("\n## ") if options.out.exists() else ("", "", "")
         if words and before != text:
-            print(f"perturbed: {options.out}: other figures, so the words below them are left out", file=sys.stderr)
+            print(
+                f"perturbed: {options.out}: its figures have changed, so the text below them is left out",
+                file=sys.stderr,
+            )
         with replacing(options.out) as draft:
             draft.write_text(text + (heading + words if before == text else ""))
     except InputError as error:

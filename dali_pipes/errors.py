@@ -37,10 +37,7 @@ def too_slow(limit_s: float) -> str:
 
 def no_answer(limit_s: float) -> str:
     """Return what is said, after its path, of a video at which its reader waits for longer than the limit."""
-    return (
-        f"keeps its reader waiting for more than {limit_s:g} s; try again when its disk answers sooner, or raise the "
-        "time limit"
-    )
+    return f"cannot be read within {limit_s:g} s; try again when its disk responds faster, or raise the time limit"
 
 
 def check_known(what: str, name: object, known: Collection, *, of: str = "") -> None:

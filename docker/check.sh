@@ -11,10 +11,10 @@ set -euo pipefail
 variant=${1:-cuda110}
 cd "$(dirname "$0")/.."
 for tool in buildah debootstrap unshare; do
-    command -v "$tool" > /dev/null || { echo "check: $tool is not installed" >&2; exit 2; }
+    command -v "$tool" > /dev/null || { echo "check: Cannot build the image: $tool is not installed; install it" >&2; exit 2; }
 done
-[[ $EUID -eq 0 ]] || { echo "check: debootstrap and chroot need root" >&2; exit 2; }
-[[ -f docker/$variant.txt ]] || { echo "check: there is no docker/$variant.txt" >&2; exit 2; }
+[[ $EUID -eq 0 ]] || { echo "check: Cannot build the image: debootstrap and chroot need root; run this as root" >&2; exit 2; }
+[[ -f docker/$variant.txt ]] || { echo "check: Invalid variant '$variant': there is no docker/$variant.txt; choose cuda110, cuda120 or cuda130" >&2; exit 2; }
 
 work=$(mktemp -d)
 export TMPDIR=$work CONTAINERS_STORAGE_CONF=$work/storage.conf BUILDAH_ISOLATION=chroot
@@ -115,10 +115,10 @@ also '^Running on the CPU, as PyTorch can use no GPU: (.*--gpus all|Torch not co
 mv "$root/cache/demo-1" "$root/data" && rm -rf "${root:?}"/app/runs/* "${root:?}"/cache/*
 tiny=(--data /data/demo-1 --num-frames 16 --crop-px 48 --batch-size 4 --eval-clips 1)
 expect 0 'best validation top-1' "videos in /data, a user that the image does not know" run 8g 12345:12345 "${train[@]}" "${tiny[@]}" --max-steps 3
-expect 2 '^error: /dev/shm has .* --shm-size=8g' "Docker's 64 MB of shared memory" \
+expect 2 '^error: /dev/shm: has .* --shm-size=8g' "Docker's 64 MB of shared memory" \
     run 64m "$user" "${train[@]}" --data /data/demo-1 --out /tmp/out
-expect 2 "^error: device 'cuda' needs an NVIDIA GPU.*(--gpus all|not compiled with CUDA)" "no --gpus" run 8g "$user" "${train[@]}" "${tiny[@]}" --device cuda --out /tmp/out
-expect 2 "^error: decoder 'gpu' cannot be used: device is cpu" "no --gpus, --decoder gpu" \
+expect 2 "^error: Invalid --device 'cuda': needs an NVIDIA GPU.*(--gpus all|not compiled with CUDA)" "no --gpus" run 8g "$user" "${train[@]}" "${tiny[@]}" --device cuda --out /tmp/out
+expect 2 "^error: Invalid --decoder 'gpu': cannot be used, as the device is cpu" "no --gpus, --decoder gpu" \
     run 8g "$user" "${train[@]}" "${tiny[@]}" --decoder gpu --out /tmp/out
 expect 2 '^error: .*/root/mine.*Permission denied' "results where this user may not write" run 8g "$user" "${train[@]}" "${tiny[@]}" --out /root/mine
 expect 2 '^error: .*/etc/cache.*Permission denied' "a cache where this user may not write" \

@@ -77,7 +77,7 @@ run_cell() {
   local commands job status=0
   outcome_versions="" outcome_job="not reached" outcome_tests="not reached"
   mapfile -t commands < <(grep -E '^pip install -e "\.\[cuda130[^]]*\]" && ' README.md | sed "s/cuda130/$extra/")
-  [[ ${#commands[@]} -eq 2 ]] || { echo "matrix: README.md no longer has its two commands" >&2; return 1; }
+  [[ ${#commands[@]} -eq 2 ]] || { echo "matrix: README.md: must hold exactly two commands to install and to train" >&2; return 1; }
   held_to >"$work/constraints.txt"
   "$interpreter" -m venv "$work/venv" || { outcome_job="no environment could be made"; return 1; }
   source "$work/venv/bin/activate"
@@ -113,14 +113,14 @@ cells=("$@")
 [[ $# -gt 0 ]] || mapfile -t cells < <(printf '%s\n' "${known[@]}" | grep -v '^files-')
 for name in "${cells[@]}"; do
   if ! grep -qFx -- "$name" <<<"$(printf '%s\n' "${known[@]}")"; then  # in a pipe, grep -q may end before it has read all: an error
-    echo "matrix: unknown cell '$name': choose from ${known[*]}" >&2
+    echo "matrix: Invalid cell '$name': choose one or more of ${known[*]}" >&2
     exit 2
   fi
 done
 for name in "${cells[@]}"; do
   row "$name"
   if ! find_python "$python" >/dev/null; then
-    echo "matrix: cell '$name' needs Python $python, which is neither on PATH nor among pyenv's versions" >&2
+    echo "matrix: Cannot run the cell '$name': Python $python is neither on PATH nor among pyenv's versions; install it" >&2
     exit 3
   fi
 done

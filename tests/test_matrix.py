@@ -93,14 +93,15 @@ def test_an_unknown_cell_lists_the_known_ones(machine):
     for name in ("cuda110", "oldest middle"):
         result, calls = machine("tests/matrix.sh", "oldest", name, pythons=["3.10"])
         assert result.returncode == 2 and not calls
-        assert result.stderr.strip() == f"matrix: unknown cell '{name}': choose from {' '.join(CELLS)}"
+        assert result.stderr.strip() == f"matrix: Invalid cell '{name}': choose one or more of {' '.join(CELLS)}"
 
 
 def test_a_missing_python_is_a_sentence_before_anything_is_installed(machine):
     result, calls = machine("tests/matrix.sh", "readme-3.11", "readme-3.13", pythons=["3.11"])
     assert result.returncode == 3 and not calls
     assert result.stderr.strip() == (
-        "matrix: cell 'readme-3.13' needs Python 3.13, which is neither on PATH nor among pyenv's versions"
+        "matrix: Cannot run the cell 'readme-3.13': Python 3.13 is neither on PATH nor among pyenv's versions; "
+        "install it"
     )
 
 
@@ -200,7 +201,7 @@ def test_ci_takes_another_second_python_or_says_that_there_is_none(machine):
 def test_ci_fails_without_a_second_python(machine, python3, pythons):
     result, _ = machine(".ci/run", python3=python3, pythons=pythons)
     assert result.returncode == 3
-    assert "ci: the second Python is missing: install Python 3.12 or 3.13" in result.stderr
+    assert "ci: Cannot run the tests on a second Python: there is none; install Python 3.12 or 3.13" in result.stderr
 
 
 @pytest.mark.parametrize("fails", ["pytest", "train/run.py", "dev]"])

@@ -39,7 +39,10 @@ def test_without_dali_the_import_names_the_extras():
         [sys.executable, "-c", hide + "import dali_pipes"], cwd=ROOT, capture_output=True, text=True
     )
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: dali_pipes needs NVIDIA DALI") and "[cuda110] (driver 450 or newer)" in last
+    assert (
+        last.startswith("ImportError: Cannot import dali_pipes: NVIDIA DALI is not installed")
+        and "[cuda110] (driver 450 or newer)" in last
+    )
 
 
 def test_the_gpu_suite_says_that_there_is_no_gpu():
@@ -48,7 +51,9 @@ def test_the_gpu_suite_says_that_there_is_no_gpu():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU: run benchmarks/gpu_suite.sh itself")
     result = subprocess.run(["bash", str(ROOT / "benchmarks" / "gpu_suite.sh")], capture_output=True, text=True)
-    assert result.returncode == 3 and result.stderr.strip().startswith("gpu_suite: PyTorch sees no CUDA device")
+    assert result.returncode == 3 and result.stderr.strip().startswith(
+        "gpu_suite: Cannot measure: PyTorch finds no CUDA device"
+    )
 
 
 def test_gpu_tests_fail_where_a_gpu_is_demanded():

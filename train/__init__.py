@@ -15,7 +15,7 @@ def check_needs() -> None:
             f"the packages {', '.join(missing[:-1])} and {missing[-1]}" if missing[1:] else f"the package {missing[0]}"
         )
         are = "are" if missing[1:] else "is"
-        raise ImportError(f'train needs {packages}, which {are} not installed: pip install "dali-pipes[train]"')
+        raise ImportError(f'Cannot import train: {packages} {are} not installed; run pip install "dali-pipes[train]"')
 
 
 # for every python -m train.PROGRAM: this is imported before the program, and until that is found, Python calls it "-m";

@@ -103,9 +103,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, help="file for the report")
     options = parser.parse_args()
     if unknown := set(options.without) - {*events.AT_WORK, *events.AT_START}:
-        parser.error(f"--without {', '.join(sorted(unknown))}: choose of {known}")
+        parser.error(f"Invalid --without {', '.join(sorted(unknown))}: choose one or more of {known}")
     if set(events.AT_WORK) <= set(options.without):
-        parser.error(f"--without leaves none of {', '.join(events.AT_WORK)}")
+        parser.error(
+            f"Invalid --without {', '.join(options.without)}: must leave at least one of {', '.join(events.AT_WORK)}"
+        )
     return options
 
 
@@ -113,7 +115,10 @@ def make_namespace() -> str:
     """Go on in a mount namespace of its own, where /dev/shm is empty; returns why not, if that cannot be."""
     if INSIDE not in os.environ:
         if os.geteuid() != 0 or not shutil.which("unshare"):
-            return "only root can mount a small file system for the run; name a folder on one with --disk DIR"
+            return (
+                "Cannot mount a small file system for the run: needs root and unshare; "
+                "give a folder on one with --disk DIR"
+            )
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
     return mount(starts.SHM, "50%")
@@ -124,7 +129,7 @@ def mount(folder: Path, size: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
-    return f"no file system can be mounted ({done.stderr.strip()}); name one with --disk DIR" if done.returncode else ""
+    return f"Cannot mount a file system: {done.stderr.strip()}; give one with --disk DIR" if done.returncode else ""
 
 
 def soak_all(options: argparse.Namespace, work: Path, soaks: list[Soak]) -> tuple[str, bool]:

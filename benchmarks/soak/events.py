@@ -32,7 +32,7 @@ from starts import (
 READER_LIMIT_S = 130.0
 """After which a process that reads a video is given up (TIME_LIMIT_S of dali_pipes, and a grace)."""
 NO_SPACE = r"cannot be written \(No space left on device\)"
-WORKER_DIED = "a decoding process died|crashes its reader"
+WORKER_DIED = "a decoding process died|crashes the process that reads it"
 
 # --- events while a run is at work -------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ def suspend_checking(soak: Soak) -> str:
 def refused(soak: Soak, run: Run, says: str) -> str:
     """It must end with exit code 2 and a sentence before it trains."""
     if watch(soak, run, lambda: has_new_checkpoint(soak, run)):
-        raise Failed(f"trains, and should not, for {says!r}")
+        raise Failed(f"trains, but must refuse: {says!r}")
     return ending(soak, run, (2,), says)
 
 

@@ -240,12 +240,12 @@ def check_first_line(soak: Soak, run: Run) -> None:
     run.resumed = True
     found = re.match(r"Resuming (.*): (\d+) epochs and (\d+) steps are done", text)
     if run.had_checkpoint and not found:
-        soak.fail("began anew, although there is a checkpoint", run)
+        soak.fail("started a new run, although there is a checkpoint", run)
     if found:
         progress = int(found[2]), int(found[3])
         soak.log(f"start {run.number}: {found[0]}")
         if progress < soak.progress and not found[1].endswith("previous.pt"):
-            soak.fail(f"went on at {progress}, the start before at {soak.progress} (epochs, steps)", run)
+            soak.fail(f"continued at {progress}, but the start before it at {soak.progress} (epochs, steps)", run)
         soak.progress = progress
 
 

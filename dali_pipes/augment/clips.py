@@ -34,8 +34,8 @@ class _ClipPipelines:
         """Return the built pipeline of these options; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
-                "Invalid device 'gpu': cannot be used in a process forked from one that used it: "
-                "start it by spawn, or choose cpu"
+                "Invalid device 'gpu': cannot be used in a process that was forked from one that used the GPU; "
+                "start the process by spawn, or choose cpu"
             )
         key = (device, *options.items())
         found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
@@ -84,7 +84,7 @@ def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
     except (RuntimeError, AssertionError) as error:
         if device == "gpu":
             raise InputError(
-                "Invalid device 'gpu': needs an NVIDIA GPU that DALI can use, there is none; choose cpu"
+                "Invalid device 'gpu': needs an NVIDIA GPU that DALI can use, and there is none; choose cpu"
             ) from error
         raise
     return built
@@ -130,20 +130,26 @@ def augment_clip(
     check_known("device", device, ("cpu", "gpu"))
     frames = np.ascontiguousarray(frames_FHWC)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise InputError(f"frames_FHWC must be non-empty (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
+        raise InputError(
+            f"Invalid frames_FHWC of shape {frames.shape} and type {frames.dtype}: must be uint8 of shape "
+            "(F, H, W, 3), with no size of 0"
+        )
     if not len(ops):
         return frames.copy()
     names = check_ops(ops)
     levels_NF = np.asarray(levels, np.float32)
     if levels_NF.shape != (len(ops), len(frames)):
         raise InputError(
-            f"levels must have shape {(len(ops), len(frames))} (operations, frames), got {levels_NF.shape}"
+            f"Invalid levels of shape {levels_NF.shape}: must have the shape "
+            f"{(len(ops), len(frames))}, operations by frames"
         )
     if not ((levels_NF >= 0) & (levels_NF <= MAX_LEVEL)).all():
-        raise InputError(f"levels must lie between 0 and {MAX_LEVEL:g}, got {levels_NF.min():g} to {levels_NF.max():g}")
+        raise InputError(
+            f"Invalid levels from {levels_NF.min():g} to {levels_NF.max():g}: must be between 0 and {MAX_LEVEL:g}"
+        )
     signs_N = np.ones(len(ops), np.float32) if signs is None else np.asarray(signs, np.float32)
     if signs_N.shape != (len(ops),) or not (abs(signs_N) == 1).all():
-        raise InputError(f"signs must be {len(ops)} numbers of +1 or -1, got {signs}")
+        raise InputError(f"Invalid signs {signs}: must be {len(ops)} numbers, each +1 or -1")
     check_known("ranges", ranges, RANGE_TABLES)
     Style(interpolation, fill)
     known_ops = list(dict.fromkeys((*PAPER_OPS, *names)))  # a user's own operations only where asked for

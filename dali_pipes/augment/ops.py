@@ -87,7 +87,7 @@ class Affine:
 
     def __post_init__(self) -> None:
         if len(self.slope) != 6:
-            raise InputError(f"slope must be 6 numbers (a, b, c, d, e, f), got {self.slope}")
+            raise InputError(f"Invalid slope {self.slope}: must be 6 numbers (a, b, c, d, e, f)")
 
     @property
     def numbers(self) -> list[float]:
@@ -164,21 +164,25 @@ def register_op(
         InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
     """
     if name in OPS:
-        raise InputError(f"operation {name!r} exists already; choose a name other than {', '.join(OPS)}")
+        raise InputError(
+            f"Invalid name {name!r}: is the name of an operation already; choose a name other than {', '.join(OPS)}"
+        )
     if not callable(graph) and not isinstance(graph, Affine):
-        raise InputError(f"operation {name!r} needs a graph function or an Affine, got {graph!r}")
+        raise InputError(f"Invalid graph {graph!r} of operation {name!r}: must be a graph function or an Affine")
     if isinstance(ranges, Range):
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
     if ranges is None and isinstance(graph, Affine):
-        raise InputError(f"operation {name!r} is affine and needs ranges, without a value it would do nothing")
+        raise InputError(
+            f"Invalid ranges None of operation {name!r}: an Affine needs a Range, as it does nothing without a value"
+        )
     if ranges is not None and not (
         isinstance(ranges, dict)
         and set(ranges) == set(RANGE_TABLES)
         and all(isinstance(range_, Range) for range_ in ranges.values())
     ):
         raise InputError(
-            f"operation {name!r} needs one Range, or a dict with a Range for {' and '.join(RANGE_TABLES)}, "
-            f"got {ranges!r}"
+            f"Invalid ranges {ranges!r} of operation {name!r}: must be one Range, or a dict with a Range for "
+            f"{' and '.join(RANGE_TABLES)}"
         )
     OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
 
@@ -273,7 +277,9 @@ def size_of(video: Node, style: Style) -> tuple[Node, Node]:
     elif video.device == "cpu":
         shape = fn.shapes(video, dtype=types.FLOAT)
     else:  # before DataNode.shape, a GPU video's shape was on the GPU, where no named argument may come from
-        raise InputError(f"DALI {dali.__version__} needs the size of frames on the GPU: give size_hw=(height, width)")
+        raise InputError(
+            f"Invalid size_hw None: DALI {dali.__version__} needs the size of frames on a GPU; give (height, width)"
+        )
     return shape[1], shape[2]
 
 

@@ -146,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
     if options.video is None:
         if out.suffix not in PICTURES:
             raise InputError(
-                f"{out}: without a video the schedules are drawn, which needs a name that ends with .png or .jpg"
+                f"Invalid out {out}: must end in .png or .jpg, as the schedules are drawn where no video is given"
             )
         draw_schedules(out)
         print(options.out)

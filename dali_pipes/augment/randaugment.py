@@ -108,11 +108,11 @@ class RandAugmentT:
 def check_ops(names: Collection[str]) -> tuple[str, ...]:
     """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
     if isinstance(names, str):
-        raise InputError(f"ops must be a list of names, got the text {names!r}")
+        raise InputError(f"Invalid ops {names!r}: must be a list of names, not a text")
     for name in names:
         op_named(name)
     if not len(names):
-        raise InputError(f"ops is empty: name at least one of {', '.join(OPS)}")
+        raise InputError(f"Invalid ops {names!r}: must name at least one of {', '.join(OPS)}")
     return tuple(names)
 
 

@@ -43,4 +43,8 @@ def _warn_of_lookalikes(names: Iterable[str]) -> None:
             visible = str(int(float(visible)))
         first = seen.setdefault(re.sub(r"[\s_-]+", " ", visible), name)
         if first != name:
-            warnings.warn(f"the classes {ascii(first)} and {ascii(name)} look alike, but are two", stacklevel=3)
+            warnings.warn(
+                f"the class names {ascii(first)} and {ascii(name)} look alike but differ, so they are two classes; "
+                "rename one if they should be the same",
+                stacklevel=3,
+            )

@@ -62,7 +62,7 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
             raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
         first = seen.setdefault((stat.st_dev, stat.st_ino), folder)
         if first != folder:
-            warnings.warn(f"{folder}: is the folder {first} once more, and is not read again", stacklevel=1)
+            warnings.warn(f"{folder}: is the same folder as {first}, so it is not read again", stacklevel=1)
             return
         paths = [os.path.join(folder, name) for name in names if not is_ignored(name)]
         # links to folders come last, so that a folder is read by its own name
@@ -82,7 +82,8 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
         kinds = ", ".join(f"{len(paths):,} {extension}" for extension, paths in others.items())
         example = next(iter(others.values()))[0]
         warnings.warn(
-            f"{root}: files left out, as their extensions are none of videos: {kinds}; such as {example}", stacklevel=1
+            f"{root}: files are left out, as their extensions are not those of videos: {kinds}; such as {example}",
+            stacklevel=1,
         )
 
 
@@ -102,7 +103,7 @@ def walk_class_folders(root: Path, check_levels: bool) -> list[tuple[str, str]]:
     for path in walk_videos(root):
         parts = Path(path).relative_to(root).parts
         if len(parts) == 1:
-            raise InputError(f"{path}: lies outside any class folder; expected {root}/<class>/<video>")
+            raise InputError(f"{path}: is not in a class folder; expected {root}/<class>/<video>")
         pairs.append((path, class_name(parts[0])))
         parts_of_videos.append(parts)
     if check_levels:
@@ -116,31 +117,31 @@ def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
     for parts in parts_of_videos:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
     upper, all_lower = sorted(below), sorted(set().union(*below.values()))
-    meant = f"if {_some(upper)} are the classes, say so with dataset='folder' (find_videos: class_folders=True)"
+    meant = f"if {_some(upper)} are the classes, give dataset='folder' (find_videos: class_folders=True)"
     if upper and all(map(split_of, upper)):
         raise InputError(
-            f"{root}: holds {_some(upper)}, named as a part of a split; "
-            f"name it itself, such as {root / upper[0]}; {meant}"
+            f"{root}: holds {_some(upper)}, with the name of a part of a split; "
+            f"give the part itself, such as {root / upper[0]}; {meant}"
         )
     if len(upper) < 2 or "" in all_lower:
         return
     if all(map(split_of, all_lower)):
         raise InputError(
             f"{root}: its folders {_some(upper)} hold {_some(all_lower)}, which look like the parts of a split; "
-            f"expected them on top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns path,label,split; "
-            f"{meant}"
+            f"expected them at the top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns "
+            f"path,label,split; {meant}"
         )
     shared = sorted(set.intersection(*below.values()))
     if len(shared) >= 2 and 2 * len(shared) >= max(map(len, below.values())):
         raise InputError(
             f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; "
-            f"{meant}; else name one for training with data=... and one for validation with val_data=..."
+            f"{meant}; else give one folder for training with data=... and one for validation with val_data=..."
         )
     repeated = sorted(name for name in all_lower if sum(name in names for names in below.values()) > 1)
     if repeated:
         warnings.warn(
-            f"{root}: its topmost folders are taken for the classes, {_some(upper)}; "
-            f"several of them hold folders of one name: {_some(repeated)}",
+            f"{root}: its topmost folders are taken as the classes, {_some(upper)}, although several of them "
+            f"hold folders of the same name: {_some(repeated)}",
             stacklevel=1,
         )
 
@@ -173,8 +174,7 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
             raise InputError(
-                f"{root}: {names} are both named as a part for {split}; "
-                "name one of them, with data=... and val_data=..."
+                f"{root}: {names} both have names of the part {split}; give one of them, with data=... and val_data=..."
             )
     return {split: found[split][0] for split in SPLIT_WORDS if split in found}
 

@@ -66,7 +66,9 @@ def read_list(path: Path, with_labels: bool) -> list[ListedVideo]:
         InputError: it cannot be read, or a line is not as it should be.
     """
     if not path.name.lower().endswith(LIST_EXTENSIONS):
-        raise InputError(f"{path}: is neither a folder nor a list ({' '.join(LIST_EXTENSIONS)})")
+        raise InputError(
+            f"{path}: is neither a folder nor a list; the name of a list ends in one of {', '.join(LIST_EXTENSIONS)}"
+        )
     try:
         stat = os.stat(path)
     except OSError as error:
@@ -131,7 +133,10 @@ def _cells(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, 
             if reader.line_num > begins_on and any(
                 "\n" in cell and not os.path.exists(path.parent / cell) for cell in cells
             ):
-                raise InputError(f"{path}, line {begins_on}: has a quotation mark that is closed lines below, or never")
+                raise InputError(
+                    f"{path}, line {begins_on}: has a quotation mark that is not closed on this line; "
+                    "close it, or double it if it is part of a path"
+                )
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
             begins_on = reader.line_num + 1
@@ -143,26 +148,31 @@ def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool)
     cells = _cells(path, lines, delimiter)
     names = [name.strip().lower() for name in next(cells)[1]]
     if with_labels and "label" not in names:
-        raise InputError(f"{path}: needs the columns path,label, its first line has {', '.join(names)}")
+        raise InputError(f"{path}: needs the columns path,label, but its first line has {', '.join(names)}")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(f"{path}: its first line names the column {twice[0]} twice")
     is_manifest = {"class_index", "refused"} <= set(names)
     unused = [name or "without a name" for name in names if name not in COLUMNS]
     if unused and not is_manifest:
         warnings.warn(
-            f"{path}: columns that are not used: {', '.join(unused)}; used are {', '.join(COLUMNS)}", stacklevel=1
+            f"{path}: these columns are not used: {', '.join(unused)}; "
+            f"the columns that are used are {', '.join(COLUMNS)}",
+            stacklevel=1,
         )
     rows = []
     for number, values in cells:
         where = f"{path}, line {number}"
         if any(value.strip() for value in values[len(names) :]):
-            raise InputError(f"{where}: has more than {len(names)} fields; quote a path with commas")
+            raise InputError(
+                f"{where}: has more fields than the {len(names)} of the first line; "
+                "put a path with commas in quotation marks"
+            )
         row = _EMPTY | dict(zip(names, values, strict=False))
         # a manifest also has lines for refused files and for classes without videos
         if is_manifest and (not row["path"] or row["refused"]):
             continue
         if "split" in names and not row["split"].strip():
-            raise InputError(f"{where}: needs a split, as the column is there")
+            raise InputError(f"{where}: has no split; each line needs one where the list has the column split")
         rows.append(_checked(path, where, row, with_labels))
     return rows
 
@@ -197,7 +207,10 @@ def _why_no_list(first: str) -> str:
     if not shown:
         return "is empty; expected a first line with names of columns, such as path,label, or a path and a class number"
     if _is_video(shown):
-        return f"its first line, {shown!r}, is a path without a class; expected path,label or lines such as run/1.mp4 3"
+        return (
+            f"its first line, {shown!r}, is a path without a class; "
+            "expected the columns path,label or lines such as run/1.mp4 3"
+        )
     if len(words) > 2 and _is_video(words[0]):
         return (
             f"its first line, {shown!r}, has more than a path and a class; "
@@ -205,13 +218,16 @@ def _why_no_list(first: str) -> str:
         )
     if len(words) == 2 and _is_video(words[0]):
         return (
-            f"its first line, {shown!r}, has a class that is no number behind a blank; "
-            "separate them with a comma or a tab"
+            f"its first line, {shown!r}, has a blank before a class that is not a number; "
+            "separate path and class with a comma or a tab"
         )
     if len(words) == 2 and words[1].isdecimal():
-        return f"its first line, {shown!r}, names no video file: {words[0]!r} has no extension of a video"
+        return (
+            f"its first line, {shown!r}, names no video file: "
+            f"{words[0]!r} does not end in the extension of a video, such as .mp4"
+        )
     return (
-        f"its first line is {shown!r}; expected names of columns, such as path,label, "
+        f"its first line is {shown!r}; expected the names of columns, such as path,label, "
         "or a path and a class number, such as run/1.mp4 3"
     )
 
@@ -233,9 +249,9 @@ def _is_video(text: str) -> bool:
 def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> ListedVideo:
     needed = ("path", "label") if with_labels else ("path",)
     if not all(row[name].strip() for name in needed):
-        raise InputError(f"{where}: needs a {' and a '.join(needed)}")
+        raise InputError(f"{where}: has an empty field; needs a {' and a '.join(needed)}")
     if not is_text(row["label"]):  # a path may be any bytes
-        raise InputError(f"{where}: its label is not UTF-8 text")
+        raise InputError(f"{where}: its label is not UTF-8 text; save the list as UTF-8")
     video = str(path.parent / _as_on_disk(path.parent, row["path"]))
     return ListedVideo(video, class_name(row["label"]), _segment(where, row), _split(where, row["split"]))
 
@@ -263,7 +279,7 @@ def _split(where: str, text: str) -> str | None:
     if text.strip() and not split:
         known = ", ".join(word for words in SPLIT_WORDS.values() for word in words)
         raise InputError(
-            f"{where}: invalid split {text.strip()!r}: choose one of {known}, or call the column otherwise"
+            f"{where}: invalid split {text.strip()!r}: choose one of {known}, or give the column another name"
         )
     return split
 
@@ -276,10 +292,12 @@ def _segment(where: str, row: dict[str, str]) -> Segment | None:
         if start is not None or end is not None
     ]
     if len(segments) > 1:
-        raise InputError(f"{where}: has both {segments[0]} and {segments[1]}; a segment is in seconds or in frames")
+        raise InputError(
+            f"{where}: has both {segments[0]} and {segments[1]}; give one segment, in seconds or in frames"
+        )
     for segment in segments:
         if segment.end is not None and segment.end <= segment.start:
-            raise InputError(f"{where}: its segment, {segment}, ends before it starts")
+            raise InputError(f"{where}: its segment, {segment}, does not end after its start; set a later end")
     return segments[0] if segments else None
 
 

@@ -97,13 +97,13 @@ class Manifest:
                 if index == UNLABELLED:
                     continue
             except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {number}: is not a manifest line ({error})") from error
+                raise InputError(f"{path}, line {number}: is not a line of a manifest ({error})") from error
             other = next((i for i, known in names.items() if known == name and i != index), index)
             if names.setdefault(index, name) != name or other != index:
-                known = f"{names[index]} has {index}" if names[index] != name else f"above it has {other}"
-                raise InputError(f"{path}, line {number}: the class {name} has class_index {index}, but {known}")
+                known = f"is that of {names[index]}" if names[index] != name else f"was {other} in a line above"
+                raise InputError(f"{path}, line {number}: invalid class_index {index} of the class {name}: {known}")
         if sorted(names) != list(range(len(names))):
-            raise InputError(f"{path}: class_index must go from 0 up without gaps, it has {sorted(names)}")
+            raise InputError(f"{path}: class_index must count from 0 without gaps, but the file has {sorted(names)}")
         return cls(videos, [names[index] for index in range(len(names))], refused)
 
 
@@ -188,7 +188,9 @@ def scan_videos(
         file = os.path.abspath(path)  # however it is spelt
         if known.setdefault((file, segment), label) != label:
             first, second = (names[index] if index >= 0 else "none" for index in (known[file, segment], label))
-            raise InputError(f"{item_name(path, given, segment)}: has two labels, {first} and {second}")
+            raise InputError(
+                f"{item_name(path, given, segment)}: is listed with two labels, {first} and {second}; give it one"
+            )
     found = _probe_all([item.path for item in listed], cache, workers, verify, time_limit_s, progress)
     videos: list[VideoInfo] = []
     refused: dict[str, str] = {}
@@ -200,10 +202,10 @@ def scan_videos(
         else:
             videos.append(video)
     if not videos:
-        first = next((f"{name}: {reason}" for name, reason in refused.items()), "none were given")
+        first = next((f"{name}: {reason}" for name, reason in refused.items()), "none was given")
         are_missing = listed and not any(os.path.exists(item.path) for item in listed)
         hint = "; relative paths in a list start at the list's own folder" if are_missing else ""
-        raise InputError(f"no video can be read of {len(listed)}; the first: {first}{hint}")
+        raise InputError(f"Cannot read any of {len(listed)} videos; the first: {first}{hint}")
     return Manifest(videos, names, refused)
 
 
@@ -235,7 +237,7 @@ def _probe_all(
                 due_s = time.monotonic() + max(CACHE_EVERY_S, CACHE_PAUSE_RATIO * took_s)
     except KeyboardInterrupt as interrupt:
         if cache:
-            interrupt.args = (f"{len(done)} of {len(fresh)} files are read; the same command goes on from there",)
+            interrupt.args = (f"{len(done)} of {len(fresh)} files are read; the same command continues from there",)
         raise
     finally:
         outcomes.close()
@@ -253,13 +255,13 @@ def _cut_to_segment(video: VideoInfo, segment: Segment | None) -> VideoInfo | Re
     if segment.unit == "s":
         if video.oddity(OddityKind.VARIABLE_RATE) or not video.fps:
             why = "the time between its frames changes" if video.fps else "it does not say its frames per second"
-            copy = "give start_frame and end_frame, or a copy by python -m dali_pipes.transcode"
-            return Refused(f"{why}, so {segment} are no frames: {copy}")
+            copy = "give start_frame and end_frame, or make a copy with python -m dali_pipes.transcode"
+            return Refused(f"{why}, so {segment} cannot be converted to frames; {copy}")
         start, end = start * video.fps, None if end is None else end * video.fps
     first, last = round(start), video.num_frames if end is None else min(round(end), video.num_frames)
     if first >= video.num_frames:
         ends = f"at {video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"before frame {video.num_frames}"
-        return Refused(f"the segment begins behind the video's end, which is {ends}")
+        return Refused(f"its segment begins after the end of the video, which is {ends}")
     return replace(video, start_frame=first, end_frame=max(last, first + 1))
 
 
@@ -302,7 +304,10 @@ def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | No
     names = {label for label in labels if isinstance(label, str)}
     indices = [label for label in labels if isinstance(label, int)]
     if indices and names:
-        raise InputError(f"labels are class names or indices, not both: {indices[0]} stands among names")
+        raise InputError(
+            f"Invalid label {indices[0]}: must be a class name, as other labels are names; "
+            "give names or indices, not both"
+        )
     return [str(index) for index in range(max(indices) + 1)] if indices else sort_class_names(names)
 
 
@@ -332,7 +337,7 @@ def _extend_cache(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
             infos = _load_cache(cache) | done
             _write_csv(cache, [_row(info) for _, info in sorted(infos.items()) if isinstance(info, VideoInfo)])
     except InputError as error:
-        warnings.warn(f"{error}: what was read is not kept for the next time", stacklevel=3)
+        warnings.warn(f"{error}: the results of this scan are not cached for the next one", stacklevel=3)
     return time.monotonic() - start_s
 
 

@@ -44,11 +44,11 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> OfficialLists:
             path, number = _path_and_number(where, line, with_number=part == "train")
             label, _, file = path.partition("/")
             if not file or "/" in file:
-                raise InputError(f"{where}: {path!r} is not <class>/<video>")
+                raise InputError(f"{where}: {path!r} is not of the form <class>/<video>")
             if label not in classes:
                 raise InputError(f"{where}: the class {label!r} of {path} is not in {lists / 'classInd.txt'}")
             if number not in (None, classes.index(label) + 1):
-                right = f"in {lists / 'classInd.txt'} {label} has {classes.index(label) + 1}"
+                right = f"but {label} has {classes.index(label) + 1} in {lists / 'classInd.txt'}"
                 raise InputError(f"{where}: {path} has the class number {number}, {right}")
             entries.append((part, where, videos / path, label))
     return _checked_lists(classes, entries, ("train", "val"), lists)
@@ -78,7 +78,10 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> OfficialLists:
     with_lists = {file.name[: -len("_test_split1.txt")] for file in lists.glob("[!.]*_test_split[123].txt")}
     with_videos = {file.parent.name for pattern in IN_CLASS_FOLDERS for file in videos.glob("[!.]" + pattern)}
     if with_videos - with_lists:
-        raise InputError(f"{lists}: holds no list for the class folder {min(with_videos - with_lists)} of {videos}")
+        raise InputError(
+            f"{lists}: has no list for the class folder {min(with_videos - with_lists)} of {videos}; "
+            "unpack the lists of all classes"
+        )
     entries = []
     for label in sorted(with_lists):
         for where, line in _lines(lists / f"{label}_test_split{split}.txt"):
@@ -106,7 +109,7 @@ def read_vipriors(root: str | os.PathLike) -> OfficialLists:
         for where, line in _lines(lists / f"mod-ucf101-{name}.txt"):
             path, number = _path_and_number(where, line, with_number=part != "test")
             if number is not None and not 1 <= number <= len(classes):
-                known = f"{lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
+                known = f"but {lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
                 raise InputError(f"{where}: {path} has the class number {number}, {known}")
             entries.append((part, where, folder / "videos" / path, None if number is None else classes[number - 1]))
     return _checked_lists(classes, entries, ("train", "val", "test"), lists)
@@ -146,12 +149,12 @@ def _checked_lists(
     seen: dict[Path, str] = {}
     for _, where, path, _ in entries:
         if path in seen:
-            raise InputError(f"{where}: {path.name} is already listed in {seen[path]}")
+            raise InputError(f"{where}: {path.name} is listed already, in {seen[path]}")
         seen[path] = where
     of_part = {part: [(str(_present(path)), label) for own, _, path, label in entries if own == part] for part in parts}
     for part, videos in of_part.items():
         if not videos and part != "test":
-            raise InputError(f"{lists}: the lists hold no videos for {part}")
+            raise InputError(f"{lists}: its lists name no videos for {part}; unpack them again")
     return OfficialLists(classes, of_part)
 
 
@@ -178,13 +181,15 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise InputError(
+            f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); unpack it again"
+        ) from error
     lines = [
         (f"{path}, line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()
     ]
     for where, line in lines:
         if "\0" in line:
-            raise InputError(f"{where}: holds a NUL byte")
+            raise InputError(f"{where}: contains a NUL byte; unpack the list again")
     return lines
 
 
@@ -192,7 +197,9 @@ def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int
     """Return the path and the class number of a line; paths in these lists hold no blanks."""
     match = re.fullmatch(r"(\S+)\s+(\d{1,9})" if with_number else r"(\S+)", line)
     if not match:
-        raise InputError(f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video alone'}")
+        raise InputError(
+            f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video without a class'}"
+        )
     return match[1], int(match[2]) if with_number else None
 
 
@@ -205,5 +212,5 @@ def _read_classes(path: Path) -> list[str]:
             raise InputError(f"{where}: {line!r} is not a new class number and a new class name, such as 3 Archery")
         names[int(match[1])] = match[2]
     if not names or sorted(names) != list(range(1, len(names) + 1)):
-        raise InputError(f"{path}: the class numbers must go from 1 up without gaps, they are {sorted(names)}")
+        raise InputError(f"{path}: its class numbers must count from 1 without gaps, but are {sorted(names)}")
     return [names[number] for number in sorted(names)]

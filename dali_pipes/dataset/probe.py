@@ -230,7 +230,7 @@ def probe(path: str, verify: bool, time_limit_s: float) -> VideoInfo | Refused:
     except VideoError as error:
         return Refused(str(error).removeprefix(f"{path}: "))
     except Exception as error:  # a hostile file may make PyAV stumble in its own way
-        return Refused(f"makes its reader fail ({type(error).__name__}: {error})")
+        return Refused(f"cannot be read ({type(error).__name__}: {error})")
 
 
 def _rate(reader: VideoReader, times: list[int | None]) -> float:

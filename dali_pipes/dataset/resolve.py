@@ -23,15 +23,16 @@ TRAIN_AND_VAL = "train+val"
 """The official split that trains on what it validates on."""
 OFFICIAL_WITHOUT_LABELS = ("test",)
 NOTES = {
-    "no_val": "{} has no videos set apart for validation: those to train on stand in for them.",
+    "no_val": "{} has no videos set apart for validation: the training videos are used instead.",
     "val_is_trained_on": (
-        f"The validation videos are trained on too (split {TRAIN_AND_VAL}): their accuracy says little."
+        f"The validation videos are trained on too (split {TRAIN_AND_VAL}), so their accuracy is not that of unseen "
+        "videos."
     ),
     "lists": "The videos are those of {}.",
     "val_is_test": "The validation videos are those of {}.",
     "val_replaced": "The validation videos are those of val_data; those of {} are not used.",
     "test_unused": "The test videos of {} are not used.",
-    "empty_folders": "Folders without videos in {}, which are no classes: {}.",
+    "empty_folders": "Folders in {} that hold no videos, and are no classes: {}.",
     "unused_lists": "Lists in {} that are not used: {}; each may be named as data or val_data.",
     "unused_beside": "Not used in {}, beside the parts of the split: {}.",
 }
@@ -137,12 +138,12 @@ def _own(kind: str, source: Path, val_data: Path | None, split: str, wanted: Col
 def _check_kind(kind: str, source: Path) -> None:
     for name, dataset in DATASETS.items():
         if kind == "auto" and (source / dataset.mark).is_dir():
-            choice = f"choose dataset={name!r}, or dataset={FOLDER_DATA!r} to leave its lists aside"
-            raise InputError(f"{source}: holds {dataset.mark}, as {name} does; {choice}")
+            choice = f"choose dataset={name!r}, or dataset={FOLDER_DATA!r} to ignore its lists"
+            raise InputError(f"{source}: holds {dataset.mark}, as the data set {name} does; {choice}")
     needed = {"csv": "list", FOLDER_DATA: "folder"}.get(kind)
     if needed and source.exists() and source.is_dir() != (needed == "folder"):
         found = "folder" if source.is_dir() else "file"
-        raise InputError(f"{source}: dataset={kind!r} needs a {needed}, this is a {found}")
+        raise InputError(f"{source}: is a {found}, but dataset={kind!r} needs a {needed}")
 
 
 def _notes_on_parts(source: Path, val_data: Path | None, parts: dict[str, Part], wanted: Collection[str]) -> list[Note]:
@@ -275,10 +276,15 @@ def check_source(
     check_known(name("dataset"), dataset, KINDS)
     kind = KINDS[dataset]
     if val_data and not kind.takes_val_data:
-        why = ", whose lists say what is for validation" if kind.splits else ""
-        raise InputError(f"{name('val_data')} {val_data} is of no use with {name('dataset')} {dataset}{why}")
+        why = "whose lists name the validation videos" if kind.splits else "which has no validation videos"
+        raise InputError(
+            f"Invalid {name('val_data')} {val_data}: cannot be combined with {name('dataset')} {dataset}, {why}; "
+            f"leave out {name('val_data')}"
+        )
     if split and not kind.splits:
         known = ", ".join(key for key, row in KINDS.items() if row.splits)
-        raise InputError(f"{name('split')} {split} needs a {name('dataset')} with official splits: {known}")
+        raise InputError(
+            f"Invalid {name('split')} {split}: needs a {name('dataset')} with official splits; choose one of {known}"
+        )
     if split:
         check_known(name("split"), split, kind.splits, of=dataset)

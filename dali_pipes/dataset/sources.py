@@ -54,15 +54,15 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
     parts = find_splits(source, class_folders=class_folders)
     if parts and split is None:
         held = " and ".join(f"{name} ({part})" for name, part in parts.items())
-        raise InputError(f"{source}: is split into {held}; name one of them, such as split={next(iter(parts))!r}")
+        raise InputError(f"{source}: is split into {held}; give one of them, such as split={next(iter(parts))!r}")
     if split is not None and split not in parts:
         held = f"it has {', '.join(parts)}" if parts else "it is not split"
-        raise InputError(f"{source}: has no videos for {split}; {held}")
+        raise InputError(f"{source}: has no videos for {split}, as {held}")
     part = parts[split] if split else Part(Path(source))
     if part.path.is_file():
         rows = _rows(part)
         if not rows:
-            raise InputError(f"{part}: holds no rows below its first line; expected a video in each")
+            raise InputError(f"{part}: has no rows below its first line; expected a video in each row")
         return rows
     found = walk_class_folders(part.path, check_levels=not class_folders)
     if not found:

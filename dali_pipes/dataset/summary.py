@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry out a parsed command line; returns the exit code."""
     check_limits(options.workers, options.time_limit_s)
     if options.out and not options.out.endswith(".csv"):
-        raise InputError(f"{options.out}: -o takes a name that ends in .csv")
+        raise InputError(f"Invalid out {options.out}: must be a name that ends in .csv")
     if options.out:
         check_not_replaced(options.out, [options.source])
     groups, classes = find_groups(options.source, options.dataset)

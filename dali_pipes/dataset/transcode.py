@@ -162,8 +162,8 @@ class _Converter:
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
         if max(self.height, self.width) > LONGEST_SIDE_PX:
             raise VideoError(
-                f"{path}: with square pixels it would be {self.width}x{self.height}, "
-                f"x264 takes {LONGEST_SIDE_PX} at most"
+                f"{path}: with square pixels it would be {self.width}x{self.height} pixels, "
+                f"but x264 takes at most {LONGEST_SIDE_PX} a side"
             )
         self.shown_hw = self.orientation.size_hw(self.height, self.width)
         self.reformatter = av.video.reformatter.VideoReformatter()
@@ -171,7 +171,7 @@ class _Converter:
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         check_colours(frame, self.path)
         if (frame.height, frame.width) != self.frame_hw:
-            raise VideoError(f"{self.path}: changes its size to {frame.width}x{frame.height}")
+            raise VideoError(f"{self.path}: its size changes to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
             frame,
             self.width,
@@ -249,15 +249,15 @@ def transcode_folder(
     """
     source, out = Path(os.path.abspath(source)), Path(os.path.abspath(out))
     if not source.is_dir():
-        raise InputError(f"{source}: {'is no folder' if source.exists() else 'no such folder'}")
+        raise InputError(f"{source}: {'is not a folder' if source.exists() else 'no such folder'}")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        raise InputError(f"{out}: lies in {source}, its copies would be taken for sources; choose another folder")
+        raise InputError(f"{out}: is in {source}, so its copies would be copied again; choose another folder")
     targets = {path: str(out / Path(path).relative_to(source).with_suffix(TRANSCODED)) for path in walk_videos(source)}
     if not targets:
         raise InputError(f"{source}: holds no videos")
     for (first, target), (second, other) in pairwise(sorted(targets.items(), key=lambda item: item[1])):
         if target == other:
-            raise InputError(f"{first} and {second}: both would become {target}; give one of them another name")
+            raise InputError(f"{first} and {second}: both would be copied to {target}; give one of them another name")
     with exclusive_use(make_folder(out), "choose another folder for the copies"):
         return _copy_all(list(targets.items()), out, settings, workers or usable_cores(), time_limit_s, progress)
 
@@ -280,7 +280,7 @@ def _copy_all(
                 result = _refused(*pairs[place], result.reason)
             outcomes[place] = result
     except KeyboardInterrupt as interrupt:
-        interrupt.args = ("the same command goes on from here",)
+        interrupt.args = ("the same command continues from here",)
         raise
     finally:
         results.close()
@@ -311,7 +311,9 @@ def _transcode(source: str, target: str, settings: CopySettings, time_limit_s: f
         if found == mark:
             return Outcome(source, target, "kept")
         if not found.startswith(MARK):
-            raise InputError(f"{target}: is in the way, it was not made by this program; choose another folder")
+            raise InputError(
+                f"{target}: was not made by this program and is not replaced; choose another folder for the copies"
+            )
     try:
         with decoder_messages() as messages:
             try:

@@ -42,7 +42,10 @@ def why_not_dali(video: VideoInfo) -> str | None:
     if video.codec not in DALI_CODECS:
         return f"{video.path} is {video.codec}, which DALI does not decode"
     if oddity := video.oddity_for(DecoderSupport.PYAV_ONLY):
-        return f"{video.path} is odd ({oddity}), python -m dali_pipes.transcode makes a copy that is not"
+        return (
+            f"{video.path} is odd ({oddity}), which DALI does not decode correctly "
+            "(python -m dali_pipes.transcode makes a copy that it does)"
+        )
     return None
 
 

@@ -139,10 +139,10 @@ def decode_frames(
         VideoError: the file is unreadable, ends before the last index, changes its frame size or takes too long.
     """
     if not len(frame_indices):
-        raise VideoError(f"{path}: no frames are asked for")
+        raise VideoError(f"{path}: the list of its frames to read is empty; give at least one")
     wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
     if wanted[0] < 0:
-        raise VideoError(f"{path}: frame {wanted[0]} is asked for, the first is 0")
+        raise VideoError(f"{path}: invalid frame {wanted[0]}: must be at least 0")
     how = box_yxyx, crop_px, size_hw, flip, CLIP_LIMITS * time_limit_s
     try:
         frames_FHWC = _decode(path, wanted, *how, from_key_frame=exact_times)
@@ -184,7 +184,7 @@ def _decode(
             found += 1
             if found == len(wanted):
                 return frames_FHWC
-    raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} was planned")
+    raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} is needed")
 
 
 def _check_size(path: str, index: int, size_hw: tuple[int, int], expected_hw: tuple[int, int] | None) -> None:

@@ -93,13 +93,13 @@ def why_not_nvdec(video: VideoInfo, device_id: int) -> str | None:
     if limits is None:
         return None
     if not limits.max_width:
-        return f"{video.path} is {video.codec}, which this GPU's decoder does not take"
+        return f"{video.path} is {video.codec}, which this GPU cannot decode"
     smallest, largest = (limits.min_width, limits.min_height), (limits.max_width, limits.max_height)
     if not all(
         low <= size <= high for low, size, high in zip(smallest, (video.width, video.height), largest, strict=True)
     ):
         return (
-            f"{video.path} has {video.width}x{video.height} pixels, this GPU's decoder takes {video.codec} of "
+            f"{video.path} has {video.width}x{video.height} pixels, but this GPU decodes {video.codec} of "
             f"{smallest[0]}x{smallest[1]} to {largest[0]}x{largest[1]}"
         )
     return None

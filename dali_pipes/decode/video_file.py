@@ -105,7 +105,7 @@ def orientation_of(frame: av.VideoFrame, path: str) -> Orientation:
         return Orientation(False, d < 0, a < 0)
     if b and c and not a and not d:
         return Orientation(True, b < 0, c < 0)
-    raise VideoError(f"{path}: is to be shown at an angle that is no multiple of 90 degrees")
+    raise VideoError(f"{path}: is rotated by an angle that is not a multiple of 90 degrees")
 
 
 SWSCALE_BT601 = 5
@@ -148,7 +148,7 @@ class VideoReader:
         self.stream.thread_count = 1
         tick_s = fraction_of(self.stream.time_base)
         if tick_s is None:
-            raise VideoError(f"{path}: its times have no unit")
+            raise VideoError(f"{path}: its time stamps have no unit")
         self.tick_s = tick_s
         self.codec = self.stream.codec_context.name
         self.pixel_shape = fraction_of(self.stream.sample_aspect_ratio) or Fraction(1)
@@ -286,7 +286,7 @@ def open_video(path: str, time_limit_s: float = TIME_LIMIT_S, stored_times: bool
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise VideoError(f"{path}: is no regular file")
+            raise VideoError(f"{path}: is not a regular file")
         with open_input(path, time_limit_s, stored_times) as container:
             if container.format.name == "concat":
                 raise VideoError(f"{path}: is a list of other files, not a video")
@@ -303,7 +303,7 @@ def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
         raise VideoError(f"{path}: has no video stream")
     moving = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not moving:
-        raise VideoError(f"{path}: has no video, only a cover picture")
+        raise VideoError(f"{path}: has no video stream, only a cover picture")
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
         raise VideoError(f"{path}: has a video codec that PyAV does not know")

@@ -32,8 +32,8 @@ class OddityKind(Enum):
 
     VARIABLE_RATE = ("variable rate", "the time between frames changes", DecoderSupport.NOT_BY_TIMESTAMP)
     STARTS_LATE = ("starts late", "the first time stamp is not zero", DecoderSupport.NOT_BY_TIMESTAMP)
-    ROTATED = ("rotated", "stored on its side or head; applied when decoding", DecoderSupport.PYAV_ONLY)
-    MIRRORED = ("mirrored", "stored mirrored; applied when decoding", DecoderSupport.PYAV_ONLY)
+    ROTATED = ("rotated", "stored rotated; the rotation is applied when decoding", DecoderSupport.PYAV_ONLY)
+    MIRRORED = ("mirrored", "stored mirrored; the mirroring is applied when decoding", DecoderSupport.PYAV_ONLY)
     FRAME_TIMES = (
         "frame times",
         "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
@@ -61,7 +61,7 @@ class OddityKind(Enum):
     NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecoderSupport.PYAV_ONLY)
     NOT_BT601 = (
         "not BT.601",
-        "another colour matrix, as most HD video has; heeded when decoding",
+        "another colour matrix, as most HD video has; applied when decoding",
         DecoderSupport.PYAV_ONLY,
     )
     ODD_SIZE = ("odd size", "an odd width or height", DecoderSupport.ALL)
@@ -73,7 +73,7 @@ class OddityKind(Enum):
     INTERLACED = ("interlaced", "two fields in each frame; shown as they are", DecoderSupport.ALL)
     WRONG_HEADER = (
         "header",
-        "it speaks of another number of frames, or of a longer time, than there is",
+        "it gives another number of frames, or a longer time, than the file has",
         DecoderSupport.NOT_BY_TIMESTAMP,
     )
     FRAMES_UNLIKE_PACKETS = ("frames unlike packets", "their numbers differ", DecoderSupport.PYAV_ONLY)

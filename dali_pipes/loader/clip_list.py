@@ -141,7 +141,9 @@ class ClipList:
         different = np.flatnonzero(planned_B != read_B)
         if len(different):
             path = self.videos[planned_B[different[0]]].path
-            raise VideoError(f"{path}: DALI's video reader cannot open it and passed over it; leave it out")
+            raise VideoError(
+                f"{path}: DALI's video reader cannot open it and skipped it; leave it out, or choose the reader clips"
+            )
         self._compared += len(planned_B)
 
     def explain(self, error: Exception, workers: int) -> Exception:
@@ -164,7 +166,9 @@ class ClipList:
                 return VideoError(reason)
         paths = list(dict.fromkeys(self.videos[number].path for number in ahead))
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
-        return VideoError(f"DALI's video reader failed at one of {', '.join(paths[:SHOWN_PATHS])}{more}: {told[-1]}")
+        return VideoError(
+            f"Cannot read one of {', '.join(paths[:SHOWN_PATHS])}{more}: DALI's video reader failed ({told[-1]})"
+        )
 
 
 def _name_in_list(path: str, folder: Path) -> str:

@@ -84,7 +84,7 @@ class ClipReader:
         if decoder == "auto":
             return "cpu" if ClipReader.why_auto_is_cpu(device, videos, workers) else "gpu"
         if decoder == "gpu" and (obstacle := _why_not_gpu(device, videos)):
-            raise InputError(f"decoder 'gpu' cannot be used: {obstacle}; choose cpu or auto")
+            raise InputError(f"Invalid decoder 'gpu': cannot be used, as {obstacle}; choose cpu or auto")
         return decoder
 
     @staticmethod
@@ -119,9 +119,7 @@ class ClipReader:
             try:
                 self._watch = WorkerWatch(WorkerPool(pipeline), pipeline)
             except DaliChanged as changed:
-                _log.warning(
-                    "%s: whether one dies is left to DALI, which misses some deaths and then waits for ever", changed
-                )
+                _log.warning("%s; if a decoding process dies, DALI may not notice it and wait forever", changed)
         return pipeline
 
     def shared_memory_bytes(self, batches: BatchSampler) -> int:
@@ -169,9 +167,12 @@ class ClipReader:
 def _why_not_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | None:
     """Return why the GPU cannot decode these videos, or None."""
     if device.type != "cuda":
-        return f"device is {device.type}"
+        return f"the device is {device.type}"
     if DALI_VERSION < OLDEST_DECODER:
-        return f"it needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, this is {dali.__version__}"
+        return (
+            f"decoding on the GPU needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, and this is "
+            f"{dali.__version__}"
+        )
     obstacles = (why_not_dali(video) or why_not_nvdec(video, device.index or 0) for video in videos)
     return why_no_gpu_decoder() or next(filter(None, obstacles), None)
 

@@ -42,7 +42,7 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
         if chosen.index >= torch.cuda.device_count():
             raise InputError(
-                f"Invalid device {device!r}: there are {torch.cuda.device_count()} GPUs, counted from 0; "
+                f"Invalid device {device!r}: there are {torch.cuda.device_count()} GPUs, numbered from 0; "
                 "choose one of them"
             )
     return chosen

@@ -32,8 +32,8 @@ def check_main_module() -> None:
     path = getattr(main, "__file__", None)
     if path == "<stdin>":
         raise InputError(
-            "the loader's worker processes cannot import a script that is read from standard input: save it to a file, "
-            f"with what it does under {GUARD}, or use workers=0"
+            "Cannot start the loader's worker processes: they cannot import a script that is read from standard "
+            f"input; save it to a file, with its code under {GUARD}, or use workers=0"
         )
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None and frame.f_back is not None:
@@ -49,6 +49,6 @@ def unguarded_error() -> InputError:
     """Return the error to raise when the script would start a loader in each worker."""
     path = getattr(sys.modules["__main__"], "__file__", "the main module")
     return InputError(
-        f"{path}: the loader's worker processes import this script again, which would start a loader of its own in "
-        f"each: put what it does under {GUARD}, or use workers=0"
+        f"{path}: the loader's worker processes import this script again, and each would start another loader; put its "
+        f"code under {GUARD}, or use workers=0"
     )

@@ -150,7 +150,7 @@ def read_sample(
             bad[video] = str(error)
     first = next(iter(bad.values()))
     whose = " of its class" if sampler.training else ""
-    raise VideoError(f"{first}; and none of the {len(bad) - 1} other videos{whose} can be read in its place")
+    raise VideoError(f"{first}; none of the {len(bad) - 1} other videos{whose} that could replace it can be read")
 
 
 NOT_USED = -1
@@ -185,4 +185,7 @@ def check_size(video: VideoInfo) -> None:
     except OSError as error:
         raise VideoError(f"{video.path}: {error.strerror}") from error
     if size_bytes != video.size_bytes:
-        raise VideoError(f"{video.path}: has {size_bytes} bytes, it had {video.size_bytes} when it was scanned")
+        raise VideoError(
+            f"{video.path}: has {size_bytes} bytes, but had {video.size_bytes} when it was scanned; "
+            "scan the videos again"
+        )

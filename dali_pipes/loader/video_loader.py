@@ -138,7 +138,7 @@ class VideoLoader:
         # not called sampler, which Lightning takes for that of a torch DataLoader
         self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)
         if not 0 <= rank < world_size:
-            raise InputError(f"rank {rank} does not exist among {world_size} processes")
+            raise InputError(f"Invalid rank {rank}: must be at least 0 and below world_size, {world_size}")
         self.device = choose_device(device)
         check_known("reader", reader, READERS)
         self.reader = reader
@@ -196,7 +196,10 @@ class VideoLoader:
         """
         epoch, step = to_python(epoch), to_python(step)
         if not 0 <= step <= len(self) or epoch < 0:
-            raise InputError(f"start_epoch, start_step are {epoch}, {step}: an epoch has {len(self)} batches")
+            raise InputError(
+                f"Invalid epoch {epoch}, step {step}: the epoch must be at least 0, and the step 0 to {len(self)}, "
+                f"as an epoch has {len(self)} batches"
+            )
         self.close()
         self.epoch, self.step = epoch + step // len(self), step % len(self)
 
@@ -216,8 +219,9 @@ class VideoLoader:
         even_steps = bool(state.get("even_steps", True))  # as they all were before there was a choice
         if state["step"] and even_steps != self.clip_sampler.even_steps:
             raise InputError(
-                f"the state was saved in the middle of an epoch with even_steps={even_steps}, this loader has "
-                f"even_steps={self.clip_sampler.even_steps}: its steps hold other samples; give even_steps={even_steps}"
+                f"Invalid state: was saved within an epoch with even_steps={even_steps}, but this loader has "
+                f"even_steps={self.clip_sampler.even_steps} and other samples in its steps; "
+                f"give even_steps={even_steps}"
             )
         self.seek(state["epoch"], state["step"])
 
@@ -282,13 +286,15 @@ class VideoLoader:
         count, total = len(self.bad_videos), len(self.manifest)
         for reason in fresh.values():
             _log.warning(
-                "%s; %s", reason, "another of its class is shown" if self.clip_sampler.training else "it is left out"
+                "%s; %s",
+                reason,
+                "another video of its class replaces it" if self.clip_sampler.training else "it is left out",
             )
         if fresh and 100 * count > self.max_bad_percent * total:
             self.close()
             raise VideoError(
-                f"{count} of {total} videos can no longer be read, more than max_bad_percent = "
-                f"{self.max_bad_percent:g} allows; the last: {list(self.bad_videos.values())[-1]}"
+                f"Cannot continue: {count} of {total} videos can no longer be read, more than "
+                f"max_bad_percent={self.max_bad_percent:g} allows; the last: {list(self.bad_videos.values())[-1]}"
             )
 
     def _stream(self) -> tuple:

@@ -28,9 +28,9 @@ END_LIMIT_S = 5.0
 """Longest wait for a killed worker, in seconds; one that reads from a network folder that is gone ends later."""
 PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
 
-_MORE_SHM = "start Docker with --shm-size=8g, lower the batch size, or use workers=0"
+_MORE_SHM = "start Docker with --shm-size=8g, use a smaller batch size, or workers=0"
 _HINTS = {
-    "SIGKILL": "perhaps memory ran out: lower the batch size or the number of workers",
+    "SIGKILL": "perhaps memory ran out: use a smaller batch size or fewer workers",
     "SIGBUS": f"perhaps {SHM_FOLDER} is full: {_MORE_SHM}",
 }
 
@@ -41,8 +41,8 @@ def check_shared_memory(needed: int) -> None:
     free = stat.f_bavail * stat.f_frsize
     if needed > free:
         raise InputError(
-            f"{SHM_FOLDER} has {free / 2**20:.0f} MiB free, the loader's workers need about {needed / 2**20:.0f} MiB: "
-            + _MORE_SHM
+            f"{SHM_FOLDER}: has {free / 2**20:.0f} MiB free, but the loader's workers need about "
+            f"{needed / 2**20:.0f} MiB; " + _MORE_SHM
         )
 
 
@@ -106,7 +106,10 @@ class WorkerWatch:
         self._running = True
         try:
             if self._closed.is_set():
-                raise RuntimeError("the loader was closed while it was used in another thread")
+                raise RuntimeError(
+                    "Cannot continue: another thread closed the loader while it was in use; "
+                    "close it after its last batch"
+                )
             yield
         finally:
             self._running = False
@@ -200,7 +203,9 @@ def build_error(error: Exception) -> Exception:
         return unguarded_error()
     for cause in [_how_it_ended(code) for code in codes if code is not None and code < 0]:
         hint = _HINTS.get(cause)
-        return InputError(f"a decoding process died while it started ({cause})" + (f"; {hint}" if hint else ""))
+        return InputError(
+            f"Cannot decode: a decoding process died at its start ({cause})" + (f"; {hint}" if hint else "")
+        )
     return error
 
 
@@ -213,5 +218,7 @@ def worker_death_error(
     for place, outcome in map_isolated(probe, calls, workers=workers, time_limit_s=time_limit_s):
         if isinstance(outcome, NoResult):
             return VideoError(f"{paths[place]}: {outcome.reason}")
-    hint = _HINTS.get(cause, "none of the videos being read does so when read alone")
-    return InputError(f"a decoding process died ({cause}); {hint}")
+    hint = _HINTS.get(
+        cause, "each of the videos that were being read can be read alone, so try again with fewer workers"
+    )
+    return InputError(f"Cannot decode: a decoding process died ({cause}); {hint}")

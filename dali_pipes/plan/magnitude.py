@@ -101,7 +101,7 @@ SCHEDULES: dict[str, Callable] = {
 def check_level(m: float) -> None:
     """Raise :class:`InputError` if ``m`` is no RandAugment level: a number from 0 to 30."""
     if not is_number(to_python(m)) or not 0 <= m <= MAX_LEVEL:
-        raise InputError(f"Invalid m {m!r}: must be a RandAugment level, between 0 and {MAX_LEVEL:g}")
+        raise InputError(f"Invalid m {m!r}: must be a level between 0 and {MAX_LEVEL:g}")
 
 
 def schedule_function(schedule: str | Callable) -> Callable:
@@ -109,7 +109,7 @@ def schedule_function(schedule: str | Callable) -> Callable:
     if callable(schedule):
         return schedule
     if not isinstance(schedule, str):
-        raise InputError(f"schedule must be a name or a function, got {schedule!r}")
+        raise InputError(f"Invalid schedule {schedule!r}: must be a name or a function")
     check_known("schedule", schedule, SCHEDULES)
     return SCHEDULES[schedule]
 
@@ -129,11 +129,14 @@ def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) ->
     levels = np.asarray(schedule_function(schedule)(u, float(m), np.linspace(0, 1, num_frames), NUMPY), np.float32)
     name = getattr(schedule, "__name__", schedule)
     if levels.shape != (num_frames,):
-        raise InputError(f"schedule {name} gave levels of shape {levels.shape} for {num_frames} frames")
+        raise InputError(
+            f"Invalid schedule {name}: returns levels of shape {levels.shape}; "
+            f"must return one for each of {num_frames} frames"
+        )
     if not ((levels >= 0) & (levels <= MAX_LEVEL)).all():
         raise InputError(
-            f"schedule {name} gave levels from {levels.min():g} to {levels.max():g} at m = {m:g}, "
-            f"they must lie between 0 and {MAX_LEVEL:g}"
+            f"Invalid schedule {name}: returns levels from {levels.min():g} to {levels.max():g} for m = {m:g}; "
+            f"they must be between 0 and {MAX_LEVEL:g}"
         )
     return levels
 

@@ -204,15 +204,20 @@ class ClipSampler:
         check_known("crops_per_video", self.crops_per_video, CROPS_PER_VIDEO)
         for name in ("clips_per_video", "crops_per_video"):
             if self.training and getattr(self, name) != 1:
-                raise InputError(f"Invalid {name} {getattr(self, name)}: training takes 1 of each video")
+                raise InputError(f"Invalid {name} {getattr(self, name)}: must be 1 in training")
         low, high = self.side_range_px
         if not 0 < low <= high <= SHORT_SIDE_PX:
-            raise InputError(f"Invalid side_range_px {self.side_range_px}: must rise within 0..{SHORT_SIDE_PX:g}")
+            raise InputError(
+                f"Invalid side_range_px {self.side_range_px}: must be a smallest and a largest side, above 0 and "
+                f"at most {SHORT_SIDE_PX:g}"
+            )
         if not self.training and self.augment is not None:
-            raise InputError("augment is for training clips, evaluation clips stay as they are: give augment=None")
+            raise InputError(
+                f"Invalid augment {self.augment!r}: must be None unless training, as evaluation clips are not augmented"
+            )
         whole_number("seed", self.seed, 0)
         if not len(self.videos):
-            raise InputError("there are no videos to sample from")
+            raise InputError(f"Invalid videos {self.videos!r}: must hold at least one video")
 
     short = renamed_attribute("short", "short_videos")
 
@@ -239,7 +244,9 @@ class ClipSampler:
         """
         epoch, sample = to_python(epoch), to_python(sample)
         if not 0 <= sample < len(self):
-            raise InputError(f"sample {sample} does not exist, an epoch has {len(self)}")
+            raise InputError(
+                f"Invalid sample {sample}: must be 0 to {len(self) - 1}, as an epoch has {len(self)} samples"
+            )
         index = self.video_of(epoch, sample) if video is None else video
         if not self.training:
             return self._fixed_plan(epoch, sample, index)

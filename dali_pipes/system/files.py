@@ -46,7 +46,7 @@ def make_folder(path: str | os.PathLike) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be created as a folder ({error.strerror})") from error
     return Path(path)
 
 
@@ -111,10 +111,10 @@ def check_not_replaced(out: str | os.PathLike, inputs: Iterable[str | os.PathLik
     """Raise :class:`InputError` if ``out``, a file to be written, is one of the ``inputs``."""
     for path in inputs:
         if os.path.exists(path) and os.path.exists(out) and os.path.samefile(path, out):
-            raise InputError(f"{out}: is what is read, and would be replaced; choose another name for what is written")
+            raise InputError(f"{out}: is an input, which the output would replace; choose another name for the output")
 
 
-NOT_TEXT = "is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"
+NOT_TEXT = "is not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
 
 
 def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
@@ -130,7 +130,7 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
         if missing and not all(map(is_text, names)):
             raise InputError(f"{path}: {NOT_TEXT}")
         if missing:
-            raise InputError(f"{path}: {otherwise}, its first line has no {', '.join(missing)}")
+            raise InputError(f"{path}: {otherwise}, as its first line has no {', '.join(missing)}")
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path}: is not a CSV file ({error})") from error
@@ -150,7 +150,11 @@ def text_lines(path: str | os.PathLike) -> list[str]:
         raise InputError(f"{path}: {error.strerror}") from error
     for number, line in enumerate(lines, 1):
         if "\0" in line:
-            raise InputError(f"{path}, line {number}: holds a NUL byte" if is_text(line) else f"{path}: {NOT_TEXT}")
+            raise InputError(
+                f"{path}, line {number}: contains a NUL byte; save the file as text again"
+                if is_text(line)
+                else f"{path}: {NOT_TEXT}"
+            )
     return lines
 
 

@@ -39,7 +39,7 @@ class NoResult:
     """A call without a result, and why."""
 
     reason: str
-    """The words after the argument's name in a sentence, such as ``crashes its reader (SIGSEGV)``."""
+    """The words after the argument's name in a sentence, such as ``crashes the process that reads it (SIGSEGV)``."""
     is_timeout: bool = False
     """Whether the call took too long; otherwise its process crashed or was killed."""
 
@@ -117,7 +117,10 @@ class _Process:
         calls, answers = _pipes(child)
         if started and (_wait(child, START_LIMIT_S) or answers.read(len(READY)) != READY):
             self.end()
-            raise InputError(f"a process to read videos did not start (exit code {child.returncode})")
+            raise InputError(
+                f"Cannot read videos: a process for it did not start (exit code {child.returncode}); "
+                "try again with fewer workers"
+            )
         try:
             pickle.dump((function, argument), calls)
             calls.flush()
@@ -129,7 +132,7 @@ class _Process:
             child.wait()
             code = child.returncode
             outcome = NoResult(
-                f"crashes its reader ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+                f"crashes the process that reads it ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
             )
         self.end()
         return outcome

@@ -173,11 +173,11 @@ def _read(file: int) -> dict[str, Any]:
 
 def _named(folder: Path, holder: dict[str, Any], advice: str) -> str:
     if not holder:
-        return f"{folder}: another process is at work there; {advice}"
+        return f"{folder}: is in use by another process; {advice}"
     command = " ".join(map(str, holder.get("command", ())))
     return (
-        f"{folder}: process {holder.get('process')} on {holder.get('machine')} "
-        f"has been at work there since {holder.get('since')} ({command[:200]}); {advice}"
+        f"{folder}: is in use by process {holder.get('process')} on {holder.get('machine')} "
+        f"since {holder.get('since')} ({command[:200]}); {advice}"
     )
 
 
@@ -187,7 +187,7 @@ def _is_alive(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
     Times are not compared with this machine's clock, as clocks of machines differ.
     """
     print(
-        f"{folder}: was in use on {holder.get('machine')}; looking for {WATCH_HEARTBEAT_S:g} s whether it still is",
+        f"{folder}: was in use on {holder.get('machine')}; waiting {WATCH_HEARTBEAT_S:g} s to see whether it still is",
         file=sys.stderr,
         flush=True,
     )
@@ -222,7 +222,7 @@ def wait_for_lock(path: Path) -> Iterator[None]:
         try:
             lock(file)
         except BlockingIOError:
-            print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
+            print(f"{path}: is in use by another process; waiting for it", file=sys.stderr, flush=True)
             with suppress(OSError):
                 lock(file, wait=True)
         except OSError:  # no locks

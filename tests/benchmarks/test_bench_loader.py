@@ -32,7 +32,7 @@ def test_rows_of_clips_of_another_size(tmp_path, class_folders):
 
 def test_a_row_that_is_not_there():
     result = bench_loader("--rows", "ours,theirs")
-    assert result.returncode == 1 and result.stderr.startswith("unknown rows theirs: choose from ours, ")
+    assert result.returncode == 1 and result.stderr.startswith("Invalid --rows theirs: choose one or more of ours, ")
 
 
 def test_what_has_no_time_left_is_said(class_folders):

@@ -81,4 +81,6 @@ def test_every_frame_has_its_own_grey():
 def test_unknown_kind(capsys):
     with pytest.raises(SystemExit):
         gpu_seek.parse(["--device", "cpu", "--kinds", "theora"])
-    assert "--kinds 'theora' is in no name of vp9, webm; vp8, webm" in capsys.readouterr().err
+    assert (
+        "Invalid --kinds 'theora': must be a part of one of the names vp9, webm; vp8, webm" in capsys.readouterr().err
+    )

@@ -34,9 +34,9 @@ def run_suite(tmp_path, *arguments, **settings):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"STEPS": "probe tets"}, "gpu_suite: unknown step 'tets' in STEPS: choose from probe tests loader "),
-        ({"SECONDS_IN_ALL": "7m"}, "gpu_suite: SECONDS_IN_ALL is '7m', it must be a whole number of seconds"),
-        ({"GPU_SUITE_DEVICE": "tpu"}, "gpu_suite: GPU_SUITE_DEVICE is 'tpu', choose cuda or cpu"),
+        ({"STEPS": "probe tets"}, "gpu_suite: Invalid STEPS 'tets': choose one or more of probe tests loader "),
+        ({"SECONDS_IN_ALL": "7m"}, "gpu_suite: Invalid SECONDS_IN_ALL '7m': must be a whole number of seconds"),
+        ({"GPU_SUITE_DEVICE": "tpu"}, "gpu_suite: Invalid GPU_SUITE_DEVICE 'tpu': choose cuda or cpu"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(tmp_path, settings, message):

@@ -173,7 +173,7 @@ def test_the_programs_of_train_name_the_extra(program, run_light):
     assert ended.returncode == 2 and not ended.stdout
     listed = f"{', '.join(train.NEEDS[:-1])} and {train.NEEDS[-1]}"
     assert ended.stderr == (
-        f'error: train needs the packages {listed}, which are not installed: pip install "dali-pipes[train]"\n'
+        f'error: Cannot import train: the packages {listed} are not installed; run pip install "dali-pipes[train]"\n'
     )
 
 
@@ -181,7 +181,7 @@ def test_a_single_package_that_is_missing_is_named(run_light):
     ended = run_light("-m", "train.report", without={"captum"})
     assert ended.returncode == 2
     assert ended.stderr == (
-        'error: train needs the package captum, which is not installed: pip install "dali-pipes[train]"\n'
+        'error: Cannot import train: the package captum is not installed; run pip install "dali-pipes[train]"\n'
     )
 
 

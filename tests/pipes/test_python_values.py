@@ -54,7 +54,7 @@ def test_what_is_no_such_number_is_a_sentence(value):
     with pytest.raises(InputError, match=r"^Invalid n .*: must be a whole number of at least 1"):
         RandAugmentT(n=value)
     if value != 2.5:
-        with pytest.raises(InputError, match=r"^Invalid m .*: must be a RandAugment level, between 0 and 30$"):
+        with pytest.raises(InputError, match=r"^Invalid m .*: must be a level between 0 and 30$"):
             RandAugmentT(m=value)
         with pytest.raises(InputError, match=r"^Invalid fill .*: must be one grey level from 0 to 255$"):
             Style(fill=value)

@@ -43,11 +43,11 @@ def test_skip_replaces_counts_and_names_it(breaking):
     options = ["--data", breaking / "data", *TINY, "--epochs", 2, "--on-bad-video", "skip", "--out", breaking / "out"]
     result = run(*options, "--max-bad-percent", 10, program=NARROW)  # pytest would take its log
     assert result.stderr.count("dark/3.avi: cannot be read as video") == 2  # in training and in evaluation, once each
-    assert "another of its class is shown" in result.stderr and "it is left out" in result.stderr
+    assert "another video of its class replaces it" in result.stderr and "it is left out" in result.stderr
     assert "1 bad videos left out so far" in result.stdout
     assert [row["bad_videos"] for row in metrics(breaking / "out")] == ["1", "1"]
     stopped = run_here(*options, "--workers", 0, expect=2)
-    assert "1 of 12 videos can no longer be read, more than max_bad_percent = 1 allows; the last: " in stopped.stderr
+    assert "1 of 12 videos can no longer be read, more than --max-bad-percent 1 allows; the last: " in stopped.stderr
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(breaking):
@@ -85,7 +85,8 @@ def test_a_full_disk_under_tensorboard_is_one_sentence(tmp_path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(error.value) == (
-        f"{tmp_path / 'tensorboard'}: cannot be written (File too large); --no-tensorboard trains without it"
+        f"{tmp_path / 'tensorboard'}: cannot be written (File too large); "
+        "use --no-tensorboard to train without TensorBoard"
     )
     assert capsys.readouterr() == ("", "")
 

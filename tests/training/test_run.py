@@ -194,7 +194,8 @@ def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
     (note,) = notes_on_devices(Config(), {"the training videos": whole, "the validation videos": loader})
     assert note.startswith(
-        "Decoding the validation videos on the CPU, as the GPU cannot: it needs DALI 1.48 or newer, this is"
+        "Decoding the validation videos on the CPU, as the GPU cannot: "
+        "decoding on the GPU needs DALI 1.48 or newer, and this is"
     )
     assert not notes_on_devices(Config(decoder="cpu"), {"the videos": loader})
 
@@ -209,7 +210,7 @@ def test_what_the_folders_mean_is_said(split_videos, tmp_path):
     assert "nothing here" not in sets.classes
     assert notes == [
         f"The validation videos are those of {tmp_path}/data/test: best.pt is chosen by them.",
-        f"Folders without videos in {tmp_path}/data/train, which are no classes: nothing here.",
+        f"Folders in {tmp_path}/data/train that hold no videos, and are no classes: nothing here.",
     ]
 
 
@@ -217,13 +218,15 @@ def test_folders_of_another_user_are_named(tmp_path):
     """A file in the way stands for missing rights: the superuser has them all."""
     (tmp_path / "cache").touch()
     result = run("--out", tmp_path / "out", expect=2, environment={"DALI_PIPES_CACHE": str(tmp_path / "cache")})
-    assert f"error: {tmp_path}/cache/demo-1/train/down: cannot be made a folder (Not a directory)" in result.stderr
+    assert (
+        f"error: {tmp_path}/cache/demo-1/train/down: cannot be created as a folder (Not a directory)" in result.stderr
+    )
 
 
 def test_compiling_without_a_compiler(split_videos, tmp_path):
     options = ["--data", split_videos, *TINY, "--max-steps", 1, "--out", tmp_path, "--compile"]
     result = run(*options, expect=2, environment={"PATH": "/nowhere", "CC": ""})
-    assert "error: --compile needs a C compiler such as gcc, here is none" in result.stderr
+    assert "error: Invalid --compile: needs a C compiler such as gcc, and there is none here" in result.stderr
 
 
 def test_csv_with_its_own_validation_data(split_videos, tmp_path):
@@ -300,7 +303,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
         "empty folder": (["--data", folder / "nothing"], "nothing: holds no videos"),
         "a text file named .avi": (["--data", folder / "text"], "text.avi: cannot be read as video"),
         "zero-length file": (["--data", folder / "zero"], "zero.avi: is empty (0 bytes)"),
-        "one class": (["--data", folder / "one"], "holds the one class 'a', training needs at least two"),
+        "one class": (["--data", folder / "one"], "has only the class 'a'; training needs at least two"),
         "no --data": (["--data", ""], "Invalid --data ''"),
         "unknown --aug": (["--aug", "mixup"], "argument --aug: invalid choice: 'mixup'"),
         "unknown --mix": (["--mix", "mixip"], "Invalid --mix 'mixip': choose one of mixup, none, cutout"),

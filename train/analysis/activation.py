@@ -43,7 +43,10 @@ class ClassMaps:
 def check_finite(maps: ClassMaps, network: Network) -> ClassMaps:
     """The maps, or :class:`InputError` if they or the logits are not numbers."""
     if not (maps.logits_BK.isfinite().all() and maps.maps_BPTHW.isfinite().all()):
-        raise InputError(f"the scores of this {network.name} are not numbers; its weights are of no use")
+        raise InputError(
+            f"Cannot compute activation maps: the scores of this {network.name} are not finite numbers; "
+            "train it again with a lower --lr"
+        )
     return maps
 
 

@@ -296,10 +296,10 @@ def run(options: argparse.Namespace) -> Path:
         check_known("--mix", options.mix[0], MIXED)
         check_alpha_and_prob(options.alpha, None, "--")
     elif options.alpha is not None:
-        raise InputError(f"--alpha {options.alpha:g} is of --mix, which is not given")
+        raise InputError(f"Invalid --alpha {options.alpha:g}: needs --mix; give it, or leave out --alpha")
     out = Path(options.out or Path(options.checkpoint).parent / CAM)
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, --out must name a folder")
+        raise InputError(f"{out}: is a file; --out must name a folder")
     check_inputs_stay(out, CAM_FILES, {"VIDEO": options.videos, "--mix": options.mix[1:] if options.mix else []})
     state = load_checkpoint(options.checkpoint)
     config = middle_clip_config({"workers": 0, "batch_size": 1, "device": options.device}, state, options.checkpoint)

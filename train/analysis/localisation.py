@@ -62,7 +62,10 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
     known = np.flatnonzero(label_V >= 0)
     of_class = np.unique(label_V[known], return_counts=True)[1]
     if len(of_class) < 2:
-        raise InputError(f"the {len(known)} videos with a label are of {len(of_class)} class, pairs need two")
+        raise InputError(
+            f"Cannot form pairs: the {len(known)} videos with a label are of {len(of_class)} class; "
+            "give videos of at least two"
+        )
     total = (len(known) ** 2 - int((of_class**2).sum())) // 2
     if total <= 4 * count:  # so few that drawing would meet the same ones again and again
         numbers = known.tolist()
@@ -118,8 +121,8 @@ def score_pair(
     times, frames = over_time_BPT.shape[2], clips_BCTHW.shape[2]
     if times < 2:
         raise InputError(
-            f"the maps of {network.name} have one time for all {frames} frames that it sees, "
-            "so there is nothing to tell apart: train with more --num-frames"
+            f"Cannot measure temporal localisation: the maps of {network.name} have a single time step for all "
+            f"{frames} frames; train it with more --num-frames"
         )
     in_first_half = map_frames(times, frames) < frames // 2
     first, second = (over_time_BPT[:, 0] - over_time_BPT[:, 1]).double().cpu().numpy()
@@ -179,7 +182,7 @@ def run(options: dict) -> None:
             else f"Invalid --seed {seed}: must be at least 0"
         )
     if out and Path(out).is_dir():
-        raise InputError(f"{out}: is a folder, --out must name a .csv file")
+        raise InputError(f"{out}: is a folder; --out must name a .csv file")
     found, classes = check_all(paths, lambda state, path: middle_clip_config({**options, "batch_size": 2}, state, path))
     configs = dict(zip(paths, found, strict=True))
     _check_layer(configs, layer)

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     check_alpha_is_used(names, options.alpha, "--alpha")
     videos = options.videos or _demo_videos()
     if len(videos) != 2:
-        raise InputError(f"{len(videos)} videos are given ({', '.join(videos)}), a mix is of two: A and B")
+        raise InputError(f"Invalid VIDEO {' '.join(videos)}: must be two video files, A and B, not {len(videos)}")
     check_not_replaced(options.out, videos)
     clip_a, clip_b = (load_clip(video, options.num_frames, options.crop_px, None) for video in videos)
     numbers = [f"frame {frame}" for frame in range(options.num_frames)]

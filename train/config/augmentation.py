@@ -71,4 +71,4 @@ class AugmentationOptions(Group):
 def check_schedule_option(schedule: str, aug: str) -> None:
     """Raise :class:`InputError` if a schedule is chosen for an augmentation that has none to choose."""
     if aug != SCHEDULED_AUG:
-        raise InputError(f"--schedule {schedule} is for --aug {SCHEDULED_AUG}, not for --aug {aug}")
+        raise InputError(f"Invalid --schedule {schedule}: needs --aug {SCHEDULED_AUG}, not --aug {aug}")

@@ -73,17 +73,23 @@ class ActionOptions:
     def __post_init__(self) -> None:
         chosen = [name for name in ("resume", "eval_only", "ensemble") if getattr(self, name)]
         if len(chosen) > 1:
-            raise InputError(f"{' and '.join(map(flag, chosen))} exclude each other")
+            raise InputError(
+                f"Invalid {flag(chosen[0])}: cannot be combined with {' and '.join(map(flag, chosen[1:]))}; "
+                "choose one of them"
+            )
         if self.predict and not self.checkpoints:
             raise InputError(
-                "--predict needs a network: --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, "
+                "Invalid --predict: needs a network; add --eval-only CHECKPOINT, --ensemble CHECKPOINT CHECKPOINT, "
                 "or --init FILE --eval-only"
             )
         count, expected = len(self.ensemble_weights), len(self.ensemble)
+        weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
         if count and count != expected:
-            raise InputError(f"--ensemble-weights has {count} numbers, --ensemble has {expected} checkpoints")
+            raise InputError(
+                f"Invalid --ensemble-weights {weights}: must be one number for each of the {expected} checkpoints "
+                "of --ensemble"
+            )
         if count and not (min(self.ensemble_weights) >= 0 and 0 < sum(self.ensemble_weights) < float("inf")):
-            weights = " ".join(f"{weight:g}" for weight in self.ensemble_weights)
             raise InputError(f"Invalid --ensemble-weights {weights}: must be finite, not negative, and not all 0")
 
     @property
@@ -110,13 +116,16 @@ def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
     )
     if "" in action.videos:
         raise InputError(
-            "--predict names an empty path; it must be followed by video files, or by nothing for those of --data"
+            "Invalid --predict '': must be followed by video files, or by nothing for the videos of --data"
         )
     named_twice = (
         [flag(name) for name in names_in(Config, Role.NAMES_VIDEOS) if name in overrides] if action.videos else []
     )
     if named_twice:
-        raise InputError(f"--predict names the videos itself, leave out {', '.join(named_twice)}, or its videos")
+        raise InputError(
+            f"Invalid {', '.join(named_twice)}: cannot be combined with --predict {action.videos[0]}, which names the "
+            "videos; leave out one of them"
+        )
     if action.eval_only == INIT_WEIGHTS:
         _check_published(overrides, action)
     return overrides, action
@@ -124,14 +133,18 @@ def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
 
 def _check_published(overrides: dict, action: ActionOptions) -> None:
     if not overrides.get("init"):
-        raise InputError("--eval-only needs a CHECKPOINT, or --init FILE with published weights")
+        raise InputError(
+            "Invalid --eval-only: must be followed by a CHECKPOINT, or combined with --init FILE of published weights"
+        )
     if action.videos:
         raise InputError(
-            "--predict takes no single videos with --init FILE --eval-only: published weights name no classes"
+            f"Invalid --predict {action.videos[0]}: cannot be combined with --init FILE --eval-only, because published "
+            "weights name no classes; give a folder of class folders with --data"
         )
     if "data" not in overrides or overrides.get("dataset") == UNLABELLED_DATA:
         raise InputError(
-            "--eval-only of published weights, which name no classes, needs --data with videos of all their classes"
+            "Invalid --eval-only: needs --data with videos of all classes of the published weights, which name no "
+            "classes"
         )
 
 
@@ -177,7 +190,7 @@ def resumed_config(overrides: dict, saved: Config, path: str | Path) -> Config:
         longer = f"; to train a new run from its weights, give its options and {init}"
         what = "these options" if len(differing) > 1 else "the option"
         raise InputError(
-            f"{path}: was trained with {theirs}; leave {what} out to resume, or start anew with another --out"
+            f"{path}: was trained with {theirs}; leave {what} out to resume, or start a new run with another --out"
             f"{longer if length else ''}"
         )
     base = _with_defaults(saved, names_in(Config, Role.RESET_ON_RESUME), overrides)
@@ -193,12 +206,15 @@ def evaluation_config(overrides: dict, saved: Config) -> Config:
     takes = names_in(Config, Role.IN_EVALUATION)
     useless = [flag(name) for name in overrides if name not in takes]
     if useless:
-        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where the checkpoint's settings hold")
+        raise InputError(
+            f"Invalid {', '.join(useless)}: cannot be given for an evaluation, which uses the settings of the "
+            f"checkpoint; leave {'them' if useless[1:] else 'it'} out"
+        )
     names = names_in(Config, Role.RESET_IN_EVALUATION)
     if "data" in overrides or "dataset" in overrides:  # what belonged to the checkpoint's data
         names += [name for name in names_in(Config, Role.NAMES_VIDEOS) if name != "data"]
     if overrides.get("dataset") == UNLABELLED_DATA and "data" not in overrides:
-        raise InputError(f"--dataset {UNLABELLED_DATA} needs --data, a folder or a .csv of videos")
+        raise InputError(f"Invalid --dataset {UNLABELLED_DATA}: needs --data; give a folder or a list of videos")
     return _with_overrides(_with_defaults(saved, names, overrides), overrides)
 
 
@@ -211,7 +227,10 @@ def published_config(overrides: dict) -> Config:
     takes = names_in(Config, Role.IN_EVALUATION | Role.FOR_PUBLISHED)
     useless = [flag(name) for name in overrides if name not in takes]
     if useless:
-        raise InputError(f"{', '.join(useless)}: of no use in an evaluation, where nothing is trained")
+        raise InputError(
+            f"Invalid {', '.join(useless)}: cannot be given for an evaluation, where nothing is trained; "
+            f"leave {'them' if useless[1:] else 'it'} out"
+        )
     return _with_overrides(paper(), overrides)
 
 
@@ -240,7 +259,7 @@ class _SwitchOrChoice(argparse.BooleanOptionalAction):
         if values is None:
             super().__call__(parser, namespace, values, option_string)
         elif str(option_string).startswith("--no-"):
-            parser.error(f"argument {option_string}: takes no value, not {values!r}")
+            parser.error(f"Invalid {option_string} {values!r}: takes no value; leave the value out")
         else:
             setattr(namespace, self.dest, values)
 

@@ -114,7 +114,9 @@ class DataOptions(Group):
     def check(self) -> None:
         """Raise :class:`InputError` if an option contradicts another."""
         if self.on_bad_video == "error" and self.max_bad_percent != DataOptions.max_bad_percent:
-            raise InputError(f"--max-bad-percent {self.max_bad_percent:g} needs --on-bad-video skip")
+            raise InputError(f"Invalid --max-bad-percent {self.max_bad_percent:g}: needs --on-bad-video skip")
         if KINDS[self.dataset].splits and self.data in GENERATED_DATA:
-            raise InputError(f"--dataset {self.dataset} needs --data, the folder that its archives were unpacked to")
+            raise InputError(
+                f"Invalid --dataset {self.dataset}: needs --data; give the folder that its archives were unpacked to"
+            )
         check_source(val_data=self.val_data, dataset=self.dataset, split=self.split, name=flag)

@@ -58,7 +58,7 @@ class MixingOptions(Group):
             for name in options_going_with(MixingOptions, "mix"):
                 if getattr(self, name) != getattr(MixingOptions, name):
                     known = ", ".join(MIXES)
-                    raise InputError(f"{flag(name)} {getattr(self, name)} needs a --mix: choose one of {known}")
+                    raise InputError(f"Invalid {flag(name)} {getattr(self, name)}: needs --mix; choose one of {known}")
             return
         if "," not in self.mix:
             check_known("--mix", self.mix, ("none", *MIXES))
@@ -67,7 +67,8 @@ class MixingOptions(Group):
         check_alpha_is_used(names, self.mix_alpha, "--mix-alpha")
         if self.mix_labels == "seen_frames" and not any("T" in MIXES[name].axes for name in self.needs_partners):
             raise InputError(
-                f"--mix-labels seen_frames is of no use: the labels of {self.mix} do not depend on the frames"
+                f"Invalid --mix-labels seen_frames: cannot be combined with --mix {self.mix}, whose labels do not "
+                "depend on the frames; leave out --mix-labels"
             )
 
     @property

@@ -46,11 +46,13 @@ class Config(
         check_clips(self.model, self.num_frames, self.crop_px)
         if self.compile == CUDA_GRAPHS and self.accumulate > 1:  # a part's gradients would take the last one's place
             raise InputError(
-                f"--compile {CUDA_GRAPHS} takes no --accumulate {self.accumulate}, as torch cannot add up gradients "
-                "over CUDA graphs; leave one of them out"
+                f"Invalid --accumulate {self.accumulate}: cannot be combined with --compile {CUDA_GRAPHS}, because "
+                "PyTorch cannot accumulate gradients over CUDA graphs; leave out one of them"
             )
         if self.needs_partners and self.batch_size == 1:
-            raise InputError(f"--batch-size 1 leaves --mix {self.mix} no other clip to mix with, it must be at least 2")
+            raise InputError(
+                f"Invalid --batch-size 1: must be at least 2 with --mix {self.mix}, which mixes two clips of a batch"
+            )
 
     @property
     def translate_max_px(self) -> float:

@@ -31,7 +31,9 @@ from ..config.run import processes_of_machine
 from .demo_data import demo_folder
 from .perturbed_data import perturbed_folder
 
-VALIDATION_IS_TRAINED_ON = "The validation videos are trained on too (--split train+val): their accuracy says little."
+VALIDATION_IS_TRAINED_ON = (
+    "The validation videos are trained on too (--split train+val), so their accuracy is not that of unseen videos."
+)
 NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
 NOTES_ON_TRAINING = NOTES | {
     "no_val": NO_VALIDATION,
@@ -61,7 +63,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     """
     sets, notes = list_videos(config)
     if len(sets.classes) < 2:
-        raise InputError(f"{config.data}: holds the one class {sets.classes[0]!r}, training needs at least two")
+        raise InputError(f"{config.data}: has only the class {sets.classes[0]!r}; training needs at least two")
     train = scan(sets.train, sets.classes, config)
     _check_every_class(train, sets.train)
     val = train if sets.val is sets.train else scan(sets.val, sets.classes, config)
@@ -88,8 +90,11 @@ def load_named(paths: Sequence[str], classes: list[str], config: Config) -> Mani
     for path in paths:
         has_rows = path.lower().endswith(LIST_EXTENSIONS)
         if has_rows or Path(path).is_dir():
-            what = "a list; for the videos" if has_rows else "a folder; for all videos"
-            raise InputError(f"{path}: is {what} in it: --data {shlex.quote(path)} --dataset {UNLABELLED_DATA}")
+            what = "a list" if has_rows else "a folder"
+            raise InputError(
+                f"{path}: is {what}, not a video; for the videos in it give --data {shlex.quote(path)} "
+                f"--dataset {UNLABELLED_DATA}"
+            )
     manifest = scan([(path, None) for path in paths], classes, config)
     for path, reason in manifest.refused.items():
         raise InputError(f"{path}: {reason}")
@@ -115,7 +120,7 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
     items: Items = getattr(sets, part)
     _check_classes(config, sets, items, classes)
     if not predict and all(item[1] is None for item in items):
-        raise InputError(f"{config.data}: has no labels to compare with, add --predict")
+        raise InputError(f"{config.data}: has no labels to compute an accuracy with; add --predict")
     manifest = scan(items, classes, config)
     notes = _note_texts(sets, NOTES_ON_EVALUATION)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
@@ -127,16 +132,16 @@ def _check_classes(config: Config, sets: VideoSets, items: Items, classes: list[
         pairs = zip_longest(sets.classes, classes, fillvalue="none")
         number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
         raise InputError(
-            f"{config.data}: its class {number} is {theirs}, the checkpoint's is {ours}; "
-            "they must be the same, in one order"
+            f"{config.data}: its class {number} is {theirs}, but that of the checkpoint is {ours}; "
+            "both must have the same classes in the same order"
         )
     unknown = sort_class_names(
         {class_name(str(item[1])) for item in items if item[1] is not None} - set(map(class_name, classes))
     )
     if unknown:
         raise InputError(
-            f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not know: "
-            f"it knows {', '.join(classes)}"
+            f"{config.data}: has the class {unknown[0]!r}, which the checkpoint does not have; "
+            f"its classes are {', '.join(classes)}"
         )
 
 
@@ -157,7 +162,7 @@ def _check_every_class(train: Manifest, items: Items) -> None:
         if name not in seen:
             listed = next((item_name(*item) for item in items if item[1] == class_name(name)), None)
             reason = f"; the first listed is {listed}: {train.refused[listed]}" if listed else ", none is listed"
-            raise InputError(f"the class {name!r} has no training video that can be read{reason}")
+            raise InputError(f"Cannot train: the class {name!r} has no training video that can be read{reason}")
 
 
 def _shared_videos(train: Manifest, val: Manifest) -> list[str]:
@@ -174,7 +179,10 @@ def _shared_videos(train: Manifest, val: Manifest) -> list[str]:
     count = len(set(shared))
     if not count:
         return []
-    return [f"Validation videos that are trained on too: {count}, such as {shared[0]}; their accuracy says little."]
+    return [
+        f"Validation videos that are trained on too: {count}, such as {shared[0]}; "
+        "their accuracy is not that of unseen videos."
+    ]
 
 
 def list_videos(config: Config) -> tuple[VideoSets, list[str]]:
@@ -185,11 +193,11 @@ def list_videos(config: Config) -> tuple[VideoSets, list[str]]:
     """
     if not KINDS[config.dataset].has_labels(config.split):
         what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
-        raise InputError(f"{what} has no labels to train on: it is for --eval-only CHECKPOINT --predict")
+        raise InputError(f"Invalid {what}: has no labels to train on; use it with --eval-only CHECKPOINT --predict")
     sets = _resolve(config, "train", "val")
     if sets.parts and "train" not in sets.parts:
         held = ", ".join(sets.parts)
-        raise InputError(f"{config.data}: has videos for {held} alone; name those to train on with --data")
+        raise InputError(f"{config.data}: has videos only for {held}; give those to train on with --data")
     return sets, _note_texts(sets, NOTES_ON_TRAINING)
 
 

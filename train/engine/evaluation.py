@@ -90,7 +90,10 @@ def evaluate(
     means_VK = scores.means_VK()
     if not means_VK.isfinite().all():
         video = loader.manifest.videos[int((~means_VK.isfinite()).any(dim=1).nonzero()[0])]
-        raise InputError(f"{video.path}: the network's scores are not numbers; its weights are of no use")
+        raise InputError(
+            f"{video.path}: the network's scores are not finite numbers; "
+            "its weights cannot be used, train it again with a lower --lr"
+        )
     return means_VK
 
 
@@ -235,12 +238,15 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         choose_precision(config.precision, choose_device(config.device))
         classes = classes or state["classes"]
         if state["classes"] != classes:
-            raise InputError(f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}")
+            raise InputError(
+                f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}; "
+                "give checkpoints of the same classes"
+            )
         ours, theirs = map(validation_of, (config, configs[0]))
         if ours != theirs:  # else one might be scored on what it was trained on
             raise InputError(
                 f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "
-                f"give all of what names the videos to score both on"
+                "name the videos to score both on with --data, and with --val-data, --dataset and --split where needed"
             )
     return configs, classes
 

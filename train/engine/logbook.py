@@ -53,7 +53,8 @@ class Logbook:
         except OSError as error:
             self._writer = None  # it would fail again
             raise InputError(
-                f"{self._folder}: cannot be written ({error.strerror}); --no-tensorboard trains without it"
+                f"{self._folder}: cannot be written ({error.strerror}); "
+                "use --no-tensorboard to train without TensorBoard"
             ) from error
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

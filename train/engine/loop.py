@@ -104,8 +104,9 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise InputError(
-            f"--num-frames {config.num_frames} of --crop-px {config.crop_px} pixels leave batch norm one value of a "
-            "clip, and here there is at most one clip; larger clips help, or --even-steps, or another --batch-size"
+            f"Invalid --num-frames {config.num_frames} with --crop-px {config.crop_px}: "
+            "too small for batch norm in a batch of one clip, "
+            "which has a single value per channel; choose larger clips, --even-steps or another --batch-size"
         ) from error
 
 
@@ -128,11 +129,14 @@ def _finish_step(
 
 def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, step: int) -> InputError:
     if math.isfinite(own_loss):
-        return InputError("another process's loss is not a number; it names the videos")
+        return InputError(
+            "Cannot continue: the loss of another process is not finite; "
+            "see the message of that process, with the videos"
+        )
     names = ", ".join(training.train_loader.manifest.videos[video].path for video in videos_B.tolist())
     step_of_epoch = step - training.epoch * len(training.train_loader)
     where = f"epoch {training.epoch + 1}, step {step_of_epoch + 1}"
-    return InputError(f"the loss became {own_loss} in {where}; lower --lr. The batch held {names}")
+    return InputError(f"Cannot continue: the loss became {own_loss} in {where}, with the videos {names}; lower --lr")
 
 
 def train_epoch(training: Training, stop: StopRequest) -> dict:
@@ -247,8 +251,8 @@ def bad_paths_of_all(loader: VideoLoader, config: Config, processes: Processes) 
     bad = processes.sum(met_V).nonzero().flatten().tolist()
     if 100 * len(bad) > config.max_bad_percent * len(loader.manifest):
         raise InputError(
-            f"{len(bad)} of {len(loader.manifest)} videos can no longer be read, more than max_bad_percent = "
-            f"{config.max_bad_percent:g} allows; the last: {loader.manifest.videos[bad[-1]].path}"
+            f"Cannot continue: {len(bad)} of {len(loader.manifest)} videos can no longer be read, more than "
+            f"--max-bad-percent {config.max_bad_percent:g} allows; the last: {loader.manifest.videos[bad[-1]].path}"
         )
     return {loader.manifest.videos[video].path for video in bad}
 

@@ -21,12 +21,12 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """
     if device.type == "cpu":
         if precision not in ("auto", "fp32"):
-            raise InputError(f"--precision {precision} needs a GPU, on a CPU it must be fp32")
+            raise InputError(f"Invalid --precision {precision}: needs a GPU; choose fp32 or auto on a CPU")
         return "fp32"
     has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     if precision == "bf16" and not has_bf16:
         raise InputError(
-            f"--precision bf16: {torch.cuda.get_device_name(device)} does not have it, choose fp16 or fp32"
+            f"Invalid --precision bf16: is not supported by {torch.cuda.get_device_name(device)}; choose fp16 or fp32"
         )
     return ("bf16" if has_bf16 else "fp16") if precision == "auto" else precision
 
@@ -55,7 +55,8 @@ def compile_if_chosen(model: torch.nn.Module, config: Config) -> None:
     if config.compile:
         if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
             raise InputError(
-                "--compile needs a C compiler such as gcc, here is none (nor in the project's Docker image)"
+                "Invalid --compile: needs a C compiler such as gcc, and there is none here (nor in the project's "
+                "Docker image); install one, or leave out --compile"
             )
         # for each size by itself: else full batches would run what was made for any size after the first smaller one
         model.compile(mode=config.compile if isinstance(config.compile, str) else None, dynamic=False)

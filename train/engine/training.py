@@ -147,7 +147,7 @@ def check_complete(state: dict[str, Any], path: Path) -> None:
     missing = [name for name in STATE if name not in state]
     if missing:
         raise InputError(
-            f"{path}: was written by another version, without {', '.join(missing)}; "
+            f"{path}: was written by another version of this program and lacks {', '.join(missing)}; "
             "start a new run from its weights with --init"
         )
 
@@ -255,7 +255,7 @@ class Training:
         self.saved_at = time.monotonic()
         if self.processes.is_main_process:
             if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
-                raise InputError("the weights are no longer numbers, so no checkpoint is written; lower --lr")
+                raise InputError("Cannot save a checkpoint: the weights are no longer finite numbers; lower --lr")
             out = Path(self.config.out)
             save_checkpoint(out / LAST, keep_as=out / PREVIOUS, **self.state_dict())
             self.logbook.flush()

@@ -33,7 +33,8 @@ def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool =
     drawn_for = params.batch_size, *params.size_THW
     if drawn_for != (len(clips_BCTHW), *clips_BCTHW.shape[2:]):
         raise InputError(
-            f"parameters drawn for B, T, H, W = {drawn_for} do not fit clips (B, C, T, H, W) {tuple(clips_BCTHW.shape)}"
+            f"Invalid clips_BCTHW of shape {tuple(clips_BCTHW.shape)}: must be (B, C, T, H, W) with B, T, H, W = "
+            f"{drawn_for}, for which params were drawn"
         )
     apply = _apply_shared if len(params.outside_P) == 1 else _apply_per_sample
     return apply(clips_BCTHW, params, overwrite)
@@ -98,7 +99,9 @@ def _to_device(numbers: np.ndarray, beside: torch.Tensor, dtype: torch.dtype | N
 def _check_clips(clips_BCTHW: torch.Tensor) -> None:
     if clips_BCTHW.ndim != 5 or not clips_BCTHW.is_floating_point():
         shape = tuple(clips_BCTHW.shape)
-        raise InputError(f"clips are {clips_BCTHW.dtype} of shape {shape}, mixing needs floats (B, C, T, H, W)")
+        raise InputError(
+            f"Invalid clips_BCTHW of shape {shape} and type {clips_BCTHW.dtype}: must be floats (B, C, T, H, W)"
+        )
 
 
 def mix_targets(
@@ -123,7 +126,8 @@ def mix_targets(
     """
     if labels_B.shape != (params.batch_size,):
         raise InputError(
-            f"parameters drawn for {params.batch_size} clips do not fit labels of shape {tuple(labels_B.shape)}"
+            f"Invalid labels_B of shape {tuple(labels_B.shape)}: "
+            f"must be ({params.batch_size},), for which params were drawn"
         )
     weights_P1 = params.label_weights_P(frame_weights_T)[:, None]
     targets_BK = one_hot(labels_B, num_classes, dtype)
@@ -139,7 +143,8 @@ def one_hot(labels_B: torch.Tensor, num_classes: int, dtype: torch.dtype = torch
         lowest, highest = int(labels_B.min()), int(labels_B.max())
         if lowest < 0 or highest >= num_classes:
             raise InputError(
-                f"labels go from {lowest} to {highest}, with {num_classes} classes they are 0 to {num_classes - 1}"
+                f"Invalid labels_B from {lowest} to {highest}: must be 0 to {num_classes - 1} with {num_classes} "
+                "classes"
             )
     zeros_BK = torch.zeros(len(labels_B), num_classes, dtype=dtype, device=labels_B.device)
     return zeros_BK.scatter_(1, labels_B[:, None], 1.0)
@@ -194,8 +199,8 @@ def build_mix(
         _check_clips(clips_BCTHW)
         if labels_B.shape != clips_BCTHW.shape[:1] or labels_B.dtype != torch.int64:
             raise InputError(
-                f"labels are {labels_B.dtype} of shape {tuple(labels_B.shape)}; "
-                f"{len(clips_BCTHW)} clips need an int64 each"
+                f"Invalid labels_B of shape {tuple(labels_B.shape)} and type {labels_B.dtype}: must be int64, one for "
+                f"each of {len(clips_BCTHW)} clips"
             )
         rng = _numpy_generator(generator)
         chosen = names[rng.integers(len(names))]
@@ -215,8 +220,8 @@ def _numpy_generator(generator: object) -> np.random.Generator:
         return generator
     if isinstance(generator, torch.Generator) and generator.device.type == "cpu":
         return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
-    what = f"on {generator.device}" if isinstance(generator, torch.Generator) else f"a {type(generator).__name__}"
+    what = f"on {generator.device}" if isinstance(generator, torch.Generator) else f"of type {type(generator).__name__}"
     raise InputError(
-        f"the mix's generator is {what}; give a torch.Generator() on the CPU (also for clips on a GPU: "
-        "reading numbers back from it would make the host wait) or a numpy.random.Generator"
+        f"Invalid generator {what}: must be a torch.Generator() on the CPU (also for clips on a GPU: reading numbers "
+        "back from the GPU would make the host wait) or a numpy.random.Generator"
     )

@@ -58,7 +58,7 @@ class MixParams:
             rows = self.batch_size if name == "partners_B" or len(self.start_P3) != 1 else 1
             if len(array) != rows:
                 raise InputError(
-                    f"{name} holds {len(array)} rows, for a batch of {self.batch_size} it must hold {rows}"
+                    f"Invalid {name} of {len(array)} rows: must have {rows} for a batch of {self.batch_size}"
                 )
         if self.partners_B is not None and sorted(self.partners_B) != list(range(self.batch_size)):
             raise InputError(
@@ -95,7 +95,8 @@ class MixParams:
         weights_T = None if frame_weights_T is None else check_frame_weights(frame_weights_T)
         if weights_T is not None and len(weights_T) != self.size_THW[0]:
             raise InputError(
-                f"frame_weights_T holds {len(weights_T)} numbers, the clips have {self.size_THW[0]} frames"
+                f"Invalid frame_weights_T of {len(weights_T)} numbers: "
+                f"must have one for each of {self.size_THW[0]} frames"
             )
         if self.partners_B is None:
             return np.ones(len(self.outside_P))
@@ -113,7 +114,9 @@ def check_frame_weights(frame_weights_T: FrameWeights) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise InputError(f"Invalid frame_weights_T {frame_weights_T!r}: must hold a number for each frame") from error
     if not (np.isfinite(weights_T).all() and (weights_T >= 0).all() and weights_T.sum() > 0):
-        raise InputError("frame_weights_T must hold numbers of at least 0, and not zeros alone")
+        raise InputError(
+            f"Invalid frame_weights_T {weights_T.tolist()}: must be finite numbers of at least 0, not all 0"
+        )
     return weights_T / weights_T.sum()
 
 
@@ -279,4 +282,7 @@ def check_alpha_and_prob(alpha: float | None, prob: float | None, prefix: str = 
 def check_alpha_is_used(names: list[str], alpha: float | None, option: str) -> None:
     """Raise :class:`InputError` if alpha is given for operations that all draw no lambda."""
     if alpha is not None and all(MIXES[name].deletes for name in names):
-        raise InputError(f"{option} {alpha:g} is of no use: {', '.join(names)} deletes regions of fixed size")
+        raise InputError(
+            f"Invalid {option} {alpha:g}: is not used by {', '.join(names)}, as regions of fixed size are deleted; "
+            "leave it out"
+        )

@@ -113,7 +113,8 @@ class SlowFast(nn.Module):
         """Return (B, K) logits of (B, 3, T, H, W) clips; T is a multiple of the slow path's stride."""
         if clips_BCTHW.shape[2] % self.slow_stride:
             raise InputError(
-                f"clips have {clips_BCTHW.shape[2]} frames, SlowFast needs a multiple of {self.slow_stride}"
+                f"Invalid clips_BCTHW of {clips_BCTHW.shape[2]} frames: "
+                f"must be a multiple of {self.slow_stride} for SlowFast"
             )
         slow, fast = clips_BCTHW[:, :, :: self.slow_stride], clips_BCTHW[:, :, :: self.fast_stride]
         for stage, (slow_stage, fast_stage) in enumerate(zip(self.slow, self.fast, strict=True)):

@@ -197,17 +197,22 @@ def check_clips(name: str, num_frames: int, crop_px: int) -> Model:
     check_known("--model", name, MODELS)
     model = MODELS[name]
     if num_frames < model.frames_multiple or num_frames % model.frames_multiple:
-        raise InputError(f"Invalid --num-frames {num_frames}: {name} needs a multiple of {model.frames_multiple}")
+        needed = f"a multiple of {model.frames_multiple}"
+        raise InputError(f"Invalid --num-frames {num_frames}: must be {needed} for --model {name}")
     if crop_px < model.min_crop_px or crop_px % model.crop_multiple_px:
         multiple = f" and a multiple of {model.crop_multiple_px}" if model.crop_multiple_px > 1 else ""
-        raise InputError(f"Invalid --crop-px {crop_px}: {name} needs at least {model.min_crop_px}{multiple}")
+        raise InputError(
+            f"Invalid --crop-px {crop_px}: must be at least {model.min_crop_px}{multiple} for --model {name}"
+        )
     return model
 
 
 def check_lateral(name: str, lateral: str) -> None:
     """Raise :class:`InputError` if lateral convolutions are chosen for a network that has none."""
     if name != "slowfast50" and lateral != "plain":
-        raise InputError(f"--lateral {lateral} is for --model slowfast50, {name} has no lateral convolutions")
+        raise InputError(
+            f"Invalid --lateral {lateral}: needs --model slowfast50, as {name} has no lateral convolutions"
+        )
 
 
 def frame_weights_of(name: str, num_frames: int) -> torch.Tensor:

@@ -167,7 +167,9 @@ def saved_settings(folder: Path) -> Config | None:
     try:
         return from_saved(_read_json(path))
     except TypeError as error:
-        raise InputError(f"{path}: was written by another version ({error}); choose another --out") from error
+        raise InputError(
+            f"{path}: was written by another version of this program ({error}); choose another --out"
+        ) from error
 
 
 def _read_json(path: Path) -> dict:
@@ -176,7 +178,7 @@ def _read_json(path: Path) -> dict:
         if not isinstance(found, dict) or not found:
             raise ValueError("it holds no settings")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is cut off or damaged ({error}); remove it to do the job again") from error
+        raise InputError(f"{path}: is cut off or damaged ({error}); remove it to run the job again") from error
     return found
 
 

@@ -124,7 +124,7 @@ def _mean(row: TableRow, out: Path) -> RowResult:
     if any(part.of_seed for part in parts):
         notes += [f"{part.recipe}: not trained" for part in parts if not part.of_seed and not part.notes]
     notes += [
-        f"{part.recipe}: seed {seed} is left out, not all others have it"
+        f"{part.recipe}: seed {seed} is left out, as not all others have it"
         for part in parts
         for seed in sorted(set(part.of_seed) - set(common))
     ]
@@ -153,7 +153,7 @@ def _evaluated(row: TableRow, out: Path) -> RowResult:
 def accuracy_of(predictions: Path) -> tuple[float, float]:
     """Return top-1 and top-5 in percent, of a CSV that an evaluation wrote."""
     rows = [
-        row for _, row in read_csv(predictions, ["label", "class_1"], "is no table of predictions") if row["class_1"]
+        row for _, row in read_csv(predictions, ["label", "class_1"], "is not a table of predictions") if row["class_1"]
     ]
     if not rows:
         raise InputError(f"{predictions}: holds no predictions")

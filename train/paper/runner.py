@@ -103,7 +103,7 @@ class Runner:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             log.close()
-            self._end(job, "is at work in another process, to which it is left")
+            self._end(job, "is running in another process, which will finish it")
             return
         try:
             if self._was_ended_before(job):
@@ -126,13 +126,13 @@ class Runner:
             log.close()
             raise
         self.running.append(_RunningJob(job, process, log, self.free.pop(0), time.monotonic()))
-        self.say(f"{job.name}: {'goes on' if goes_on else 'starts'}, see {job.log}")
+        self.say(f"{job.name}: {'continues' if goes_on else 'starts'}, see {job.log}")
 
     def _was_ended_before(self, job: Job) -> bool:
         state, reason = state_of(job)
         if state == DONE:
             self.ended += 1
-            self.say(f"[{self.ended}/{self.total}] {job.name}: was done before")
+            self.say(f"[{self.ended}/{self.total}] {job.name}: is done already")
         elif state == FAILED and not self.retry:
             self._end(job, f"failed before, try again with --retry: {reason}")
         else:
@@ -148,7 +148,7 @@ class Runner:
             self.free.append(at_work.slot)
             job, minutes = at_work.job, (time.monotonic() - at_work.since) / 60
             with at_work.log:
-                reason = "was stopped by someone else; the same command goes on with it" if code in STOPPED else ""
+                reason = "was stopped from outside; the same command continues it" if code in STOPPED else ""
                 if not reason:
                     reason = "" if code == 0 else _failure_reason(code, job.log)
                     try:

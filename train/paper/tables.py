@@ -55,19 +55,24 @@ def parse_overrides(arguments: list[str]) -> Settings:
     """
     overrides, job = parse(arguments)
     if job.checkpoints or job.resume:
-        raise InputError("--eval-only, --ensemble and --resume are for train/run.py: tables resume by themselves")
+        raise InputError(
+            "Invalid --eval-only, --ensemble or --resume: cannot be given for a table, whose trainings resume by "
+            "themselves; use them with train/run.py"
+        )
     chosen = [name for name in overrides if name in SET_BY_RECIPES]
     if chosen:
         raise InputError(
-            f"{', '.join(map(flag, chosen))}: is what the rows of a table choose; choose rows with --rows, "
-            f"or use train/run.py for what is in no table"
+            f"Invalid {', '.join(map(flag, chosen))}: cannot be given for a table, whose rows set it; choose rows with "
+            "--rows, or use train/run.py for what is in no table"
         )
     return overrides
 
 
 def _check_no_overrides(overrides: Settings, command: str) -> None:
     if overrides:
-        raise InputError(f"{', '.join(map(flag, overrides))}: of no use in {command}")
+        raise InputError(
+            f"Invalid {', '.join(map(flag, overrides))}: cannot be given for {command}, where nothing is trained"
+        )
 
 
 def _list(options: argparse.Namespace, overrides: Settings) -> None:
@@ -115,7 +120,7 @@ def _run(options: argparse.Namespace, overrides: Settings) -> int:
     with StopRequest() as stop:
         runner.run(stop)
     if stop.number:
-        print("stopped; the same command goes on from here")
+        print("stopped; the same command continues from here")
         return 128 + stop.number
     print(f"{len(jobs) - len(runner.not_done)} of {len(jobs)} done; python -m train.tables report shows the figures")
     for job in jobs:
@@ -135,7 +140,9 @@ def _check(jobs: Sequence[Job]) -> None:
         if not job.settings:
             continue
         if "data" not in job.settings:
-            raise InputError(f"--data is missing: the folder of {job.settings['dataset']}, see docs/datasets.md")
+            raise InputError(
+                f"Invalid --data: is missing; give the folder of {job.settings['dataset']}, see docs/datasets.md"
+            )
         config = Config(**job.settings)
         source = tuple(getattr(config, name) for name in names_in(Config, Role.NAMES_VIDEOS))
         if source not in seen:

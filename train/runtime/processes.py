@@ -50,13 +50,14 @@ class Processes:
         """
         if self.world_size > 1 and chosen.startswith("cuda:"):
             raise InputError(
-                f"--device {chosen} is one GPU, there are {self.world_size} processes: --device cuda gives each its own"
+                f"Invalid --device {chosen}: is one GPU for {self.world_size} processes; "
+                "choose cuda, which gives each its own"
             )
         on_gpu = chosen == "cuda" or chosen == "auto" and torch.cuda.is_available()
         gpus = torch.cuda.device_count()
         if on_gpu and self.local_world_size > gpus > 0:
             raise InputError(
-                f"{self.local_world_size} processes on a machine with {gpus} GPUs: "
+                f"Cannot start {self.local_world_size} processes on a machine with {gpus} GPUs: each needs its own; "
                 f"give torchrun --nproc-per-node={gpus}"
             )
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
@@ -69,8 +70,7 @@ class Processes:
         """
         if batch_size % self.world_size:
             raise InputError(
-                f"--batch-size {batch_size} cannot be shared by {self.world_size} processes: "
-                "it must be a multiple of them"
+                f"Invalid --batch-size {batch_size}: must be a multiple of the number of processes, {self.world_size}"
             )
         return batch_size // self.world_size
 
@@ -139,7 +139,9 @@ class Processes:
 
 
 def _other_ended(error: Exception) -> InputError:
-    return InputError(f"another process of this training ended ({str(error).splitlines()[0]})")
+    return InputError(
+        f"Cannot continue: another process of this training ended ({str(error).splitlines()[0]}); see its message"
+    )
 
 
 @contextmanager

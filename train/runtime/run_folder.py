@@ -32,7 +32,9 @@ def check_inputs_stay(out: Path, names: Collection[str], inputs: Mapping[str, st
             path = Path(value).resolve()
             name = next((taken[place] for place in (path, *path.parents) if place in taken), None) if value else None
             if name:
-                raise InputError(f"{option} {value}: is in {out}, where a run puts its own {name}; {OTHER_OUT}")
+                raise InputError(
+                    f"Invalid {option} {value}: is in {out}, where a run writes its own {name}; {OTHER_OUT}"
+                )
 
 
 def check_written_by_a_run(out: Path) -> None:
@@ -47,8 +49,8 @@ def check_written_by_a_run(out: Path) -> None:
         by_other_programs = set(FOLDERS) - {TENSORBOARD}
         foreign = [name for name in RUN_FILES if name not in by_other_programs and (out / name).exists()]
     if foreign:
-        why = "it is no list that a run saved" if is_run else f"beside it lies no {CONFIG} of one"
-        raise InputError(f"{out / foreign[0]}: no run wrote this, as {why}; {OTHER_OUT}, or move it away")
+        why = "it is not a list that a run saved" if is_run else f"there is no {CONFIG} of a run beside it"
+        raise InputError(f"{out / foreign[0]}: was not written by a run, as {why}; {OTHER_OUT}, or move it away")
 
 
 def _is_run(out: Path) -> bool:

@@ -21,8 +21,8 @@ from ..runtime.run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
 NOT_A_CHECKPOINT = (
-    "is not a checkpoint of train/run.py; weights of other programs are for --init FILE, "
-    "evaluated with --init FILE --eval-only (without a value)"
+    "is not a checkpoint of train/run.py; load weights of other programs with --init FILE, "
+    "and evaluate them with --init FILE --eval-only (without a value)"
 )
 
 
@@ -71,9 +71,9 @@ def refuse_folder(path: Path, names: Sequence[str]) -> None:
     if path.is_dir():
         found = next((path / name for name in names if (path / name).exists()), None)
         hint = (
-            f"the folder of a run, a checkpoint is {found}"
+            f"the folder of a run; give a checkpoint, such as {found}"
             if found
-            else f"a folder, a checkpoint is a file such as {names[0]}"
+            else f"a folder; give a checkpoint, a file such as {names[0]}"
         )
         raise InputError(f"{path}: is {hint}")
 
@@ -87,7 +87,7 @@ def load_resumable(path: str | os.PathLike) -> dict:
     refuse_folder(Path(path), (LAST, PREVIOUS))
     state = load_checkpoint(path)
     if "optimizer" not in state:
-        raise InputError(f"{path}: holds the weights alone; resume from {LAST}, or start a new run from it with --init")
+        raise InputError(f"{path}: holds only weights; resume from {LAST}, or start a new run from it with --init")
     return state
 
 
@@ -104,7 +104,8 @@ def saved_config(state: dict, path: str | os.PathLike) -> Config:
     unknown = set(state["config"]) - {item.name for item in fields(Config)}
     if unknown:
         raise InputError(
-            f"{path}: was written by another version, with the unknown settings {', '.join(sorted(unknown))}"
+            f"{path}: was written by another version of this program, with the unknown settings "
+            f"{', '.join(sorted(unknown))}; use that version"
         )
     return from_saved(state["config"])
 
@@ -122,7 +123,7 @@ def find_checkpoint(resume: str, out: str) -> Path | None:
     found = next((Path(out) / name for name in (LAST, PREVIOUS) if (Path(out) / name).exists()), None)
     if found is None and resume == RESUME_LAST:
         raise InputError(
-            f"{Path(out) / LAST}: no such file, so there is nothing to --resume; --resume auto would start anew"
+            f"{Path(out) / LAST}: no such file, so there is no run to resume; --resume auto starts a new one"
         )
     return found
 
@@ -149,7 +150,7 @@ def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathL
     )
     raise InputError(
         f"{path}: was {what} {len(saved)} videos, now there are {len(now)}; "
-        f"video {where} was {theirs}, now it is {ours}"
+        f"video {where} was {theirs}, now it is {ours}; resume with the same videos"
     )
 
 

@@ -114,7 +114,10 @@ def load_pretrained(
     theirs = f"is of {len(weights[classifier[1]])}" if classifier[1] in weights else ""
     if left_new and to_evaluate:
         found = f"its classifier {theirs} classes" if theirs else "it has no classifier"
-        raise InputError(f"{path}: {found}, the videos are of {len(target[classifier[1]])}; the two must be the same")
+        raise InputError(
+            f"{path}: {found}, but the videos are of {len(target[classifier[1]])}; "
+            "give weights with a classifier of as many classes"
+        )
 
     taken = {name: weights[name] for name in target if name in weights and name not in left_new}
     model.backbone.load_state_dict(target | taken)
@@ -144,16 +147,16 @@ def _classifier_of(model: Network) -> list[str]:
 def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, dict | None]:
     """The weights by name, the key that they have, and the whole content if it is a checkpoint of this project."""
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, it must hold the weights of a network by name")
+        raise InputError(f"{path}: holds a {type(content).__name__}; it must hold the weights of a network by name")
     key = None if is_weights(content) else _key_of_weights(content, path)
     weights = content if key is None else content[key]
     odd = [
         str(name) for name, value in weights.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
     ]
     if odd or not weights:
-        reason = f"its entry {odd[0]!r} is no weight" if odd else "it is empty"
+        reason = f"its entry {odd[0]!r} is not a weight" if odd else "it is empty"
         line = weights_in(content, load_code(path))
-        hint = f"; write the weights alone: {save_code(line)}" if line else ""
+        hint = f"; save only the weights: {save_code(line)}" if line else ""
         raise InputError(
             f"{path}: {reason}; it must hold a network's weights by name, at the top or under "
             f"{', '.join(USUAL_KEYS)}{hint}"
@@ -166,7 +169,7 @@ def _key_of_weights(content: dict, path: str | Path) -> str | None:
     found = [key for key in usual_first(content) if is_weights(content[key])]
     if len(found) > 1 and found[0] not in USUAL_KEYS:
         first = save_code(f"{load_code(path)}[{found[0]!r}]")
-        raise InputError(f"{path}: holds weights under {', '.join(found)}; write those of one network alone: {first}")
+        raise InputError(f"{path}: holds weights under {', '.join(found)}; save only those of one network: {first}")
     return next(iter(found), None) or next((key for key in USUAL_KEYS if isinstance(content.get(key), dict)), None)
 
 
@@ -196,7 +199,9 @@ def _recognise(
     for _, named in _unwrapped(weights):
         if known := _as_named_here(model, named):
             if len(known[1]) < len(weights):
-                raise InputError(f"{path}: holds a layer twice, by the names of {known[0]} and of this program")
+                raise InputError(
+                    f"{path}: holds a layer twice, by the names of {known[0]} and of this program; keep one of them"
+                )
             return known
     prefix = _partial_prefix(model, weights)
     if prefix:
@@ -207,7 +212,7 @@ def _recognise(
         )
         raise InputError(
             f"{path}: holds the weights of {model.name} with names that begin with {prefix} and {len(others)} more: "
-            f"{_some(others)}; if those are of no use, write the former alone: {line}"
+            f"{_some(others)}; if those are not needed, save only the former: {line}"
         )
     expected = (
         "SlowFast 4x16 R50 of PySlowFast or PyTorchVideo"
@@ -216,7 +221,7 @@ def _recognise(
     )
     by_whom = ", as mmaction2 names them" if any(name.startswith(MMACTION2_PREFIX) for name in weights) else ""
     raise InputError(
-        f"{path}: holds no weights of {model.name}, its first names are {_some(weights)}{by_whom}; "
+        f"{path}: holds no weights of {model.name}; its first names are {_some(weights)}{by_whom}; "
         f"it must hold those of {expected}, or of a run of this program"
     )
 
@@ -258,8 +263,8 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
     kernels = {value.shape[2] for name, value in weights.items() if name.startswith("laterals.") and value.ndim == 5}
     if kernels - {LATERAL_KERNEL}:
         raise InputError(
-            f"{path}: its lateral convolutions look at {max(kernels)} frames, those of slowfast50 at {LATERAL_KERNEL}: "
-            "these are the weights of another SlowFast, such as 8x8; use those of SlowFast 4x16 R50"
+            f"{path}: its lateral convolutions are over {max(kernels)} frames, but those of slowfast50 over "
+            f"{LATERAL_KERNEL}; these are the weights of another SlowFast, such as 8x8: use those of SlowFast 4x16 R50"
         )
     theirs, ours = (
         "norm_relu" if any(re.match(r"laterals\.\d\.1\.", name) for name in names) else "plain"
@@ -268,7 +273,7 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
     if theirs != ours:
         what = {"norm_relu": "have batch norm and ReLU", "plain": "are plain"}
         raise InputError(
-            f"{path}: its lateral convolutions {what[theirs]}, the network's {what[ours]}; use --lateral {theirs}"
+            f"{path}: its lateral convolutions {what[theirs]}, but the network's {what[ours]}; use --lateral {theirs}"
         )
 
 

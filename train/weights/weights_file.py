@@ -148,9 +148,9 @@ def read_weights_file(path: str | Path) -> Any:
         with open(path, "rb") as file:
             start = file.read(len(OLD_TORCH))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if start != OLD_TORCH and not start.startswith(ZIP):
-        what = "something else"
+        what = "another kind of file"
         if start.startswith(PICKLE):
             what = "a pickle of another program, such as PySlowFast's Caffe2 weights (.pkl),"
         raise InputError(
@@ -177,24 +177,24 @@ def _refuse_other_archives(path: str | Path) -> None:
     if "constants.pkl" in names:
         weights = f'torch.jit.load({str(path)!r}, map_location="cpu").state_dict()'
         raise InputError(
-            f"{path}: is a TorchScript program; if you trust it, write its weights alone: {save_code(weights)}"
+            f"{path}: is a TorchScript program; if you trust it, save only its weights: {save_code(weights)}"
         )
     if "data.pkl" not in names:
-        raise InputError(f"{path}: is a zip archive, but not of weights saved with torch.save")
+        raise InputError(f"{path}: is a zip archive, but not of weights saved with torch.save; save them with it")
 
 
 def _refusal(path: str | Path, found: Outline) -> str:
     what = (
-        f"holds other objects than weights, numbers and text such as {found.foreign[0]}, which could run any program "
-        "and are not loaded; "
+        f"holds objects other than weights, numbers and text, such as {found.foreign[0]}, which could run any "
+        "program and are not loaded; "
     )
     weights = weights_in(found.content, load_code(path, weights_only=False))
     if weights:
-        return f"{what}if you trust the file, write its weights alone{_where(found.foreign)}: {save_code(weights)}"
+        return f"{what}if you trust the file, save only its weights{_where(found.foreign)}: {save_code(weights)}"
     keys = [key for key in found.content if isinstance(key, str)] if isinstance(found.content, Mapping) else []
     among = f" among {', '.join(map(repr, keys))}" if keys else ""
     return (
-        f"{what}no weights by name were found{among}; write them alone with the program that made the file: "
+        f"{what}no weights by name were found{among}; save only them with the program that made the file: "
         f"{save_code('model.state_dict()')}"
     )
 

@@ -157,9 +157,9 @@ def test_translation_is_in_pixels_of_the_frame():
     "arguments, message",
     [
         ((["spin"], [[1] * 6]), "Invalid operation 'spin': choose one of identity, auto_contrast"),
-        ((["rotate"], [[1] * 5]), r"levels must have shape \(1, 6\)"),
-        ((["rotate"], [[31] * 6]), "levels must lie between 0 and 30"),
-        ((["rotate"], [[1] * 6], [2]), "signs must be 1 numbers of"),
+        ((["rotate"], [[1] * 5]), r"Invalid levels of shape \(1, 5\): must have the shape \(1, 6\)"),
+        ((["rotate"], [[31] * 6]), "Invalid levels from 31 to 31: must be between 0 and 30"),
+        ((["rotate"], [[1] * 6], [2]), r"Invalid signs \[2\]: must be 1 numbers"),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -182,7 +182,7 @@ def test_wrong_options(options, message):
 
 
 def test_wrong_frames():
-    with pytest.raises(InputError, match="must be non-empty"):
+    with pytest.raises(InputError, match="Invalid frames_FHWC of shape .* and type .*: must be uint8 of shape"):
         augment_clip(CLIPS["noise"].astype(np.float32), ["rotate"], [[1] * 6])
 
 
@@ -237,13 +237,19 @@ def test_the_names_of_a_graphs_arguments_are_free(more_ops):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "rotate", "graph": Affine()}, "operation 'rotate' exists already"),
-        ({"name": "fog", "graph": Affine(), "ranges": (0, 30)}, r"'fog' needs one Range, .*, got \(0, 30\)"),
-        ({"name": "fog", "graph": Affine()}, "'fog' is affine and needs ranges"),
-        ({"name": "fog", "graph": "fog.py"}, "'fog' needs a graph function or an Affine, got 'fog.py'"),
+        ({"name": "rotate", "graph": Affine()}, "Invalid name 'rotate': is the name of an operation already"),
+        (
+            {"name": "fog", "graph": Affine(), "ranges": (0, 30)},
+            r"Invalid ranges \(0, 30\) of operation 'fog': must be one Range, ",
+        ),
+        ({"name": "fog", "graph": Affine()}, "Invalid ranges None of operation 'fog': an Affine needs a Range"),
+        (
+            {"name": "fog", "graph": "fog.py"},
+            "Invalid graph 'fog.py' of operation 'fog': must be a graph function or an Affine",
+        ),
         (
             {"name": "fog", "graph": Affine(), "ranges": {"paper": Range(0, 1)}},
-            "'fog' needs one Range, or a dict with a Range for paper and monotonic",
+            "of operation 'fog': must be one Range, or a dict with a Range for paper and monotonic",
         ),
     ],
 )
@@ -253,5 +259,5 @@ def test_wrong_registrations(more_ops, arguments, message):
 
 
 def test_an_affine_operation_has_six_numbers():
-    with pytest.raises(InputError, match=r"slope must be 6 numbers \(a, b, c, d, e, f\), got \(1, 0\)"):
+    with pytest.raises(InputError, match=r"Invalid slope \(1, 0\): must be 6 numbers \(a, b, c, d, e, f\)"):
         Affine(slope=(1, 0))

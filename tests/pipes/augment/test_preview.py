@@ -109,8 +109,8 @@ def test_the_schedules_are_drawn(tmp_path, capsys):
     "options, message",
     [
         (["--ops", "spin"], "Invalid --ops 'spin': choose one of identity"),
-        (["--level", "31"], "Invalid --level 31.0: must be a RandAugment level, between 0 and 30"),
-        (["--start", "21"], "Invalid --start 21: a window of 20 frames in .*video.avi starts at 0 to 20"),
+        (["--level", "31"], "Invalid --level 31.0: must be a level between 0 and 30"),
+        (["--start", "21"], "Invalid --start 21: must be 0 to 20, for a window of 20 frames in .*video.avi"),
         (["--columns", "0"], "Invalid --columns 0: must be at least 1"),
         (["-o", "sheet.gif"], "Invalid suffix '.gif' of .*sheet.gif: choose one of .png, .jpg, .mp4"),
         (["-o", "/nowhere/sheet.png"], "/nowhere/sheet.png: cannot be written"),

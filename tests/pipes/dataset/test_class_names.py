@@ -29,7 +29,10 @@ def test_names_that_look_alike_are_named_with_their_code_points(a, b):
     first, second = sorted((a, b))
     with pytest.warns(UserWarning) as caught:
         assert set(sort_class_names([a, b, "walk"])) == {a, b, "walk"}
-    assert str(caught[0].message) == f"the classes {ascii(first)} and {ascii(second)} look alike, but are two"
+    assert str(caught[0].message) == (
+        f"the class names {ascii(first)} and {ascii(second)} look alike but differ, so they are two classes; "
+        "rename one if they should be the same"
+    )
 
 
 def test_others_do_not():

@@ -25,7 +25,7 @@ def test_wrong_sources(tmp_path):
     with pytest.raises(InputError, match="holds no videos"):
         find_videos(tmp_path)
     (tmp_path / "loose.avi").touch()
-    with pytest.raises(InputError, match="loose.avi: lies outside any class folder"):
+    with pytest.raises(InputError, match="loose.avi: is not in a class folder"):
         find_videos(tmp_path)
 
 
@@ -37,7 +37,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "up").symlink_to(root)
     (root / "a" / ".hidden.avi").write_text("such as macOS leaves")
-    with pytest.warns(UserWarning, match="data/a/up: is the folder .*/data once more, and is not read again"):
+    with pytest.warns(UserWarning, match="data/a/up: is the same folder as .*/data, so it is not read again"):
         found = find_videos(root)
     assert [(os.path.relpath(path, root), label) for path, label in found] == [
         ("a/file.avi", "a"),
@@ -48,7 +48,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "other").symlink_to(tmp_path / "x")
     write_lossless(tmp_path / "y" / "video.avi", 4)
-    with pytest.warns(UserWarning, match="is the folder .* once more"):
+    with pytest.warns(UserWarning, match="is the same folder as "):
         assert [os.path.relpath(path, tmp_path) for path in walk_videos(tmp_path / "x")] == ["x/other/video.avi"]
 
 
@@ -86,7 +86,7 @@ def test_folders_named_as_a_split_are_one(tmp_path, train, val):
     assert find_splits(tmp_path) == {"train": Part(tmp_path / train), "val": Part(tmp_path / val)}
     assert [label for _, label in find_videos(tmp_path, "train")] == ["run", "walk"]
     assert find_videos(tmp_path, "val") == [(str(tmp_path / val / "run/2.avi"), "run")]
-    with pytest.raises(InputError, match=f"is split into train .*{train}. and val .*{val}.; name one of them"):
+    with pytest.raises(InputError, match=f"is split into train .*{train}. and val .*{val}.; give one of them"):
         find_videos(tmp_path)  # else train and val would be two classes
 
 
@@ -102,7 +102,7 @@ def test_which_folders_are_the_parts_of_a_split(tmp_path):
     touch(tmp_path, "train_small/a/0.avi")  # another name
     assert find_splits(tmp_path)["train"] == Part(tmp_path / "train")
     touch(tmp_path, "train_2/a/0.avi")
-    with pytest.raises(InputError, match="train and train_2 are both named as a part for train; name one of them"):
+    with pytest.raises(InputError, match="train and train_2 both have names of the part train; give one of them"):
         find_splits(tmp_path)
     for name in ("train_station", "test_tube", "retrain", "evaluate a joke", "values", "developer"):
         assert split_of(name) is None
@@ -115,8 +115,8 @@ def test_folders_that_all_hold_the_same_folders_are_asked_about(tmp_path):
     touch(tmp_path, "fold A/only here/0.avi")
     message = (
         f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; "
-        "if fold A, fold B are the classes, say so with dataset='folder' (find_videos: class_folders=True); "
-        "else name one for training with data=... and one for validation with val_data=..."
+        "if fold A, fold B are the classes, give dataset='folder' (find_videos: class_folders=True); "
+        "else give one folder for training with data=... and one for validation with val_data=..."
     )
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)
@@ -128,7 +128,8 @@ def test_classes_above_the_split_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{label}/{part}/0.avi" for part in ("train", "test") for label in ("run", "walk")))
     with pytest.raises(
         InputError,
-        match="run, walk hold test, train, which look like the parts of a split; expected them on top, as .*/test/run",
+        match="run, walk hold test, train, which look like the parts of a split; "
+        "expected them at the top, as .*/test/run",
     ):
         find_videos(tmp_path)
 
@@ -143,7 +144,8 @@ def test_classes_above_one_part_of_a_split_are_asked_about_too(tmp_path):
 def test_one_part_of_a_split_is_named_itself(tmp_path, name):
     touch(tmp_path, f"{name}/run/0.avi", f"{name}/walk/0.avi")
     with pytest.raises(
-        InputError, match=f"holds {name}, named as a part of a split; name it itself, such as .*/{name}; if"
+        InputError,
+        match=f"holds {name}, with the name of a part of a split; give the part itself, such as .*/{name}; if",
     ):
         find_videos(tmp_path)
     assert {label for _, label in find_videos(tmp_path / name)} == {"run", "walk"}
@@ -160,7 +162,7 @@ def test_folders_of_one_name_in_several_classes_are_named(tmp_path):
     )
     with pytest.warns(
         UserWarning,
-        match="topmost folders are taken for the classes, fold1, fold2, person; several of them hold .*: run$",
+        match="topmost folders are taken as the classes, fold1, fold2, person, although several .*: run$",
     ):
         assert len(find_videos(tmp_path)) == 5
 
@@ -168,7 +170,7 @@ def test_folders_of_one_name_in_several_classes_are_named(tmp_path):
 def test_a_class_that_is_a_link_to_another(tmp_path):
     touch(tmp_path, "serve/0.avi", "walk/1.avi")
     (tmp_path / "ace").symlink_to(tmp_path / "serve")
-    with pytest.warns(UserWarning, match="/ace: is the folder .*/serve once more, and is not read again"):
+    with pytest.warns(UserWarning, match="/ace: is the same folder as .*/serve, so it is not read again"):
         assert [label for _, label in find_videos(tmp_path)] == ["serve", "walk"]
 
 
@@ -203,7 +205,7 @@ def test_files_that_are_left_out_are_counted(tmp_path):
     with pytest.warns(UserWarning) as caught:
         assert len(find_videos(tmp_path)) == 1
     assert [str(warning.message) for warning in caught] == [
-        f"{tmp_path}: files left out, as their extensions are none of videos: 2 .braw, 1 without any, 1 .txt; "
+        f"{tmp_path}: files are left out, as their extensions are not those of videos: 2 .braw, 1 without any, 1 .txt; "
         f"such as {tmp_path}/run/a.braw"
     ]
 

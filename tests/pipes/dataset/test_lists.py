@@ -27,11 +27,11 @@ def test_csv(tmp_path, class_folders):
     csv.write_text("file,class\nx,y\n")
     with pytest.raises(
         InputError,
-        match="list.csv: its first line is 'file,class'; expected names of columns, such as path,label, or a path",
+        match="list.csv: its first line is 'file,class'; expected the names of columns, such as path,label, or a path",
     ):
         find_videos(csv)
     csv.write_text("path,label\na,b.avi,x\n")
-    with pytest.raises(InputError, match="line 2: has more than 2 fields"):
+    with pytest.raises(InputError, match="line 2: has more fields than the 2 of the first line"):
         find_videos(csv)
     csv.write_bytes(b"path,label\nx.avi,caf\xe9\n")
     with pytest.raises(InputError, match="line 2: its label is not UTF-8 text"):
@@ -39,7 +39,7 @@ def test_csv(tmp_path, class_folders):
     csv.write_bytes(b"path,label\ncaf\xe9.avi,a\n")
     assert find_videos(csv) == [(str(tmp_path / os.fsdecode(b"caf\xe9.avi")), "a")]
     csv.write_text("path,label\nx.avi,\n")
-    with pytest.raises(InputError, match="line 2: needs a path and a label"):
+    with pytest.raises(InputError, match="line 2: has an empty field; needs a path and a label"):
         find_videos(csv)
 
 
@@ -66,7 +66,8 @@ def test_other_lists_without_a_header(tmp_path):
     written(paths, "0.mp4\n")
     with pytest.raises(
         InputError,
-        match="b.txt: its first line, '0.mp4', is a path without a class; expected path,label or lines such as",
+        match="b.txt: its first line, '0.mp4', is a path without a class; "
+        "expected the columns path,label or lines such as",
     ):
         find_videos(paths)
     for text in ("0.mp4 1\n1.mp4\n", "0.mp4 1\n1.mp4 \n", "0.mp4,1\n1.mp4,2,3\n"):
@@ -149,23 +150,27 @@ def test_a_segment_is_what_clips_are_taken_from(tmp_path):
 def test_segments_that_are_none(tmp_path, class_folders):
     first = find_videos(class_folders)[0][0]  # 20 frames, 0.8 s
     for header, cells, message in (
-        ("start,end", "2,1", "line 2: its segment, 2 to 1 s, ends before it starts"),
+        ("start,end", "2,1", "line 2: its segment, 2 to 1 s, does not end after its start"),
         ("start,end", "0:10,", "line 2: invalid start '0:10': must be seconds from 0 up"),
         ("start,end", "nan,", "line 2: invalid start 'nan': must be seconds"),
         ("start_frame,end_frame", "1.5,", "line 2: invalid start_frame '1.5': must be a whole number of frames"),
-        ("start,end_frame", "1,30", "line 2: has both 1 s to the end and frames 0 to 30; a segment is in seconds or"),
-        ("start,end", "0,0", "line 2: its segment, 0 to 0 s, ends before it starts"),
-        ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, ends before it starts"),
+        (
+            "start,end_frame",
+            "1,30",
+            "line 2: has both 1 s to the end and frames 0 to 30; give one segment, in seconds or",
+        ),
+        ("start,end", "0,0", "line 2: its segment, 0 to 0 s, does not end after its start"),
+        ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, does not end after its start"),
     ):
         with pytest.raises(InputError, match=message):
             find_videos(written(tmp_path / "l.csv", f"path,label,{header}\n{first},a,{cells}\n"))
     rows = written(tmp_path / "l.csv", f"path,label,start,end\n{first},a,0,\n{first},a,0.8,0.9\n{first},a,7,8\n")
     manifest = scan_videos(find_videos(rows))
     assert len(manifest) == 1 and manifest.refused == {
-        f"{first} (0.8 to 0.9 s)": "the segment begins behind the video's end, which is at 0.800 s",
-        f"{first} (7 to 8 s)": "the segment begins behind the video's end, which is at 0.800 s",
+        f"{first} (0.8 to 0.9 s)": "its segment begins after the end of the video, which is at 0.800 s",
+        f"{first} (7 to 8 s)": "its segment begins after the end of the video, which is at 0.800 s",
     }
-    with pytest.raises(InputError, match="left0.avi .frames 3 to 9.: has two labels, a and b"):
+    with pytest.raises(InputError, match="left0.avi .frames 3 to 9.: is listed with two labels, a and b"):
         scan_videos([(first, "a", Segment(3, 9, "frames")), (first, "b", Segment(3, 9, "frames"))])
 
 
@@ -175,7 +180,8 @@ def test_seconds_of_a_variable_rate_are_no_frames(tmp_path):
     assert [info.used_frames.start for info in manifest.videos] == [0, 1]
     (reason,) = manifest.refused.values()
     assert reason.startswith(
-        "the time between its frames changes, so 0.1 to 1 s are no frames: give start_frame and end_frame"
+        "the time between its frames changes, so 0.1 to 1 s cannot be converted to frames; "
+        "give start_frame and end_frame"
     )
 
 
@@ -192,8 +198,11 @@ def test_a_column_split_splits(tmp_path):
     written(path, "path,label,split\n0.avi,a,train\n3.avi,b,test\n")
     assert find_splits(path) == {"train": Part(path, "train"), "val": Part(path, "test")}
     for cell, message in (
-        ("holdout", "line 2: invalid split 'holdout': choose one of train, training, .*, or call the column otherwise"),
-        ("", "line 2: needs a split"),
+        (
+            "holdout",
+            "line 2: invalid split 'holdout': choose one of train, training, .*, or give the column another name",
+        ),
+        ("", "line 2: has no split"),
     ):
         with pytest.raises(InputError, match=message):
             find_splits(written(path, f"path,label,split\n0.avi,a,{cell}\n"))
@@ -205,7 +214,8 @@ def test_columns_that_are_not_used_are_named_once(tmp_path):
         assert find_videos(path) == [(str(tmp_path / "0.avi"), "a")]
     messages = {str(warning.message) for warning in caught}
     assert messages == {
-        f"{path}: columns that are not used: fps, youtube_id, without a name; used are path, label, split, start, end, "
+        f"{path}: these columns are not used: fps, youtube_id, without a name; "
+        "the columns that are used are path, label, split, start, end, "
         "start_frame, end_frame"
     }
 
@@ -223,7 +233,7 @@ def test_a_segment_of_all_frames_changes_no_plan(class_folders):
     [
         ('path,label\n0.mp4,"run\n1.mp4,walk\n', "line 2: "),
         ('path,label\n"0.mp4,run\n1.mp4,walk\n2.mp4,"run"\n', "line 2: "),
-        ('path,label\n0.mp4,"run\n1.mp4",walk\n', "line 2: has a quotation mark that is closed lines below, or never"),
+        ('path,label\n0.mp4,"run\n1.mp4",walk\n', "line 2: has a quotation mark that is not closed on this line"),
     ],
 )
 def test_a_quotation_mark_swallows_no_rows(tmp_path, text, message):
@@ -244,15 +254,15 @@ def test_as_other_programs_write_them(tmp_path):
         (str(tmp_path / "run/caf\u00e9.mp4"), "x")
     ]
     (tmp_path / "d.csv").write_bytes("path,label\n0.mp4,a\n".encode("utf-16"))
-    with pytest.raises(InputError, match="d.csv: is not UTF-8 text; a program such as Excel writes it as CSV UTF-8"):
+    with pytest.raises(InputError, match="d.csv: is not UTF-8 text; save it as UTF-8 .in Excel: CSV UTF-8."):
         find_videos(tmp_path / "d.csv")
-    with pytest.warns(UserWarning, match="columns that are not used: class_index"):
+    with pytest.warns(UserWarning, match="these columns are not used: class_index"):
         assert find_videos(written(tmp_path / "e.csv", "path,label,class_index\nrun/a.mp4,3.0,7\n")) == found
     for text, message in (
         ("", "is empty; expected a first line with names of columns"),
-        ("0.mp4 run\n", "its first line, '0.mp4 run', has a class that is no number behind a blank"),
-        ("frames/0 3\n", "names no video file: 'frames/0' has no extension of a video"),
-        ("path,label\n", "holds no rows below its first line"),
+        ("0.mp4 run\n", "its first line, '0.mp4 run', has a blank before a class that is not a number"),
+        ("frames/0 3\n", "names no video file: 'frames/0' does not end in the extension of a video"),
+        ("path,label\n", "has no rows below its first line"),
     ):
         with pytest.raises(InputError, match=f"f.csv: {message}" if "names no" not in message else message):
             find_videos(written(tmp_path / "f.csv", text))
@@ -262,14 +272,14 @@ def test_one_file_in_two_spellings_has_one_label(class_folders):
     path = find_videos(class_folders)[0][0]
     other = os.path.join(os.path.dirname(path), "..", *path.split(os.sep)[-2:])
     assert len(scan_videos([(path, "a"), (other, "a")])) == 2
-    with pytest.raises(InputError, match="has two labels, a and b"):
+    with pytest.raises(InputError, match="is listed with two labels, a and b; give it one"):
         scan_videos([(path, "a"), (other, "b")])
 
 
 def test_where_all_files_are_missing_is_said(tmp_path):
     path = written(tmp_path / "l.txt", "k400/0.mp4 1\nk400/1.mp4 0\n")
     with pytest.raises(
-        InputError, match="no video can be read of 2; .*0.mp4: No such file.*; relative paths in a list start at"
+        InputError, match="Cannot read any of 2 videos; .*0.mp4: No such file.*; relative paths in a list start at"
     ):
         scan_videos(find_videos(path))
 

@@ -43,7 +43,7 @@ def test_bad_files_are_named_and_left_out(tmp_path, class_folders):
     reasons = {os.path.basename(path): reason for path, reason in manifest.refused.items()}
     assert reasons["empty.avi"] == "is empty (0 bytes)" and reasons["missing.avi"] == "No such file or directory"
     assert "cannot be read as video" in reasons["text.avi"] and set(reasons) == {os.path.basename(p) for p, _ in bad}
-    with pytest.raises(InputError, match="no video can be read of 1; the first: .*empty.avi: is empty"):
+    with pytest.raises(InputError, match="Cannot read any of 1 videos; the first: .*empty.avi: is empty"):
         scan_videos(bad[:1])
 
 
@@ -85,14 +85,14 @@ def test_labels(class_folders):
 
 def test_contradictory_labels(class_folders):
     path = find_videos(class_folders)[0][0]
-    with pytest.raises(InputError, match="left0.avi: has two labels, a and b"):
+    with pytest.raises(InputError, match="left0.avi: is listed with two labels, a and b"):
         scan_videos([(path, "a"), (path, "b")])
-    with pytest.raises(InputError, match="class names or indices, not both: 1 stands among names"):
+    with pytest.raises(InputError, match="Invalid label 1: must be a class name, as other labels are names"):
         scan_videos([(path, "a"), ("other.avi", np.int64(1))])
     for label in (1.5, -1):
         with pytest.raises(InputError, match=f"invalid label {label}: must be"):
             scan_videos([(path, label)])
-    with pytest.raises(InputError, match="left0.avi: has two labels, a and none"):
+    with pytest.raises(InputError, match="left0.avi: is listed with two labels, a and none"):
         scan_videos([(path, "a"), (path, None)])
 
 
@@ -107,7 +107,7 @@ def test_videos_without_labels(class_folders, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
-    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: cannot be written .*what was read is not kept"):
+    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: cannot be written .*this scan are not cached"):
         assert len(scan_videos(find_videos(class_folders), cache="/proc/nowhere/x.csv")) == 5
 
 
@@ -156,13 +156,13 @@ def test_a_saved_manifest_may_be_edited(tmp_path, class_folders):
     path.write_text("\n".join(",".join(reversed(line.split(","))) for line in lines))
     assert columns != path.read_text().splitlines()[0].split(",") and Manifest.load(path) == manifest
     for old, new, message in (
-        ("left1.avi,left,1", "left1.avi,right,1", "line 3: the class right has class_index 1, but left has 1"),
-        ("right1.avi,right,2", "right1.avi,left,2", "the class left has class_index 2, but "),
-        ("left1.avi,left,1", "left1.avi,left,7", "the class left has class_index 7, but above it has 1"),
-        ("left1.avi,left,1,33", "left1.avi,left,1,many", "line 3: is not a manifest line .invalid literal"),
-        (",yes,yes,", ",oui,yes,", "is not a manifest line .'oui' is not yes or no"),
-        (",absent,0", ",absent,5", "class_index must go from 0 up without gaps, it has .1, 2, 5."),
-        ("num_frames", "frames", "is not a manifest, its first line has no num_frames"),
+        ("left1.avi,left,1", "left1.avi,right,1", "line 3: invalid class_index 1 of the class right: is that of left"),
+        ("right1.avi,right,2", "right1.avi,left,2", "invalid class_index 2 of the class left: "),
+        ("left1.avi,left,1", "left1.avi,left,7", "invalid class_index 7 of the class left: was 1 in a line above"),
+        ("left1.avi,left,1,33", "left1.avi,left,1,many", "line 3: is not a line of a manifest .invalid literal"),
+        (",yes,yes,", ",oui,yes,", "is not a line of a manifest .'oui' is not yes or no"),
+        (",absent,0", ",absent,5", "class_index must count from 0 without gaps, but the file has .1, 2, 5."),
+        ("num_frames", "frames", "is not a manifest, as its first line has no num_frames"),
     ):
         manifest.save(path)
         with pytest.raises(InputError, match=message):
@@ -226,7 +226,7 @@ def test_sigterm_while_scanning_says_how_to_go_on(class_folders, tmp_path, monke
     monkeypatch.setattr(summary, "progress_bar", ended)
     assert summary.main([str(class_folders)]) == 143
     assert capsys.readouterr().err == (
-        "stopped by SIGTERM; 2 of 5 files are read; the same command goes on from there\n"
+        "stopped by SIGTERM; 2 of 5 files are read; the same command continues from there\n"
     )
     monkeypatch.setattr(summary, "progress_bar", lambda results, title, unit, total: print(total, "files") or results)
     assert summary.main([str(class_folders)]) == 0 and "3 files" in capsys.readouterr().out
@@ -266,7 +266,7 @@ def test_command_line(tmp_path, class_folders, capsys):
         "frames    12; 12 to 12 each, median 12; all decoded",
         "sizes     48x64 (1)",
         "codecs    h264 (1)",
-        "1  rotated (stored on its side",
+        "1  rotated (stored rotated",
         "turned.mp4: 90 degrees clockwise",
         "encrypted.mp4: cannot be read as video (it is encrypted)",
         "shortest  12 frames",
@@ -281,7 +281,7 @@ def test_command_line(tmp_path, class_folders, capsys):
     assert "classes   1, of 3 to 3" in capsys.readouterr().out
     for arguments, message in (
         ([str(tmp_path / "nowhere")], "nowhere: no such folder or file"),
-        ([str(class_folders), "-o", "x.txt"], "x.txt: -o takes a name that ends in .csv"),
+        ([str(class_folders), "-o", "x.txt"], "Invalid --out x.txt: must be a name that ends in .csv"),
         ([str(class_folders), "--workers", "0"], "Invalid --workers 0: must be at least 1"),
         (
             [str(class_folders), "--time-limit-s", "0"],

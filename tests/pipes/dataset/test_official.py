@@ -103,7 +103,9 @@ def test_the_split_that_was_asked_for(tmp_path, name):
         assert sets.train == ([] if alone else listed.parts["train"] + (listed.parts["val"] if both else []))
         assert sets.val == ([] if alone else listed.parts["val"]) and sets.test == listed.parts.get("test", [])
         assert sets.classes == listed.classes and bool(sets.notes) == both
-    with pytest.raises(InputError, match=f"holds {DATASETS[name].mark}, as {name} does; choose dataset='{name}', or"):
+    with pytest.raises(
+        InputError, match=f"holds {DATASETS[name].mark}, as the data set {name} does; choose dataset='{name}', or"
+    ):
         resolve_videos(root)
 
 
@@ -144,31 +146,31 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         ),
         (
             "\nArchery/a.avi 3",
-            "{file}, line 2: Archery/a.avi has the class number 3, in {root}/ucfTrainTestlist/classInd.txt "
-            "Archery has 1",
+            "{file}, line 2: Archery/a.avi has the class number 3, but Archery has 1 in "
+            "{root}/ucfTrainTestlist/classInd.txt",
         ),
         ("Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
         ("Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
-        ("Archery 1", "{file}, line 1: 'Archery' is not <class>/<video>"),
-        ("Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not <class>/<video>"),
+        ("Archery 1", "{file}, line 1: 'Archery' is not of the form <class>/<video>"),
+        ("Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not of the form <class>/<video>"),
         ("Archery/a.avi " + "1" * 5000, "{file}, line 1: 'Archery/a.avi 1"),
-        ("Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is already listed in {file}, line 1"),
+        ("Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is listed already, in {file}, line 1"),
         (None, "{file}: No such file"),
     ],
     ("ucf101", UCF + "testlist01.txt"): [
         (
             "HandstandPushups/v_HandStandPushups_g01_c01.avi",
-            "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in "
+            "{file}, line 1: v_HandStandPushups_g01_c01.avi is listed already, in "
             "{root}/ucfTrainTestlist/trainlist01.txt, line 2",
         ),
-        ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video alone"),
-        ("Archery/\0.avi", "{file}, line 1: holds a NUL byte"),
-        ("", "{root}/ucfTrainTestlist: the lists hold no videos for val"),
+        ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video without a class"),
+        ("Archery/\0.avi", "{file}, line 1: contains a NUL byte; unpack the list again"),
+        ("", "{root}/ucfTrainTestlist: its lists name no videos for val; unpack them again"),
     ],
     ("ucf101", UCF + "classInd.txt"): [
-        ("1 Archery\n3 Biking", "{file}: the class numbers must go from 1 up without gaps, they are [1, 3]"),
+        ("1 Archery\n3 Biking", "{file}: its class numbers must count from 1 without gaps, but are [1, 3]"),
         ("1 Archery\n1 Biking", "{file}, line 2: '1 Biking' is not a new class number and a new class name"),
-        ("", "{file}: the class numbers must go from 1 up without gaps, they are []"),
+        ("", "{file}: its class numbers must count from 1 without gaps, but are []"),
         (None, "{root}: holds no ucfTrainTestlist/classInd.txt; expected the folder with UCF-101/"),
     ],
     ("ucf101", "UCF-101/Archery/v_Archery_g01_c01.avi"): [
@@ -180,7 +182,11 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         (None, "{file}: No such file"),
     ],
     ("hmdb51", "run/a.avi"): [
-        ("", "{root}/testTrainMulti_7030_splits: holds no list for the class folder run of {root}"),
+        (
+            "",
+            "{root}/testTrainMulti_7030_splits: has no list for the class folder run of {root}; "
+            "unpack the lists of all classes",
+        ),
     ],
     ("hmdb51", "wave/b c.avi"): [
         (None, "{root}: holds no hmdb51_org/*/*.avi; expected the folder with"),
@@ -188,13 +194,13 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
     ("vipriors", VIP + "train.txt"): [
         (
             "a.avi 0",
-            "{file}, line 1: a.avi has the class number 0, "
+            "{file}, line 1: a.avi has the class number 0, but "
             "{root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2",
         ),
         ("a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
     ],
     ("vipriors", VIP + "test.txt"): [
-        ("a.avi 1", "{file}, line 1: 'a.avi 1' is not a video alone"),
+        ("a.avi 1", "{file}, line 1: 'a.avi 1' is not a video without a class"),
     ],
     ("vipriors", VIP + "classInd.txt"): [
         (None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),

@@ -50,7 +50,9 @@ def test_a_kind_of_ones_own_is_a_function_and_a_row(tmp_path, class_folders, mon
     assert validation_of(config) == f"--data {Path('here').resolve()} --dataset halves --split odd"
     with pytest.raises(InputError, match="Invalid --split '1' of halves: choose one of even, odd"):
         Config(data="here", dataset="halves", split="1")
-    with pytest.raises(InputError, match="--split 1 needs a --dataset with official splits: .*, halves$"):
+    with pytest.raises(
+        InputError, match="Invalid --split 1: needs a --dataset with official splits; choose one of .*, halves$"
+    ):
         Config(data="here", split="1")
     assert "halves" in _parser().format_help()
     assert main(["here", "--dataset", "halves"]) == 0

@@ -38,7 +38,7 @@ class Case(NamedTuple):
     make: object = None
 
 
-NO_VAL = "{root} has no videos set apart for validation: those to train on stand in for them."
+NO_VAL = "{root} has no videos set apart for validation: the training videos are used instead."
 OFFICIAL = (
     "UCF-101/Archery/v_Archery_g0{n}_c01.avi:Archery "
     "UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi:HandstandPushups"
@@ -92,7 +92,7 @@ CASES = {
         val="val/run/2.mp4:run",
         classes="run walk",
         notes=(
-            "Folders without videos in {root}/train, which are no classes: empty.",
+            "Folders in {root}/train that hold no videos, and are no classes: empty.",
             "Lists in {root} that are not used: more.csv; each may be named as data or val_data.",
             "Not used in {root}, beside the parts of the split: other, loose.mp4.",
         ),
@@ -210,7 +210,10 @@ CASES = {
         val=VIP_VAL,
         test=VIPRIORS[3],
         classes="Biking Archery",
-        notes=("The validation videos are trained on too (split train+val): their accuracy says little.",),
+        notes=(
+            "The validation videos are trained on too (split train+val), so their accuracy is not that of unseen "
+            "videos.",
+        ),
         is_apart=False,
         make=vipriors,
     ),
@@ -247,7 +250,7 @@ def test_every_kind_of_source(tmp_path, name):
     if "val_data" in arguments:
         arguments["val_data"] = tmp_path / arguments["val_data"]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*files left out")  # of other kinds
+        warnings.filterwarnings("ignore", message=".*files are left out")  # of other kinds
         sets = resolve_videos(tmp_path / case.data, **arguments)
     for part in ("train", "val", "test"):
         assert getattr(sets, part) == items_of(getattr(case, part), tmp_path), part
@@ -266,16 +269,17 @@ class Wrong(NamedTuple):
 WRONG = {  # what is wrong -> what is there and asked for, and the message
     "nothing there": Wrong({}, "gone: no such folder or file; expected a folder of class folders", data="gone"),
     "no videos": Wrong({}, "holds no videos; expected <class>/<video>"),
-    "no csv": Wrong({"dataset": "csv"}, ": dataset='csv' needs a list, this is a folder", files=("a/0.mp4",)),
+    "no csv": Wrong({"dataset": "csv"}, ": is a folder, but dataset='csv' needs a list", files=("a/0.mp4",)),
     "no folder": Wrong(
         {"dataset": "folder"},
-        "l.csv: dataset='folder' needs a folder, this is a file",
+        "l.csv: is a file, but dataset='folder' needs a folder",
         files=("l.csv=0.mp4,a",),
         data="l.csv",
     ),
     "an official one": Wrong(
         {},
-        "holds ucfTrainTestlist, as ucf101 does; choose dataset='ucf101', or dataset='folder' to leave its lists aside",
+        "holds ucfTrainTestlist, as the data set ucf101 does; "
+        "choose dataset='ucf101', or dataset='folder' to ignore its lists",
         files=("ucfTrainTestlist/classInd.txt",),
     ),
     "no lists": Wrong({"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/", files=("a/0.mp4",)),
@@ -285,19 +289,20 @@ WRONG = {  # what is wrong -> what is there and asked for, and the message
     "an unknown split": Wrong(
         {"dataset": "ucf101", "split": "4"}, "Invalid split '4' of ucf101: choose one of 1, 2, 3"
     ),
-    "no official one": Wrong({"split": "1"}, "split 1 needs a dataset with official splits: ucf101, hmdb51, vipriors"),
+    "no official one": Wrong(
+        {"split": "1"}, "Invalid split 1: needs a dataset with official splits; choose one of ucf101, hmdb51, vipriors"
+    ),
     "val_data twice": Wrong(
         {"dataset": "ucf101", "val_data": "x"},
-        "val_data x is of no use with dataset ucf101, whose lists say what is for validation",
+        "Invalid val_data x: cannot be combined with dataset ucf101, whose lists name the validation videos; "
+        "leave out val_data",
     ),
     "val_data unlabelled": Wrong(
-        {"dataset": "unlabelled", "val_data": "x"}, "val_data x is of no use with dataset unlabelled"
+        {"dataset": "unlabelled", "val_data": "x"}, "Invalid val_data x: cannot be combined with dataset unlabelled"
     ),
     "an unknown part": Wrong({"parts": ["eval"]}, "Invalid part 'eval': choose one of val, train, test"),
     "no val_data": Wrong({"val_data": "gone"}, "gone: no such folder or file", files=("a/0.mp4",)),
-    "a part without classes": Wrong(
-        {}, "train/loose.mp4: lies outside any class folder", files=(*SPLIT, "train/loose.mp4")
-    ),
+    "a part without classes": Wrong({}, "train/loose.mp4: is not in a class folder", files=(*SPLIT, "train/loose.mp4")),
 }
 
 
@@ -311,7 +316,10 @@ def test_what_is_wrong_is_one_sentence(tmp_path, monkeypatch, what):
 
 
 def test_arguments_are_called_as_the_program_calls_them():
-    with pytest.raises(InputError, match="^--val-data x is of no use with --dataset unlabelled$"):
+    with pytest.raises(
+        InputError,
+        match="^Invalid --val-data x: cannot be combined with --dataset unlabelled, .*; leave out --val-data$",
+    ):
         check_source(val_data="x", dataset="unlabelled", name=lambda name: f"--{name.replace('_', '-')}")
 
 

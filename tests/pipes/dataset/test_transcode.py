@@ -158,7 +158,8 @@ def test_pixels_of_a_shape_beyond_reason(tmp_path):
         odd.h264(tmp_path / "video.mp4"), b"tkhd", 76, (25600 << 16).to_bytes(4, "big")
     )  # its width as shown
     with pytest.raises(
-        VideoError, match="video.mp4: with square pixels it would be 25600x48, x264 takes 16384 at most"
+        VideoError,
+        match="video.mp4: with square pixels it would be 25600x48 pixels, but x264 takes at most 16384 a side",
     ):
         transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
 
@@ -233,7 +234,7 @@ def test_interrupted_and_gone_on_with(tmp_path):
         time.sleep(0.02)
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) == 130 and "interrupted; the same command goes on" in process.stderr.read()
+    assert process.wait(30) == 130 and "interrupted; the same command continues" in process.stderr.read()
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     done = [name for name in left if name.endswith(".mp4")]
     assert 1 <= len(done) < 4 and not [name for name in left if "draft" in name]
@@ -244,7 +245,7 @@ def test_interrupted_and_gone_on_with(tmp_path):
 
 def test_what_stands_in_the_way(folder):
     source, settings = folder / "in", CopySettings()
-    with pytest.raises(InputError, match="lies in .*, its copies would be taken for sources"):
+    with pytest.raises(InputError, match="is in .*, so its copies would be copied again"):
         transcode_folder(source, source / "out", settings)
     with pytest.raises(InputError, match="nowhere: no such folder"):
         transcode_folder(folder / "nowhere", folder / "out", settings)
@@ -252,12 +253,12 @@ def test_what_stands_in_the_way(folder):
         (folder / "empty").mkdir()
         transcode_folder(folder / "empty", folder / "out", settings)
     write_lossless(source / "whole.avi", 3)
-    with pytest.raises(InputError, match="whole.avi and .*whole.mp4: both would become .*whole.mp4"):
+    with pytest.raises(InputError, match="whole.avi and .*whole.mp4: both would be copied to .*whole.mp4"):
         transcode_folder(source, folder / "out", settings)
     (source / "whole.avi").unlink()
     (folder / "other").mkdir()
     (folder / "other" / "whole.mp4").write_text("precious")
-    with pytest.raises(InputError, match="whole.mp4: is in the way, it was not made by this program"):
+    with pytest.raises(InputError, match="whole.mp4: was not made by this program and is not replaced"):
         transcode_folder(source, folder / "other", settings)
     assert (folder / "other" / "whole.mp4").read_text() == "precious"
 
@@ -272,7 +273,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
     assert read_video_info(str(source)).oddity(OddityKind.DAMAGED)
     (tmp_path / "out").write_text("a file")
     assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    assert "cannot be made a folder (File exists)" in capsys.readouterr().err
+    assert "cannot be created as a folder (File exists)" in capsys.readouterr().err
     assert main([str(tmp_path / "in"), str(tmp_path / "copies")]) == 0
     assert "1 made" in (shown := capsys.readouterr().out) and "damaged, mpeg4 says: " in shown
     (row,) = report(tmp_path / "copies").values()
@@ -282,7 +283,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
 def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     pictures = [np.full((rows * 3 // 2, 64), 128, np.uint8) for rows in (48, 96)]
     path = odd.restarted(tmp_path / "changing.flv", [pictures[0]] * 30, [pictures[1]] * 30)
-    with pytest.raises(VideoError, match="changing.flv: changes its size to 64x96"):
+    with pytest.raises(VideoError, match="changing.flv: its size changes to 64x96"):
         transcode_video(str(path), str(tmp_path / "out" / "copy.mp4"), CopySettings())
     assert list((tmp_path / "out").iterdir()) == []
 

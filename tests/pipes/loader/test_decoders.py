@@ -101,10 +101,10 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
     assert ClipReader.choose_decoder("auto", CUDA, videos, 2) == "cpu"
-    way_out = rf"{name} is odd .{note}., python -m dali_pipes.transcode makes a copy that is not; choose"
-    with pytest.raises(InputError, match=f"decoder 'gpu' cannot be used: .*{way_out} cpu or auto"):
+    way_out = rf"{name} is odd .{note}., which DALI does not decode correctly .*; choose"
+    with pytest.raises(InputError, match=f"Invalid decoder 'gpu': cannot be used, as .*{way_out} cpu or auto"):
         ClipReader.choose_decoder("gpu", CUDA, videos, 2)
-    with pytest.raises(InputError, match=f"reader 'stream' cannot be used: .*{way_out} the reader clips"):
+    with pytest.raises(InputError, match=f"Invalid reader 'stream': cannot be used, as .*{way_out} clips"):
         StreamReader.choose_decoder("auto", CUDA, videos, 2)
 
 
@@ -139,7 +139,10 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
     assert why_not_dali(video) is None  # decodes from the beginning
     if loses:
         assert found.detail == f": {shown_before_their_key_frame(path)} frames are shown before their key frame"
-        reason = f"{path} is odd (open groups{found.detail}), DALI's video reader shows other frames where it seeks"
+        reason = (
+            f"{path} is odd (open groups{found.detail}), for which DALI's video reader returns wrong frames when it "
+            "seeks"
+        )
         assert why_not_stream(video, "gpu") == reason
     else:
         assert found is None and (not takes_frame_ranges() or why_not_stream(video, "gpu") is None)
@@ -162,7 +165,9 @@ def test_containers_in_which_dali_cannot_seek(tmp_path, container):
     video = read_video_info(path, verify=False)
     assert why_not_dali(video) is None
     if container == "ts":
-        assert f"{path} is odd (no index: mpegts), DALI's video reader shows" in why_not_stream(video, "gpu")
+        assert f"{path} is odd (no index: mpegts), for which DALI's video reader returns" in why_not_stream(
+            video, "gpu"
+        )
     else:
         assert video.oddity(OddityKind.NO_KEY_FRAME_INDEX) is None
 

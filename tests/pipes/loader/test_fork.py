@@ -92,7 +92,8 @@ def test_a_gpu_used_before_the_fork_is_a_sentence():
 
         def use():
             with pytest.raises(
-                InputError, match=r"^Invalid device 'gpu': cannot be used in a process forked from one that used it"
+                InputError,
+                match=r"^Invalid device 'gpu': cannot be used in a process that was forked from one that used the GPU",
             ):
                 grey_after(7, device="gpu")
             return grey_after(8)

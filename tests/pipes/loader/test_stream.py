@@ -24,7 +24,7 @@ from dali_pipes.plan.batches import BatchSampler
 from tests.dali_decoding import first_four_clips
 from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
-on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos on a GPU alone")
+on_cpu = pytest.mark.skipif(not takes_frame_ranges(), reason="this DALI reads videos only on a GPU")
 LENGTHS = {"a": (60, 9, 41), "b": (70, 23)}
 OPTIONS = {"batch_size": 2, "num_frames": 16, "crop_px": 32, "device": "cpu", "seed": 4, "workers": 0}
 PLANS = {
@@ -272,12 +272,14 @@ def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
     with pytest.raises(InputError, match="Invalid reader 'steam': choose one of stream, clips"):
         VideoLoader(manifest, reader="steam", **OPTIONS)
     with pytest.raises(
-        InputError, match="reader 'stream' cannot be used: it decodes where the clips are needed, on the cpu"
+        InputError, match="Invalid reader 'stream': cannot be used, as it decodes on the device of the clips, cpu"
     ):
         VideoLoader(manifest, reader="stream", decoder="gpu", **OPTIONS)
     video = manifest.videos[0]
-    assert "frames, DALI's lists count to" in why_not_stream(replace(video, num_frames=MAX_FRAMES + 1), decoder="gpu")
-    assert "knows VP8, VP9 and MJPEG" in why_not_stream(replace(video, codec="h264"), decoder="cpu")
+    assert "frames, but DALI's lists take at most" in why_not_stream(
+        replace(video, num_frames=MAX_FRAMES + 1), decoder="gpu"
+    )
+    assert "decodes only VP8, VP9 and MJPEG" in why_not_stream(replace(video, codec="h264"), decoder="cpu")
     if not takes_frame_ranges():
         assert "too old" in why_not_stream(
             replace(video, oddities=(Oddity(OddityKind.STARTS_LATE, ": at 0.04 s"),)), decoder="gpu"
@@ -304,7 +306,7 @@ def test_the_older_reader_refuses_what_it_finds_by_time(monkeypatch, manifest):
             replace(manifest.videos[0], oddities=tuple(map(Oddity.parse, odd.split("; ")))), decoder="gpu"
         )
     assert why_not_stream(replace(manifest.videos[0], oddities=(Oddity(OddityKind.ODD_SIZE),)), decoder="gpu") is None
-    with pytest.raises(InputError, match="reads videos on a GPU alone"):
+    with pytest.raises(InputError, match="reads videos only on a GPU"):
         VideoLoader(manifest, reader="stream", **OPTIONS)
 
 

@@ -203,7 +203,7 @@ def test_more_processes_than_videos(manifest):
 
 def test_shared_memory_that_is_too_small(manifest, monkeypatch):
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((1, 1, 1, 1, 1, 1, 1, 1, 1, 1)))
-    with pytest.raises(InputError, match="/dev/shm has 0 MiB free, the loader's workers need about .* --shm-size"):
+    with pytest.raises(InputError, match="/dev/shm: has 0 MiB free, but the loader's workers need about .* --shm-size"):
         next(iter(VideoLoader(manifest, workers=2, **OPTIONS)))
 
 
@@ -230,10 +230,13 @@ def test_shared_memory_is_given_back(manifest):
         ({"batch_size": 0}, "Invalid batch_size 0"),
         ({"device": "tpu"}, "Invalid device 'tpu': choose one of auto, cpu, cuda"),
         ({"decoder": "nvdec"}, "Invalid decoder 'nvdec': choose one of auto, cpu, gpu"),
-        ({"decoder": "gpu"}, "decoder 'gpu' cannot be used: device is cpu"),
-        ({"rank": 2, "world_size": 2}, "rank 2 does not exist among 2 processes"),
-        ({"start_step": 2}, "start_epoch, start_step are 0, 2: an epoch has 1 batches"),
-        ({"training": False, "augment": RandAugmentT()}, "augment is for training clips"),
+        ({"decoder": "gpu"}, "Invalid decoder 'gpu': cannot be used, as the device is cpu"),
+        ({"rank": 2, "world_size": 2}, "Invalid rank 2: must be at least 0 and below world_size, 2"),
+        ({"start_step": 2}, "Invalid epoch 0, step 2: .* the step 0 to 1, as an epoch has 1 batches"),
+        (
+            {"training": False, "augment": RandAugmentT()},
+            "Invalid augment RandAugmentT.*: must be None unless training",
+        ),
     ],
 )
 def test_wrong_options(manifest, options, message):
@@ -255,7 +258,8 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         )
     with pytest.raises(
         InputError,
-        match="cannot be used: .*turned.mp4 is odd .rotated 90 degrees clockwise., python -m .* is not; choose cpu",
+        match="Invalid decoder 'gpu': cannot be used, as .*turned.mp4 is odd .rotated 90 degrees clockwise., .*; "
+        "choose cpu",
     ):
         ClipReader.choose_decoder("gpu", CUDA, videos, 2)
 
@@ -305,7 +309,8 @@ def test_a_state_from_before_even_steps_could_be_chosen(manifest):
     full = VideoLoader(manifest, workers=0, batch_size=2, **OPTIONS)
     full.load_state_dict({"epoch": 1, "step": 0})  # between epochs both are alike
     with pytest.raises(
-        InputError, match="in the middle of an epoch with even_steps=True, this .* give even_steps=True"
+        InputError,
+        match="Invalid state: was saved within an epoch with even_steps=True, but this .* give even_steps=True",
     ):
         full.load_state_dict({"epoch": 1, "step": 1})
     with pytest.raises(InputError, match="give even_steps=False"):
@@ -334,7 +339,7 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(InputError, match="Invalid device 'cuda:7': there are 2 GPUs, counted from 0"):
+    with pytest.raises(InputError, match="Invalid device 'cuda:7': there are 2 GPUs, numbered from 0"):
         choose_device("cuda:7")
 
 

@@ -114,7 +114,7 @@ def test_whatever_waits_for_a_dead_worker_ends(wait):
     assert outcome_of(run) and watch.cause == "SIGBUS"
     assert pipeline.processes[0].child.wait(HANG_S) == -signal.SIGKILL  # nothing is left
     watch.close()
-    with pytest.raises(RuntimeError, match="the loader was closed"), watch.running():
+    with pytest.raises(RuntimeError, match="another thread closed the loader"), watch.running():
         pass
 
 
@@ -199,7 +199,9 @@ def test_a_loader_in_another_thread(loader, monkeypatch):
     processes = loader._reader._watch.processes
     processes[0].kill()
     (error,) = outcome_of(lambda: [list(loader) for _ in range(10**6)])
-    assert isinstance(error, InputError) and str(error).startswith("a decoding process died (SIGKILL); perhaps memory")
+    assert isinstance(error, InputError) and str(error).startswith(
+        "Cannot decode: a decoding process died (SIGKILL); perhaps memory"
+    )
     assert all(process.exitcode == -signal.SIGKILL for process in processes)
 
 
@@ -271,7 +273,7 @@ def test_a_python_that_lacks_private_names(monkeypatch):
 
 
 CHECK = "from dali_pipes.loader.main_module import check_main_module\ncheck_main_module()\nprint('starts')\n"
-WAYS_OUT = 'put what it does under `if __name__ == "__main__":`, or use workers=0'
+WAYS_OUT = 'put its code under `if __name__ == "__main__":`, or use workers=0'
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ WAYS_OUT = 'put what it does under `if __name__ == "__main__":`, or use workers=
     [
         ("file", WAYS_OUT),
         ("guarded", None),
-        ("stdin", "cannot import a script that is read from standard input: save it to a file"),
+        ("stdin", "cannot import a script that is read from standard input; save it to a file"),
         ("-c", None),
         ("-m", None),
     ],

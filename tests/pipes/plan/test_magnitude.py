@@ -109,7 +109,7 @@ def test_wrong_input():
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="Invalid schedule 'linear': choose one of spatial, temporal, temporal"):
         schedule_levels("linear", 5, 8, rng)
-    with pytest.raises(InputError, match="Invalid m 31: must be a RandAugment level, between 0 and 30"):
+    with pytest.raises(InputError, match="Invalid m 31: must be a level between 0 and 30"):
         schedule_levels("spatial", 31, 8, rng)
     with pytest.raises(InputError, match="Invalid num_frames 0"):
         schedule_levels("spatial", 5, 0, rng)
@@ -126,8 +126,11 @@ def too_short(u, m, time, xp):
 @pytest.mark.parametrize(
     "schedule, message",
     [
-        (too_high, "schedule too_high gave levels from 10 to 35 at m = 10, they must lie between 0 and 30"),
-        (too_short, r"schedule too_short gave levels of shape \(2,\) for 7 frames"),
+        (too_high, "Invalid schedule too_high: returns levels from 10 to 35 for m = 10; they must be between 0 and 30"),
+        (
+            too_short,
+            r"Invalid schedule too_short: returns levels of shape \(2,\); must return one for each of 7 frames",
+        ),
     ],
 )
 def test_a_wrong_function_is_refused_before_training(schedule, message):

@@ -14,7 +14,7 @@ from dali_pipes.system.files import NOT_TEXT, cache_folder, check_not_replaced, 
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (b"path,label\nb.avi,c\na\0.avi,c\n", ", line 3: holds a NUL byte"),
+        (b"path,label\nb.avi,c\na\0.avi,c\n", ", line 3: contains a NUL byte; save the file as text again"),
         ("path,label\na.avi,c\n".encode("utf-16"), f": {NOT_TEXT}"),
         (b"\x89PNG\0\0", f": {NOT_TEXT}"),
     ],
@@ -88,5 +88,5 @@ def test_what_is_read_is_not_replaced(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "link").symlink_to("a")
     check_not_replaced(tmp_path / "b", [tmp_path / "a", tmp_path / "missing"])
-    with pytest.raises(InputError, match="link: is what is read, and would be replaced"):
+    with pytest.raises(InputError, match="link: is an input, which the output would replace"):
         check_not_replaced(tmp_path / "link", [tmp_path / "a"])

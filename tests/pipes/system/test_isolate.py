@@ -29,7 +29,7 @@ def tries(notes: Path) -> int:
 
 def test_what_reads_a_file_may_crash():
     assert outcomes(divmod, [(7, 2), (9, 4)]) == [(3, 1), (2, 1)]
-    assert outcomes(os.abort, [(), (), ()]) == [NoResult("crashes its reader (SIGABRT)")] * 3
+    assert outcomes(os.abort, [(), (), ()]) == [NoResult("crashes the process that reads it (SIGABRT)")] * 3
     with pytest.raises(ZeroDivisionError):
         list(map_isolated(divmod, [(1, 0)], workers=1, time_limit_s=5))
 
@@ -37,7 +37,7 @@ def test_what_reads_a_file_may_crash():
 def test_what_reads_a_file_may_hang(impatient):
     slow = outcomes(time.sleep, [(0,), (60,), (0,)], time_limit_s=0.5)
     assert slow[::2] == [None, None] and slow[1].is_timeout
-    assert slow[1].reason.startswith("keeps its reader waiting for more than 0.5 s; try again")
+    assert slow[1].reason.startswith("cannot be read within 0.5 s; try again")
 
 
 def test_what_never_ends_is_refused_after_two_tries(impatient, tmp_path):

@@ -38,7 +38,7 @@ def holder(tmp_path):
 def test_the_second_is_told_who_is_at_work(tmp_path, holder):
     with pytest.raises(InputError) as refused, exclusive_use(tmp_path, "choose another --out"):
         pass
-    assert str(refused.value).startswith(f"{tmp_path}: process {holder.pid} on ")
+    assert str(refused.value).startswith(f"{tmp_path}: is in use by process {holder.pid} on ")
     assert str(refused.value).endswith(f"(-c {tmp_path}); choose another --out")
     assert (tmp_path / IN_USE).exists()  # still the first one's
 
@@ -56,7 +56,7 @@ def test_who_does_not_say_who_it_is(tmp_path):
     file = os.open(tmp_path / IN_USE, os.O_RDWR | os.O_CREAT)
     lock(file)
     with (
-        pytest.raises(InputError, match="another process is at work there; choose another"),
+        pytest.raises(InputError, match="is in use by another process; choose another"),
         exclusive_use(tmp_path, "choose another"),
     ):
         pass
@@ -77,14 +77,14 @@ def test_a_holder_on_another_machine_is_alive_if_its_files_time_changes(
     if is_alive:
         threading.Timer(0.4, os.utime, (tmp_path / IN_USE,)).start()
         with (
-            pytest.raises(InputError, match="process 7 on elsewhere has been at work there since noon .run.py.; x"),
+            pytest.raises(InputError, match="is in use by process 7 on elsewhere since noon .run.py.; x"),
             exclusive_use(tmp_path, "x"),
         ):
             pass
     else:
         with exclusive_use(tmp_path, "x"):
             assert json.loads((tmp_path / IN_USE).read_text())["process"] == os.getpid()
-    assert "was in use on elsewhere; looking for 1 s" in capsys.readouterr().err
+    assert "was in use on elsewhere; waiting 1 s to see" in capsys.readouterr().err
 
 
 def raises_no_locks(*_):
@@ -95,7 +95,7 @@ def test_without_locks_a_holder_on_this_machine_shows_that_it_lives(tmp_path, mo
     monkeypatch.setattr(locks, "WATCH_HEARTBEAT_S", 2.0)
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(fcntl, "fcntl", raises_no_locks)
-    refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* has been at work there")
+    refused = pytest.raises(InputError, match=f"is in use by process {os.getpid()} on .* since")
     with exclusive_use(tmp_path, "x"), refused, exclusive_use(tmp_path, "x"):
         pass
     with exclusive_use(tmp_path, "x"):
@@ -147,7 +147,7 @@ def test_another_users_file(tmp_path, monkeypatch, is_alive):
     monkeypatch.setattr(os, "open", open_as_another)
     if is_alive:
         with (
-            pytest.raises(InputError, match="process 7 on here has been at work there since noon"),
+            pytest.raises(InputError, match="is in use by process 7 on here since noon"),
             exclusive_use(tmp_path, "x"),
         ):
             pass

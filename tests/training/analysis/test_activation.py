@@ -148,7 +148,7 @@ def test_scores_that_are_no_numbers_are_refused():
     assert check_finite(maps, network) is maps
     with torch.no_grad():
         network.backbone.classifier.weight[1, 1] = float("nan")
-    with pytest.raises(InputError, match="the scores of this slowfast50 are not numbers"):
+    with pytest.raises(InputError, match="the scores of this slowfast50 are not finite numbers"):
         check_finite(class_maps(network, plain_clips(0), torch.tensor([[0]])), network)
 
 

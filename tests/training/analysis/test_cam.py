@@ -192,7 +192,7 @@ def test_settings_to_look_into_a_network(folder):
     [
         (["--class", "drak"], "--class.*'drak': choose one of dark, bright, striped"),
         (["--mix", "cutout", "{}/val/bright/0.avi"], "--mix.*'cutout'.*cutmix.*fademixup"),
-        (["--alpha", "2"], "--alpha 2 is of --mix, which is not given"),
+        (["--alpha", "2"], "Invalid --alpha 2: needs --mix"),
         (["--mix", "mixup", "{}/val/bright/0.avi", "--alpha", "-1"], "Invalid --alpha -1.0: must be above 0"),
         (["--mix", "mixup", "{}/val/bright/none.avi"], "val/bright/none.avi: No such file"),
         (["{}/best.pt"], "best.pt: "),
@@ -212,7 +212,7 @@ def test_what_is_wrong_is_said(folder, capsys, arguments, message):
 def test_where_it_cannot_be_written(folder, capsys):
     video = str(folder / "val" / "dark" / "0.avi")
     assert cam.main([str(folder / "best.pt"), video, "-o", video]) == 2
-    assert "0.avi: is a file, --out must name a folder" in capsys.readouterr().err
+    assert "0.avi: is a file; --out must name a folder" in capsys.readouterr().err
 
 
 def test_a_network_whose_scores_are_no_numbers(folder, capsys):
@@ -220,7 +220,10 @@ def test_a_network_whose_scores_are_no_numbers(folder, capsys):
     state["model"]["backbone.classifier.bias"].fill_(float("nan"))
     torch.save(state, folder / "nan.pt")
     assert cam.main([str(folder / "nan.pt"), str(folder / "val" / "dark" / "0.avi"), "-o", str(folder / "no")]) == 2
-    assert "the scores of this slowfast50 are not numbers" in capsys.readouterr().err and not (folder / "no").exists()
+    assert (
+        "the scores of this slowfast50 are not finite numbers" in capsys.readouterr().err
+        and not (folder / "no").exists()
+    )
 
 
 def test_a_checkpoint_that_is_not_there(folder, capsys):

@@ -52,7 +52,7 @@ def test_recognised_when_pure():
 
 
 def test_a_map_without_times_is_refused():
-    with pytest.raises(InputError, match="r3d_18 have one time for all 8 frames .* more --num-frames"):
+    with pytest.raises(InputError, match="r3d_18 have a single time step for all 8 frames.* more --num-frames"):
         score_pair(shaken("r3d_18"), torch.zeros(2, 3, 8, 64, 64), (0, 1))
 
 
@@ -96,7 +96,7 @@ def test_no_more_pairs_than_there_are():
         assert sorted(map(tuple, map(sorted, pairs))) == [(0, 1), (0, 2), (0, 4), (1, 4), (2, 4)]
     assert len(draw_pairs(labels, 3, seed=3)) == 3
     for one_class in ([0, 0, -1], [-1, -1]):
-        with pytest.raises(InputError, match="of [01] class, pairs need two"):
+        with pytest.raises(InputError, match="Cannot form pairs: .* of [01] class; give videos of at least two"):
             draw_pairs(one_class, 3, seed=0)
 
 
@@ -164,9 +164,9 @@ def folder(tmp_path_factory):
         (["--data", "{}/val/dark"], "val/dark"),
         (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),
         (["{}/other.pt"], "other.pt: its 3 classes are not the 2 of"),
-        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with --data .*/val; give all of what"),
-        (["-o", "{}"], "is a folder, --out must name a .csv file"),
-        (["{}/nan.pt"], "the scores of this slowfast50 are not numbers"),
+        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with --data .*/val; name the videos"),
+        (["-o", "{}"], "is a folder; --out must name a .csv file"),
+        (["{}/nan.pt"], "the scores of this slowfast50 are not finite numbers"),
     ],
 )
 def test_what_is_wrong_is_said(folder, capsys, arguments, message):

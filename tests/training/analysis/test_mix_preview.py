@@ -66,8 +66,8 @@ def test_samples_of_one_operation_and_a_film(videos, rows, tmp_path):
     [
         (["--mix", "spin"], "Invalid --mix 'spin': choose one of cutout"),
         (["--alpha", "-1"], "Invalid --alpha -1.0: must be above 0"),
-        (["--mix", "cutout", "--alpha", "2"], "--alpha 2 is of no use: cutout deletes"),
-        (["third.avi"], "3 videos are given .*third.avi.*, a mix is of two: A and B"),
+        (["--mix", "cutout", "--alpha", "2"], "Invalid --alpha 2: is not used by cutout"),
+        (["third.avi"], "Invalid VIDEO .*third.avi: must be two video files, A and B, not 3"),
         (["-o", "sheet.gif"], "Invalid suffix '.gif' of .*sheet.gif"),
         (["--samples", "0"], "Invalid --samples 0: must be at least 1"),
     ],

@@ -101,7 +101,7 @@ def test_limits(limits, value, message):
 
 
 def test_settings_that_contradict_each_other_are_refused_from_python_too():
-    with pytest.raises(InputError, match="^--schedule mix is for --aug randaug_t, not for --aug randaug$"):
+    with pytest.raises(InputError, match="^Invalid --schedule mix: needs --aug randaug_t, not --aug randaug$"):
         Config(aug="randaug", schedule="mix")
     for aug in ("none", "randaug"):  # every config.json names a schedule
         assert Config(aug=aug, schedule="temporal+").aug == aug

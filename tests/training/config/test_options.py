@@ -49,7 +49,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         (["--schedule", "slow"], "--schedule: invalid choice"),
         (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--epochs", "0"], "Invalid --epochs 0: must be at least 1"),
-        (["--num-frames", "40"], "Invalid --num-frames 40: slowfast50 needs a multiple of 16"),
+        (["--num-frames", "40"], "Invalid --num-frames 40: must be a multiple of 16 for --model slowfast50"),
         (["--randaug-m", "31"], "Invalid --randaug-m 31: must be between 0 and --randaug-scale, 30"),
         (
             ["--randaug-m", "11", "--randaug-scale", "10"],
@@ -57,14 +57,17 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         ),
         (["--randaug-scale", "0"], "Invalid --randaug-scale 0: must be above 0"),
         (["--lr", "-1"], "Invalid --lr -1"),
-        (["--aug", "randaug", "--schedule", "mix"], "--schedule mix is for --aug randaug_t, not for --aug randaug"),
+        (["--aug", "randaug", "--schedule", "mix"], "Invalid --schedule mix: needs --aug randaug_t, not --aug randaug"),
         (
             ["--aug", "none", "--schedule", "temporal+"],
-            "--schedule temporal. is for --aug randaug_t, not for --aug none",
+            "Invalid --schedule temporal.: needs --aug randaug_t, not --aug none",
         ),
         (["--dataset", "ucf"], "--dataset: invalid choice: 'ucf'"),
-        (["--split", "2"], "--split 2 needs a --dataset with official splits: ucf101, hmdb51, vipriors"),
-        (["--dataset", "ucf101"], "--dataset ucf101 needs --data"),
+        (
+            ["--split", "2"],
+            "Invalid --split 2: needs a --dataset with official splits; choose one of ucf101, hmdb51, vipriors",
+        ),
+        (["--dataset", "ucf101"], "Invalid --dataset ucf101: needs --data"),
         (
             ["--dataset", "ucf101", "--data", "x", "--split", "train"],
             "Invalid --split 'train' of ucf101: choose one of 1, 2, 3",
@@ -73,44 +76,57 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             ["--dataset", "vipriors", "--data", "x", "--split", "tests"],
             "Invalid --split 'tests' of vipriors: choose one of test, train, train.val",
         ),
-        (["--dataset", "hmdb51", "--data", "x", "--val-data", "y"], "--val-data y is of no use with --dataset hmdb51"),
+        (
+            ["--dataset", "hmdb51", "--data", "x", "--val-data", "y"],
+            "Invalid --val-data y: cannot be combined with --dataset hmdb51",
+        ),
         (["--mix", "mixip"], "Invalid --mix 'mixip': choose one of mixup, none, cutout, framecutout"),
         (
             ["--mix", "mixup", "--mix-labels", "seen_frames"],
-            "--mix-labels seen_frames is of no use: the labels of mixup",
+            "Invalid --mix-labels seen_frames: cannot be combined with --mix mixup",
         ),
-        (["--mix", "cutmix,cutout", "--batch-size", "1"], "--batch-size 1 leaves --mix cutmix,cutout no other clip"),
+        (
+            ["--mix", "cutmix,cutout", "--batch-size", "1"],
+            "Invalid --batch-size 1: must be at least 2 with --mix cutmix,cutout",
+        ),
         (["--mix", "mixup,none"], "Invalid mix 'none'"),
         (["--mix", "mixup", "--mix-prob", "1.5"], "Invalid --mix-prob 1.5: must be between 0 and 1"),
         (["--mix", "mixup", "--mix-alpha", "0"], "Invalid --mix-alpha 0.0: must be above 0"),
         (
             ["--mix", "cutout,cubecutout", "--mix-alpha", "2"],
-            "--mix-alpha 2 is of no use: cutout, cubecutout deletes",
+            "Invalid --mix-alpha 2: is not used by cutout, cubecutout",
         ),
-        (["--mix-alpha", "2"], "--mix-alpha 2.0 needs a --mix: choose one of cutout"),
-        (["--mix-labels", "seen_frames"], "--mix-labels seen_frames needs a --mix"),
+        (["--mix-alpha", "2"], "Invalid --mix-alpha 2.0: needs --mix; choose one of cutout"),
+        (["--mix-labels", "seen_frames"], "Invalid --mix-labels seen_frames: needs --mix"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
-        (["--model", "mvit_v2_s", "--num-frames", "20"], "Invalid --num-frames 20: mvit_v2_s needs a multiple of 8"),
-        (["--model", "s3d", "--lateral", "norm_relu"], "--lateral norm_relu is for --model slowfast50, s3d has no"),
+        (
+            ["--model", "mvit_v2_s", "--num-frames", "20"],
+            "Invalid --num-frames 20: must be a multiple of 8 for --model mvit_v2_s",
+        ),
+        (
+            ["--model", "s3d", "--lateral", "norm_relu"],
+            "Invalid --lateral norm_relu: needs --model slowfast50, as s3d has no",
+        ),
         (["--label-smoothing", "1"], "Invalid --label-smoothing 1.0: must be between 0 and 0.99"),
         (["--ema", "1"], "Invalid --ema 1.0: must be between 0 and 0.99999"),
         (["--accumulate", "0"], "Invalid --accumulate 0"),
         (["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
         (["--compile", "fast"], "argument --compile/--no-compile: invalid choice: 'fast'"),
-        (["--no-compile", "reduce-overhead"], "argument --no-compile: takes no value, not 'reduce-overhead'"),
+        (["--no-compile", "reduce-overhead"], "Invalid --no-compile 'reduce-overhead': takes no value"),
         (
             ["--compile", "reduce-overhead", "--accumulate", "2"],
-            "--compile reduce-overhead takes no --accumulate 2, as torch cannot add up gradients over CUDA graphs",
+            "Invalid --accumulate 2: cannot be combined with --compile reduce-overhead, because PyTorch cannot "
+            "accumulate",
         ),
         (["--eval-crops", "2"], "--eval-crops: invalid choice: 2"),
         (["--time-limit-s", "0"], "Invalid --time-limit-s 0: must be above 0 and at most 1e.06"),
         (["--time-limit-s", "nan"], "Invalid --time-limit-s nan: must be above 0"),
-        (["--predict"], "--predict needs a network"),
-        (["--resume", "--eval-only", "x.pt"], "--resume and --eval-only exclude each other"),
+        (["--predict"], "Invalid --predict: needs a network"),
+        (["--resume", "--eval-only", "x.pt"], "Invalid --resume: cannot be combined with --eval-only"),
         (
             ["--ensemble", "a.pt", "b.pt", "--ensemble-weights", "1"],
-            "--ensemble-weights has 1 numbers, --ensemble has 2",
+            "Invalid --ensemble-weights 1: must be one number for each of the 2 checkpoints",
         ),
     ],
 )
@@ -198,7 +214,7 @@ def test_an_evaluation_keeps_the_networks_settings():
     assert config == replace(saved, eval_clips=5, eval_crops=3, precision="auto", device="auto", workers=config.workers)
     moved = evaluation_config({"data": "new"}, saved)
     assert (moved.data, moved.dataset, moved.val_data, moved.model) == ("new", "auto", "", "r3d_18")
-    with pytest.raises(InputError, match="--lr, --aug: of no use in an evaluation"):
+    with pytest.raises(InputError, match="Invalid --lr, --aug: cannot be given for an evaluation"):
         evaluation_config({"lr": 1.0, "aug": "none", "out": "x"}, saved)
 
 

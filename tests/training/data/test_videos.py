@@ -93,7 +93,8 @@ def test_validation_videos_that_are_trained_on_are_said(split_videos, tmp_path):
     (mixed / label / "again.avi").symlink_to(train / label / "0.avi")
     _, _, notes = load(train, val_data=str(mixed))
     assert notes == [
-        f"Validation videos that are trained on too: 1, such as {mixed}/{label}/again.avi; their accuracy says little."
+        f"Validation videos that are trained on too: 1, such as {mixed}/{label}/again.avi; "
+        "their accuracy is not that of unseen videos."
     ]
     rows = [f"{train}/{name}/0.avi,{name},0,4" for name in (label, other)]
     (tmp_path / "train.csv").write_text("\n".join(["path,label,start_frame,end_frame", *rows]))
@@ -227,7 +228,8 @@ def test_hints_for_videos_without_classes(split_videos, tmp_path):
     with pytest.raises(InputError, match="gone: no such folder or file; expected .* such as a .csv file$"):
         load_for_evaluation(Config(data=str(tmp_path / "gone")), ["a"], predict=True)
     with pytest.raises(
-        InputError, match="list.txt: is a list; for the videos in it: --data .*list.txt --dataset unlabelled"
+        InputError,
+        match="list.txt: is a list, not a video; for the videos in it give --data .*list.txt --dataset unlabelled",
     ):
         load_named([str(tmp_path / "list.txt")], ["a"], Config())
 
@@ -235,5 +237,5 @@ def test_hints_for_videos_without_classes(split_videos, tmp_path):
 def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):
     path = sorted((split_videos / "train").rglob("*.avi"))[0]
     (tmp_path / "list.csv").write_text(f"path,label,split\n{path},a,test\n")
-    with pytest.raises(InputError, match="list.csv: has videos for val alone; name those to train on with --data"):
+    with pytest.raises(InputError, match="list.csv: has videos only for val; give those to train on with --data"):
         load(tmp_path / "list.csv")

@@ -52,9 +52,9 @@ def test_a_submission_to_the_challenge(app, challenge):
     for line, row in zip(lines, rows, strict=True):
         assert sorted(line[1:]) == ["1", "2", "3"]
         assert [IN_LIST_ORDER[int(number) - 1] for number in line[1:]] == [row[f"class_{n}"] for n in (1, 2, 3)]
-    assert app(*options, expect=2).error == f"error: {root}: has no labels to compare with, add --predict"
+    assert app(*options, expect=2).error == f"error: {root}: has no labels to compute an accuracy with; add --predict"
     training = [*NETWORK, *options[2:], "--out", root / "trained"]
-    assert "--split test has no labels to train on" in app(*training, expect=2).error
+    assert "Invalid --split test: has no labels to train on" in app(*training, expect=2).error
 
 
 def test_the_challenges_validation_list_is_compared_by_the_names_of_its_classes(app, challenge, split_videos):

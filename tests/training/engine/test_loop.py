@@ -135,7 +135,7 @@ def test_batch_norm_of_a_lonely_clip(five_videos, tmp_path):
     training.parallel = Normed()
     with (
         StopRequest() as stop,
-        pytest.raises(InputError, match="--num-frames 16 of --crop-px 48 pixels leave batch norm one"),
+        pytest.raises(InputError, match="Invalid --num-frames 16 with --crop-px 48: too small for batch norm"),
     ):
         train_epoch(training, stop)
     training = make_training(five_videos, str(tmp_path / "b"), epochs=1, even_steps=True)
@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number_names_the_videos(videos, tmp_path):
     training = make_training(videos, str(tmp_path / "o"), epochs=1, checkpoint_minutes=0)
     with torch.no_grad():
         training.model.layer.weight[:] = float("nan")
-    message = r"the loss became nan in epoch 1, step 1; lower --lr. The batch held (.*/\w+/\d.avi, ){2}.*avi$"
+    message = r"the loss became nan in epoch 1, step 1, with the videos (.*/\w+/\d.avi, ){2}.*avi; lower --lr$"
     with StopRequest() as stop, pytest.raises(InputError, match=message):
         fit(training, stop)
     assert not (tmp_path / "o" / "last.pt").exists()
@@ -201,10 +201,12 @@ def test_weights_that_are_no_numbers_are_not_saved(videos, tmp_path):
     kept = (tmp_path / "o" / "last.pt").read_bytes()
     with torch.no_grad():
         training.model.layer.weight[0, 0] = float("inf")
-    with pytest.raises(InputError, match="the weights are no longer numbers, so no checkpoint is written; lower --lr"):
+    with pytest.raises(
+        InputError, match="Cannot save a checkpoint: the weights are no longer finite numbers; lower --lr"
+    ):
         training.save()
     assert (tmp_path / "o" / "last.pt").read_bytes() == kept
-    with StopRequest() as stop, pytest.raises(InputError, match=r"0.avi: the network's scores are not numbers"):
+    with StopRequest() as stop, pytest.raises(InputError, match=r"0.avi: the network's scores are not finite numbers"):
         evaluate(training.model, training.val_loader, training.config, training.processes, stop)
 
 
@@ -278,7 +280,7 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
 
     assert bad_paths_of_all(training.train_loader, training.config, WithAnother([4])) == {paths[1], paths[4]}
     with pytest.raises(
-        InputError, match=r"3 of 6 videos can no longer be read, more than max_bad_percent = 40 allows; the last"
+        InputError, match=r"3 of 6 videos can no longer be read, more than --max-bad-percent 40 allows; the last"
     ):
         bad_paths_of_all(training.train_loader, training.config, WithAnother([4, 5]))
     state = training.state_dict()
@@ -290,7 +292,7 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
 
 def test_too_few_clips_to_mix(videos, tmp_path):
     with pytest.raises(
-        InputError, match="--batch-size 4 leaves one of 4 processes only one of .* and --mix mixup no other to mix"
+        InputError, match="Invalid --batch-size 4: leaves one of 4 processes only one of .*, but --mix mixup needs two"
     ):
         make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="mixup")
     make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="cutout")
@@ -361,7 +363,7 @@ def test_the_state_of_the_code():
 
 def test_precision_on_a_cpu():
     assert choose_precision("auto", torch.device("cpu")) == "fp32"
-    with pytest.raises(InputError, match="--precision bf16 needs a GPU, on a CPU it must be fp32"):
+    with pytest.raises(InputError, match="Invalid --precision bf16: needs a GPU; choose fp32 or auto on a CPU"):
         choose_precision("bf16", torch.device("cpu"))
 
 

@@ -188,11 +188,11 @@ def refused(*arguments) -> str:
 def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     last, files = copy / "last.pt", sorted(path.name for path in copy.iterdir())
     assert refused("--resume", "--lr", "0.5", "--epochs", 4, "--out", copy) == (
-        f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; "
-        "leave these options out to resume, or start anew with another --out; to train a new run from its weights, "
-        f"give its options and --init {last} --epochs 4 --out OTHER"
+        f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; leave these options out to resume, "
+        "or start a new run with another --out; to train a new run from its weights, give its options and --init "
+        f"{last} --epochs 4 --out OTHER"
     )
-    assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("or start anew with another --out")
+    assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("or start a new run with another --out")
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")
     assert (
@@ -212,15 +212,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
             and f"there is also {copy / 'previous.pt'}" in error
         )
     assert sorted(path.name for path in copy.iterdir()) == files  # nothing was moved or overwritten
-    assert "no such file, so there is nothing to --resume" in refused("--resume", "--out", tmp_path / "new")
-    assert f"{copy / 'best.pt'}: holds the weights alone; resume from last.pt, or start a new run" in refused(
+    assert "no such file, so there is no run to resume" in refused("--resume", "--out", tmp_path / "new")
+    assert f"{copy / 'best.pt'}: holds only weights; resume from last.pt, or start a new run" in refused(
         "--resume", copy / "best.pt"
     )
     state = torch.load(copy / "previous.pt", weights_only=True)
     torch.save({name: value for name, value in state.items() if name not in ("sums", "val_videos")}, last)
     assert (
-        f"error: {last}: was written by another version, without sums, val_videos; start a new run from its weights"
-        in refused("--resume", "--out", copy)
+        f"error: {last}: was written by another version of this program and lacks sums, val_videos; "
+        "start a new run from its weights" in refused("--resume", "--out", copy)
     )
     torch.save({"a": 1}, last)
     assert "is not a checkpoint of train/run.py" in refused("--resume", "--out", copy)

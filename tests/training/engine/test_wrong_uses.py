@@ -24,10 +24,10 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
     pair = ["--ensemble", last, other]
     return {
         "missing file": (["--eval-only", folder / "no.pt"], "no.pt: No such file or directory"),
-        "a folder": (["--eval-only", folder], f"{folder}: is a folder, a checkpoint is a file such as best.pt"),
+        "a folder": (["--eval-only", folder], f"{folder}: is a folder; give a checkpoint, a file such as best.pt"),
         "a run": (
             ["--eval-only", last.parent],
-            f"{last.parent}: is the folder of a run, a checkpoint is {last.parent}/best.pt",
+            f"{last.parent}: is the folder of a run; give a checkpoint, such as {last.parent}/best.pt",
         ),
         "text file": (["--eval-only", folder / "text.pt"], "text.pt: is cut off, damaged or not a checkpoint"),
         "cut off": (["--eval-only", folder / "cut" / "last.pt"], "last.pt: is cut off, damaged or not a checkpoint"),
@@ -36,59 +36,76 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
             f"there is also {folder}/cut/previous.pt",
         ),
         "foreign": (["--eval-only", folder / "foreign.pt"], "foreign.pt: is not a checkpoint of train/run.py"),
-        "--predict alone": (["--predict"], "--predict needs a network: --eval-only CHECKPOINT, --ensemble"),
+        "--predict alone": (
+            ["--predict"],
+            "Invalid --predict: needs a network; add --eval-only CHECKPOINT, --ensemble",
+        ),
         "--predict twice": (
             ["--eval-only", last, "--predict", "a.mp4", "--data", folder, "--split", "1"],
-            "--predict names the videos itself, leave out --data, --split, or its videos",
+            "Invalid --data, --split: cannot be combined with --predict a.mp4, which names the videos; "
+            "leave out one of them",
         ),
         "--predict a folder": (
             ["--eval-only", last, "--predict", folder],
-            f"{folder}: is a folder; for all videos in it: --data {folder} --dataset unlabelled",
+            f"{folder}: is a folder, not a video; for the videos in it give --data {folder} --dataset unlabelled",
         ),
         "--predict nothing": (
             ["--eval-only", last, "--predict", folder / "data" / "dark" / "a.avi", folder / "gone.avi"],
             "gone.avi: No such file",
         ),
-        "--eval-only alone": (["--eval-only"], "--eval-only needs a CHECKPOINT, or --init FILE with published weights"),
+        "--eval-only alone": (
+            ["--eval-only"],
+            "Invalid --eval-only: must be followed by a CHECKPOINT, or combined with --init FILE",
+        ),
         "--init without data": (
             ["--eval-only", "--init", last],
-            "--eval-only of published weights, which name no classes, needs --data",
+            "Invalid --eval-only: needs --data with videos of all classes of the published weights",
         ),
         "--init and videos": (
             ["--eval-only", "--init", last, "--predict", "a.mp4"],
-            "--predict takes no single videos with --init FILE --eval-only: published weights name no classes",
+            "Invalid --predict a.mp4: cannot be combined with --init FILE --eval-only, because published weights "
+            "name no",
         ),
-        "--predict an empty path": (["--eval-only", last, "--predict", ""], "--predict names an empty path"),
+        "--predict an empty path": (
+            ["--eval-only", last, "--predict", ""],
+            "Invalid --predict '': must be followed by video files",
+        ),
         "--init without labels": (
             ["--eval-only", "--init", last, "--data", folder, "--dataset", "unlabelled", "--predict"],
-            "which name no classes, needs --data",
+            "Invalid --eval-only: needs --data with videos of all classes",
         ),
         "--init and --lr": (
             ["--eval-only", "--init", last, "--data", folder, "--lr", 1, "--aug", "none"],
-            "--lr, --aug: of no use in an evaluation, where nothing is trained",
+            "Invalid --lr, --aug: cannot be given for an evaluation, where nothing is trained",
         ),
-        "both networks": (["--eval-only", last, "--init", last], "--init: of no use in an evaluation"),
-        "--lr": (["--eval-only", last, "--lr", 1e-3], "--lr: of no use in an evaluation"),
-        "two of no use": (["--eval-only", last, "--epochs", 1, "--model", "s3d"], "--epochs, --model: of no use"),
-        "--resume": (["--eval-only", last, "--resume", last], "--resume and --eval-only exclude each other"),
-        "both": ([*pair, "--eval-only", last], "--eval-only and --ensemble exclude each other"),
+        "both networks": (["--eval-only", last, "--init", last], "Invalid --init: cannot be given for an evaluation"),
+        "--lr": (["--eval-only", last, "--lr", 1e-3], "Invalid --lr: cannot be given for an evaluation"),
+        "two of no use": (
+            ["--eval-only", last, "--epochs", 1, "--model", "s3d"],
+            "Invalid --epochs, --model: cannot be given for",
+        ),
+        "--resume": (["--eval-only", last, "--resume", last], "Invalid --resume: cannot be combined with --eval-only"),
+        "both": ([*pair, "--eval-only", last], "Invalid --eval-only: cannot be combined with --ensemble"),
         "unknown class": (
             ["--eval-only", last, "--data", folder / "data"],
-            f"{folder}/data: has the class 'walking', which the checkpoint does not know: it knows bright, dark",
+            f"{folder}/data: has the class 'walking', which the checkpoint does not have; its classes are bright, dark",
         ),
         "precision": (
             ["--eval-only", last, "--precision", "bf16", "--data", folder / "gone"],
-            "--precision bf16 needs a GPU",
+            "Invalid --precision bf16: needs a GPU",
         ),
         "missing data": (["--eval-only", last, "--data", folder / "gone"], "gone: no such folder or file"),
         "few weights": (
             [*pair, "--ensemble-weights", 1],
-            "--ensemble-weights has 1 numbers, --ensemble has 2 checkpoints",
+            "Invalid --ensemble-weights 1: must be one number for each of the 2 checkpoints",
         ),
-        "many weights": ([*pair, "--ensemble-weights", 1, 1, 1], "--ensemble-weights has 3 numbers"),
+        "many weights": (
+            [*pair, "--ensemble-weights", 1, 1, 1],
+            "Invalid --ensemble-weights 1 1 1: must be one number",
+        ),
         "weights alone": (
             ["--eval-only", last, "--ensemble-weights", 1],
-            "--ensemble-weights has 1 numbers, --ensemble has 0",
+            "Invalid --ensemble-weights 1: must be one number for each of the 0",
         ),
         "negative weight": (
             [*pair, "--ensemble-weights", 2, -1],
@@ -100,10 +117,13 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         ),
         "not a number": ([*pair, "--ensemble-weights", "nan", 1], "Invalid --ensemble-weights nan 1"),
         "two crops": (["--eval-only", last, "--eval-crops", 2], "argument --eval-crops: invalid choice: 2"),
-        "split": (["--eval-only", last, "--split", "test"], "--split test needs a --dataset with official splits"),
+        "split": (
+            ["--eval-only", last, "--split", "test"],
+            "Invalid --split test: needs a --dataset with official splits",
+        ),
         "another version": (
             ["--eval-only", with_changes(last, folder / "v.pt", config={"colour": 1})],
-            "v.pt: was written by another version, with the unknown settings colour",
+            "v.pt: was written by another version of this program, with the unknown settings colour",
         ),
     }
 

@@ -277,17 +277,25 @@ def wrong_uses():
         "Invalid alpha nan": lambda: build_mix("mixup", 2, alpha=float("nan")),
         "Invalid prob 1.5: must be between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
         "Invalid num_classes 0": lambda: build_mix("mixup", 0),
-        r"clips are torch.uint8 of shape \(2, 3, 4, 8, 8\), mixing needs floats": call(clips.byte(), labels),
-        r"of shape \(3, 4, 8, 8\), mixing needs": call(clips[0], labels),
-        r"labels are torch.int64 of shape \(1,\); 2 clips need": call(clips, labels[:1]),
-        "labels are torch.float32": call(clips, labels.float()),
-        "labels go from 0 to 2, with 2 classes they are 0 to 1": call(clips, labels * 2),
-        "frame_weights_T holds 3 numbers, the clips have 4 frames": call(frame_weights_T=[1, 1, 1]),
+        r"Invalid clips_BCTHW of shape \(2, 3, 4, 8, 8\) and type torch.uint8: must be floats": call(
+            clips.byte(), labels
+        ),
+        r"of shape \(3, 4, 8, 8\) and type torch.float32: must be": call(clips[0], labels),
+        r"Invalid labels_B of shape \(1,\) and type torch.int64: must be int64, one for each of 2": call(
+            clips, labels[:1]
+        ),
+        "type torch.float32: must be int64": call(clips, labels.float()),
+        "Invalid labels_B from 0 to 2: must be 0 to 1 with 2 classes": call(clips, labels * 2),
+        "Invalid frame_weights_T of 3 numbers: must have one for each of 4 frames": call(frame_weights_T=[1, 1, 1]),
         "Invalid frame_weights_T 'abc': must hold a number for each frame": lambda: build_mix(
             "mixup", 2, frame_weights_T="abc"
         ),
-        "frame_weights_T must hold numbers of at least 0": call(frame_weights_T=[0, 0, 0, 0]),
-        "generator is a int; give a torch.Generator": lambda: build_mix("mixup", 2)(clips, labels, generator=7),
+        r"Invalid frame_weights_T \[0.0, 0.0, 0.0, 0.0\]: must be finite numbers of at least 0": call(
+            frame_weights_T=[0, 0, 0, 0]
+        ),
+        "Invalid generator of type int: must be a torch.Generator": lambda: build_mix("mixup", 2)(
+            clips, labels, generator=7
+        ),
     }
 
 

@@ -166,11 +166,13 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
         params.batch_size = 2
     with pytest.raises(ValueError, match="read-only"):
         params.start_P3[0] = 1
-    with pytest.raises(InputError, match=r"drawn for 4 clips do not fit labels of shape \(3,\)"):
+    with pytest.raises(InputError, match=r"Invalid labels_B of shape \(3,\): must be \(4,\), for which"):
         mix_targets(torch.tensor([0, 1, 2]), params, 3)
-    with pytest.raises(InputError, match="inside_P2 holds 2 rows, for a batch of 4 it must hold 1"):
+    with pytest.raises(InputError, match="Invalid inside_P2 of 2 rows: must have 1 for a batch of 4"):
         replace(params, inside_P2=np.zeros((2, 2)))
     with pytest.raises(InputError, match=r"Invalid partners_B \[0, 1, 1, 3\]: must hold each of 0 to 3 once"):
         replace(params, partners_B=np.array([0, 1, 1, 3]))
-    with pytest.raises(InputError, match=r"drawn for B, T, H, W = \(4, 4, 8, 8\) do not fit .* \(4, 3, 4, 8, 9\)"):
+    with pytest.raises(
+        InputError, match=r"Invalid clips_BCTHW of shape \(4, 3, 4, 8, 9\): must be .* B, T, H, W = \(4, 4, 8, 8\), for"
+    ):
         apply_mix(torch.zeros(4, 3, 4, 8, 9), params)

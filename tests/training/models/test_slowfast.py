@@ -71,5 +71,5 @@ def test_every_parameter_learns():
 
 
 def test_wrong_number_of_frames():
-    with pytest.raises(InputError, match="clips have 20 frames, SlowFast needs a multiple of 16"):
+    with pytest.raises(InputError, match="Invalid clips_BCTHW of 20 frames: must be a multiple of 16 for SlowFast"):
         slowfast50(5)(torch.zeros(1, 3, 20, 32, 32))

@@ -130,12 +130,12 @@ def test_laterals():
     ("name", "frames", "side", "message"),
     [
         ("slowfast", 64, 160, "Invalid --model 'slowfast': choose one of slowfast50, r3d_18, "),
-        ("slowfast50", 24, 160, "Invalid --num-frames 24: slowfast50 needs a multiple of 16"),
-        ("s3d", 24, 160, "Invalid --num-frames 24: s3d needs a multiple of 16"),
-        ("r3d_18", 30, 160, "Invalid --num-frames 30: r3d_18 needs a multiple of 4"),
-        ("r3d_18", 0, 160, "Invalid --num-frames 0: r3d_18 needs a multiple of 4"),
-        ("mvit_v2_s", 64, 58, "Invalid --crop-px 58: mvit_v2_s needs at least 32 and a multiple of 4"),
-        ("swin3d_t", 64, 20, "Invalid --crop-px 20: swin3d_t needs at least 32"),
+        ("slowfast50", 24, 160, "Invalid --num-frames 24: must be a multiple of 16 for --model slowfast50"),
+        ("s3d", 24, 160, "Invalid --num-frames 24: must be a multiple of 16 for --model s3d"),
+        ("r3d_18", 30, 160, "Invalid --num-frames 30: must be a multiple of 4 for --model r3d_18"),
+        ("r3d_18", 0, 160, "Invalid --num-frames 0: must be a multiple of 4 for --model r3d_18"),
+        ("mvit_v2_s", 64, 58, "Invalid --crop-px 58: must be at least 32 and a multiple of 4 for --model mvit_v2_s"),
+        ("swin3d_t", 64, 20, "Invalid --crop-px 20: must be at least 32 for --model swin3d_t"),
     ],
 )
 def test_sizes_a_network_cannot_take(name, frames, side, message):
@@ -147,5 +147,7 @@ def test_sizes_a_network_cannot_take(name, frames, side, message):
 def test_wrong_options():
     with pytest.raises(InputError, match="Invalid --lateral 'relu': choose one of norm_relu, plain"):
         slowfast50(5, lateral="relu")
-    with pytest.raises(InputError, match="--lateral norm_relu is for --model slowfast50, r3d_18 has no lateral"):
+    with pytest.raises(
+        InputError, match="Invalid --lateral norm_relu: needs --model slowfast50, as r3d_18 has no lateral"
+    ):
         build_model("r3d_18", 5, num_frames=64, crop_px=112, lateral="norm_relu")

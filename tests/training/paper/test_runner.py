@@ -36,7 +36,7 @@ def run_all(jobs, slots=2, retry=False):
 def test_what_someone_else_stopped_is_no_failure(tmp_path):
     job = stub(tmp_path, "job", "test -e again || { touch again; kill $$; }".replace("again", str(tmp_path / "again")))
     runner, _ = run_all([job])
-    assert "was stopped by someone else" in runner.not_done[job.folder]
+    assert "was stopped from outside" in runner.not_done[job.folder]
     runner, _ = run_all([job])
     assert not runner.not_done
 
@@ -60,7 +60,7 @@ def test_failures_are_told_and_retried_on_demand_only(tmp_path):
 
     broken.unlink()
     runner, said = run_all(jobs)
-    assert set(runner.not_done) == {job.folder for job in jobs[1:]} and "good: was done before" in " ".join(said)
+    assert set(runner.not_done) == {job.folder for job in jobs[1:]} and "good: is done already" in " ".join(said)
     assert "failed before, try again with --retry: exit code 1" in runner.not_done[jobs[1].folder]
     runner, said = run_all(jobs, retry=True)
     assert set(runner.not_done) == {jobs[2].folder} and sum("done in" in line for line in said) == 2
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_made_takes_no_other_job_with_it(tmp_path):
     ]
     runner, said = run_all(jobs, slots=3)
     assert {folder.parent.name for folder in runner.not_done} == {"blocked", "unwritable"}
-    assert "cannot be made a folder" in runner.not_done[jobs[0].folder]
+    assert "cannot be created as a folder" in runner.not_done[jobs[0].folder]
     assert "cannot be written" in runner.not_done[jobs[2].folder] and "good: done in" in " ".join(said)
 
 
@@ -118,7 +118,7 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path):
     first._start_ready_jobs()
     try:
         runner, _ = run_all([job])
-        assert runner.not_done[job.folder] == "is at work in another process, to which it is left"
+        assert runner.not_done[job.folder] == "is running in another process, which will finish it"
     finally:
         first.running[0].process.kill()
         first.running[0].process.wait()

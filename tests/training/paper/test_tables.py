@@ -36,21 +36,24 @@ TINY = (
             ["show", "table2", "--rows", "temporel"],
             "Invalid row 'temporel' of table2: choose one of temporal, baseline",
         ),
-        (["run", "table2"], "--data is missing: the folder of vipriors"),
+        (["run", "table2"], "Invalid --data: is missing; give the folder of vipriors"),
         (
             ["show", "table2", "table3", "--rows", "cut"],
             "Invalid row 'cut' of table2 or table3: choose one of cutout, baseline",
         ),
-        (["run", "table2", "--data", "x", "--aug", "none"], "--aug: is what the rows of a table choose"),
+        (
+            ["run", "table2", "--data", "x", "--aug", "none"],
+            "Invalid --aug: cannot be given for a table, whose rows set it",
+        ),
         (["run", "table2", "--data", "x", "--accumulate", "0"], "Invalid --accumulate 0: must be at least 1"),
         (["run", "table2", "--data", "x", "--seeds", "0"], "Invalid --seeds 0: must be at least 1"),
         (["run", "table2", "--data", "x", "--jobs", "-1"], "Invalid --jobs -1: must be at least 1"),
-        (["run", "table2", "--data", "x", "--resume"], "tables resume by themselves"),
+        (["run", "table2", "--data", "x", "--resume"], "a table, whose trainings resume by themselves"),
         (["run", "table2", "--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["run", "table2", "--data", "x", "--epochs", "0"], "Invalid --epochs 0: must be at least 1"),
         (["report", "table2", "--out", "nowhere"], "nowhere: no such folder"),
-        (["report", "table2", "--epochs", "3"], "--epochs: of no use in report"),
-        (["list", "--epochs", "3"], "--epochs: of no use in list"),
+        (["report", "table2", "--epochs", "3"], "Invalid --epochs: cannot be given for report"),
+        (["list", "--epochs", "3"], "Invalid --epochs: cannot be given for list"),
         (
             ["run", "--data", "x", "table2"],
             "Invalid table 'x': choose one of table2, table3",
@@ -136,7 +139,7 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     thread.start()
     assert main(table2) == 128 + signal.SIGTERM
     thread.join()
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert "the same command continues from here" in capsys.readouterr().out
     assert not list(out.rglob("seed-*.json"))
     stopped = [
         path.parent
@@ -147,7 +150,7 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
 
     assert main(table2) == 0
     said = capsys.readouterr().out
-    assert "goes on" in said and "2 of 2 done" in said
+    assert "continues" in said and "2 of 2 done" in said
     for folder in stopped:
         assert f"Resuming {folder / 'last.pt'}" in folder.with_name("seed-0.log").read_text()
         assert not list(folder.glob("earlier-*"))
@@ -156,10 +159,10 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
 
     # a second seed of one row, and two points of the grid, of which one is done
     assert main(["run", "table2", "--rows", "baseline", "--seeds", "2", *options]) == 0
-    assert capsys.readouterr().out.count("was done before") == 1
+    assert capsys.readouterr().out.count("is done already") == 1
     assert json.loads((out / "vipriors" / "baseline" / "seed-1" / "config.json").read_text())["seed"] == 1
     assert main(["run", "grid", "--rows", "temporal+_n[12]_m5", "--seeds", "1", *options]) == 0
-    assert capsys.readouterr().out.count("was done before") == 1
+    assert capsys.readouterr().out.count("is done already") == 1
 
     text, rows = report("table2", out)
     assert capsys.readouterr().out.strip() == text.strip() and len(rows) == 5

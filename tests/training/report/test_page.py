@@ -216,8 +216,8 @@ def test_videos_that_are_gone_changed_or_unreadable_have_a_sentence_instead_of_a
     (picture,) = page.strips()
     assert picture[:, -30:].mean() == pytest.approx(rgb_of(10), abs=2)
     problems = [problem for problem in re.findall(r"No picture: ([^<]*)", page.html)]
-    assert problems[0] == "the file is not there any more." and problems[1].startswith("cannot be read as video")
-    assert problems[2] == "the file is not there any more, seen from the folder that this report was made in."
+    assert problems[0] == "the file no longer exists." and problems[1].startswith("cannot be read as video")
+    assert problems[2] == "the file no longer exists, relative to the folder in which this report was made."
     assert len(problems) == 5 and problems[4] == problems[0]
 
 
@@ -279,7 +279,7 @@ def test_a_run_that_has_only_begun(reported, tmp_path):
     page = reported(plant(tmp_path / "run"))
     assert "No epoch is done yet" in page.text and "<svg" not in page.html
     assert "val_predictions.csv is missing: the run was not evaluated yet. Its first evaluation writes it." in page.text
-    assert "samples.png is not there; training writes it with its first step." in page.text
+    assert "samples.png does not exist; training writes it with its first step." in page.text
     assert [text for text, _ in page.table("run")[1]][1:] == ["–"] * 5 + ["0", "9", "–", "–", "–", "–"]
 
 
@@ -294,7 +294,7 @@ def test_runs_of_earlier_versions_say_how_to_make_what_is_missing(reported, tmp_
     (run / "samples.png").write_bytes(b"no picture")
     text = reported(run).text
     assert f"To write it: python train/run.py --eval-only '{run}/best.pt' --out '{run}'" in text
-    assert "environment.json is missing" in text and "samples.png cannot be read, it is cut off or damaged." in text
+    assert "environment.json is missing" in text and "samples.png cannot be read, as it is cut off or damaged." in text
 
 
 def test_what_changed_between_the_starts_is_marked(reported, tmp_path):
@@ -354,7 +354,7 @@ def damaged_files(folder: Path) -> dict[str, tuple[str, bytes]]:
         "metrics.csv  ": ("metrics.csv: is not UTF-8 text", b"\x89PNG\0\0"),
         "metrics.csv   ": ("metrics.csv, line 2: is damaged, it has more cells", b"epoch,train_loss\n1,2,3\n"),
         "val.csv": ("val.csv: is not a manifest", b"text"),
-        "val_classes.csv": ("val_classes.csv: is cut off or damaged, its first line has no class", b""),
+        "val_classes.csv": ("val_classes.csv: is cut off or damaged, as its first line has no class", b""),
         "val_predictions.csv": ("val_predictions.csv, line 2: has the class 'z', which", head + b"p,a,z,1\n"),
         "val_predictions.csv ": ("val_predictions.csv, line 2: is cut off or damaged", head + b"p,a,b\n"),
         "val_predictions.csv  ": ("val_predictions.csv, line 2: is damaged", head + b"p,a,b,much\n"),

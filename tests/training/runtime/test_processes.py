@@ -142,9 +142,13 @@ def test_processes_that_cannot_be(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Processes(1, 2, 1, 2).device("auto") == "cuda:1" and Processes().device("auto") == "auto"
     assert Processes(1, 4, 1, 4).device("cpu") == "cpu"
-    with pytest.raises(InputError, match="4 processes on a machine with 2 GPUs: give torchrun --nproc-per-node=2"):
+    with pytest.raises(
+        InputError, match="Cannot start 4 processes on a machine with 2 GPUs: .*; give torchrun --nproc-per-node=2"
+    ):
         Processes(1, 4, 1, 4).device("auto")
-    with pytest.raises(InputError, match="--device cuda:0 is one GPU, there are 2 processes: --device cuda gives each"):
+    with pytest.raises(
+        InputError, match="Invalid --device cuda:0: is one GPU for 2 processes; choose cuda, which gives each"
+    ):
         Processes(1, 2, 1, 2).device("cuda:0")
 
 
@@ -164,4 +168,4 @@ def test_processes_agree(monkeypatch, others, agree):
 def test_what_is_wrong_is_said(videos):
     options = ["--data", videos, *TINY, "--batch-size", 3]
     result = torchrun(2, "train/run.py", *options, expect=1)
-    assert "error: --batch-size 3 cannot be shared by 2 processes: it must be a multiple of them" in result.stderr
+    assert "error: Invalid --batch-size 3: must be a multiple of the number of processes, 2" in result.stderr

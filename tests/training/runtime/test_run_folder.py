@@ -42,9 +42,11 @@ def test_a_second_training_in_one_folder_is_refused(videos, out):
     with exclusive_use(out, ""):
         for more in ([], ["--resume", "auto"]):
             said = run_here(*other, *more, expect=2).stderr.splitlines()[-1]
-            assert said.startswith(f"error: {out}: process ") and said.endswith("; choose another folder with --out")
+            assert said.startswith(f"error: {out}: is in use by process ") and said.endswith(
+                "; choose another folder with --out"
+            )
         said = run_here("--resume", out / "last.pt", "--workers", 0, expect=2).stderr
-        assert f"{out}: process " in said
+        assert f"{out}: is in use by process " in said
         assert contents(out) | {IN_USE: b""} == before | {IN_USE: b""}
     run_here(*other)
     assert json.loads((out / "config.json").read_text())["seed"] == 7 and not (out / IN_USE).exists()
@@ -53,14 +55,14 @@ def test_a_second_training_in_one_folder_is_refused(videos, out):
 def test_a_second_evaluation_in_one_folder_is_refused(trained, tmp_path):
     with exclusive_use(tmp_path, ""):
         said = run_here("--eval-only", trained / "last.pt", "--workers", 0, "--out", tmp_path, expect=2).stderr
-    assert f"error: {tmp_path}: process " in said and not list(tmp_path.iterdir())
+    assert f"error: {tmp_path}: is in use by process " in said and not list(tmp_path.iterdir())
 
 
 def test_an_evaluation_at_work_is_not_moved_away(videos, out):
     (out / "evaluation").mkdir()
     with exclusive_use(out / "evaluation", ""):
         said = run_here("--data", videos, *OPTIONS, "--seed", 7, "--out", out, expect=2).stderr
-    assert f"error: {out / 'evaluation'}: process " in said and (out / "evaluation").is_dir()
+    assert f"error: {out / 'evaluation'}: is in use by process " in said and (out / "evaluation").is_dir()
 
 
 def test_nothing_is_left_of_a_folder_that_was_made_for_nothing(tmp_path):
@@ -77,18 +79,18 @@ def test_lists_that_are_read_are_neither_moved_nor_replaced(videos, tmp_path, mo
     for _ in range(2):
         said = run_here("--data", "train.csv", "--val-data", "val.csv", *OPTIONS, "--out", ".", expect=2).stderr
         assert (
-            "error: --data train.csv: is in ., where a run puts its own train.csv; choose another folder with --out"
-            in said
+            "error: Invalid --data train.csv: is in ., where a run writes its own train.csv; "
+            "choose another folder with --out" in said
         )
     assert contents(tmp_path) == before
     run_here("--data", "train.csv", "--val-data", "val.csv", *OPTIONS, "--out", "out")
     said = run_here("--init", "out/last.pt", "--data", videos, *OPTIONS, "--out", "out", expect=2).stderr
-    assert "--init out/last.pt: is in out, where a run puts its own last.pt" in said
+    assert "Invalid --init out/last.pt: is in out, where a run writes its own last.pt" in said
     (tmp_path / "predictions.csv").write_bytes(before["val.csv"])
     said = run_here(
         "--eval-only", "out/last.pt", "--data", "predictions.csv", "--predict", "--workers", 0, "--out", ".", expect=2
     ).stderr
-    assert "--data predictions.csv: is in ., where a run puts its own predictions.csv" in said
+    assert "Invalid --data predictions.csv: is in ., where a run writes its own predictions.csv" in said
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,8 @@ def test_what_no_run_wrote_stays(videos, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     said = run_here("--data", videos, *OPTIONS, "--out", tmp_path, expect=2).stderr
     assert (
-        f"error: {tmp_path / name}: no run wrote this, as beside it lies no config.json of one; choose another" in said
+        f"error: {tmp_path / name}: was not written by a run, as there is no config.json of a run beside it; "
+        "choose another" in said
     )
     assert contents(tmp_path) == {name: content.encode()}
 
@@ -112,7 +115,7 @@ def test_what_no_run_wrote_stays(videos, tmp_path, name, content):
 def test_a_list_of_the_users_in_a_runs_folder_stays(videos, out):
     (out / "train.csv").write_text("path,label\nmine.avi,up\n")
     said = run_here("--data", videos, *OPTIONS, "--out", out, expect=2).stderr
-    assert f"error: {out / 'train.csv'}: no run wrote this, as it is no list that a run saved" in said
+    assert f"error: {out / 'train.csv'}: was not written by a run, as it is not a list that a run saved" in said
     assert (out / "train.csv").read_text() == "path,label\nmine.avi,up\n"
 
 

@@ -270,9 +270,13 @@ def refusal(model, path) -> str:
 def test_other_laterals(weights, tmp_path):
     path = saved(tmp_path / "x.pyth", {"model_state": named_as_in("PyTorchVideo", weights)})
     plain = slowfast(lateral="plain")
-    assert refusal(plain, path).endswith("have batch norm and ReLU, the network's are plain; use --lateral norm_relu")
+    assert refusal(plain, path).endswith(
+        "have batch norm and ReLU, but the network's are plain; use --lateral norm_relu"
+    )
     path = saved(tmp_path / "last.pt", {"model": plain.state_dict(), "config": {}, "classes": []})
-    assert refusal(slowfast(), path).endswith("are plain, the network's have batch norm and ReLU; use --lateral plain")
+    assert refusal(slowfast(), path).endswith(
+        "are plain, but the network's have batch norm and ReLU; use --lateral plain"
+    )
 
 
 @pytest.mark.parametrize("lateral", ["plain", "norm_relu"])
@@ -283,7 +287,7 @@ def test_slowfast_8x8(weights, tmp_path, lateral):
         for name, value in named_as_in("PySlowFast", weights).items()
     }
     message = refusal(slowfast(lateral=lateral), saved(tmp_path / "x.pyth", {"model_state": other}))
-    assert "look at 7 frames, those of slowfast50 at 5" in message and message.endswith(
+    assert "are over 7 frames, but those of slowfast50 over 5" in message and message.endswith(
         "use those of SlowFast 4x16 R50"
     )
 
@@ -308,7 +312,7 @@ def test_a_layer_under_two_names(weights, tmp_path):
 
 def test_weights_of_another_network(weights, tmp_path):
     theirs = saved(tmp_path / "r3d.pth", video.r3d_18().state_dict())
-    assert "holds no weights of slowfast50, its first names are stem.0.weight, " in refusal(slowfast(), theirs)
+    assert "holds no weights of slowfast50; its first names are stem.0.weight, " in refusal(slowfast(), theirs)
     assert "of another shape: layer2.0.conv1.0.weight (" in refusal(
         build_model("mc3_18", 7, num_frames=16, crop_px=40), theirs
     )
@@ -324,12 +328,12 @@ class Foreign:
 
 def test_files_that_are_no_checkpoints(weights, tmp_path):
     model = build_model("r3d_18", 7, num_frames=16, crop_px=40)
-    assert refusal(model, tmp_path / "missing.pt").endswith("cannot be read: No such file or directory")
-    assert refusal(model, tmp_path).endswith("is a folder, a checkpoint is a file such as best.pt")
+    assert refusal(model, tmp_path / "missing.pt").endswith("cannot be read (No such file or directory)")
+    assert refusal(model, tmp_path).endswith("is a folder; give a checkpoint, a file such as best.pt")
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("<html>404</html>")
     for name in ("empty.pt", "text.pt"):
-        assert "is something else instead of weights saved by PyTorch" in refusal(model, tmp_path / name)
+        assert "is another kind of file instead of weights saved by PyTorch" in refusal(model, tmp_path / name)
     (tmp_path / "caffe2.pkl").write_bytes(pickle.dumps({"blobs": {}}, protocol=2))
     assert "is a pickle of another program, such as PySlowFast's Caffe2 weights" in refusal(
         model, tmp_path / "caffe2.pkl"
@@ -338,11 +342,11 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
         path = tmp_path / f"foreign-{zipped}.pt"
         torch.save({"model_state": {}, "cfg": Foreign()}, path, _use_new_zipfile_serialization=zipped)
         message = refusal(model, path)
-        assert re.search(r"than weights, numbers and text such as \S+, which could run any program", message), message
+        assert re.search(r"than weights, numbers and text, such as \S+, which could run any program", message), message
     assert refusal(model, saved(tmp_path / "list.pt", [1])).endswith(
-        "holds a list, it must hold the weights of a network by name"
+        "holds a list; it must hold the weights of a network by name"
     )
-    assert "its entry 'epoch' is no weight; it must hold" in refusal(model, saved(tmp_path / "odd.pt", {"epoch": 1}))
+    assert "its entry 'epoch' is not a weight; it must hold" in refusal(model, saved(tmp_path / "odd.pt", {"epoch": 1}))
     assert ": it is empty; it must hold" in refusal(model, saved(tmp_path / "none.pt", {"model_state": {}}))
 
 

@@ -166,7 +166,7 @@ def test_of_several_networks_the_one_with_a_usual_name_is_taken_else_none(backbo
     other = {name: value + 1 for name, value in weights.items()}
     assert_same(load(saved(tmp_path / "x.pt", {"state_dict_ema": other, "state_dict": weights}))[1], weights)
     message = refusal(saved(tmp_path / "y.pt", {"student": weights, "teacher": other}))
-    assert "holds weights under student, teacher; write those of one network alone: " in message
+    assert "holds weights under student, teacher; save only those of one network: " in message
     assert_same(load(follow(message, tmp_path))[1], weights)
     settings = {"model": {"depth": 50}, "state_dict": weights}  # a usual name for something else
     assert_same(load(saved(tmp_path / "z.pt", settings))[1], weights)
@@ -192,7 +192,7 @@ def test_mmaction2s_own_names_are_refused_in_one_sentence(tmp_path):
     names = {f"{path}_path.conv1.conv.weight": torch.zeros(1) for path in ("slow", "fast")}
     message = refusal(mmaction2_checkpoint(tmp_path / "slowfast.pth", names))
     assert message.endswith(
-        "holds no weights of slowfast50, its first names are backbone.slow_path.conv1.conv.weight, "
+        "holds no weights of slowfast50; its first names are backbone.slow_path.conv1.conv.weight, "
         "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must hold "
         "those of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
     )
@@ -240,7 +240,7 @@ class Weights(dict):
 def test_the_line_for_other_objects_works(backbone, tmp_path, zipped, content, expression):
     path = saved(tmp_path / "it's.pt", content(backbone), _use_new_zipfile_serialization=zipped)
     message = refusal(path)
-    assert "if you trust the file, write its weights alone, where " in message and expression in message
+    assert "if you trust the file, save only its weights, where " in message and expression in message
     assert re.search(r"where (train|tests) can be imported", message), message
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
 
@@ -248,7 +248,7 @@ def test_the_line_for_other_objects_works(backbone, tmp_path, zipped, content, e
 def test_what_cannot_be_found_is_said_with_what_there_is(tmp_path):
     message = refusal(saved(tmp_path / "x.pt", {"cfg": Settings(), "epoch": 3}))
     assert message.endswith(
-        "no weights by name were found among 'cfg', 'epoch'; write them alone with the program that made the file: "
+        "no weights by name were found among 'cfg', 'epoch'; save only them with the program that made the file: "
         'torch.save(model.state_dict(), "weights.pt")'
     )
 
@@ -258,7 +258,7 @@ def test_a_torchscript_program_is_not_run(backbone, tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(backbone.eval(), torch.rand(1, 3, 8, SIDE, SIDE)), tmp_path / "x.pt")
     message = refusal(tmp_path / "x.pt")
-    assert "is a TorchScript program; if you trust it, write its weights alone: torch.save(torch.jit.load(" in message
+    assert "is a TorchScript program; if you trust it, save only its weights: torch.save(torch.jit.load(" in message
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
 
 
@@ -266,7 +266,7 @@ def test_another_zip_archive(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a")
     path = shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "folder")
-    assert refusal(path).endswith("is a zip archive, but not of weights saved with torch.save")
+    assert refusal(path).endswith("is a zip archive, but not of weights saved with torch.save; save them with it")
 
 
 RAN = []
@@ -302,7 +302,7 @@ def test_nothing_in_a_file_is_run(tmp_path, zipped):
 def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
     for path in (saved(tmp_path / "x.pt", {"model": backbone}), saved(tmp_path / "y.pt", backbone.state_dict())):
         with pytest.raises(
-            InputError, match="y?x?.pt: is not a checkpoint of train/run.py; weights of other programs are"
+            InputError, match="y?x?.pt: is not a checkpoint of train/run.py; load weights of other programs with --init"
         ):
             load_checkpoint(path)
 
@@ -318,5 +318,5 @@ def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
 )
 def test_the_line_for_weights_in_other_places_works(backbone, tmp_path, wrap):
     message = refusal(saved(tmp_path / "x.pt", wrap(backbone.state_dict())))
-    assert "is no weight; it must hold a network's weights by name, at the top or under model, " in message
+    assert "is not a weight; it must hold a network's weights by name, at the top or under model, " in message
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
