@@ -218,6 +218,7 @@ def _from_planes(planes: Node) -> Node:
 
 
 def _identity(video: Node, value: Node, style: Style) -> Node:
+    """Leave the video as it is."""
     return video
 
 
@@ -293,6 +294,7 @@ def _solarize(video: Node, value: Node, style: Style) -> Node:
 
 
 def _invert(video: Node, value: Node, style: Style) -> Node:
+    """Turn each value v into 255 - v."""
     return video ^ types.Constant(255).uint8()
 
 
@@ -304,6 +306,7 @@ def _posterize(video: Node, value: Node, style: Style) -> Node:
 
 
 def _brightness(video: Node, value: Node, style: Style) -> Node:
+    """Multiply each pixel by the factor."""
     return fn.brightness(video, brightness=fn.per_frame(value))
 
 

@@ -86,7 +86,7 @@ class RandAugmentT:
         """Draw for one clip of ``num_frames`` frames.
 
         Returns:
-            (op_ids, levels_NF, signs): (N,) int32, positions in ``ops``; (N, F) float32, 0..30; (N,) float32, +1 or -1.
+            op_ids (N,) int32, positions in ``ops``; levels_NF (N, F) float32, 0..30; signs (N,) float32, +1 or -1.
         """
         op_ids = rng.integers(len(self.op_names), size=self.n).astype(np.int32)
         signs = rng.choice(np.array([-1, 1], np.float32), size=self.n)
@@ -96,7 +96,7 @@ class RandAugmentT:
         return DrawnOps(op_ids, levels_NF, signs)
 
     def table(self) -> OpTable:
-        """Return the policy's operations as numbers, for :func:`parameters_of_clip`."""
+        """Return the policy's operations as numbers, for :func:`~dali_pipes.augment.parameters.parameters_of_clip`."""
         return op_table(self.op_names, self.ranges, self.translate_max_px)
 
     def graph_options(self) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def rand_augment_t(
 
     Args:
         video: (F, H, W, 3) uint8, layout FHWC, on the CPU or the GPU, with F = ``num_frames``.
-        num_frames: F.
+        num_frames: F, the number of frames.
         size_hw: as :func:`apply_ops`.
         seed: makes the draws reproducible; without it they follow the pipeline's seed.
         **policy: fields of :class:`RandAugmentT`: n, m, schedule, ops, ranges, interpolation, fill, translate_max_px.

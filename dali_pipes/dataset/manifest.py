@@ -161,7 +161,8 @@ def scan_videos(
             video can be predicted but not trained on. A third element is a ``Segment`` of the file, from a list.
         classes: the class names in order; by default those that occur, whole numbers as numbers, else alphabetically
             (or 0, 1, ... up to the highest index).
-        cache: CSV of earlier scans to reuse and extend; see :func:`default_cache`. None reads all files.
+        cache: CSV of earlier scans to reuse and extend; see :func:`~dali_pipes.dataset.manifest.default_cache`.
+            None reads all files.
         workers: processes, by default one per core that this process may use.
         verify: decode every frame; otherwise the packets are counted and one frame decoded, which is faster and does
             not see damage further on, see :func:`dali_pipes.dataset.probe.read_video_info`.

@@ -44,8 +44,8 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
             read; two that are named as the parts of a split still are that.
 
     Returns:
-        Of a folder sorted by path, of a list its rows in order, each a sample of its own: (path, class name), or
-        (path, class name, Segment).
+        (path, class name), or (path, class name, Segment), of each video. Those of a folder are sorted by path; those
+        of a list are its rows in order, each a sample of its own.
 
     Raises:
         InputError: the source is missing, holds no videos or is split in another way;
@@ -80,7 +80,7 @@ def find_splits(source: str | os.PathLike, *, class_folders: bool = False) -> di
         class_folders: lists in a folder are not read.
 
     Returns:
-        Name -> :class:`Part`, where its videos are; for :func:`find_videos` the name is enough.
+        Name -> part, whose ``path`` and ``split`` say where its videos are; for :func:`find_videos` the name is enough.
 
     Raises:
         InputError: the source is missing, or two folders are named as the same part.

@@ -83,10 +83,11 @@ class VideoLoader:
         workers: decoding processes; 0 decodes in this process, which is slow but simple to debug. On the CPU DALI
             augments with as many threads; a GPU's decoder gets a thread for each core, 16 at
             most, but at least ``workers``.
-        rank, world_size: this process and their number. Step i of W processes with batches of B holds the samples of
-            step i of one process with batches of W x B, dealt out; a step with fewer samples than processes leaves some
-            empty.
-        start_epoch, start_step: where to begin, to resume; see :meth:`state_dict`.
+        rank: the number of this process, from 0.
+        world_size: the number of processes. Step i of W processes with batches of B holds the samples of step i of one
+            process with batches of W x B, dealt out; a step with fewer samples than processes leaves some empty.
+        start_epoch: the epoch to begin with, to resume; see :meth:`state_dict`.
+        start_step: the step of that epoch to begin with.
         on_bad_video: what to do about a video that can no longer be read: ``error``, or ``skip``: it is replaced by
             another of its class, or left out in evaluation, named in the log and kept in ``bad_videos``. Where DALI
             decodes, only a file that is missing or changed its size is noticed; by ``stream`` when it makes a list.
@@ -98,8 +99,12 @@ class VideoLoader:
             ``augment`` is a :class:`RandAugmentT`.
 
     Attributes:
-        manifest, clip_sampler, device, decoder: what it was made with; ``device`` and ``decoder`` as they were chosen.
-        epoch, step: of the next batch.
+        manifest: the videos.
+        clip_sampler: the :class:`ClipSampler` of ``**sampling``.
+        device: where clips are handed over, as it was chosen.
+        decoder: ``cpu`` or ``gpu``, as it was chosen.
+        epoch: the epoch of the next batch.
+        step: the step of the next batch.
         bad_videos: index into the manifest's videos -> why it could not be read, so far.
 
     Raises:
@@ -133,7 +138,6 @@ class VideoLoader:
         check_known("on_bad_video", on_bad_video, ON_BAD_VIDEO)
         self.on_bad_video, self.max_bad_percent, self.time_limit_s = on_bad_video, max_bad_percent, time_limit_s
         self.bad_videos: dict[int, str] = {}
-        """Index into the manifest's videos -> why it could not be read; so far."""
         self.manifest = manifest
         # not called sampler, which Lightning takes for that of a torch DataLoader
         self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)

@@ -41,10 +41,12 @@ def _half_width(m: float) -> float:
 
 
 def _spatial(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """The level m at every frame."""
     return m + 0.0 * time
 
 
 def _temporal(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """A straight line between a level from U(0.1, m) and m, either way."""
     low = min(0.1, m)
     start = low + (m - low) * u[1]
     way = _either_way(u[2], time)
@@ -56,10 +58,12 @@ def _swing(u: Node, m: float, time: Node) -> Node:
 
 
 def _temporal_plus(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """A straight line between m - d and m + d, either way; d is from U(0, m/2)."""
     return m + _swing(u, m, time)
 
 
 def _mix(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """Spatial or temporal+, with equal chance; the same for all operations of a clip."""
     temporal = u[0] < 0.5  # shared: the whole clip is one or the other
     return m + temporal * _swing(u, m, time)
 

@@ -28,6 +28,12 @@ def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool =
         clips_BCTHW: (B, C, T, H, W), any float dtype, on any device.
         params: from :func:`draw_mix` for this batch.
         overwrite: the given clips may be changed, and are of no use afterwards; they must not require a gradient.
+
+    Returns:
+        (B, C, T, H, W), the mixed clips.
+
+    Raises:
+        InputError: the clips are no floats of five axes, or the parameters are of another batch size or clip size.
     """
     _check_clips(clips_BCTHW)
     drawn_for = params.batch_size, *params.size_THW
@@ -117,9 +123,12 @@ def mix_targets(
     Args:
         labels_B: (B,) int64 classes of the clips given to :func:`apply_mix`.
         params: the same as there.
-        num_classes: K.
+        num_classes: K, the number of classes.
         frame_weights_T: see :meth:`MixParams.label_weights_P`.
         dtype: of the result.
+
+    Returns:
+        (B, K), the target probabilities.
 
     Raises:
         InputError: a label (on the CPU) is not one of 0 to K - 1, or the parameters are of another batch.
@@ -138,7 +147,19 @@ def mix_targets(
 
 
 def one_hot(labels_B: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """(B, K) targets of clips that are not mixed."""
+    """(B, K) targets of clips that are not mixed: 1 for a clip's class, 0 for the others.
+
+    Args:
+        labels_B: (B,) int64 classes.
+        num_classes: K, the number of classes.
+        dtype: of the result.
+
+    Returns:
+        (B, K), the targets, on the labels' device.
+
+    Raises:
+        InputError: a label (on the CPU) is not one of 0 to K - 1.
+    """
     if labels_B.device.type == "cpu" and len(labels_B):
         lowest, highest = int(labels_B.min()), int(labels_B.max())
         if lowest < 0 or highest >= num_classes:
@@ -170,7 +191,7 @@ def build_mix(
 
     Args:
         name: one of ``MIXES``, or several with commas: one of them is drawn for each batch.
-        num_classes: K.
+        num_classes: K, the number of classes.
         alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
         prob: chance that anything is changed, for a batch or for each clip; by default the operation's own.
         per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.

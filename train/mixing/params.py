@@ -36,7 +36,9 @@ class MixParams:
     """
 
     batch_size: int
+    """Number of clips, B."""
     size_THW: Size
+    """Frames, rows and columns of a clip."""
     partners_B: np.ndarray | None
     """(B,) int64, a permutation: clip b is mixed with clip ``partners_B[b]``. None: its pixels are deleted."""
     start_P3: np.ndarray
@@ -125,7 +127,10 @@ Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """A box of fixed size, all places alike; nothing of A is left in it. Of one frame none is deleted, of two one."""
+    """Delete a box of fixed size, all places alike: nothing of A is left in it.
+
+    Of one frame none is deleted, of two one.
+    """
     lengths = [
         math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
         for axis, size in zip(AXES, size_THW, strict=True)
@@ -136,7 +141,7 @@ def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generat
 
 
 def _cut(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """A box of 1 - lambda of the clip, or what the border leaves of it, comes from B."""
+    """Take a box of 1 - lambda of the clip, or what the border leaves of it, from B."""
     return *_box(1 - lam_P, axes, size_THW, rng), np.zeros((len(lam_P), 2)), np.ones(len(lam_P))
 
 
@@ -146,7 +151,10 @@ def _blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generato
 
 
 def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Draw eq. 2: lambda_t goes from lambda - gamma to lambda + gamma or back, gamma up to the nearer of 0 and 1."""
+    """Blend with a share of A that changes over time (eq. 2): from lambda - gamma to lambda + gamma, or back.
+
+    Gamma is at most the distance from lambda to the nearer of 0 and 1.
+    """
     gamma_P = rng.random(len(lam_P)) * np.minimum(lam_P, 1 - lam_P)
     gamma_P = np.where(rng.random(len(lam_P)) < 0.5, gamma_P, -gamma_P)
     inside_P2 = np.stack([lam_P - gamma_P, lam_P + gamma_P], axis=1)
@@ -154,7 +162,7 @@ def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator
 
 
 def _cut_blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Draw eq. 1: clips blend in a box, around it is A if it has the smaller part of the blend, else B."""
+    """Blend in a box (eq. 1); around it is A if it has the smaller part of the blend, else B."""
     share_P = rng.beta(REGION_ALPHA, REGION_ALPHA, len(lam_P))
     return *_box(share_P, axes, size_THW, rng), np.stack([lam_P, lam_P], axis=1), (lam_P < 0.5).astype(float)
 
@@ -246,6 +254,9 @@ def draw_mix(
         alpha: lambda ~ Beta(alpha, alpha); by default the operation's own. Without effect on the CutOuts.
         prob: chance that anything is changed, for the batch or for each clip; by default the operation's own.
         per_sample: draw region and weights for each clip, instead of one for the whole batch as in the paper.
+
+    Returns:
+        The parameters of this batch, for :func:`apply_mix` and :func:`mix_targets`.
 
     Raises:
         InputError: unknown name, or a number out of its range.

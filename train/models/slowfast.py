@@ -159,7 +159,7 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, 
             random numbers.
 
     Returns:
-        A module: float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``,
+        A module of float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``,
         and the loader's pixels, (pixel - 128) / 128, are what it expects.
 
     Raises:

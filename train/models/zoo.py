@@ -126,6 +126,8 @@ MODELS: dict[str, Model] = {
         **_IMAGENET,
     ),
 }
+"""Name -> network of ``--model``: ``keep_every`` says which frames of the window it is given, ``window``,
+``min_crop_px`` and ``side`` which clips it takes. docs/models.md describes each."""
 
 
 class Network(nn.Module):
@@ -170,7 +172,7 @@ class Network(nn.Module):
 def build_model(
     name: str, num_classes: int, *, num_frames: int, crop_px: int, dropout: float = 0.5, lateral: str = "plain"
 ) -> Network:
-    """A network of ``MODELS`` with random weights.
+    """Build a network of ``MODELS`` with random weights.
 
     Args:
         name: of ``MODELS``.
@@ -178,7 +180,10 @@ def build_model(
         num_frames: frames of the window; the network gets clips of ``num_frames // MODELS[name].keep_every`` frames.
         crop_px: width and height of the clips in pixels.
         dropout: before the classifier.
-        lateral: of slowfast50, see :func:`train.models.slowfast.slowfast50`.
+        lateral: of slowfast50, see :func:`train.models.slowfast50`.
+
+    Returns:
+        A module of the loader's clips (B, 3, T, H, W) -> logits (B, num_classes).
 
     Raises:
         InputError: unknown name, or a number of frames or pixels, or an option, that this network cannot take.
