@@ -28,6 +28,7 @@ FAKES = {
     "pytest": '[[ ${PY_COLORS:-} == 0 ]] && echo "$CLOSING"\n[[ $FAILS != pytest ]]',
     "ruff": "",
     "mypy": "",
+    "sphinx-build": "[[ $FAILS != sphinx-build ]]",
 }
 
 
@@ -187,7 +188,8 @@ def test_ci_runs_the_suite_and_then_files_on_a_second_python(machine, python3, s
     assert [call for call in calls if call.startswith("pytest")][0] == "pytest -n 2 --dist worksteal"
     (files,) = [call.split()[5:] for call in calls if "tests/pipes/decode" in call]
     assert len(files) > 5 and all((ROOT / file).exists() for file in files)
-    assert calls[2:6] == ["pip install -e .[dev]", "ruff check .", "ruff format --check .", "mypy "]
+    site = "sphinx-build -q -E -W --keep-going -c docs . docs/_build"
+    assert calls[2:7] == ["pip install -e .[dev]", "ruff check .", "ruff format --check .", "mypy ", site]
     assert f"== files-{second}: Python {second}, cuda130" in result.stdout
     assert result.stdout.splitlines()[-1] == f"Python {python3}.1: 5 passed, 2 skipped in 1.20s"
 
@@ -204,7 +206,7 @@ def test_ci_fails_without_a_second_python(machine, python3, pythons):
     assert "ci: Cannot run the tests on a second Python: there is none; install Python 3.12 or 3.13" in result.stderr
 
 
-@pytest.mark.parametrize("fails", ["pytest", "train/run.py", "dev]"])
+@pytest.mark.parametrize("fails", ["pytest", "train/run.py", "dev]", "sphinx-build"])
 def test_ci_fails_when_anything_fails(machine, fails):
     result, _ = machine(".ci/run", python3="3.11", pythons=["3.12"], fails=fails)
     assert result.returncode not in (0, 3)
