@@ -68,44 +68,6 @@ def test_gpu_tests_fail_where_a_gpu_is_demanded():
         assert result.returncode == expect, result.stdout[-2000:]
 
 
-def test_every_option_in_the_readme_exists():
-    from dali_pipes.augment import preview
-    from train.analysis import cam, localisation, mix_preview
-    from train.config.command_line import _parser as run_parser
-    from train.paper import tables
-    from train.report import page as report
-
-    known = {"--shm-size", "--gpus", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
-    known |= {"--dist", "--nodes", "--ntasks-per-node", "--gpus-per-node", "--logdir", "--signal"}
-    table_parsers = tables._parser()._subparsers._group_actions[0].choices.values()
-    others = (mix_preview._parser(), cam._parser(), localisation._parser(), report._parser(), *table_parsers)
-    for parser in (preview._parser(), run_parser(), *others):
-        known |= {name for action in parser._actions for name in action.option_strings}
-    text = README + "".join(
-        (ROOT / "docs" / page).read_text()
-        for page in (
-            "mixing.md",
-            "datasets.md",
-            "training.md",
-            "models.md",
-            "activation_maps.md",
-            "reports.md",
-            "experiments.md",
-            "options.md",
-        )
-    )
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= known
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
-)
-def test_links_lead_somewhere(page):
-    text = (ROOT / page).read_text()
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-    assert links and all(((ROOT / page).parent / link).exists() for link in links)
-
-
 def test_the_table_of_levels_is_that_of_the_code():
     from dali_pipes import OPS, SCHEDULES
     from dali_pipes.augment.ops import EXTRA_OPS
