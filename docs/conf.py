@@ -41,6 +41,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 4
 default_role = "code"
+smartquotes_action = "qe"  # quotes and ellipses, but no dashes: options begin with two hyphens
 
 html_theme = "furo"
 html_title = project

@@ -14,6 +14,7 @@ import pytest
 from dali_pipes.augment import preview
 from dali_pipes.dataset import summary, transcode
 from dali_pipes.errors import InputError
+from tests.test_docs import options_of_script
 from train.analysis import cam, localisation, mix_preview
 from train.config.command_line import ActionOptions, new_config, parse
 from train.config.options import Config
@@ -59,8 +60,11 @@ def check(words: list[str]) -> bool:
     """Whether a command starts a program of ours; it must then take these arguments, or exist if there are none."""
     script = next((place for place, word in enumerate(words) if re.fullmatch(r"[\w/]+\.(py|sh)", word)), None)
     if script is not None:
-        assert (ROOT / words[script]).is_file(), words
-        arguments = words[script + 1 :]
+        path, arguments = ROOT / words[script], words[script + 1 :]
+        assert path.is_file(), words
+        if path.parent.name == "benchmarks" and path.suffix == ".py":
+            options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
+            assert options <= options_of_script(path), words
         if words[script] == "train/run.py" and arguments != ["--help"]:
             given, job = parse(arguments)
             assert job != ActionOptions() or isinstance(new_config(given, has_gpu=True)[0], Config)
@@ -98,6 +102,7 @@ def test_a_wrong_command_is_found():
         "python -m train.tables run table8",
         "python -m train.no_such_program",
         "python benchmarks/no_such_file.py",
+        "python benchmarks/bench_ops.py --no-such-option",
     ):
         with pytest.raises((AssertionError, InputError, SystemExit)):
             check(*commands_in(f"```bash\n{command}\n```"))
