@@ -135,7 +135,7 @@ def mixes(clip_a: np.ndarray, clip_b: np.ndarray) -> list[str]:
     entries = []
     for name, mix in MIXES.items():
         mixed = mixed_row(clip_a, clip_b, name, np.random.default_rng(1), 5.0)
-        rows = [unchanged(clip_a, "clip A"), unchanged(clip_b, "clip B"), mixed]
+        rows = [unchanged(clip_a, "clip A"), *([] if mix.deletes else [unchanged(clip_b, "clip B")]), mixed]
         entries.append(entry(name, first_line(mix.draw), mix_facts(mix), f"mix-{name}", rows))
     return entries
 

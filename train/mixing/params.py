@@ -127,7 +127,7 @@ Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Delete a box of fixed size, all places alike: nothing of A is left in it.
+    """Delete a box of fixed size, at a place drawn uniformly: nothing of A is left in it.
 
     Of one frame none is deleted, of two one.
     """
