@@ -218,12 +218,12 @@ def _from_planes(planes: Node) -> Node:
 
 
 def _identity(video: Node, value: Node, style: Style) -> Node:
-    """Leave the video as it is."""
+    """Leave the frames unchanged."""
     return video
 
 
 def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
-    """Stretch each channel of each frame to 0..255; a flat channel stays as it is."""
+    """Stretch each channel of each frame to 0..255; a channel with a single value is left unchanged."""
     planes = _to_planes(video)
     low, high = (reduce(planes, axes=[1, 2, 3]) for reduce in (fn.reductions.min, fn.reductions.max))
     width = high - low
@@ -233,9 +233,9 @@ def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
 
 
 def _equalize(video: Node, value: Node, style: Style) -> Node:
-    """Equalise the histogram of each channel of each frame, through the negative.
+    """Equalise the histogram of each channel of each frame.
 
-    PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
+    This is done on the negative. PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
     where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down
     (and leaves a channel with less than 255 of them as it is): hence the stretch.
     """
@@ -294,12 +294,12 @@ def _solarize(video: Node, value: Node, style: Style) -> Node:
 
 
 def _invert(video: Node, value: Node, style: Style) -> Node:
-    """Turn each value v into 255 - v."""
+    """Invert all pixels: v becomes 255 - v."""
     return video ^ types.Constant(255).uint8()
 
 
 def _posterize(video: Node, value: Node, style: Style) -> Node:
-    """Keep the highest int(value) bits, at least one."""
+    """Keep the highest bits of each pixel, at least one; the value is rounded down to a number of bits."""
     bits = math.max(math.floor(value), 1.0)
     mask = fn.cast(256.0 - math.pow(2.0, 8.0 - bits), dtype=types.UINT8)
     return video & _broadcast(mask, video)
@@ -320,7 +320,7 @@ def _blend(other: Node, video: Node, value: Node) -> Node:
 
 
 def _contrast(video: Node, value: Node, style: Style) -> Node:
-    """Blend with the frame's mean grey, rounded to an integer."""
+    """Blend each frame with its mean grey level, rounded to an integer; the factor 1 changes nothing."""
     mean = math.floor(fn.reductions.mean(_grey(video), axes=[1, 2, 3]) + 0.5)
     if video.device == "gpu":  # there a named argument cannot come from the GPU
         return _blend(fn.reshape(mean, shape=[-1, 1, 1, 1]), video, value)
@@ -328,7 +328,7 @@ def _contrast(video: Node, value: Node, style: Style) -> Node:
 
 
 def _color(video: Node, value: Node, style: Style) -> Node:
-    """Blend with the grey version of the frame; int16 holds what leaves 0..255 before the sum."""
+    """Blend each frame with its grey version; the factor 1 changes nothing."""
     if video.device == "gpu":  # there a number for each frame costs more than one pass more
         return _blend(fn.cast(_grey(video), dtype=types.FLOAT), video, value)
     grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
@@ -337,7 +337,10 @@ def _color(video: Node, value: Node, style: Style) -> Node:
 
 
 def _sharpness(video: Node, value: Node, style: Style) -> Node:
-    """Blend with the frame smoothed by PIL's 3x3 kernel (centre 5, neighbours 1, over 13), as one filter."""
+    """Blend each frame with a copy smoothed by PIL's 3x3 kernel; the factor 1 changes nothing.
+
+    The kernel has 5 in the centre and 1 around it, divided by 13. Both steps are one filter.
+    """
     blurred = (1.0 - value) * (1.0 / 13.0)
     centre = value + 5.0 * blurred
     kernel = fn.reshape(fn.stack(*[blurred] * 4, centre, *[blurred] * 4, axis=1), shape=[-1, 3, 3])

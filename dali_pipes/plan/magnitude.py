@@ -41,12 +41,12 @@ def _half_width(m: float) -> float:
 
 
 def _spatial(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """The level m at every frame."""
+    """Keep the level m at every frame."""
     return m + 0.0 * time
 
 
 def _temporal(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """A straight line between a level from U(0.1, m) and m, either way."""
+    """Change linearly between a random level, uniform from 0.1 to m, and m; rising or falling."""
     low = min(0.1, m)
     start = low + (m - low) * u[1]
     way = _either_way(u[2], time)
@@ -58,12 +58,12 @@ def _swing(u: Node, m: float, time: Node) -> Node:
 
 
 def _temporal_plus(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """A straight line between m - d and m + d, either way; d is from U(0, m/2)."""
+    """Change linearly between m - d and m + d, rising or falling, with d uniform from 0 to m/2."""
     return m + _swing(u, m, time)
 
 
 def _mix(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """Spatial or temporal+, with equal chance; the same for all operations of a clip."""
+    """Follow spatial or temporal+ with equal probability, the same one for all operations of a clip."""
     temporal = u[0] < 0.5  # shared: the whole clip is one or the other
     return m + temporal * _swing(u, m, time)
 
@@ -72,7 +72,10 @@ WALK_STEPS = 8
 
 
 def _random_walk(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """A random walk of 8 straight steps, reflected at the edges of m +- m/2; at every moment uniform between them."""
+    """Follow a random walk of 8 straight segments, reflected at m - m/2 and m + m/2.
+
+    At each moment, the level is uniform between the two.
+    """
     place = 2 * u[1] - 1
     for step in range(WALK_STEPS):
         place = place + 1.2 * (u[2 + step] - 0.5) * xp.clip(WALK_STEPS * time - step, 0.0, 1.0)
@@ -82,7 +85,7 @@ def _random_walk(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
 
 
 def _fourier(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
-    """A weighted mean of three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, inside m +- m/2."""
+    """Follow a mean of three sinusoids of 0.2 to 1.5 cycles, with random weights and phases, within m +- m/2."""
     total, weights = 0.0 * time, 1e-6
     for wave in range(3):
         weight, cycles, phase = u[2 + 3 * wave], 0.2 + 1.3 * u[3 + 3 * wave], u[4 + 3 * wave]

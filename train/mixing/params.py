@@ -127,9 +127,9 @@ Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Delete a box of fixed size, at a place drawn uniformly: nothing of A is left in it.
+    """Delete a box of fixed size at a random place.
 
-    Of one frame none is deleted, of two one.
+    Nothing of A is left in it. Of a clip of one frame none is deleted, of two frames one.
     """
     lengths = [
         math.floor(DELETED[axis] * size + 0.5) if axis in axes else size
@@ -141,17 +141,17 @@ def _delete(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generat
 
 
 def _cut(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Take a box of 1 - lambda of the clip, or what the border leaves of it, from B."""
+    """Replace a box of clip A by clip B: 1 - lambda of the clip, less what lies beyond the border."""
     return *_box(1 - lam_P, axes, size_THW, rng), np.zeros((len(lam_P), 2)), np.ones(len(lam_P))
 
 
 def _blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Blend everywhere: lambda A + (1 - lambda) B."""
+    """Blend both clips everywhere: lambda A + (1 - lambda) B."""
     return *_everything(lam_P, size_THW), np.stack([lam_P, lam_P], axis=1), np.zeros(len(lam_P))
 
 
 def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Blend with a share of A that changes over time (eq. 2): from lambda - gamma to lambda + gamma, or back.
+    """Blend with a share of A that goes from lambda - gamma to lambda + gamma over time, or back (eq. 2).
 
     Gamma is at most the distance from lambda to the nearer of 0 and 1.
     """
@@ -162,7 +162,7 @@ def _fade(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator
 
 
 def _cut_blend(lam_P: np.ndarray, axes: str, size_THW: Size, rng: np.random.Generator) -> Drawn:
-    """Blend in a box (eq. 1); around it is A if it has the smaller part of the blend, else B."""
+    """Blend inside a box (eq. 1); outside it, show only the clip with the smaller share of the blend."""
     share_P = rng.beta(REGION_ALPHA, REGION_ALPHA, len(lam_P))
     return *_box(share_P, axes, size_THW, rng), np.stack([lam_P, lam_P], axis=1), (lam_P < 0.5).astype(float)
 
