@@ -235,9 +235,9 @@ def _auto_contrast(video: Node, value: Node, style: Style) -> Node:
 def _equalize(video: Node, value: Node, style: Style) -> Node:
     """Equalise the histogram of each channel of each frame.
 
-    This is done on the negative. PIL maps a value by the number of pixels below it, DALI by those up to it; in the negative these are the same. But
-    where DALI divides by all pixels that are not of the highest value, PIL takes a whole 255th of them, rounded down
-    (and leaves a channel with less than 255 of them as it is): hence the stretch.
+    This is done on the negative. PIL maps a value by the number of pixels below it, DALI by those up to it; in the
+    negative these are the same. But where DALI divides by all pixels that are not of the highest value, PIL takes a
+    whole 255th of them, rounded down (and leaves a channel with less than 255 of them as it is): hence the stretch.
     """
     equalize = fn.equalize if hasattr(fn, "equalize") else fn.experimental.equalize
     negative = _to_planes(video ^ types.Constant(255).uint8())
@@ -332,6 +332,7 @@ def _color(video: Node, value: Node, style: Style) -> Node:
     if video.device == "gpu":  # there a number for each frame costs more than one pass more
         return _blend(fn.cast(_grey(video), dtype=types.FLOAT), video, value)
     grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
+    # int16 holds what leaves 0..255 before the sum
     colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
     return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
 
