@@ -141,3 +141,11 @@ def test_every_option_exists():
     for page, text in PAGES.items():
         of_page = known | older if page.startswith(("benchmarks/results/", "CHANGELOG")) else known
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= of_page, page
+
+
+def test_files_and_folders_that_contributing_names_exist():
+    """By the ends of their paths, as in `ops.py` and `augment/ops.py`."""
+    names = set(re.findall(r"`([\w./]+(?:\.py|\.sh|/))`", PAGES["CONTRIBUTING.md"])) - {"dist/"}
+    folders = [ROOT / name for name in "benchmarks dali_pipes docker docs examples tests train".split()]
+    known = {path.as_posix() + "/" * path.is_dir() for folder in folders for path in (folder, *folder.rglob("*"))}
+    assert len(names) > 40 and not [name for name in names if not any(path.endswith(f"/{name}") for path in known)]
