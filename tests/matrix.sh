@@ -133,7 +133,7 @@ export NO_COLOR=1 PY_COLORS=0
 unset FORCE_COLOR PYTEST_ADDOPTS
 rows=runs/matrix-$(date +%Y%m%d-%H%M%S).md failed=0
 mkdir -p runs
-printf '%s\n' "| cell | versions | main job | tests | minutes |" "|---|---|---|---|---|" >"$rows"
+printf '%s\n' "| cell | versions | training command | tests | minutes |" "|---|---|---|---|---|" >"$rows"
 for name in "${cells[@]}"; do
   row "$name"
   interpreter=$(find_python "$python")

@@ -118,7 +118,7 @@ def test_a_cell_is_the_readmes_commands_and_a_row(machine, tmp_path):
     ]
     assert (tmp_path / "records" / "constraints").read_text().split() == CELLS["middle"][2].split()
     *_, heading, line, row = result.stdout.splitlines()
-    assert heading == "| cell | versions | main job | tests | minutes |" and set(line) == set("|-")
+    assert heading == "| cell | versions | training command | tests | minutes |" and set(line) == set("|-")
     name, versions, job, tests, minutes = [cell.strip() for cell in row.strip("|").split("|")]
     assert (name, job, tests) == ("middle", "passed", "5 passed, 2 skipped") and minutes.isdigit()
     for package in "Python DALI PyAV OpenCV numpy torch torchvision captum lightning".split():
