@@ -36,7 +36,7 @@ PARSER_IN = {  # program -> the module that has its _parser()
 FOREIGN = {  # options of other programs: docker, torchrun and Slurm, pytest, TensorBoard, Sphinx, ruff
     *"--build-arg --gpus --rm --shm-size --stop-timeout --user".split(),
     *"--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint --rdzv-id".split(),
-    *"--gpus-per-node --nodes --ntasks-per-node --signal".split(),
+    *"--account --gpus-per-node --nodes --ntasks-per-node --partition --signal --time".split(),
     *"--check --dist --keep-going --logdir".split(),
 }
 
