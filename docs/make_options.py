@@ -14,9 +14,9 @@ from train.config.help import ABOUT, about_small, choices_of, default_of, exampl
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options of train/run.py
 
-Made of their definitions in [train/config](../train/config) by [make_options.py](make_options.py);
-`python train/run.py --help` says the same. Resuming, evaluating and training on several GPUs are explained in
-[training.md](training.md).
+This page is generated from the definitions in [train/config](../train/config) by [make_options.py](make_options.py).
+`python train/run.py --help` shows the same text. [training.md](training.md) explains how to resume a run, evaluate it
+and train on several GPUs.
 """
 
 

@@ -1,4 +1,6 @@
-"""Look at augmentations: ``python -m dali_pipes.preview VIDEO -o sheet.png`` (or ``-o clip.mp4``).
+"""Show augmentations of a video.
+
+Example: ``python -m dali_pipes.preview VIDEO -o sheet.png`` (or ``-o clip.mp4``)
 
 Rows are operations, or with ``--aug`` samples of a policy; columns are frames over time, with the magnitude that each
 frame gets written above it and the level's curve beside it. Everything shown has passed the DALI graph of training.
@@ -84,58 +86,83 @@ def _style(policy: RandAugmentT) -> dict:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m dali_pipes.preview", description=__doc__.splitlines()[0].replace("``", "")
-    )
-    parser.add_argument("video", nargs="?", help="video file; without one, and with -o, the schedules are drawn")
-    parser.add_argument(
-        "-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4: before and after, playing"
+        prog="python -m dali_pipes.preview",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
     )
     parser.add_argument(
-        "--ops", help="operations to show, with commas between, or all (default: those with a magnitude)"
+        "video", nargs="?", help="video file; without it, an image with plots of the schedules is written"
     )
-    parser.add_argument("--aug", choices=AUGMENTATIONS, help="show samples of this augmentation instead of operations")
-    parser.add_argument("--samples", type=int, default=6, help="number of samples, with --aug (default: %(default)s)")
-    parser.add_argument("--n", type=int, default=2, help="operations per sample, with --aug (default: %(default)s)")
-    parser.add_argument("--level", type=float, help="RandAugment level M, 0 to 30 (default: 10)")
+    parser.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        help="output file: an image of some frames of the clip (.png or .jpg), or a video of all frames (.mp4); both "
+        "show the clip before and after augmentation",
+    )
+    parser.add_argument("--ops", help="comma-separated operations to show, or all (default: those with a magnitude)")
+    parser.add_argument(
+        "--aug", choices=AUGMENTATIONS, help="show examples of this augmentation instead of single operations"
+    )
+    parser.add_argument("--samples", type=int, default=6, help="number of examples, with --aug (default: %(default)s)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        default=2,
+        help="number of operations per example, with --aug; called --randaug-n in train/run.py (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--level",
+        type=float,
+        help="magnitude level M, 0 to 30; called --randaug-m in train/run.py (default: 10 with --schedule or --aug, "
+        "otherwise rising from 0 to 30 over the clip)",
+    )
     parser.add_argument(
         "--schedule",
         choices=SCHEDULES,
-        help="how levels change over a clip (default: temporal+, and spatial for --aug randaug)",
+        help="how the magnitude level changes over a clip, see --schedule of train/run.py (default: spatial with "
+        "--aug randaug, otherwise temporal+)",
     )
     parser.add_argument(
         "--sign",
         type=int,
         choices=(1, -1),
         default=1,
-        help="sign of operations that have one, such as the direction of a rotation (default: %(default)s)",
+        help="sign of the value, for operations that have a direction, such as rotate (default: %(default)s)",
     )
     parser.add_argument(
         "--ranges",
         choices=RANGE_TABLES,
         default="paper",
-        help="ranges of the operations, see docs/randaugment_t.md (default: %(default)s)",
+        help="ranges of the operations' values, see docs/randaugment_t.md (default: %(default)s)",
     )
     parser.add_argument(
         "--interpolation",
         choices=INTERPOLATIONS,
         default="nearest",
-        help="interpolation of frames that are sheared, translated or rotated (default: %(default)s)",
+        help="interpolation of the operations rotate, shear and translate (default: %(default)s)",
     )
     parser.add_argument(
-        "--num-frames", type=int, default=64, help="window of the clip in frames (default: %(default)s)"
+        "--num-frames", type=int, default=64, help="length of the clip, in frames (default: %(default)s)"
     )
     parser.add_argument(
-        "--start", type=int, help="first frame of the window (default: such that it is in the middle of the video)"
+        "--start",
+        type=int,
+        help="first frame of the clip, counted from 0 (default: the clip is in the middle of the video)",
     )
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
+    parser.add_argument(
+        "--columns", type=int, default=8, help="number of frames per row of the image (default: %(default)s)"
+    )
     parser.add_argument(
         "--crop-px",
         type=int,
         default=160,
-        help="side of the clip in pixels; translations are in proportion (default: %(default)s)",
+        help="width and height of the clip, in pixels; translations scale with it (default: %(default)s)",
     )
-    parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
+    parser.add_argument(
+        "--fps", type=int, default=12, help="frame rate of the .mp4 output, in frames per second (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)")
     return parser
 
 

@@ -114,23 +114,34 @@ def _holds_loose_videos(source: str, dataset: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.manifest",
-        description="Look at all videos of a dataset: how many, how long, which are odd, which cannot be read and why.",
+        description="Check all videos of a dataset. Print how many there are, how long they are, which are unusual, "
+        "and which cannot be read and why.",
+        epilog="Example: python -m dali_pipes.manifest videos -o videos.csv",
     )
     parser.add_argument(
         "source",
-        help="folder of class folders (or of train/ and val/ with them, or of videos), or a list such as a .csv",
+        help="folder with one subfolder per class (or with train/ and val/ that have such subfolders), folder of "
+        "videos, or list such as a .csv file",
     )
-    parser.add_argument("-o", "--out", help="write a line for each file to this .csv; train/run.py takes it as --data")
+    parser.add_argument(
+        "-o",
+        "--out",
+        help="write a list of the videos to this .csv file, one line per video; train/run.py reads it with --data",
+    )
     parser.add_argument(
         "--dataset",
         default="auto",
         choices=KINDS,
-        help="kind of the source, as --dataset of train/run.py (default: %(default)s)",
+        help="type of the source, see --dataset of train/run.py; for an official dataset, the videos of all splits are "
+        "checked (default: %(default)s)",
     )
     parser.add_argument(
-        "--verify", action="store_true", help="decode every frame (default: count packets where that is enough)"
+        "--verify",
+        action="store_true",
+        help="decode every frame of every file (default: only count the packets of a file if this gives the number of "
+        "frames)",
     )
-    add_limits(parser, TIME_LIMIT_S, "leave out")
+    add_limits(parser, TIME_LIMIT_S, "left out")
     return parser
 
 

@@ -347,21 +347,22 @@ def _write_report(path: Path, outcomes: Sequence[Outcome]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.transcode",
-        description="Copy videos as H.264 in MP4 with a constant rate, square pixels, "
-        "a small short side and many key frames, without sound.",
+        description="Copy videos to H.264 in MP4, to make them fast to read. The copies have a constant frame rate, "
+        "square pixels, a limited short side, frequent key frames and no sound.",
+        epilog="Example: python -m dali_pipes.transcode videos copies",
     )
-    parser.add_argument("source", metavar="IN", help="folder; every video below it is copied")
-    parser.add_argument("out", metavar="OUT", help="folder for the copies, and the report transcode.csv")
+    parser.add_argument("source", metavar="IN", help="input folder; all videos in it and in its subfolders are copied")
+    parser.add_argument("out", metavar="OUT", help="folder for the copies and for the report transcode.csv")
     defaults = CopySettings()
     for name, text in (
-        ("short_side_px", "short side of the copies; smaller videos keep their size"),
-        ("fps", "frames per second; 0 keeps each video's own average"),
-        ("key_every_frames", "at most so many frames from one key frame to the next"),
-        ("crf", "x264's constant quality, 0 to 51; lower is better and larger"),
+        ("short_side_px", "largest short side of the copies, in pixels; smaller videos keep their size"),
+        ("fps", "frame rate of the copies, in frames per second; 0: the average frame rate of each video"),
+        ("key_every_frames", "largest distance between key frames, in frames"),
+        ("crf", "constant rate factor (CRF) of x264, 0 to 51; lower values give better quality and larger files"),
     ):
         value = getattr(defaults, name)
         parser.add_argument(flag(name), type=type(value), default=value, help=f"{text} (default: {value:g})")
-    add_limits(parser, COPY_TIME_LIMIT_S, "refuse")
+    add_limits(parser, COPY_TIME_LIMIT_S, "not copied")
     return parser
 
 

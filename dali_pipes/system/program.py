@@ -159,14 +159,19 @@ def one_line(path: str) -> str:
 
 
 def add_limits(parser: argparse.ArgumentParser, time_limit_s: float, what: str) -> None:
-    """Add ``--workers`` and ``--time-limit-s``, of which ``what`` says what is done to a file that takes longer."""
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s)")
+    """Add ``--workers`` and ``--time-limit-s``; ``what`` says what happens to files that take longer: "left out"."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=usable_cores(),
+        help="number of worker processes (default: one per CPU core, here %(default)s)",
+    )
     parser.add_argument(
         "--time-limit-s",
         type=float,
         default=time_limit_s,
         metavar="SECONDS",
-        help=f"{what} a file that takes more processor time (default: %(default)g)",
+        help=f"CPU time limit per file, in seconds; files that take longer are {what} (default: %(default)g)",
     )
 
 

@@ -1,4 +1,6 @@
-"""Show where and when a network saw a class: ``python -m train.cam CHECKPOINT VIDEO... [--mix NAME VIDEO_B]``.
+"""Show class activation maps (CAM): where and when a network recognised a class.
+
+Example: ``python -m train.cam runs/latest/best.pt VIDEO``
 
 Class activation maps over the clips as the network sees them, pure (Fig. 6 of the paper) or mixed (Fig. 5), written to
 a folder: a sheet, a film, and the activation over time beside what each frame really holds, as a picture and as
@@ -251,7 +253,11 @@ def write_numbers(path: Path, clips: Sequence[ClipActivation]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.cam", description=__doc__.splitlines()[0].replace("``", ""))
+    parser = argparse.ArgumentParser(
+        prog="python -m train.cam",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+    )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="checkpoint of train/run.py, such as runs/latest/best.pt"
     )
@@ -262,24 +268,46 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="show maps of this class; may be given several times (default: the video's class, which is its folder's "
-        "name, and the class it is taken for; with --mix the classes of both videos)",
+        help="show the maps of this class; can be repeated (default: the true class, which is the name of the video's "
+        "folder, and the predicted class; with --mix, the classes of both videos)",
     )
     parser.add_argument(
         "--mix",
         nargs=2,
         metavar=("NAME", "VIDEO_B"),
-        help=f"mix each VIDEO with VIDEO_B; NAME is one of {', '.join(MIXED)}",
+        help=f"mix each VIDEO with VIDEO_B; NAME is a mixing operation: {', '.join(MIXED)}",
     )
-    parser.add_argument("--alpha", type=float, help="draw lambda of --mix from Beta(ALPHA, ALPHA) (default: its own)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of --mix (default: %(default)s)")
     parser.add_argument(
-        "--layer", default="", help="path of SlowFast whose maps are shown, slow or fast (default: slow)"
+        "--alpha",
+        type=float,
+        help="parameter of the distribution Beta(ALPHA, ALPHA), from which lambda is sampled with --mix; lambda is the "
+        "fraction of VIDEO that is kept (default: depends on the mixing operation, see docs/mixing.md)",
     )
-    parser.add_argument("-o", "--out", help="folder for the pictures (default: cam, beside the checkpoint)")
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in the sheet (default: %(default)s)")
-    parser.add_argument("--fps", type=int, default=8, help="frames per second of the film (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random numbers of --mix (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--layer",
+        default="",
+        help="layer whose maps are shown: slow or fast (pathways) for SlowFast, last for other networks (default: slow "
+        "or last)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        help=f"output folder for {', '.join(CAM_FILES)} (default: {CAM}, in the folder of the checkpoint)",
+    )
+    parser.add_argument(
+        "--columns", type=int, default=8, help=f"number of frames per row of {SHEET} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fps", type=int, default=8, help=f"frame rate of {FILM}, in frames per second (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
+    )
     return parser
 
 

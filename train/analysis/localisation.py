@@ -1,4 +1,6 @@
-"""Measure how well a network tells when a class was seen: ``python -m train.localisation CHECKPOINT...``.
+"""Measure how well a network's class activation separates two classes in time.
+
+Example: ``python -m train.localisation runs/mixup/best.pt runs/fademixup/best.pt``
 
 A number for what Fig. 5 of the paper shows. Two validation videos of different classes, A and B, are cut together as
 FrameCutMix does: half of the clip's frames are A's, the other half B's, once in either order. At each time of the
@@ -24,6 +26,7 @@ from dali_pipes.system import check_not_replaced, flag, flags_of, make_folder, r
 
 from ..config.option import Role, names_in
 from ..config.options import Config
+from ..config.run import MAX_WORKERS
 from ..data.loaders import make_eval_loader
 from ..data.videos import load_for_evaluation
 from ..engine.evaluation import check_all, load_network, middle_clip_config
@@ -151,20 +154,40 @@ def localise(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.localisation", description=__doc__.splitlines()[0].replace("``", "")
+        prog="python -m train.localisation",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
     )
     parser.add_argument(
-        "checkpoints", nargs="+", metavar="CHECKPOINT", help="checkpoints of train/run.py; all see the same pairs"
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="checkpoints of train/run.py; all are measured on the same pairs of videos",
     )
     for name in names_in(Config, Role.NAMES_VIDEOS):
-        about = f"as {flag(name)} of train/run.py (default: the checkpoint's)"
+        about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
         parser.add_argument(flag(name), default=argparse.SUPPRESS, help=about)
-    parser.add_argument("--pairs", type=int, default=200, help="number of pairs of videos (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the pairs (default: %(default)s)")
-    parser.add_argument("--layer", default="", help="path of SlowFast that is measured, slow or fast (default: slow)")
-    parser.add_argument("--workers", type=int, default=argparse.SUPPRESS, help="processes that decode videos")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("-o", "--out", help="write a line for each checkpoint and pair to this .csv")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="number of pairs, or all if there are fewer (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice of pairs (default: %(default)s)")
+    parser.add_argument(
+        "--layer",
+        default="",
+        help="layer to measure: slow or fast (pathways) for SlowFast, last for other networks (default: slow or last)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=f"number of worker processes that decode videos (default: one per CPU core, at most {MAX_WORKERS})",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--out", help="write one line per pair and checkpoint to this .csv file")
     return parser
 
 

@@ -1,4 +1,6 @@
-"""Look at mixes: ``python -m train.preview VIDEO_A VIDEO_B -o sheet.png`` (or ``-o clip.mp4``): Fig. 4 of the paper.
+"""Show two videos mixed by each mixing operation, as in Fig. 4 of the paper (Kim et al., ECCV-W 2020).
+
+Example: ``python -m train.preview VIDEO_A VIDEO_B -o sheet.png`` (or ``-o clip.mp4``)
 
 Rows are operations, columns frames over time; above each frame stands the share of A in it, beside the row the weights
 of both labels and the share of A as a curve. Without videos, two of the demo's are taken.
@@ -39,22 +41,45 @@ def mixed_row(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.preview", description=__doc__.splitlines()[0].replace("``", "")
+        prog="python -m train.preview",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
     )
     parser.add_argument(
-        "videos", nargs="*", metavar="VIDEO", help="two video files, A and B (default: two of the demo)"
+        "videos",
+        nargs="*",
+        metavar="VIDEO",
+        help="two video files, A and B (default: two videos of the generated dataset demo)",
     )
-    parser.add_argument("-o", "--out", required=True, help="sheet.png (or .jpg), or clip.mp4")
-    parser.add_argument("--mix", default=",".join(MIXES), help="operations, with commas between (default: all)")
-    parser.add_argument("--alpha", type=float, help="draw lambda from Beta(ALPHA, ALPHA) (default: each one's own)")
-    parser.add_argument("--samples", type=int, default=1, help="samples of each operation (default: %(default)s)")
     parser.add_argument(
-        "--num-frames", type=int, default=64, help="window of the clips in frames (default: %(default)s)"
+        "-o",
+        "--out",
+        required=True,
+        help="output file: an image of some frames of the clips (.png or .jpg), or a video of all frames (.mp4)",
     )
-    parser.add_argument("--columns", type=int, default=8, help="frames shown in a sheet (default: %(default)s)")
-    parser.add_argument("--crop-px", type=int, default=112, help="side of the clips in pixels (default: %(default)s)")
-    parser.add_argument("--fps", type=int, default=12, help="frames per second of clip.mp4 (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: %(default)s)")
+    parser.add_argument("--mix", default=",".join(MIXES), help="comma-separated mixing operations (default: all)")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        help="parameter of the distribution Beta(ALPHA, ALPHA), from which lambda is sampled; lambda is the fraction "
+        "of A that is kept (default: depends on the mixing operation, see docs/mixing.md)",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1, help="number of examples per mixing operation (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num-frames", type=int, default=64, help="length of the clips, in frames (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--columns", type=int, default=8, help="number of frames per row of the image (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--crop-px", type=int, default=112, help="width and height of the clips, in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fps", type=int, default=12, help="frame rate of the .mp4 output, in frames per second (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)")
     return parser
 
 

@@ -18,44 +18,54 @@ class AugmentationOptions(Group):
 
     aug: str = option(
         "randaug_t",
-        "Augmentation beside random crops and flips. randaug: RandAugment, its magnitude constant over a clip; "
-        "randaug_t: RandAugment-T, its magnitude changing from frame to frame; none: these alone.",
+        "Augmentation in addition to random crops and flips. none: only crops and flips; randaug: RandAugment, with "
+        "the same magnitude for all frames of a clip; randaug_t: RandAugment-T, with a magnitude that changes from "
+        "frame to frame.",
         choices=tuple(AUGMENTATIONS),
     )
     schedule: str = option(
         "temporal+",
-        "How RandAugment-T's level changes over a clip; M is --randaug-m. spatial: M all the time; temporal: a line "
-        "from a random lower level to M, or back; temporal+: a rising or falling line around M, to at most M/2 above "
-        "and below; mix: spatial or temporal+, drawn for each clip; random_walk, fourier: random curves in the same "
-        "range. See docs/randaugment_t.md.",
+        "How the magnitude level changes over a clip in RandAugment-T. M is --randaug-m. spatial: constant M; "
+        "temporal: linear, between a random lower level and M, rising or falling; temporal+: linear, rising or "
+        "falling, with M in the middle and at most M/2 above and below it; mix: spatial or temporal+, chosen at random "
+        "for each clip (unrelated to --mix); random_walk, fourier: random curves, at most M/2 above and below M. See "
+        "docs/randaugment_t.md.",
         metavar="NAME",
         choices=tuple(SCHEDULES),
         goes_with="aug",
     )
     randaug_n: int = option(
-        2, "Operations that are drawn for each clip: RandAugment's N.", metavar="N", at_least=1, goes_with="aug"
+        2, "Number of operations per clip (N of RandAugment).", metavar="N", at_least=1, goes_with="aug"
     )
     randaug_m: float = option(
-        10.0, "Level of the operations, from 0 to --randaug-scale: RandAugment's M.", metavar="M", goes_with="aug"
+        10.0,
+        "Magnitude level of the operations, from 0 to --randaug-scale (M of RandAugment).",
+        metavar="M",
+        goes_with="aug",
     )
     randaug_scale: float = option(
-        30.0, "Level at which an operation reaches the end of its range.", metavar="LEVEL", above=0, goes_with="aug"
+        30.0,
+        "Highest magnitude level. It gives the value at the end of an operation's range, see --randaug-ranges.",
+        metavar="LEVEL",
+        above=0,
+        goes_with="aug",
     )
     randaug_ranges: str = option(
         "paper",
-        "Ranges of the operations. paper: the paper's, where a higher level is not always a stronger change; "
-        "monotonic: a higher level is always stronger, as in DALI and torchvision.",
+        "Ranges of the operations' values, see docs/randaugment_t.md. paper: as in the paper, where a higher level is "
+        "not always a stronger change; monotonic: as in DALI and torchvision, where a higher level is always a "
+        "stronger change.",
         choices=RANGE_TABLES,
         goes_with="aug",
     )
     randaug_interpolation: str = option(
         "nearest",
-        "Interpolation of frames that are rotated, sheared or translated.",
+        "Interpolation of the operations rotate, shear and translate. nearest: nearest pixel; linear: bilinear.",
         choices=tuple(INTERPOLATIONS),
         goes_with="aug",
     )
     randaug_invert: bool = option(
-        False, "Also draw the operation invert, as the authors' program does.", goes_with="aug"
+        False, "Also sample the operation invert, as the authors' program does.", goes_with="aug"
     )
 
     def check(self) -> None:

@@ -35,38 +35,38 @@ class ActionOptions:
 
     resume: str = option(
         "",
-        "Continue the run of CHECKPOINT; without a value, the run in --out. auto: the run in --out if there is one, "
-        "else start anew.",
+        "Resume the run of CHECKPOINT instead of starting a new run. Without a value, resume the run in --out. auto: "
+        "resume the run in --out if there is one, otherwise start a new run.",
         metavar="CHECKPOINT",
-        default_means="start anew",
+        default_means="off",
         without_value=RESUME_LAST,
     )
     eval_only: str = option(
         "",
-        "Evaluate CHECKPOINT on the validation videos instead of training; without a value, the published weights of "
-        "--init, whose outputs are taken for the classes of --data in order.",
+        "Evaluate CHECKPOINT on the validation videos instead of training. Without a value, evaluate the published "
+        "weights of --init; the network's outputs are then assigned to the classes of --data in order.",
         metavar="CHECKPOINT",
-        default_means="train",
+        default_means="off",
         without_value=INIT_WEIGHTS,
     )
     ensemble: list[str] = option(
         (),
-        "Evaluate the average of several checkpoints' softmax scores instead of training.",
+        "Evaluate several checkpoints as an ensemble instead of training. Their softmax scores are averaged.",
         metavar="CHECKPOINT",
-        default_means="train",
+        default_means="off",
     )
     ensemble_weights: list[float] = option(
         (),
-        "Weights of that average, one number for each checkpoint of --ensemble.",
+        "Weights of the average of --ensemble, one number per checkpoint.",
         metavar="WEIGHT",
-        default_means="all count the same",
+        default_means="equal weights",
     )
     predict: list[str] = option(
         (),
-        "With --eval-only or --ensemble, write the most probable classes of each video of --data; of the video files "
-        "that are named here instead, also print them.",
+        "With --eval-only or --ensemble, write the most probable classes of each video of --data to predictions.csv. "
+        "If VIDEO files are given, use these instead of --data, and also print the classes.",
         metavar="VIDEO",
-        default_means="evaluate only",
+        default_means="off",
         without_value=[DATA_VIDEOS],
     )
 

@@ -22,48 +22,50 @@ class DataOptions(Group):
 
     data: str = option(
         "demo",
-        "Videos to train on: a folder of class folders (or of train/ and val/ with them), the folder of an official "
-        "--dataset, a list such as a .csv, or a data set that this program makes itself: "
-        f"{' or '.join(GENERATED_DATA)}.",
+        "Videos to train on: a folder with one subfolder per class (or with train/ and val/ that have such "
+        "subfolders), the folder that holds an official dataset (see --dataset), a list such as a .csv file, or a "
+        f"generated dataset: {' or '.join(GENERATED_DATA)}. See docs/datasets.md.",
         metavar="PATH",
         must_name="a folder or file",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     val_data: str = option(
         "",
-        "Validation videos, a folder or a list. Where there are none, the training videos are evaluated.",
+        "Validation videos: a folder or a list. If there are none, the test videos are used for validation; if there "
+        "are no test videos either, the training videos are used.",
         metavar="PATH",
-        default_means="val/ in --data, or its column split",
+        default_means="val/ in --data; in a list, the rows with val in the column split",
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.IS_READ,
     )
     dataset: str = option(
         "auto",
-        f"Kind of --data. auto: by what is there; {FOLDER_DATA}: its topmost folders are the classes, or train/ and "
-        f"val/, whatever they hold; csv: a list; {', '.join(DATASETS)}: with the official lists, see docs/datasets.md; "
-        f"{UNLABELLED_DATA}: any folder, or a list of paths, for --predict.",
+        f"Type of --data. auto: detect whether it is a folder or a list; {FOLDER_DATA}: the top-level folders are the "
+        "classes (or train/ and val/), even if the layout is ambiguous; csv: a list; "
+        f"{', '.join(DATASETS)}: this official dataset with its official splits, see docs/datasets.md; "
+        f"{UNLABELLED_DATA}: videos without labels for --predict (a folder, a list of paths or one video file).",
         metavar="KIND",
         choices=KINDS,
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER,
     )
     split: str = option(
         "",
-        "Official split of --dataset: 1, 2 or 3 of ucf101 and hmdb51; train, train+val or (for --predict) test of "
-        "vipriors.",
+        "Official split: 1, 2 or 3 for --dataset ucf101 and hmdb51; train, train+val or test (only with --predict) "
+        "for --dataset vipriors.",
         metavar="SPLIT",
-        default_means="the first",
+        default_means="1 for ucf101 and hmdb51, train for vipriors",
         roles=Role.IN_EVALUATION | Role.NAMES_VIDEOS | Role.AS_IN_PAPER | Role.SET_BY_TABLE,
     )
     num_frames: int = option(
         64,
-        "Window of a clip in frames; the network sees every 2nd or 4th of them, see docs/models.md. SlowFast needs a "
-        "multiple of 16.",
+        "Length in frames of the window that a clip is taken from. The network uses every 2nd or 4th frame of the "
+        "window, see docs/models.md. SlowFast needs a multiple of 16.",
         metavar="N",
         at_least=1,
         roles=Role.FOR_PUBLISHED,
     )
     stride_frames: int = option(
         1,
-        "Step between the frames of a window, in frames of the video.",
+        "Distance between consecutive frames of the window, in frames of the video. 1: every frame.",
         metavar="N",
         at_least=1,
         roles=Role.FOR_PUBLISHED,
@@ -73,28 +75,29 @@ class DataOptions(Group):
     )
     crop_mode: str = option(
         "crop",
-        "How training crops are drawn. crop: cut out a square of random size and scale it to --crop-px; short_side: "
-        "scale the frame's short side to a random length and cut out a square of --crop-px.",
+        "How training crops are sampled. crop: crop a square of random size (its side is 2/3 to 5/6 of the frame's "
+        "short side) and resize it to --crop-px; short_side: resize the frame so that its short side has a "
+        "random length (1 to 1.25 times --crop-px), and crop a square of --crop-px.",
         choices=CROP_MODES,
         roles=Role.IN_EVALUATION,
     )
     short_videos: str = option(
         "slow_down",
-        "How videos shorter than the window fill it. slow_down: each frame is shown 2, 4, ... times; pad: the last "
-        "frame is repeated.",
+        "How to fill the window if a video is shorter. slow_down: repeat each frame 2, 4, ... times; pad: repeat the "
+        "last frame.",
         choices=SHORT_VIDEOS,
         roles=Role.FOR_PUBLISHED,
     )
     on_bad_video: str = option(
         "error",
-        "What happens when a video can no longer be read. error: the run stops; skip: the video is named in the log "
-        "and replaced by another one of its class, or left out of evaluation.",
+        "What to do if a video that passed the check before training cannot be read during the run. error: stop the "
+        "run; skip: log the video and use another one of its class instead (in evaluation, leave it out).",
         choices=ON_BAD_VIDEO,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
     max_bad_percent: float = option(
         1.0,
-        "With --on-bad-video skip, stop the run when more than this percentage of the videos are bad.",
+        "With --on-bad-video skip, stop the run if more than this percentage of the videos cannot be read.",
         metavar="PERCENT",
         at_least=0,
         at_most=100,
@@ -103,8 +106,8 @@ class DataOptions(Group):
     )
     time_limit_s: float = option(
         TIME_LIMIT_S,
-        "Processor time, in seconds, that reading a video may take when it is checked before the training; slower "
-        "ones are left out. Reading a clip of it may later take 4 times as long.",
+        "CPU time limit, in seconds, for reading one video in the check before training. Videos that take longer are "
+        "left out. During training, reading one clip may take 4 times as long.",
         metavar="SECONDS",
         above=0,
         at_most=MAX_TIME_LIMIT_S,

@@ -13,20 +13,20 @@ class EvaluationOptions(Group):
 
     eval_clips: int = option(
         10,
-        "Clips per video in evaluation; their softmax scores are averaged.",
+        "Number of clips per video in evaluation. Their softmax scores are averaged.",
         metavar="N",
         at_least=1,
         roles=Role.IN_EVALUATION,
     )
     eval_crops: int = option(
         1,
-        "Crops of each of these clips: 1 in the centre, or 3 along the long side.",
+        "Number of crops per evaluation clip. 1: in the centre; 3: spread along the long side of the frame.",
         choices=CROPS_PER_VIDEO,
         roles=Role.IN_EVALUATION,
     )
     eval_every: int = option(
         1,
-        "Epochs from one evaluation to the next; the last epoch always has one.",
+        "Evaluate every EPOCHS epochs, and always after the last one.",
         metavar="EPOCHS",
         at_least=1,
         roles=Role.SAME_RECIPE,

@@ -19,28 +19,31 @@ _LONGEST_CHOICES = 34
 
 USAGE = "python train/run.py [--data PATH] [--aug NAME] [--mix NAME] [--out DIR] [OPTION ...]"
 ABOUT = (
-    "Train a network on video: clips that DALI decodes and augments with RandAugment-T. The defaults are those of the "
-    "paper (Kim et al., ECCV-W 2020, section 4.1)."
+    "Train a video classification network. Clips are decoded with DALI or PyAV and augmented with RandAugment-T. The "
+    "defaults are the settings of the paper (Kim et al., ECCV-W 2020, section 4.1)."
 )
 EXAMPLES = (
-    ("the data set that is made here, to see that all works", "python train/run.py"),
+    ("the generated demo dataset, to check that everything works", "python train/run.py"),
     (
         "your own videos, in videos/<class>/ or videos/train/<class>/ and videos/val/<class>/",
         "python train/run.py --data videos --aug randaug_t --mix framecutmix --out runs/first",
     ),
-    ("the same run after it was stopped, from its last checkpoint", "python train/run.py --resume --out runs/first"),
+    ("resume this run from its last checkpoint after it was stopped", "python train/run.py --resume --out runs/first"),
     (
-        "from published weights, on 4 GPUs",
+        "from published weights (download: see docs/models.md), on 4 GPUs",
         "torchrun --nproc-per-node=4 train/run.py --data videos --model r3d_18 --init r3d_18-b3b3357e.pth "
         "--crop-px 112 --out runs/tuned",
     ),
     (
-        "accuracy of 10 x 3 views per video, and the classes of other videos",
+        "accuracy with 10 clips x 3 crops per video",
         "python train/run.py --eval-only runs/first/best.pt --eval-clips 10 --eval-crops 3",
     ),
-    ("", "python train/run.py --eval-only runs/first/best.pt --predict a.mp4 b.mp4"),
+    (
+        "most probable classes of other videos",
+        "python train/run.py --eval-only runs/first/best.pt --predict a.mp4 b.mp4",
+    ),
 )
-"""(what it does, command) at the end of ``--help``; without words it belongs to the one above."""
+"""(what it does, command) at the end of ``--help``."""
 
 
 def small_settings() -> str:
@@ -52,8 +55,9 @@ def small_settings() -> str:
 def about_small() -> str:
     """Return a sentence about that preset."""
     return (
-        "Without a GPU (or with --device cpu) and without --data of your own the defaults are smaller, for some "
-        f"minutes on two cores: {small_settings()}."
+        "Without a GPU (or with --device cpu) and with a generated dataset (--data demo or perturbed), a small preset "
+        f"replaces these defaults: {small_settings()}. With this preset, a run on demo takes about four minutes on two "
+        "CPU cores."
     )
 
 
@@ -112,8 +116,7 @@ def examples() -> str:
     """Return the end of ``--help``; long commands go on in the next line."""
     lines = [_EXAMPLES]
     for words, command in EXAMPLES:
-        lines += [f"  # {words}"] if words else []
-        lines += _folded(command)
+        lines += [f"  # {words}", *_folded(command)]
     return "\n".join(lines)
 
 

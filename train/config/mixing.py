@@ -15,38 +15,42 @@ class MixingOptions(Group):
 
     mix: str = option(
         "none",
-        f"Delete parts of clips, or mix or blend them with others of the batch: none, {', '.join(MIXES)}. Of several, "
-        "with commas between, each batch draws one. See docs/mixing.md.",
+        f"Mixing operation: none, {', '.join(MIXES)}. It deletes parts of clips, or mixes or blends clips with other "
+        "clips of the batch. If several are given, separated by commas, one is chosen at random for each batch. See "
+        "docs/mixing.md.",
         metavar="NAME[,NAME...]",
         roles=Role.RESET_IN_EVALUATION,
     )
     mix_alpha: float | None = option(
         None,
-        "Draw lambda, the share of a clip that is kept, from Beta(ALPHA, ALPHA).",
+        "Parameter of the distribution Beta(ALPHA, ALPHA), from which lambda is sampled. Lambda is the fraction of a "
+        "clip that is kept.",
         metavar="ALPHA",
-        default_means="the operation's own",
+        default_means="depends on --mix, see docs/mixing.md",
         goes_with="mix",
         roles=Role.RESET_IN_EVALUATION,
     )
     mix_prob: float | None = option(
         None,
-        "Probability, from 0 to 1, that a batch is mixed (or a clip, with --mix-draw clip).",
+        "Probability, from 0 to 1, of mixing a batch (with --mix-draw clip: of mixing a clip).",
         metavar="P",
-        default_means="the operation's own",
+        default_means="depends on --mix, see docs/mixing.md",
         goes_with="mix",
         roles=Role.RESET_IN_EVALUATION,
     )
     mix_draw: str = option(
         "batch",
-        "Draw region and lambda once for a batch, as in the paper, or for each clip.",
+        "How often the mixed region and lambda are sampled. batch: once per batch, as in the paper; clip: once per "
+        "clip.",
         choices=("batch", "clip"),
         goes_with="mix",
         roles=Role.RESET_IN_EVALUATION,
     )
     mix_labels: str = option(
         "all_frames",
-        "Frames of which a label's weight is the share. all_frames: all of the window; seen_frames: those that the "
-        "network looks at.",
+        "Frames that are counted for the label weights. The weight of a label is the fraction of these frames that "
+        "comes from its clip. all_frames: all frames of the window; seen_frames: only the frames that the network "
+        "uses.",
         choices=("all_frames", "seen_frames"),
         goes_with="mix",
         roles=Role.RESET_IN_EVALUATION,

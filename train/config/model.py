@@ -13,23 +13,23 @@ class ModelOptions(Group):
 
     model: str = option(
         "slowfast50",
-        f"Network: {', '.join(MODELS)}. All but slowfast50 are torchvision's. What clips each takes is in "
-        "docs/models.md.",
+        f"Network: {', '.join(MODELS)}. All except slowfast50 are from torchvision. docs/models.md lists the clip "
+        "sizes that each network accepts.",
         metavar="NAME",
         choices=tuple(MODELS),
         roles=Role.FOR_PUBLISHED | Role.AS_IN_PAPER,
     )
     init: str = option(
         "",
-        "Weights to start from: a file of published ones, see docs/models.md, or a checkpoint of an earlier run.",
+        "Initial weights: a file of published weights (see docs/models.md) or a checkpoint of an earlier run.",
         metavar="FILE",
         default_means="random weights",
         roles=Role.FOR_PUBLISHED | Role.IS_READ,
     )
     lateral: str = option(
         "plain",
-        "Lateral connections of SlowFast. plain: convolutions alone, as in the paper; norm_relu: with batch norm and "
-        "ReLU, as in the weights published for Kinetics.",
+        "Lateral connections of SlowFast. plain: only convolutions, as in the SlowFast paper; norm_relu: convolutions "
+        "with batch norm and ReLU, as in the published Kinetics weights.",
         choices=LATERALS,
         roles=Role.FOR_PUBLISHED,
     )

@@ -7,57 +7,65 @@ from .option import Group, Role, option
 
 @dataclass(frozen=True, kw_only=True)
 class OptimisationOptions(Group):
-    """Length, batch size and learning rate"""
+    """Training length, batch size and learning rate"""
 
-    epochs: int = option(150, "Passes over the training videos.", metavar="N", at_least=1, roles=Role.LENGTH)
+    epochs: int = option(150, "Number of passes over the training videos.", metavar="N", at_least=1, roles=Role.LENGTH)
     batch_size: int = option(
-        16, "Clips per step, over all processes together.", metavar="N", at_least=1, roles=Role.IN_EVALUATION
+        16,
+        "Number of clips per step, over all training processes together.",
+        metavar="N",
+        at_least=1,
+        roles=Role.IN_EVALUATION,
     )
     lr: float = option(
         1e-4,
-        "Peak learning rate of Adam; after --warmup it decays to 0 as a cosine.",
+        "Peak learning rate of Adam. After --warmup, the learning rate decays to 0 with a cosine schedule.",
         metavar="LR",
         at_least=0,
         at_most=10,
     )
     warmup: float = option(
         0.1,
-        "Share of all steps, from 0 to 1, in which the learning rate rises to its peak.",
-        metavar="SHARE",
+        "Fraction of all steps, from 0 to 1, during which the learning rate rises to its peak.",
+        metavar="FRACTION",
         at_least=0,
         at_most=1,
     )
     weight_decay: float = option(1e-5, "Weight decay of Adam.", metavar="DECAY", at_least=0, at_most=1)
     max_steps: int = option(
         0,
-        "Train so many steps in all, for a short try; the learning rate's whole schedule fits in them. 0 is no limit.",
+        "Maximum number of steps, for a short test. The learning rate schedule is shortened to this number. 0: no "
+        "limit.",
         metavar="N",
         at_least=0,
         roles=Role.LENGTH | Role.SAME_RECIPE | Role.SET_BY_TABLE,
     )
     label_smoothing: float = option(
         0.0,
-        "Label smoothing: share of each target that is spread over all classes.",
-        metavar="SHARE",
+        "Label smoothing: fraction of each target that is spread over all classes.",
+        metavar="FRACTION",
         at_least=0,
         at_most=0.99,
     )
     ema: float = option(
         0.0,
-        "Decay per step of an exponential moving average of the weights, which is then what is evaluated. 0 is none.",
+        "Decay per step of an exponential moving average (EMA) of the weights. If there is an average, it is evaluated "
+        "instead of the weights. 0: no average.",
         metavar="DECAY",
         at_least=0,
         at_most=0.99999,
     )
     accumulate: int = option(
         1,
-        "Gradient accumulation: compute each step in N parts, one after the other, to save memory.",
+        "Gradient accumulation: compute each step in N micro-batches, one after the other, to save memory. "
+        "--batch-size is still the number of clips of the whole step.",
         metavar="N",
         at_least=1,
     )
     even_steps: bool = option(
         False,
-        "Deal the clips of an epoch out evenly, so that its steps differ by at most one clip. Off, all steps but the "
-        "last have --batch-size clips, which is better for a GPU.",
+        "Distribute the clips of an epoch evenly, so that its steps differ by at most one clip. If off, all steps "
+        "except the last have --batch-size clips. This is better for a GPU, because only the last step has another "
+        "size.",
         roles=Role.SAME_RECIPE,
     )

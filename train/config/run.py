@@ -27,17 +27,18 @@ class RunOptions(Group):
 
     out: str = option(
         "runs/latest",
-        "Folder for checkpoints, metrics and pictures; the files of an earlier run in it are moved to earlier-N there.",
+        "Folder for checkpoints, metrics and images. Files of an earlier run in DIR are moved to DIR/earlier-N.",
         metavar="DIR",
         must_name="a folder or file",
         roles=_ANYWHERE | Role.SET_BY_TABLE,
     )
     seed: int = option(
-        0, "Seed of everything that is drawn.", metavar="N", at_least=0, roles=Role.SAME_RECIPE | Role.SET_BY_TABLE
+        0, "Seed of all random numbers.", metavar="N", at_least=0, roles=Role.SAME_RECIPE | Role.SET_BY_TABLE
     )
     checkpoint_minutes: float = option(
         10.0,
-        "Longest time between checkpoints within an epoch, in minutes; one is also written at the end of each epoch.",
+        "Maximum time between checkpoints within an epoch, in minutes. A checkpoint is also written at the end of each "
+        "epoch.",
         metavar="MINUTES",
         at_least=0,
         at_most=10_000,
@@ -52,48 +53,54 @@ class MachineOptions(Group):
 
     device: str = option(
         "auto",
-        "Device to train on: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        "Device to train on: auto, cpu, cuda or cuda:N. auto: cuda if there is a GPU, otherwise cpu; cuda: a GPU, or "
+        "with torchrun one GPU per process; cuda:N: the GPU with number N.",
         metavar="DEVICE",
         roles=_OF_MACHINE,
     )
     workers: int = option(
         min(MAX_WORKERS, usable_cores()),
-        "Processes that check videos, and decode them on the CPU. 0 decodes in the main process.",
+        "Number of worker processes of each training process. They check videos, and decode them on the CPU. 0: decode "
+        "in the training process.",
         metavar="N",
-        default_means=f"one per core, at most {MAX_WORKERS}, shared among a machine's training processes",
+        default_means=f"one per CPU core, at most {MAX_WORKERS} per machine, divided among training processes",
         at_least=0,
         roles=_OF_MACHINE,
     )
     decoder: str = option(
         "auto",
-        "Where videos are decoded. auto: on the GPU if the training runs on one, its decoder shows all videos as the "
-        "CPU does, and that is faster than --workers processes, by the median video's codec and size; else on the "
-        "CPU, and the log says why. See docs/videos.md.",
+        "Where videos are decoded. cpu: on the CPU, with PyAV; gpu: on the GPU of --device, with DALI; auto: gpu if "
+        "training runs on a GPU, if this GPU decodes all videos to the same frames as the CPU, and if it is probably "
+        "faster than --workers processes; otherwise cpu. The speed is estimated from the codec and size of the median "
+        "video. If auto chooses cpu although training runs on a GPU, the log says why. See docs/videos.md.",
         choices=DECODERS,
         roles=_OF_MACHINE,
     )
     reader: str = option(
         "clips",
-        "How clips get out of files. clips: each is decoded by itself; stream: DALI's video reader seeks in the files, "
-        "for those of many minutes. See docs/videos.md.",
+        "How clips are read from files. clips: decode each clip separately; stream: use DALI's video reader, which "
+        "seeks in the files (for files of many minutes). See docs/videos.md.",
         choices=READERS,
         roles=_ANYWHERE | Role.RESET_IN_EVALUATION,
     )
     precision: str = option(
         "auto",
-        "Precision of the network's arithmetic. auto: on a GPU bf16, or fp16 where it lacks that; on a CPU fp32.",
+        "Floating-point precision of the network. auto: bf16 on a GPU (fp16 if the GPU does not support bf16), fp32 on "
+        "a CPU.",
         choices=PRECISIONS,
         roles=_ANYWHERE | Role.RESET_IN_EVALUATION,
     )
     compile: bool | str = option(
         False,
-        "Compile the network with torch.compile: minutes at the start, for faster steps. "
-        f"{CUDA_GRAPHS}: on a GPU also with CUDA graphs, for steps that are short.",
+        "Compile the network with torch.compile. This takes minutes at the start. Steps may be faster; the gain was "
+        f"not measured. {CUDA_GRAPHS}: on a GPU, also use CUDA graphs, for networks whose steps are short.",
         choices=(False, True, CUDA_GRAPHS),
         roles=_ANYWHERE,
     )
-    tf32: bool = option(True, "On a GPU, multiply float32 matrices as TF32, with 10 bits of mantissa.", roles=_ANYWHERE)
+    tf32: bool = option(True, "On a GPU, use TF32 (10 bits of mantissa) for float32 matrix products.", roles=_ANYWHERE)
     channels_last: bool = option(
-        True, "On a GPU, keep the network's weights in channels_last_3d, as the clips are.", roles=_ANYWHERE
+        True,
+        "On a GPU, use the memory format channels_last_3d for the network's weights, as for the clips.",
+        roles=_ANYWHERE,
     )
     fused_adam: bool = option(True, "On a GPU, run Adam as one fused kernel.", roles=Role.MAY_CHANGE)

@@ -1,4 +1,6 @@
-"""The paper's tables by name: ``python -m train.tables list|show|run|report``.
+"""Train and compare the rows of the tables of the paper (Kim et al., ECCV-W 2020).
+
+Example: ``python -m train.tables run table2 --data DIR``
 
 Their content is in recipes.py.
 """
@@ -164,39 +166,50 @@ COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.tables", description=__doc__.partition("\n\n")[0].replace("``", ""), allow_abbrev=False
+        prog="python -m train.tables",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="name the tables")
+    commands.add_parser("list", help="list the tables", description="List the tables.")
     texts = {
-        "show": "print a table's rows: the paper's figures, and the command of each training",
-        "run": "train what is missing; all other options are those of train/run.py, such as --data DIR --epochs 150",
-        "report": "print our figures, the paper's and the difference; write TABLE.md and TABLE.csv into --out",
+        "show": "print the rows of a table: the results of the paper, and the command of each training run",
+        "run": "train the rows that are not trained yet; all other options are passed to train/run.py, such as "
+        "--data DIR --epochs 150",
+        "report": "print your results, the results of the paper and the difference; write TABLE.md and TABLE.csv to "
+        "--out",
     }
     for name, text in texts.items():
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument("tables", nargs="+", metavar="TABLE", help=f"one or more of {', '.join(TABLES)}")
+        sentence = f"{text[0].upper()}{text[1:]}."
+        command = commands.add_parser(name, help=text, description=sentence, allow_abbrev=False)
+        command.add_argument(
+            "tables",
+            nargs="+",
+            metavar="TABLE",
+            help=f"one or more of {', '.join(TABLES)}; python -m train.tables list explains them",
+        )
         command.add_argument(
             "--rows",
             nargs="+",
             default=[],
             metavar="ROW",
-            help="only these rows: names, or patterns such as 'temporal*' (default: all)",
+            help="only these rows: names or patterns such as 'temporal*' (default: all rows)",
         )
         if name != "show":
             command.add_argument("--out", default=OUT, help=f"folder of the runs (default: {OUT})")
         if name == "run":
             command.add_argument(
-                "--seeds", type=int, default=3, metavar="N", help="train with seeds 0 to N - 1 (default: 3)"
+                "--seeds", type=int, default=3, metavar="N", help="train with the seeds 0 to N - 1 (default: 3)"
             )
             command.add_argument(
                 "--jobs",
                 type=int,
                 default=0,
                 metavar="N",
-                help="number of trainings at once (default: one per GPU; one without a GPU)",
+                help="number of parallel training runs (default: the number of GPUs, at least 1)",
             )
-            command.add_argument("--retry", action="store_true", help="train again the rows that failed")
+            command.add_argument("--retry", action="store_true", help="also train failed rows again")
     return parser
 
 

@@ -1,4 +1,6 @@
-"""One HTML file about one run or several: ``python -m train.report RUN_DIR [RUN_DIR ...]``.
+"""Write an HTML report of one or several runs.
+
+Example: ``python -m train.report runs/latest runs/first``
 
 Nothing else is needed to read it.
 
@@ -291,10 +293,12 @@ def _printable(value: object) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train.report", description=__doc__.partition("\n\n")[0].replace("``", "")
+        prog="python -m train.report",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1].replace("``", ""),
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folder of a run: --out of train/run.py")
-    parser.add_argument("-o", "--out", help="the HTML file to write (default: report.html in the first RUN_DIR)")
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folder of a run (--out of train/run.py)")
+    parser.add_argument("-o", "--out", help="HTML file to write (default: report.html in the first RUN_DIR)")
     return parser
 
 

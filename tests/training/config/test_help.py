@@ -52,7 +52,7 @@ def test_headings_come_in_the_order_of_use(text):
         "Augmentation",
         "Mixing",
         "Model",
-        "Length, batch size and learning rate",
+        "Training length, batch size and learning rate",
         "Evaluation",
         "Resuming, evaluating and predicting",
         "Output and seed",
@@ -97,7 +97,7 @@ def test_how_an_option_is_given(name, expected):
         ("crop_px", "160"),
         ("tf32", "on"),
         ("compile", "off"),
-        ("mix_alpha", "the operation's own"),
+        ("mix_alpha", "depends on --mix, see docs/mixing.md"),
         ("init", "random weights"),
     ],
 )
