@@ -50,7 +50,7 @@ class MixingOptions(Group):
         "all_frames",
         "Frames that are counted for the label weights. The weight of a label is the fraction of these frames that "
         "comes from its clip. all_frames: all frames of the window; seen_frames: only the frames that the network "
-        "uses.",
+        "uses; both pathways of SlowFast have the same weight.",
         choices=("all_frames", "seen_frames"),
         goes_with="mix",
         roles=Role.RESET_IN_EVALUATION,
