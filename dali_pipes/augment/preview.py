@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         help="output file: an image of some frames of the clip (.png or .jpg), or a video of all frames (.mp4); both "
         "show the clip before and after augmentation",
     )
-    parser.add_argument("--ops", help="comma-separated operations to show, or all (default: those with a magnitude)")
+    parser.add_argument(
+        "--ops", help="operations to show, separated by commas; all: every operation (default: those with a magnitude)"
+    )
     parser.add_argument(
         "--aug", choices=AUGMENTATIONS, help="show examples of this augmentation instead of single operations"
     )
@@ -114,14 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--level",
         type=float,
-        help="magnitude level M, 0 to 30; called --randaug-m in train/run.py (default: 10 with --schedule or --aug, "
-        "otherwise rising from 0 to 30 over the clip)",
+        help="magnitude level M, 0 to 30; called --randaug-m in train/run.py (default: 10 with --schedule or --aug; "
+        "otherwise the level rises from 0 to 30 over the clip, without a schedule)",
     )
     parser.add_argument(
         "--schedule",
         choices=SCHEDULES,
         help="how the magnitude level changes over a clip, see --schedule of train/run.py (default: spatial with "
-        "--aug randaug, otherwise temporal+)",
+        "--aug randaug, temporal+ with --aug randaug_t or with --level)",
     )
     parser.add_argument(
         "--sign",

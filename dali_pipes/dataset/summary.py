@@ -138,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="decode every frame of every file (default: only count the packets of a file if this gives the number of "
-        "frames)",
+        help="decode every frame of every file (default: count the packets of a file, and decode all its frames only "
+        "if their number may differ)",
     )
     add_limits(parser, TIME_LIMIT_S, "left out")
     return parser

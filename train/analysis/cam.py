@@ -289,8 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--layer",
         default="",
-        help="layer whose maps are shown: slow or fast (pathways) for SlowFast, last for other networks (default: slow "
-        "or last)",
+        help="layer whose maps are shown. SlowFast: slow (default) or fast, its pathways; other networks: last",
     )
     parser.add_argument(
         "-o",

@@ -1,4 +1,4 @@
-"""Measure how well a network's class activation separates two classes in time.
+"""Measure how well class activation maps show when each of two classes is visible in a clip.
 
 Example: ``python -m train.localisation runs/mixup/best.pt runs/fademixup/best.pt``
 
@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--layer",
         default="",
-        help="layer to measure: slow or fast (pathways) for SlowFast, last for other networks (default: slow or last)",
+        help="layer to measure. SlowFast: slow (default) or fast, its pathways; other networks: last",
     )
     parser.add_argument(
         "--workers",

@@ -27,9 +27,9 @@ class AugmentationOptions(Group):
         "temporal+",
         "How the magnitude level changes over a clip in RandAugment-T. M is --randaug-m. spatial: constant M; "
         "temporal: linear, between a random lower level and M, rising or falling; temporal+: linear, rising or "
-        "falling, with M in the middle and at most M/2 above and below it; mix: spatial or temporal+, chosen at random "
-        "for each clip (unrelated to --mix); random_walk, fourier: random curves, at most M/2 above and below M. See "
-        "docs/randaugment_t.md.",
+        "falling, with M in the middle of the clip, starting and ending at most M/2 above or below M; mix: spatial or "
+        "temporal+, chosen at random for each clip (unrelated to --mix); random_walk, fourier: random curves, at most "
+        "M/2 above and below M. See docs/randaugment_t.md.",
         metavar="NAME",
         choices=tuple(SCHEDULES),
         goes_with="aug",
@@ -45,7 +45,8 @@ class AugmentationOptions(Group):
     )
     randaug_scale: float = option(
         30.0,
-        "Highest magnitude level. It gives the value at the end of an operation's range, see --randaug-ranges.",
+        "Highest value of --randaug-m. At this level, an operation has the value at the end of its range, see "
+        "--randaug-ranges.",
         metavar="LEVEL",
         above=0,
         goes_with="aug",

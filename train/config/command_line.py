@@ -44,7 +44,7 @@ class ActionOptions:
     eval_only: str = option(
         "",
         "Evaluate CHECKPOINT on the validation videos instead of training. Without a value, evaluate the published "
-        "weights of --init; the network's outputs are then assigned to the classes of --data in order.",
+        "weights of --init; output i of the network is then class i of --data.",
         metavar="CHECKPOINT",
         default_means="off",
         without_value=INIT_WEIGHTS,

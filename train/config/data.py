@@ -40,7 +40,8 @@ class DataOptions(Group):
     dataset: str = option(
         "auto",
         f"Type of --data. auto: detect whether it is a folder or a list; {FOLDER_DATA}: the top-level folders are the "
-        "classes (or train/ and val/), even if the layout is ambiguous; csv: a list; "
+        "classes (or train/ and val/), even if all of them have the same "
+        "subfolders, which could be the classes, too; csv: a list; "
         f"{', '.join(DATASETS)}: this official dataset with its official splits, see docs/datasets.md; "
         f"{UNLABELLED_DATA}: videos without labels for --predict (a folder, a list of paths or one video file).",
         metavar="KIND",
@@ -57,8 +58,8 @@ class DataOptions(Group):
     )
     num_frames: int = option(
         64,
-        "Length in frames of the window that a clip is taken from. The network uses every 2nd or 4th frame of the "
-        "window, see docs/models.md. SlowFast needs a multiple of 16.",
+        "Number of frames of the window, the part of a video that a clip is taken from. Depending on the network, "
+        "every 2nd or 4th frame of it is used, see docs/models.md. SlowFast needs a multiple of 16.",
         metavar="N",
         at_least=1,
         roles=Role.FOR_PUBLISHED,
@@ -90,8 +91,8 @@ class DataOptions(Group):
     )
     on_bad_video: str = option(
         "error",
-        "What to do if a video that passed the check before training cannot be read during the run. error: stop the "
-        "run; skip: log the video and use another one of its class instead (in evaluation, leave it out).",
+        "What to do if a video cannot be read during the run although it passed the check before training. error: stop "
+        "the run; skip: log the video and use another one of its class instead (in evaluation, leave it out).",
         choices=ON_BAD_VIDEO,
         roles=Role.MAY_CHANGE | Role.IN_EVALUATION,
     )
@@ -107,7 +108,7 @@ class DataOptions(Group):
     time_limit_s: float = option(
         TIME_LIMIT_S,
         "CPU time limit, in seconds, for reading one video in the check before training. Videos that take longer are "
-        "left out. During training, reading one clip may take 4 times as long.",
+        "left out. During training, the limit for reading one clip is 4 times as high.",
         metavar="SECONDS",
         above=0,
         at_most=MAX_TIME_LIMIT_S,

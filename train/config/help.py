@@ -55,8 +55,9 @@ def small_settings() -> str:
 def about_small() -> str:
     """Return a sentence about that preset."""
     return (
-        "Without a GPU (or with --device cpu) and with a generated dataset (--data demo or perturbed), a small preset "
-        f"replaces these defaults: {small_settings()}. With this preset, a run on demo takes about four minutes on two "
+        "Without a GPU (or with --device cpu) and with a generated dataset (--data demo or perturbed), the values of a "
+        f"small preset are used instead of the defaults: {small_settings()}. With this preset, a run on demo takes "
+        "about four minutes on two "
         "CPU cores."
     )
 

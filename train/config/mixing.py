@@ -48,8 +48,8 @@ class MixingOptions(Group):
     )
     mix_labels: str = option(
         "all_frames",
-        "Frames that are counted for the label weights. The weight of a label is the fraction of these frames that "
-        "comes from its clip. all_frames: all frames of the window; seen_frames: only the frames that the network "
+        "Frames that count for the label weights. The weight of a label is the visible fraction of its clip, measured "
+        "over these frames. all_frames: all frames of the window; seen_frames: only the frames that the network "
         "uses; both pathways of SlowFast have the same weight.",
         choices=("all_frames", "seen_frames"),
         goes_with="mix",

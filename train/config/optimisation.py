@@ -64,8 +64,8 @@ class OptimisationOptions(Group):
     )
     even_steps: bool = option(
         False,
-        "Distribute the clips of an epoch evenly, so that its steps differ by at most one clip. If off, all steps "
-        "except the last have --batch-size clips. This is better for a GPU, because only the last step has another "
-        "size.",
+        "Distribute the clips of an epoch evenly, so that the sizes of its steps differ by at most one clip. If off, "
+        "all steps except the last have --batch-size clips; off is better for a GPU, because only the last step has "
+        "another size.",
         roles=Role.SAME_RECIPE,
     )

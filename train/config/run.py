@@ -71,8 +71,9 @@ class MachineOptions(Group):
         "auto",
         "Where videos are decoded. cpu: on the CPU, with PyAV; gpu: on the GPU of --device, with DALI; auto: gpu if "
         "training runs on a GPU, if this GPU decodes all videos to the same frames as the CPU, and if it is probably "
-        "faster than --workers processes; otherwise cpu. The speed is estimated from the codec and size of the median "
-        "video. If auto chooses cpu although training runs on a GPU, the log says why. See docs/videos.md.",
+        "faster than --workers processes; otherwise cpu. The speed is estimated from the codec and frame size of the "
+        "video with the median frame size. If auto chooses cpu although training runs on a GPU, the log says why. See "
+        "docs/videos.md.",
         choices=DECODERS,
         roles=_OF_MACHINE,
     )

@@ -1,4 +1,4 @@
-"""Train and compare the rows of the tables of the paper (Kim et al., ECCV-W 2020).
+"""Train the networks of the paper's tables (Kim et al., ECCV-W 2020), and compare the results with the paper.
 
 Example: ``python -m train.tables run table2 --data DIR``
 
@@ -175,8 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the tables", description="List the tables.")
     texts = {
         "show": "print the rows of a table: the results of the paper, and the command of each training run",
-        "run": "train the rows that are not trained yet; all other options are passed to train/run.py, such as "
-        "--data DIR --epochs 150",
+        "run": "train the networks of the rows that have no finished run yet; options that are not listed below are "
+        "passed to train/run.py, such as --data DIR --epochs 150",
         "report": "print your results, the results of the paper and the difference; write TABLE.md and TABLE.csv to "
         "--out",
     }
