@@ -8,9 +8,9 @@ from importlib.util import find_spec
 
 if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
     raise ImportError(
-        "Cannot import dali_pipes: NVIDIA DALI is not installed; choose the extra for your NVIDIA driver: "
-        'pip install "dali-pipes[cuda130]" (driver 580 or newer, and machines without a GPU), '
-        "[cuda120] (driver 525 or newer) or [cuda110] (driver 450 or newer)"
+        "Cannot import dali_pipes: NVIDIA DALI is not installed; install the extra for your NVIDIA driver: "
+        'pip install "dali-pipes[cuda130]" (driver 580 or newer, or no GPU), '
+        '"dali-pipes[cuda120]" (driver 525 or newer) or "dali-pipes[cuda110]" (driver 450 or newer)'
     )
 
 from .lazy import public_names  # noqa: E402

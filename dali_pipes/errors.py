@@ -26,13 +26,13 @@ class NoAnswer(VideoError):
     """
 
 
-OR_A_COPY = "make a copy that is quick to read with python -m dali_pipes.transcode, or "
+OR_A_COPY = "make a copy with python -m dali_pipes.transcode, which is faster to read, or "
 """The advice that transcode leaves out of the sentence."""
 
 
 def too_slow(limit_s: float) -> str:
     """Return what is said, after its path, of a video that takes more processor time than the limit."""
-    return f"takes more than {limit_s:g} s of processor time to read; {OR_A_COPY}raise the time limit"
+    return f"takes more than {limit_s:g} s of CPU time to read; {OR_A_COPY}raise the time limit"
 
 
 def no_answer(limit_s: float) -> str:

@@ -111,14 +111,14 @@ expect 0 'empty' "nothing of this machine's settings" run 8g "$user" bash -c '! 
 echo "== what docker/README.md says"
 expect 0 '--max-steps' "without a command: help" run 8g "$user"
 expect 0 'best validation top-1' "three steps on the demo videos" run 8g "$user" "${train[@]}" --max-steps 3
-also '^Running on the CPU, as PyTorch can use no GPU: (.*--gpus all|Torch not compiled with CUDA)' "no --gpus: says why it trains on the CPU"
+also '^Running on the CPU, because PyTorch cannot use a GPU: (.*--gpus all|Torch not compiled with CUDA)' "no --gpus: says why it trains on the CPU"
 mv "$root/cache/demo-1" "$root/data" && rm -rf "${root:?}"/app/runs/* "${root:?}"/cache/*
 tiny=(--data /data/demo-1 --num-frames 16 --crop-px 48 --batch-size 4 --eval-clips 1)
 expect 0 'best validation top-1' "videos in /data, a user that the image does not know" run 8g 12345:12345 "${train[@]}" "${tiny[@]}" --max-steps 3
 expect 2 '^error: /dev/shm: has .* --shm-size=8g' "Docker's 64 MB of shared memory" \
     run 64m "$user" "${train[@]}" --data /data/demo-1 --out /tmp/out
 expect 2 "^error: Invalid --device 'cuda': needs an NVIDIA GPU.*(--gpus all|not compiled with CUDA)" "no --gpus" run 8g "$user" "${train[@]}" "${tiny[@]}" --device cuda --out /tmp/out
-expect 2 "^error: Invalid --decoder 'gpu': cannot be used, as the device is cpu" "no --gpus, --decoder gpu" \
+expect 2 "^error: Invalid --decoder 'gpu': cannot be used, because the device is cpu" "no --gpus, --decoder gpu" \
     run 8g "$user" "${train[@]}" "${tiny[@]}" --decoder gpu --out /tmp/out
 expect 2 '^error: .*/root/mine.*Permission denied' "results where this user may not write" run 8g "$user" "${train[@]}" "${tiny[@]}" --out /root/mine
 expect 2 '^error: .*/etc/cache.*Permission denied' "a cache where this user may not write" \

@@ -41,7 +41,7 @@ def test_without_dali_the_import_names_the_extras():
     last = result.stderr.strip().splitlines()[-1]
     assert (
         last.startswith("ImportError: Cannot import dali_pipes: NVIDIA DALI is not installed")
-        and "[cuda110] (driver 450 or newer)" in last
+        and '"dali-pipes[cuda110]" (driver 450 or newer)' in last
     )
 
 

@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> None:
         best = max(rows, key=lambda row: row.get("val_top1", -1))
         print(
             f"best validation top-1 {best['val_top1']:.1f} %, top-5 {best['val_top5']:.1f} % in epoch {best['epoch']}; "
-            f"{time.perf_counter() - start:.0f} s in all"
+            f"{time.perf_counter() - start:.0f} s in total"
         )
 
 

@@ -35,7 +35,7 @@ class _ClipPipelines:
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
                 "Invalid device 'gpu': cannot be used in a process that was forked from one that used the GPU; "
-                "start the process by spawn, or choose cpu"
+                "start the process with the start method spawn, or choose cpu"
             )
         key = (device, *options.items())
         found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
@@ -132,7 +132,7 @@ def augment_clip(
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InputError(
             f"Invalid frames_FHWC of shape {frames.shape} and type {frames.dtype}: must be uint8 of shape "
-            "(F, H, W, 3), with no size of 0"
+            "(F, H, W, 3), and no dimension may be 0"
         )
     if not len(ops):
         return frames.copy()
@@ -141,7 +141,7 @@ def augment_clip(
     if levels_NF.shape != (len(ops), len(frames)):
         raise InputError(
             f"Invalid levels of shape {levels_NF.shape}: must have the shape "
-            f"{(len(ops), len(frames))}, operations by frames"
+            f"(operations, frames) = {(len(ops), len(frames))}"
         )
     if not ((levels_NF >= 0) & (levels_NF <= MAX_LEVEL)).all():
         raise InputError(

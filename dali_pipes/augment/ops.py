@@ -65,7 +65,7 @@ class Style:
         check_known("interpolation", self.interpolation, INTERPOLATIONS)
         fields_to_python(self)
         if not is_number(self.fill) or not 0 <= self.fill <= 255:
-            raise InputError(f"Invalid fill {self.fill!r}: must be one grey level from 0 to 255")
+            raise InputError(f"Invalid fill {self.fill!r}: must be a grey level between 0 and 255")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def register_op(
     """
     if name in OPS:
         raise InputError(
-            f"Invalid name {name!r}: is the name of an operation already; choose a name other than {', '.join(OPS)}"
+            f"Invalid name {name!r}: is already the name of an operation; choose a name other than {', '.join(OPS)}"
         )
     if not callable(graph) and not isinstance(graph, Affine):
         raise InputError(f"Invalid graph {graph!r} of operation {name!r}: must be a graph function or an Affine")
@@ -173,7 +173,8 @@ def register_op(
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
     if ranges is None and isinstance(graph, Affine):
         raise InputError(
-            f"Invalid ranges None of operation {name!r}: an Affine needs a Range, as it does nothing without a value"
+            f"Invalid ranges None of operation {name!r}: must be a Range for an Affine, which does nothing "
+            "without a value"
         )
     if ranges is not None and not (
         isinstance(ranges, dict)
@@ -181,7 +182,7 @@ def register_op(
         and all(isinstance(range_, Range) for range_ in ranges.values())
     ):
         raise InputError(
-            f"Invalid ranges {ranges!r} of operation {name!r}: must be one Range, or a dict with a Range for "
+            f"Invalid ranges {ranges!r} of operation {name!r}: must be a Range, or a dict with a Range for "
             f"{' and '.join(RANGE_TABLES)}"
         )
     OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
@@ -279,7 +280,7 @@ def size_of(video: Node, style: Style) -> tuple[Node, Node]:
         shape = fn.shapes(video, dtype=types.FLOAT)
     else:  # before DataNode.shape, a GPU video's shape was on the GPU, where no named argument may come from
         raise InputError(
-            f"Invalid size_hw None: DALI {dali.__version__} needs the size of frames on a GPU; give (height, width)"
+            f"Invalid size_hw None: must be (height, width), which DALI {dali.__version__} needs for frames on a GPU"
         )
     return shape[1], shape[2]
 

@@ -175,7 +175,7 @@ def run(options: argparse.Namespace) -> None:
     if options.video is None:
         if out.suffix not in PICTURES:
             raise InputError(
-                f"Invalid out {out}: must end in .png or .jpg, as the schedules are drawn where no video is given"
+                f"Invalid out {out}: must end in .png or .jpg, because without a video the program draws the schedules"
             )
         draw_schedules(out)
         print(options.out)

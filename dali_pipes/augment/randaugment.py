@@ -108,7 +108,7 @@ class RandAugmentT:
 def check_ops(names: Collection[str]) -> tuple[str, ...]:
     """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
     if isinstance(names, str):
-        raise InputError(f"Invalid ops {names!r}: must be a list of names, not a text")
+        raise InputError(f"Invalid ops {names!r}: must be a list of names, not a string")
     for name in names:
         op_named(name)
     if not len(names):

@@ -109,7 +109,9 @@ def load_clip(path: str, num_frames: int, crop_px: int, start: int | None) -> np
     (video,) = scan_videos([(path, 0)]).videos
     last = count_starts(video.num_frames, num_frames) - 1
     if start is not None and not 0 <= start <= last:
-        raise InputError(f"Invalid start {start}: must be 0 to {last}, for a window of {num_frames} frames in {path}")
+        raise InputError(
+            f"Invalid start {start}: must be between 0 and {last} for a window of {num_frames} frames in {path}"
+        )
     indices = window_indices(video.num_frames, num_frames, first=last // 2 if start is None else start)
     box = fixed_box(video.height, video.width, "short_side", (160, 200))
     return decode_frames(path, indices, tuple(box), crop_px)

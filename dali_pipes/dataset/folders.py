@@ -82,7 +82,8 @@ def walk_videos(root: str | os.PathLike) -> Iterator[str]:
         kinds = ", ".join(f"{len(paths):,} {extension}" for extension, paths in others.items())
         example = next(iter(others.values()))[0]
         warnings.warn(
-            f"{root}: files are left out, as their extensions are not those of videos: {kinds}; such as {example}",
+            f"{root}: these files are skipped, because they do not have a video extension or are broken links: "
+            f"{kinds}; for example {example}",
             stacklevel=1,
         )
 
@@ -103,7 +104,7 @@ def walk_class_folders(root: Path, check_levels: bool) -> list[tuple[str, str]]:
     for path in walk_videos(root):
         parts = Path(path).relative_to(root).parts
         if len(parts) == 1:
-            raise InputError(f"{path}: is not in a class folder; expected {root}/<class>/<video>")
+            raise InputError(f"{path}: is not in a class folder; move it to {root}/<class>/<video>")
         pairs.append((path, class_name(parts[0])))
         parts_of_videos.append(parts)
     if check_levels:
@@ -117,31 +118,32 @@ def _check_levels(root: Path, parts_of_videos: list[tuple[str, ...]]) -> None:
     for parts in parts_of_videos:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
     upper, all_lower = sorted(below), sorted(set().union(*below.values()))
-    meant = f"if {_some(upper)} are the classes, give dataset='folder' (find_videos: class_folders=True)"
+    meant = f"if {_some(upper)} are the classes, give dataset='folder' (class_folders=True in find_videos)"
     if upper and all(map(split_of, upper)):
         raise InputError(
-            f"{root}: holds {_some(upper)}, with the name of a part of a split; "
-            f"give the part itself, such as {root / upper[0]}; {meant}"
+            f"{root}: the folder names {_some(upper)} look like names of parts of a split; "
+            f"give one part, such as {root / upper[0]}; {meant}"
         )
     if len(upper) < 2 or "" in all_lower:
         return
     if all(map(split_of, all_lower)):
         raise InputError(
-            f"{root}: its folders {_some(upper)} hold {_some(all_lower)}, which look like the parts of a split; "
-            f"expected them at the top, as {root}/{all_lower[0]}/{upper[0]}, or a list with the columns "
-            f"path,label,split; {meant}"
+            f"{root}: its folders {_some(upper)} contain {_some(all_lower)}, which look like the parts of a split; "
+            f"move the parts to the top level, as {root}/{all_lower[0]}/{upper[0]}, or give a list with the "
+            f"columns path,label,split; {meant}"
         )
     shared = sorted(set.intersection(*below.values()))
     if len(shared) >= 2 and 2 * len(shared) >= max(map(len, below.values())):
         raise InputError(
-            f"{root}: each of its folders {_some(upper)} holds the folders {_some(shared)}, which may be the classes; "
-            f"{meant}; else give one folder for training with data=... and one for validation with val_data=..."
+            f"{root}: each of its folders {_some(upper)} contains the folders {_some(shared)}, which may be "
+            "the classes; "
+            f"{meant}; otherwise give one folder for training with data=... and one for validation with val_data=..."
         )
     repeated = sorted(name for name in all_lower if sum(name in names for names in below.values()) > 1)
     if repeated:
         warnings.warn(
-            f"{root}: its topmost folders are taken as the classes, {_some(upper)}, although several of them "
-            f"hold folders of the same name: {_some(repeated)}",
+            f"{root}: its top-level folders are used as the classes ({_some(upper)}), although several of them "
+            f"contain folders of the same name: {_some(repeated)}",
             stacklevel=1,
         )
 
@@ -174,7 +176,8 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
             raise InputError(
-                f"{root}: {names} both have names of the part {split}; give one of them, with data=... and val_data=..."
+                f"{root}: {names} both have a name of the part {split}; give the parts to use with data=... "
+                "and val_data=..."
             )
     return {split: found[split][0] for split in SPLIT_WORDS if split in found}
 

@@ -67,7 +67,7 @@ def read_list(path: Path, with_labels: bool) -> list[ListedVideo]:
     """
     if not path.name.lower().endswith(LIST_EXTENSIONS):
         raise InputError(
-            f"{path}: is neither a folder nor a list; the name of a list ends in one of {', '.join(LIST_EXTENSIONS)}"
+            f"{path}: is neither a folder nor a list; the name of a list must end in {' or '.join(LIST_EXTENSIONS)}"
         )
     try:
         stat = os.stat(path)
@@ -141,22 +141,21 @@ def _cells(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, 
                 yield reader.line_num, cells
             begins_on = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}, line {begins_on}: is not CSV ({error})") from error
+        raise InputError(f"{path}, line {begins_on}: is not valid CSV ({error}); correct this line") from error
 
 
 def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool) -> list[ListedVideo]:
     cells = _cells(path, lines, delimiter)
     names = [name.strip().lower() for name in next(cells)[1]]
     if with_labels and "label" not in names:
-        raise InputError(f"{path}: needs the columns path,label, but its first line has {', '.join(names)}")
+        raise InputError(f"{path}: needs the columns path,label, but its first line names {', '.join(names)}")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise InputError(f"{path}: its first line names the column {twice[0]} twice")
+        raise InputError(f"{path}: its first line names the column {twice[0]} twice; remove one of them")
     is_manifest = {"class_index", "refused"} <= set(names)
     unused = [name or "without a name" for name in names if name not in COLUMNS]
     if unused and not is_manifest:
         warnings.warn(
-            f"{path}: these columns are not used: {', '.join(unused)}; "
-            f"the columns that are used are {', '.join(COLUMNS)}",
+            f"{path}: these columns are ignored: {', '.join(unused)}; the known columns are {', '.join(COLUMNS)}",
             stacklevel=1,
         )
     rows = []
@@ -164,15 +163,15 @@ def _read_table(path: Path, lines: list[str], delimiter: str, with_labels: bool)
         where = f"{path}, line {number}"
         if any(value.strip() for value in values[len(names) :]):
             raise InputError(
-                f"{where}: has more fields than the {len(names)} of the first line; "
-                "put a path with commas in quotation marks"
+                f"{where}: has more than {len(names)} fields, the number in the first line; "
+                "put a path that contains commas in quotation marks"
             )
         row = _EMPTY | dict(zip(names, values, strict=False))
         # a manifest also has lines for refused files and for classes without videos
         if is_manifest and (not row["path"] or row["refused"]):
             continue
         if "split" in names and not row["split"].strip():
-            raise InputError(f"{where}: has no split; each line needs one where the list has the column split")
+            raise InputError(f"{where}: has no split; each line needs one, because the list has the column split")
         rows.append(_checked(path, where, row, with_labels))
     return rows
 
@@ -190,7 +189,8 @@ def _read_plain(path: Path, lines: list[str], first: str, with_labels: bool) -> 
         fields = [line.strip("\r\n")] if delimiter is None else _fields(line, delimiter)
         if len(fields) != (1 if delimiter is None else 2):
             raise InputError(
-                f"{where}: is not a path and a class, as the first line is; for more, name the columns in a first line"
+                f"{where}: must be a path and a class, like the first line; for more columns, add a first line "
+                "with their names"
             )
         row = _EMPTY | dict(zip(("path", "label"), fields, strict=False))
         rows.append(_checked(path, where, row, delimiter is not None))
@@ -205,7 +205,9 @@ def _plain_delimiter(first: str) -> str | None:
 def _why_no_list(first: str) -> str:
     shown, words = first.strip(), first.split()
     if not shown:
-        return "is empty; expected a first line with names of columns, such as path,label, or a path and a class number"
+        return (
+            "is empty; expected a first line with column names, such as path,label, or with a path and a class number"
+        )
     if _is_video(shown):
         return (
             f"its first line, {shown!r}, is a path without a class; "
@@ -214,20 +216,17 @@ def _why_no_list(first: str) -> str:
     if len(words) > 2 and _is_video(words[0]):
         return (
             f"its first line, {shown!r}, has more than a path and a class; "
-            "name the columns in a first line, such as path,label"
+            "add a first line with the column names, such as path,label"
         )
     if len(words) == 2 and _is_video(words[0]):
-        return (
-            f"its first line, {shown!r}, has a blank before a class that is not a number; "
-            "separate path and class with a comma or a tab"
-        )
+        return f"its first line, {shown!r}, separates a path and a class name with a space; use a comma or a tab"
     if len(words) == 2 and words[1].isdecimal():
         return (
             f"its first line, {shown!r}, names no video file: "
             f"{words[0]!r} does not end in the extension of a video, such as .mp4"
         )
     return (
-        f"its first line is {shown!r}; expected the names of columns, such as path,label, "
+        f"its first line is {shown!r}; expected column names, such as path,label, "
         "or a path and a class number, such as run/1.mp4 3"
     )
 
@@ -249,7 +248,7 @@ def _is_video(text: str) -> bool:
 def _checked(path: Path, where: str, row: dict[str, str], with_labels: bool) -> ListedVideo:
     needed = ("path", "label") if with_labels else ("path",)
     if not all(row[name].strip() for name in needed):
-        raise InputError(f"{where}: has an empty field; needs a {' and a '.join(needed)}")
+        raise InputError(f"{where}: has an empty field; give a {' and a '.join(needed)}")
     if not is_text(row["label"]):  # a path may be any bytes
         raise InputError(f"{where}: its label is not UTF-8 text; save the list as UTF-8")
     video = str(path.parent / _as_on_disk(path.parent, row["path"]))
@@ -278,9 +277,7 @@ def _split(where: str, text: str) -> str | None:
     split = split_of(text) if text.strip() else None
     if text.strip() and not split:
         known = ", ".join(word for words in SPLIT_WORDS.values() for word in words)
-        raise InputError(
-            f"{where}: invalid split {text.strip()!r}: choose one of {known}, or give the column another name"
-        )
+        raise InputError(f"{where}: invalid split {text.strip()!r}: choose one of {known}, or rename the column")
     return split
 
 
@@ -297,7 +294,7 @@ def _segment(where: str, row: dict[str, str]) -> Segment | None:
         )
     for segment in segments:
         if segment.end is not None and segment.end <= segment.start:
-            raise InputError(f"{where}: its segment, {segment}, does not end after its start; set a later end")
+            raise InputError(f"{where}: its segment, {segment}, must end after its start; give a later end")
     return segments[0] if segments else None
 
 
@@ -312,6 +309,6 @@ def _number(where: str, name: str, text: str, unit: str) -> float | None:
     except ValueError:
         pass
     raise InputError(
-        f"{where}: invalid {name} {text.strip()!r}: must be {'seconds' if unit == 's' else 'a whole number of frames'} "
-        "from 0 up"
+        f"{where}: invalid {name} {text.strip()!r}: must be "
+        f"{'a number of seconds' if unit == 's' else 'a whole number of frames'}, at least 0"
     )

@@ -97,13 +97,19 @@ class Manifest:
                 if index == UNLABELLED:
                     continue
             except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {number}: is not a line of a manifest ({error})") from error
+                raise InputError(
+                    f"{path}, line {number}: is not a valid line of a manifest ({error}); scan the videos again"
+                ) from error
             other = next((i for i, known in names.items() if known == name and i != index), index)
             if names.setdefault(index, name) != name or other != index:
-                known = f"is that of {names[index]}" if names[index] != name else f"was {other} in a line above"
+                known = (
+                    f"is already that of {names[index]}" if names[index] != name else f"was {other} in an earlier line"
+                )
                 raise InputError(f"{path}, line {number}: invalid class_index {index} of the class {name}: {known}")
         if sorted(names) != list(range(len(names))):
-            raise InputError(f"{path}: class_index must count from 0 without gaps, but the file has {sorted(names)}")
+            raise InputError(
+                f"{path}: class_index must contain 0, 1, 2, ... without gaps, but contains {sorted(names)}"
+            )
         return cls(videos, [names[index] for index in range(len(names))], refused)
 
 
@@ -140,7 +146,7 @@ def _info(row: dict[str, str], label: int = 0) -> VideoInfo:
         values: dict[str, Any] = {name: _PARSERS.get(kind, kind)(row[name]) for name, kind in _TYPES.items()}
         return VideoInfo(label=label, **values)
     except KeyError as error:
-        raise ValueError(f"{error} is not yes or no") from error
+        raise ValueError(f"{error} must be yes or no") from error
 
 
 def scan_videos(
@@ -190,7 +196,7 @@ def scan_videos(
         if known.setdefault((file, segment), label) != label:
             first, second = (names[index] if index >= 0 else "none" for index in (known[file, segment], label))
             raise InputError(
-                f"{item_name(path, given, segment)}: is listed with two labels, {first} and {second}; give it one"
+                f"{item_name(path, given, segment)}: is listed with two labels, {first} and {second}; keep one of them"
             )
     found = _probe_all([item.path for item in listed], cache, workers, verify, time_limit_s, progress)
     videos: list[VideoInfo] = []
@@ -205,8 +211,8 @@ def scan_videos(
     if not videos:
         first = next((f"{name}: {reason}" for name, reason in refused.items()), "none was given")
         are_missing = listed and not any(os.path.exists(item.path) for item in listed)
-        hint = "; relative paths in a list start at the list's own folder" if are_missing else ""
-        raise InputError(f"Cannot read any of {len(listed)} videos; the first: {first}{hint}")
+        hint = "; relative paths in a list are relative to the folder of the list" if are_missing else ""
+        raise InputError(f"Cannot read any of the {len(listed)} videos; the first one is {first}{hint}")
     return Manifest(videos, names, refused)
 
 
@@ -238,7 +244,7 @@ def _probe_all(
                 due_s = time.monotonic() + max(CACHE_EVERY_S, CACHE_PAUSE_RATIO * took_s)
     except KeyboardInterrupt as interrupt:
         if cache:
-            interrupt.args = (f"{len(done)} of {len(fresh)} files are read; the same command continues from there",)
+            interrupt.args = (f"{len(done)} of {len(fresh)} files were read; run the same command again to continue",)
         raise
     finally:
         outcomes.close()
@@ -255,14 +261,14 @@ def _cut_to_segment(video: VideoInfo, segment: Segment | None) -> VideoInfo | Re
     start, end = segment.start, segment.end
     if segment.unit == "s":
         if video.oddity(OddityKind.VARIABLE_RATE) or not video.fps:
-            why = "the time between its frames changes" if video.fps else "it does not say its frames per second"
+            why = "its frame rate varies" if video.fps else "it does not state its frame rate"
             copy = "give start_frame and end_frame, or make a copy with python -m dali_pipes.transcode"
             return Refused(f"{why}, so {segment} cannot be converted to frames; {copy}")
         start, end = start * video.fps, None if end is None else end * video.fps
     first, last = round(start), video.num_frames if end is None else min(round(end), video.num_frames)
     if first >= video.num_frames:
-        ends = f"at {video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"before frame {video.num_frames}"
-        return Refused(f"its segment begins after the end of the video, which is {ends}")
+        length = f"{video.num_frames / video.fps:.3f} s" if segment.unit == "s" else f"{video.num_frames} frames"
+        return Refused(f"its segment starts after the end of the video, which has a length of {length}")
     return replace(video, start_frame=first, end_frame=max(last, first + 1))
 
 
@@ -306,7 +312,7 @@ def _class_names(labels: Sequence[str | int | None], classes: Sequence[str] | No
     indices = [label for label in labels if isinstance(label, int)]
     if indices and names:
         raise InputError(
-            f"Invalid label {indices[0]}: must be a class name, as other labels are names; "
+            f"Invalid label {indices[0]}: must be a class name, because other labels are names; "
             "give names or indices, not both"
         )
     return [str(index) for index in range(max(indices) + 1)] if indices else sort_class_names(names)
@@ -338,7 +344,7 @@ def _extend_cache(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
             infos = _load_cache(cache) | done
             _write_csv(cache, [_row(info) for _, info in sorted(infos.items()) if isinstance(info, VideoInfo)])
     except InputError as error:
-        warnings.warn(f"{error}: the results of this scan are not cached for the next one", stacklevel=3)
+        warnings.warn(f"{error}; this scan is not cached, so the next one reads all videos again", stacklevel=3)
     return time.monotonic() - start_s
 
 
@@ -346,7 +352,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     columns = [name for name in _COLUMNS if name not in (*_SEGMENT, "oddities")]
     rows = [row for _, row in read_csv(path, columns, "is not a manifest")]
     if rows and not {"oddities", _OLD_ODDITIES} & set(rows[0]):
-        raise InputError(f"{path}: is not a manifest, its first line has no oddities")
+        raise InputError(f"{path}: is not a manifest (its first line does not name the column oddities)")
     return [{"oddities": row.get(_OLD_ODDITIES)} | row for row in rows]
 
 

@@ -35,7 +35,10 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> OfficialLists:
     Raises:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
-    both = "the folder with UCF-101/ (UCF101.rar) and ucfTrainTestlist/ (UCF101TrainTestSplits-RecognitionTask.zip)"
+    both = (
+        "the folder that contains UCF-101/ (from UCF101.rar) and ucfTrainTestlist/ "
+        "(from UCF101TrainTestSplits-RecognitionTask.zip)"
+    )
     lists = _folder(root, ("ucfTrainTestlist", ""), ("classInd.txt",), both)
     videos = _folder(root, ("UCF-101", ""), IN_CLASS_FOLDERS, both)
     classes, entries = _read_classes(lists / "classInd.txt"), []
@@ -44,11 +47,13 @@ def read_ucf101(root: str | os.PathLike, split: str = "1") -> OfficialLists:
             path, number = _path_and_number(where, line, with_number=part == "train")
             label, _, file = path.partition("/")
             if not file or "/" in file:
-                raise InputError(f"{where}: {path!r} is not of the form <class>/<video>")
+                raise InputError(f"{where}: {path!r} must have the form <class>/<video>; unpack the lists again")
             if label not in classes:
-                raise InputError(f"{where}: the class {label!r} of {path} is not in {lists / 'classInd.txt'}")
+                raise InputError(
+                    f"{where}: the class {label!r} of {path} is not in {lists / 'classInd.txt'}; unpack the lists again"
+                )
             if number not in (None, classes.index(label) + 1):
-                right = f"but {label} has {classes.index(label) + 1} in {lists / 'classInd.txt'}"
+                right = f"but {label} has the number {classes.index(label) + 1} in {lists / 'classInd.txt'}"
                 raise InputError(f"{where}: {path} has the class number {number}, {right}")
             entries.append((part, where, videos / path, label))
     return _checked_lists(classes, entries, ("train", "val"), lists)
@@ -69,8 +74,8 @@ def read_hmdb51(root: str | os.PathLike, split: str = "1") -> OfficialLists:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
     both = (
-        "the folder with testTrainMulti_7030_splits/ (test_train_splits.rar) and hmdb51_org/<class>/*.avi "
-        "(hmdb51_org.rar, and the archive of each class in it)"
+        "the folder that contains testTrainMulti_7030_splits/ (from test_train_splits.rar) and "
+        "hmdb51_org/<class>/*.avi (from hmdb51_org.rar and the archives of the classes in it)"
     )
     names = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "test_train_splits", "")
     lists = _folder(root, names, ("*_test_split1.txt",), both)
@@ -102,14 +107,16 @@ def read_vipriors(root: str | os.PathLike) -> OfficialLists:
         InputError: a list is missing, or a line of it is not as it should be; names the file and the line.
     """
     names = ("annotations/mod-ucf101-classInd.txt",)
-    folder = _folder(root, ("mod-ucf101", ""), names, "the folder with mod-ucf101/annotations/ and mod-ucf101/videos/")
+    folder = _folder(
+        root, ("mod-ucf101", ""), names, "the folder that contains mod-ucf101/annotations/ and mod-ucf101/videos/"
+    )
     lists = folder / "annotations"
     classes, entries = _read_classes(lists / "mod-ucf101-classInd.txt"), []
     for part, name in (("train", "train"), ("val", "validation"), ("test", "test")):
         for where, line in _lines(lists / f"mod-ucf101-{name}.txt"):
             path, number = _path_and_number(where, line, with_number=part != "test")
             if number is not None and not 1 <= number <= len(classes):
-                known = f"but {lists / 'mod-ucf101-classInd.txt'} has 1 to {len(classes)}"
+                known = f"but the numbers in {lists / 'mod-ucf101-classInd.txt'} are 1 to {len(classes)}"
                 raise InputError(f"{where}: {path} has the class number {number}, {known}")
             entries.append((part, where, folder / "videos" / path, None if number is None else classes[number - 1]))
     return _checked_lists(classes, entries, ("train", "val", "test"), lists)
@@ -149,12 +156,12 @@ def _checked_lists(
     seen: dict[Path, str] = {}
     for _, where, path, _ in entries:
         if path in seen:
-            raise InputError(f"{where}: {path.name} is listed already, in {seen[path]}")
+            raise InputError(f"{where}: {path.name} is already listed in {seen[path]}; unpack the lists again")
         seen[path] = where
     of_part = {part: [(str(_present(path)), label) for own, _, path, label in entries if own == part] for part in parts}
     for part, videos in of_part.items():
         if not videos and part != "test":
-            raise InputError(f"{lists}: its lists name no videos for {part}; unpack them again")
+            raise InputError(f"{lists}: its lists contain no videos for {part}; unpack the lists again")
     return OfficialLists(classes, of_part)
 
 
@@ -171,7 +178,7 @@ def _folder(root: str | os.PathLike, names: Sequence[str], patterns: Sequence[st
     for name in names:
         if any(next((root / name).glob(pattern), None) for pattern in patterns):
             return root / name
-    raise InputError(f"{root}: holds no {names[0]}/{patterns[0]}; expected {expected}")
+    raise InputError(f"{root}: does not contain {names[0]}/{patterns[0]}; expected {expected}")
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:
@@ -198,7 +205,7 @@ def _path_and_number(where: str, line: str, with_number: bool) -> tuple[str, int
     match = re.fullmatch(r"(\S+)\s+(\d{1,9})" if with_number else r"(\S+)", line)
     if not match:
         raise InputError(
-            f"{where}: {line!r} is not {'a video and a class number' if with_number else 'a video without a class'}"
+            f"{where}: {line!r} must be {'a video and a class number' if with_number else 'a video without a class'}"
         )
     return match[1], int(match[2]) if with_number else None
 
@@ -209,8 +216,10 @@ def _read_classes(path: Path) -> list[str]:
     for where, line in _lines(path):
         match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)
         if not match or int(match[1]) in names or match[2] in names.values():
-            raise InputError(f"{where}: {line!r} is not a new class number and a new class name, such as 3 Archery")
+            raise InputError(
+                f"{where}: {line!r} must be a class number and a class name, such as 3 Archery, which no other line has"
+            )
         names[int(match[1])] = match[2]
     if not names or sorted(names) != list(range(1, len(names) + 1)):
-        raise InputError(f"{path}: its class numbers must count from 1 without gaps, but are {sorted(names)}")
+        raise InputError(f"{path}: its class numbers must be 1, 2, 3, ... without gaps, but are {sorted(names)}")
     return [names[number] for number in sorted(names)]

@@ -97,7 +97,7 @@ class _Packets:
         first, index = self.first or frame, len(self.frame_times)
         if (frame.width, frame.height) != (first.width, first.height):
             sizes = f"{first.width}x{first.height} to {frame.width}x{frame.height}"
-            raise VideoError(f"{path}: changes size from {sizes} at frame {index}")
+            raise VideoError(f"{path}: changes its frame size from {sizes} at frame {index}")
         if orientation_of(frame, path) != orientation_of(first, path):
             raise VideoError(f"{path}: changes its orientation at frame {index}")
         if self.first is None:
@@ -257,7 +257,7 @@ def _time_note(reader: VideoReader, seen: _Packets, all_decoded: bool) -> str:
     if None in times:
         return "missing"
     if not _increases(times) or (seen.b_frames and not _are_times_stored(reader)):
-        return "not in the order of showing"
+        return "not in display order"
     return "below zero" if times[0] < 0 else ""
 
 
@@ -317,20 +317,20 @@ def _oddities(
         yield Oddity(OddityKind.INTERLACED)
     packets = len(seen.times) + seen.hidden
     if stream.frames and stream.frames != packets:
-        yield Oddity(OddityKind.WRONG_HEADER, f" counts {stream.frames} frames, there are {packets} packets")
+        yield Oddity(OddityKind.WRONG_HEADER, f" counts {stream.frames} frames, but there are {packets} packets")
     promised_s = (reader.container.duration or 0) / 1e6
     lasts_s = float((times[-1] - times[0]) * reader.tick_s) if len(times) else 0.0
     if promised_s > 1.2 * lasts_s + 1:
-        yield Oddity(OddityKind.WRONG_HEADER, f" says {promised_s:.1f} s, the frames last {lasts_s:.1f} s")
+        yield Oddity(OddityKind.WRONG_HEADER, f" states {promised_s:.1f} s, but the frames last {lasts_s:.1f} s")
     if seen.hidden:
-        yield Oddity(OddityKind.HIDDEN_PACKETS, f": {seen.hidden} of {packets}")
+        yield Oddity(OddityKind.HIDDEN_PACKETS, f": {seen.hidden} of {packets} packets")
     if all_decoded and len(seen.frame_times) != len(seen.times):
-        yield Oddity(OddityKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} of {len(seen.times)}")
+        yield Oddity(OddityKind.FRAMES_UNLIKE_PACKETS, f": {len(seen.frame_times)} frames, {len(seen.times)} packets")
     if (streams := len(reader.container.streams.video)) > 1:
         yield Oddity(OddityKind.SEVERAL_VIDEO_STREAMS, f": {streams}")
     if not (formats := set(reader.container.format.name.split(","))) & _INDEXED:
         kind = OddityKind.NO_KEY_FRAME_INDEX if formats & _FOR_DALI else OddityKind.CONTAINER
         yield Oddity(kind, f": {'/'.join(sorted(formats))}")
     if seen.damaged or messages:
-        how = f"{seen.damaged} frames not whole" if seen.damaged else "in part"
+        how = f"{seen.damaged} of {len(seen.frame_times)} frames incomplete" if seen.damaged else "decoder errors"
         yield Oddity(OddityKind.DAMAGED, f": {how}{quoted(messages)}")

@@ -23,18 +23,18 @@ TRAIN_AND_VAL = "train+val"
 """The official split that trains on what it validates on."""
 OFFICIAL_WITHOUT_LABELS = ("test",)
 NOTES = {
-    "no_val": "{} has no videos set apart for validation: the training videos are used instead.",
+    "no_val": "{} has no validation videos: the training videos are used for validation.",
     "val_is_trained_on": (
-        f"The validation videos are trained on too (split {TRAIN_AND_VAL}), so their accuracy is not that of unseen "
-        "videos."
+        f"The validation videos are also used for training (split {TRAIN_AND_VAL}), so the validation accuracy is not "
+        "that of unseen videos."
     ),
-    "lists": "The videos are those of {}.",
-    "val_is_test": "The validation videos are those of {}.",
-    "val_replaced": "The validation videos are those of val_data; those of {} are not used.",
-    "test_unused": "The test videos of {} are not used.",
-    "empty_folders": "Folders in {} that hold no videos, and are no classes: {}.",
-    "unused_lists": "Lists in {} that are not used: {}; each may be named as data or val_data.",
-    "unused_beside": "Not used in {}, beside the parts of the split: {}.",
+    "lists": "The videos come from {}.",
+    "val_is_test": "{} is used for validation.",
+    "val_replaced": "The videos of val_data are used for validation; {} is not used.",
+    "test_unused": "The test videos in {} are not used.",
+    "empty_folders": "These folders in {} contain no videos and are not used as classes: {}.",
+    "unused_lists": "These lists in {} are not used: {}. To use one, give it as data or val_data.",
+    "unused_beside": "In {}, these are not used, because they are not parts of the split: {}.",
 }
 """Topic of a :class:`Note` -> its sentence."""
 
@@ -139,7 +139,7 @@ def _check_kind(kind: str, source: Path) -> None:
     for name, dataset in DATASETS.items():
         if kind == "auto" and (source / dataset.mark).is_dir():
             choice = f"choose dataset={name!r}, or dataset={FOLDER_DATA!r} to ignore its lists"
-            raise InputError(f"{source}: holds {dataset.mark}, as the data set {name} does; {choice}")
+            raise InputError(f"{source}: contains {dataset.mark}, so it looks like the dataset {name}; {choice}")
     needed = {"csv": "list", FOLDER_DATA: "folder"}.get(kind)
     if needed and source.exists() and source.is_dir() != (needed == "folder"):
         found = "folder" if source.is_dir() else "file"

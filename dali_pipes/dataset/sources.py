@@ -56,17 +56,19 @@ def find_videos(source: str | os.PathLike, split: str | None = None, *, class_fo
         held = " and ".join(f"{name} ({part})" for name, part in parts.items())
         raise InputError(f"{source}: is split into {held}; give one of them, such as split={next(iter(parts))!r}")
     if split is not None and split not in parts:
-        held = f"it has {', '.join(parts)}" if parts else "it is not split"
-        raise InputError(f"{source}: has no videos for {split}, as {held}")
+        held = f"it only has {', '.join(parts)}" if parts else "it is not split"
+        raise InputError(f"{source}: has no videos for {split}, because {held}")
     part = parts[split] if split else Part(Path(source))
     if part.path.is_file():
         rows = _rows(part)
         if not rows:
-            raise InputError(f"{part}: has no rows below its first line; expected a video in each row")
+            raise InputError(f"{part}: has no rows below its first line; expected one video per row")
         return rows
     found = walk_class_folders(part.path, check_levels=not class_folders)
     if not found:
-        raise InputError(f"{part}: holds no videos; expected <class>/<video>, with an extension such as .mp4 or .avi")
+        raise InputError(
+            f"{part}: contains no videos; expected <class>/<video>, with an extension such as .mp4 or .avi"
+        )
     return [*found]
 
 
@@ -122,7 +124,7 @@ def find_unlabelled(source: str | os.PathLike) -> list[Item]:
     else:
         found = _rows(Part(source), with_labels=False)
     if not found:
-        raise InputError(f"{source}: holds no videos; expected files with an extension such as .mp4 or .avi")
+        raise InputError(f"{source}: contains no videos; expected files with an extension such as .mp4 or .avi")
     return found
 
 

@@ -28,10 +28,14 @@ def summary(manifest: Manifest) -> str:
     counts = sorted(per_class[label] for label in range(len(manifest.classes)))
     frames = sorted(len(video.used_frames) for video in videos)
     shortest, longest = (choose(videos, key=lambda video: len(video.used_frames)) for choose in (min, max))
-    how = "all decoded" if all(video.verified for video in videos) else "counted by packets where these leave no doubt"
+    how = (
+        "counted by decoding"
+        if all(video.verified for video in videos)
+        else "counted from packets where that is reliable"
+    )
     rows = [
         ("videos", f"{len(videos):,} of {len(videos) + len(manifest.refused):,} files"),
-        ("classes", f"{len(counts)}, of {counts[0]:,} to {counts[-1]:,} videos each"),
+        ("classes", f"{len(counts)}, with {counts[0]:,} to {counts[-1]:,} videos each"),
         (
             "frames",
             f"{sum(frames):,}; {frames[0]:,} to {frames[-1]:,} each, median {frames[len(frames) // 2]:,}; {how}",
@@ -73,8 +77,8 @@ def _odd(videos: list[VideoInfo]) -> list[str]:
             video, oddity = found[0]
             detail = oddity.detail.removeprefix(":").strip()
             lines.append(f"  {len(found):6,}  {kind.words} ({kind.meaning})")
-            lines.append(f"          such as {one_line(video.path)}{f': {detail}' if detail else ''}")
-    return ["odd", *lines] if lines else [f"{'odd':9} none"]
+            lines.append(f"          for example {one_line(video.path)}{f': {detail}' if detail else ''}")
+    return ["oddities", *lines] if lines else [f"{'oddities':9} none"]
 
 
 def _refused(refused: dict[str, str]) -> list[str]:
@@ -156,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry out a parsed command line; returns the exit code."""
     check_limits(options.workers, options.time_limit_s)
     if options.out and not options.out.endswith(".csv"):
-        raise InputError(f"Invalid out {options.out}: must be a name that ends in .csv")
+        raise InputError(f"Invalid out {options.out}: must end in .csv")
     if options.out:
         check_not_replaced(options.out, [options.source])
     groups, classes = find_groups(options.source, options.dataset)

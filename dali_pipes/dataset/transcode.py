@@ -71,7 +71,7 @@ class CopySettings:
                 raise InputError(f"Invalid {name} {getattr(self, name):g}: must be between {low} and {high}")
         if 0 < self.fps < SLOWEST_RATE:
             raise InputError(
-                f"Invalid fps {self.fps:g}: must be at least {SLOWEST_RATE}, or 0 to keep each video's own"
+                f"Invalid fps {self.fps:g}: must be at least {SLOWEST_RATE}, or 0 to keep the frame rate of each video"
             )
 
 
@@ -103,7 +103,8 @@ def transcode_video(
                     seconds = (frame.pts - start) * reader.tick_s
                 if last is not None and seconds - last > LONGEST_STILL_S:
                     raise VideoError(
-                        f"{source}: has {float(seconds - last):.0f} s between frames {index - 1} and {index}"
+                        f"{source}: has a gap of {float(seconds - last):.0f} s between frames {index - 1} and {index}, "
+                        f"but a copy can have gaps of at most {LONGEST_STILL_S:g} s"
                     )
                 # a time stamp that steps back is none
                 last = seconds if last is None or seconds > last else last + 1 / own_rate
@@ -162,8 +163,8 @@ class _Converter:
         self.height, self.width = (max(2, 2 * round(scale * side / 2)) for side in square_hw)
         if max(self.height, self.width) > LONGEST_SIDE_PX:
             raise VideoError(
-                f"{path}: with square pixels it would be {self.width}x{self.height} pixels, "
-                f"but x264 takes at most {LONGEST_SIDE_PX} a side"
+                f"{path}: with square pixels its size would be {self.width}x{self.height}, "
+                f"but x264 supports at most {LONGEST_SIDE_PX} pixels per side"
             )
         self.shown_hw = self.orientation.size_hw(self.height, self.width)
         self.reformatter = av.video.reformatter.VideoReformatter()
@@ -171,7 +172,7 @@ class _Converter:
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         check_colours(frame, self.path)
         if (frame.height, frame.width) != self.frame_hw:
-            raise VideoError(f"{self.path}: its size changes to {frame.width}x{frame.height}")
+            raise VideoError(f"{self.path}: its frame size changes to {frame.width}x{frame.height}")
         scaled = self.reformatter.reformat(
             frame,
             self.width,
@@ -251,13 +252,15 @@ def transcode_folder(
     if not source.is_dir():
         raise InputError(f"{source}: {'is not a folder' if source.exists() else 'no such folder'}")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        raise InputError(f"{out}: is in {source}, so its copies would be copied again; choose another folder")
+        raise InputError(
+            f"{out}: is in {source}, so the copies would be copied again; choose another folder for the copies"
+        )
     targets = {path: str(out / Path(path).relative_to(source).with_suffix(TRANSCODED)) for path in walk_videos(source)}
     if not targets:
-        raise InputError(f"{source}: holds no videos")
+        raise InputError(f"{source}: contains no videos")
     for (first, target), (second, other) in pairwise(sorted(targets.items(), key=lambda item: item[1])):
         if target == other:
-            raise InputError(f"{first} and {second}: both would be copied to {target}; give one of them another name")
+            raise InputError(f"{first} and {second}: both would be copied to {target}; rename one of them")
     with exclusive_use(make_folder(out), "choose another folder for the copies"):
         return _copy_all(list(targets.items()), out, settings, workers or usable_cores(), time_limit_s, progress)
 
@@ -280,7 +283,7 @@ def _copy_all(
                 result = _refused(*pairs[place], result.reason)
             outcomes[place] = result
     except KeyboardInterrupt as interrupt:
-        interrupt.args = ("the same command continues from here",)
+        interrupt.args = ("run the same command again to continue",)
         raise
     finally:
         results.close()
@@ -312,7 +315,8 @@ def _transcode(source: str, target: str, settings: CopySettings, time_limit_s: f
             return Outcome(source, target, "kept")
         if not found.startswith(MARK):
             raise InputError(
-                f"{target}: was not made by this program and is not replaced; choose another folder for the copies"
+                f"{target}: was not written by this program, so it is not replaced; choose another folder for "
+                "the copies"
             )
     try:
         with decoder_messages() as messages:
@@ -387,7 +391,8 @@ def run(options: dict) -> int:
     )
     counts = Counter(outcome.result for outcome in outcomes)
     print(
-        f"{counts['made']:,} made, {counts['kept']:,} kept, {counts['refused']:,} refused; "
+        f"{counts['made']:,} copies made, {counts['kept']:,} existing copies kept, {counts['refused']:,} "
+        "videos refused; "
         f"see {options['out']}/{REPORT}"
     )
     for outcome in outcomes:

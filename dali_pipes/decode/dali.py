@@ -14,7 +14,7 @@ DALI_VERSION = tuple(map(int, dali.__version__.split(".")[:2]))
 DALI_CODECS = "vp8 vp9 libvpx libvpx-vp9 mjpeg av1 libdav1d libaom-av1 mpeg4 h264 hevc".split()  # as PyAV names them
 NO_GPU_LIBRARY = (
     f"the driver's video decoding library {GPU_LIBRARY} cannot be loaded "
-    "(in Docker, NVIDIA_DRIVER_CAPABILITIES must name video)"
+    "(in Docker, NVIDIA_DRIVER_CAPABILITIES must include video)"
 )
 
 
@@ -40,11 +40,11 @@ def dali_decode(encoded: Node, frame_indices: Node, *, device: str) -> Node:
 def why_not_dali(video: VideoInfo) -> str | None:
     """Return why DALI's decoders cannot be trusted with a video, or None."""
     if video.codec not in DALI_CODECS:
-        return f"{video.path} is {video.codec}, which DALI does not decode"
+        return f"{video.path} has the codec {video.codec}, which DALI does not decode"
     if oddity := video.oddity_for(DecoderSupport.PYAV_ONLY):
         return (
-            f"{video.path} is odd ({oddity}), which DALI does not decode correctly "
-            "(python -m dali_pipes.transcode makes a copy that it does)"
+            f"{video.path} has an unusual property ({oddity}), which DALI does not decode correctly "
+            "(python -m dali_pipes.transcode makes a copy that DALI can decode)"
         )
     return None
 

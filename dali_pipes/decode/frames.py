@@ -139,10 +139,10 @@ def decode_frames(
         VideoError: the file is unreadable, ends before the last index, changes its frame size or takes too long.
     """
     if not len(frame_indices):
-        raise VideoError(f"{path}: the list of its frames to read is empty; give at least one")
+        raise VideoError(f"{path}: no frames are requested; give at least one frame index")
     wanted, place = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
     if wanted[0] < 0:
-        raise VideoError(f"{path}: invalid frame {wanted[0]}: must be at least 0")
+        raise VideoError(f"{path}: invalid frame index {wanted[0]}: must be at least 0")
     how = box_yxyx, crop_px, size_hw, flip, CLIP_LIMITS * time_limit_s
     try:
         frames_FHWC = _decode(path, wanted, *how, from_key_frame=exact_times)
@@ -184,12 +184,12 @@ def _decode(
             found += 1
             if found == len(wanted):
                 return frames_FHWC
-    raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} is needed")
+    raise VideoError(f"{path}: ends after {index + 1} frames, but frame {wanted[found]} is requested")
 
 
 def _check_size(path: str, index: int, size_hw: tuple[int, int], expected_hw: tuple[int, int] | None) -> None:
     if expected_hw is not None and tuple(size_hw) != tuple(expected_hw):
         (height, width), (expected_height, expected_width) = size_hw, expected_hw
         raise VideoError(
-            f"{path}: frame {index} is {width}x{height}, not {expected_width}x{expected_height} as expected"
+            f"{path}: frame {index} has the size {width}x{height}, but {expected_width}x{expected_height} is expected"
         )

@@ -73,7 +73,7 @@ def nvdec_limits(codec: str, device_id: int) -> NvdecLimits:
 
 def _check(code: int) -> None:
     if code:
-        raise OSError(f"NVIDIA's driver answers with error {code}")
+        raise OSError(f"the NVIDIA driver returns the error {code}")
 
 
 @cache
@@ -88,18 +88,18 @@ def why_not_nvdec(video: VideoInfo, device_id: int) -> str | None:
     """Return why a GPU does not decode a video, or None; what the driver does not answer is none."""
     codec = _SAME_CODEC.get(video.codec, video.codec)
     if codec not in NVDEC_CODECS:
-        return f"{video.path} is {video.codec}, which DALI does not decode on a GPU"
+        return f"{video.path} has the codec {video.codec}, which DALI does not decode on a GPU"
     limits = _limits_if_known(codec, device_id)
     if limits is None:
         return None
     if not limits.max_width:
-        return f"{video.path} is {video.codec}, which this GPU cannot decode"
+        return f"{video.path} has the codec {video.codec}, which this GPU cannot decode"
     smallest, largest = (limits.min_width, limits.min_height), (limits.max_width, limits.max_height)
     if not all(
         low <= size <= high for low, size, high in zip(smallest, (video.width, video.height), largest, strict=True)
     ):
         return (
-            f"{video.path} has {video.width}x{video.height} pixels, but this GPU decodes {video.codec} of "
-            f"{smallest[0]}x{smallest[1]} to {largest[0]}x{largest[1]}"
+            f"{video.path} has {video.width}x{video.height} pixels, but this GPU decodes {video.codec} only "
+            f"from {smallest[0]}x{smallest[1]} to {largest[0]}x{largest[1]} pixels"
         )
     return None

@@ -46,8 +46,8 @@ def why_cpu_is_faster(videos: Sequence[VideoInfo], workers: int) -> str | None:
         return None
     who = "1 process decodes" if processes == 1 else f"{processes} processes decode"
     return (
-        f"{who} {video.codec} of {video.width}x{video.height} faster than the GPU, as measured on an H100 "
-        f"(about {on_cpu:.0f} clips/s, the GPU {row.gpu:.0f})"
+        f"{who} {video.codec} of {video.width}x{video.height} pixels faster than the GPU "
+        f"(about {on_cpu:.0f} clips/s, compared with {row.gpu:.0f} on the GPU, measured on an H100)"
     )
 
 

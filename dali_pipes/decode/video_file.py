@@ -84,8 +84,8 @@ _ORIENTATIONS = {
     Orientation(True, True, False): "rotated 90 degrees counter-clockwise",
     Orientation(False, False, True): "mirrored left to right",
     Orientation(False, True, False): "mirrored top to bottom",
-    Orientation(True, False, False): "mirrored along its diagonal",
-    Orientation(True, True, True): "mirrored along its other diagonal",
+    Orientation(True, False, False): "mirrored along the diagonal from top left to bottom right",
+    Orientation(True, True, True): "mirrored along the diagonal from top right to bottom left",
 }
 
 
@@ -113,13 +113,15 @@ MATRIX_NAMES = {1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020"}
 """Names of the other colour matrices, by swscale's number."""
 # by AVColorSpace
 _SWSCALE_MATRIX = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}
-_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "of a derived matrix", 13: "of a derived matrix", 14: "ICtCp"}
+_UNKNOWN_MATRIX = {8: "YCgCo", 11: "YDzDx", 12: "chromaticity-derived", 13: "chromaticity-derived", 14: "ICtCp"}
 
 
 def check_colours(frame: av.VideoFrame, path: str) -> None:
     """Raise :class:`VideoError` if its colours are of a matrix that FFmpeg cannot convert."""
     if frame.colorspace in _UNKNOWN_MATRIX:
-        raise VideoError(f"{path}: its colours are {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted")
+        raise VideoError(
+            f"{path}: its colour matrix is {_UNKNOWN_MATRIX[frame.colorspace]}, which cannot be converted to RGB"
+        )
 
 
 def swscale_matrix(frame: av.VideoFrame) -> int:
@@ -148,7 +150,7 @@ class VideoReader:
         self.stream.thread_count = 1
         tick_s = fraction_of(self.stream.time_base)
         if tick_s is None:
-            raise VideoError(f"{path}: its time stamps have no unit")
+            raise VideoError(f"{path}: its time stamps have no time base")
         self.tick_s = tick_s
         self.codec = self.stream.codec_context.name
         self.pixel_shape = fraction_of(self.stream.sample_aspect_ratio) or Fraction(1)
@@ -167,7 +169,9 @@ class VideoReader:
         except av.FFmpegError as error:
             raise self._failure(error) from error
         except IndexError as error:  # PyAV knows the streams of the beginning only
-            raise VideoError(f"{self.path}: a new stream begins after frame {self.count}") from error
+            raise VideoError(
+                f"{self.path}: a new stream starts after frame {self.count}, which is not supported"
+            ) from error
 
     def decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         """The frames that come out when a packet goes in."""
@@ -306,7 +310,7 @@ def _video_stream(path: str, container: InputContainer) -> av.VideoStream:
         raise VideoError(f"{path}: has no video stream, only a cover picture")
     known = [stream for stream in moving if stream.codec_context is not None]
     if not known:
-        raise VideoError(f"{path}: has a video codec that PyAV does not know")
+        raise VideoError(f"{path}: has a video codec that PyAV does not support")
     # a single frame beside others is a preview
     films = [stream for stream in known if stream.frames != 1] or known
     best = container.streams.best("video")

@@ -10,10 +10,14 @@ from ..deprecated import renamed_arguments, renamed_attribute, warn_renamed
 class DecoderSupport(Enum):
     """The decoders that show and count the frames of an unusual video correctly."""
 
-    ALL = "PyAV and all of DALI's"
-    NOT_BY_TIMESTAMP = "all but DALI's older video reader, which finds frames by their times instead of counting them"
-    NOT_SEEKING = "all but DALI's video reader, which seeks; its decoder of whole files begins at their first frame"
-    PYAV_ONLY = "PyAV alone"
+    ALL = "PyAV and all decoders of DALI"
+    NOT_BY_TIMESTAMP = (
+        "all except DALI's older video reader, which finds frames by their time stamps instead of counting them"
+    )
+    NOT_SEEKING = (
+        "all except DALI's video reader, because it seeks; DALI's decoder of whole files starts at the first frame"
+    )
+    PYAV_ONLY = "only PyAV"
 
 
 class OddityKind(Enum):
@@ -30,60 +34,77 @@ class OddityKind(Enum):
 
     decoded_by = renamed_attribute("decoded_by", "decoder_support")
 
-    VARIABLE_RATE = ("variable rate", "the time between frames changes", DecoderSupport.NOT_BY_TIMESTAMP)
+    VARIABLE_RATE = ("variable rate", "the time between frames varies", DecoderSupport.NOT_BY_TIMESTAMP)
     STARTS_LATE = ("starts late", "the first time stamp is not zero", DecoderSupport.NOT_BY_TIMESTAMP)
-    ROTATED = ("rotated", "stored rotated; the rotation is applied when decoding", DecoderSupport.PYAV_ONLY)
-    MIRRORED = ("mirrored", "stored mirrored; the mirroring is applied when decoding", DecoderSupport.PYAV_ONLY)
+    ROTATED = ("rotated", "the frames are stored rotated; decoding rotates them back", DecoderSupport.PYAV_ONLY)
+    MIRRORED = ("mirrored", "the frames are stored mirrored; decoding mirrors them back", DecoderSupport.PYAV_ONLY)
     FRAME_TIMES = (
         "frame times",
-        "missing, below zero or not in the order of showing, as in AVI files with B-frames; DALI orders frames by them",
+        "the time stamps are missing, below zero or not in display order, as in AVI files with B-frames; DALI orders "
+        "frames by them",
         DecoderSupport.PYAV_ONLY,
     )
     OPEN_GROUPS = (
         "open groups",
-        "frames that are shown before a key frame are stored after it; DALI's video reader loses them where it seeks "
-        "to that key frame, and then shows others than planned",
+        "open GOPs: frames that are shown before a key frame are stored after it; if DALI's video reader seeks to this "
+        "key frame, it loses them and returns wrong frames",
         DecoderSupport.NOT_SEEKING,
     )
     NO_KEY_FRAME_INDEX = (
         "no index",
-        "the container, such as MPEG-TS, does not say where its key frames are; DALI's video reader lands after the "
-        "one that it seeks",
+        "the container, such as MPEG-TS, has no index of key frames, so DALI's video reader seeks to a position after "
+        "the requested key frame",
         DecoderSupport.NOT_SEEKING,
     )
     CONTAINER = (
         "container",
-        "not MP4, Matroska, AVI or MPEG-TS; DALI cannot open some others",
+        "the container is not MP4, Matroska, AVI or MPEG-TS; DALI cannot open some of the other containers",
         DecoderSupport.PYAV_ONLY,
     )
-    PACKED_B_FRAMES = ("packed B-frames", "two frames in one packet, as old DivX files have", DecoderSupport.PYAV_ONLY)
-    DEEP_COLOUR = ("more than 8 bits", "bits are dropped when decoding", DecoderSupport.PYAV_ONLY)
-    NOT_420 = ("not 4:2:0", "another chroma sampling, grey or RGB", DecoderSupport.PYAV_ONLY)
+    PACKED_B_FRAMES = (
+        "packed B-frames",
+        "one packet contains two frames, as in old DivX files",
+        DecoderSupport.PYAV_ONLY,
+    )
+    DEEP_COLOUR = (
+        "more than 8 bits",
+        "the pixel values have more than 8 bits; decoding reduces them to 8",
+        DecoderSupport.PYAV_ONLY,
+    )
+    NOT_420 = (
+        "not 4:2:0",
+        "the chroma subsampling is not 4:2:0, or the video is grey or RGB",
+        DecoderSupport.PYAV_ONLY,
+    )
     NOT_BT601 = (
         "not BT.601",
-        "another colour matrix, as most HD video has; applied when decoding",
+        "the colour matrix is not BT.601, as in most HD videos; decoding uses the matrix of the file",
         DecoderSupport.PYAV_ONLY,
     )
-    ODD_SIZE = ("odd size", "an odd width or height", DecoderSupport.ALL)
+    ODD_SIZE = ("odd size", "the width or height is not even", DecoderSupport.ALL)
     PIXELS_NOT_SQUARE = (
         "pixels not square",
-        "width to height of a pixel as shown; frames are read as they are stored",
+        "the pixel aspect ratio (width:height) is not 1:1; frames are returned as they are stored",
         DecoderSupport.ALL,
     )
-    INTERLACED = ("interlaced", "two fields in each frame; shown as they are", DecoderSupport.ALL)
+    INTERLACED = ("interlaced", "each frame consists of two fields; decoding does not deinterlace", DecoderSupport.ALL)
     WRONG_HEADER = (
         "header",
-        "it gives another number of frames, or a longer time, than the file has",
+        "the header states another number of frames, or a longer duration, than the file has",
         DecoderSupport.NOT_BY_TIMESTAMP,
     )
-    FRAMES_UNLIKE_PACKETS = ("frames unlike packets", "their numbers differ", DecoderSupport.PYAV_ONLY)
-    HIDDEN_PACKETS = ("hidden packets", "an edit list leaves some out", DecoderSupport.PYAV_ONLY)
-    SEVERAL_VIDEO_STREAMS = (
-        "several video streams",
-        "such as a cover picture or a second programme; the one that FFmpeg calls best is read",
+    FRAMES_UNLIKE_PACKETS = (
+        "frames unlike packets",
+        "the numbers of frames and packets differ",
         DecoderSupport.PYAV_ONLY,
     )
-    DAMAGED = ("damaged", "the decoder found errors and showed what it could", DecoderSupport.ALL)
+    HIDDEN_PACKETS = ("hidden packets", "an edit list hides some packets", DecoderSupport.PYAV_ONLY)
+    SEVERAL_VIDEO_STREAMS = (
+        "several video streams",
+        "such as a cover picture or a second programme; the stream that FFmpeg considers best is read",
+        DecoderSupport.PYAV_ONLY,
+    )
+    DAMAGED = ("damaged", "the decoder reported errors and returned what it could decode", DecoderSupport.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,9 @@ class Oddity:
         for kind in OddityKind:
             if text.startswith(kind.words):
                 return cls(kind, text.removeprefix(kind.words))
-        raise ValueError(f"unknown oddity {text!r}: known are {', '.join(kind.words for kind in OddityKind)}")
+        raise ValueError(
+            f"unknown oddity {text!r}: must start with one of {', '.join(kind.words for kind in OddityKind)}"
+        )
 
 
 @renamed_arguments(odd="oddities")

@@ -142,7 +142,8 @@ class ClipList:
         if len(different):
             path = self.videos[planned_B[different[0]]].path
             raise VideoError(
-                f"{path}: DALI's video reader cannot open it and skipped it; leave it out, or choose the reader clips"
+                f"{path}: DALI's video reader skipped this file, because it cannot open it; leave it out, or "
+                "use reader='clips'"
             )
         self._compared += len(planned_B)
 
@@ -167,7 +168,8 @@ class ClipList:
         paths = list(dict.fromkeys(self.videos[number].path for number in ahead))
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
         return VideoError(
-            f"Cannot read one of {', '.join(paths[:SHOWN_PATHS])}{more}: DALI's video reader failed ({told[-1]})"
+            f"Cannot read one of {', '.join(paths[:SHOWN_PATHS])}{more}: DALI's video reader failed ({told[-1]}); "
+            "use reader='clips'"
         )
 
 

@@ -84,14 +84,14 @@ class ClipReader:
         if decoder == "auto":
             return "cpu" if ClipReader.why_auto_is_cpu(device, videos, workers) else "gpu"
         if decoder == "gpu" and (obstacle := _why_not_gpu(device, videos)):
-            raise InputError(f"Invalid decoder 'gpu': cannot be used, as {obstacle}; choose cpu or auto")
+            raise InputError(f"Invalid decoder 'gpu': cannot be used, because {obstacle}; choose cpu or auto")
         return decoder
 
     @staticmethod
     def why_auto_is_cpu(device: torch.device, videos: Sequence[VideoInfo], workers: int) -> str | None:
         """Return why ``auto`` leaves these videos to the CPU, or None."""
         obstacle = _why_not_gpu(device, videos)
-        return f"the GPU cannot: {obstacle}" if obstacle else why_cpu_is_faster(videos, workers)
+        return f"the GPU cannot decode them: {obstacle}" if obstacle else why_cpu_is_faster(videos, workers)
 
     def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
@@ -119,7 +119,7 @@ class ClipReader:
             try:
                 self._watch = WorkerWatch(WorkerPool(pipeline), pipeline)
             except DaliChanged as changed:
-                _log.warning("%s; if a decoding process dies, DALI may not notice it and wait forever", changed)
+                _log.warning("%s; if a decoding process dies, DALI may not notice this and may wait forever", changed)
         return pipeline
 
     def shared_memory_bytes(self, batches: BatchSampler) -> int:
@@ -170,7 +170,7 @@ def _why_not_gpu(device: torch.device, videos: Sequence[VideoInfo]) -> str | Non
         return f"the device is {device.type}"
     if DALI_VERSION < OLDEST_DECODER:
         return (
-            f"decoding on the GPU needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, and this is "
+            f"decoding on the GPU needs DALI {'.'.join(map(str, OLDEST_DECODER))} or newer, but the version is "
             f"{dali.__version__}"
         )
     obstacles = (why_not_dali(video) or why_not_nvdec(video, device.index or 0) for video in videos)

@@ -37,13 +37,13 @@ def choose_device(device: str) -> torch.device:
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise InputError(
-                f"Invalid device {device!r}: needs an NVIDIA GPU that PyTorch can use: {why_no_gpu()}; choose cpu"
+                f"Invalid device {device!r}: needs an NVIDIA GPU that PyTorch can use ({why_no_gpu()}); choose cpu"
             )
         chosen = torch.device("cuda", torch.cuda.current_device() if chosen.index is None else chosen.index)
         if chosen.index >= torch.cuda.device_count():
             raise InputError(
-                f"Invalid device {device!r}: there are {torch.cuda.device_count()} GPUs, numbered from 0; "
-                "choose one of them"
+                f"Invalid device {device!r}: the number of GPUs is {torch.cuda.device_count()}, and they are "
+                "numbered from 0; choose one of them"
             )
     return chosen
 

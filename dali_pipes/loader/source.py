@@ -150,7 +150,9 @@ def read_sample(
             bad[video] = str(error)
     first = next(iter(bad.values()))
     whose = " of its class" if sampler.training else ""
-    raise VideoError(f"{first}; none of the {len(bad) - 1} other videos{whose} that could replace it can be read")
+    raise VideoError(
+        f"{first}; it cannot be replaced, because none of the other {len(bad) - 1} videos{whose} can be read"
+    )
 
 
 NOT_USED = -1

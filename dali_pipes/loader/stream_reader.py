@@ -34,7 +34,7 @@ MAX_FRAMES = 2**24
 
 def _obstacle(decoder: str, chosen: str, videos: Sequence[VideoInfo], device_id: int) -> str | None:
     if decoder not in ("auto", chosen):
-        return f"it decodes on the device of the clips, {chosen}, but decoder={decoder!r} is given"
+        return f"it decodes on the device of the clips, which is {chosen}, but decoder={decoder!r} is given"
     if chosen == "cpu" and not takes_frame_ranges():
         return f"DALI {dali.__version__} reads videos only on a GPU"
     missing = why_no_gpu_decoder() if chosen == "gpu" else None
@@ -53,13 +53,23 @@ def why_not_stream(video: VideoInfo, decoder: str) -> str | None:
     if obstacle := why_not_dali(video):
         return obstacle
     if decoder == "cpu" and video.codec not in CPU_CODECS:
-        return f"{video.path} is {video.codec}, but on the CPU DALI's video reader decodes only VP8, VP9 and MJPEG"
+        return (
+            f"{video.path} has the codec {video.codec}, but on the CPU DALI's video reader decodes only VP8, VP9 "
+            "and MJPEG"
+        )
     if video.num_frames > MAX_FRAMES:
-        return f"{video.path} has {video.num_frames} frames, but DALI's lists take at most {MAX_FRAMES}"
+        return f"{video.path} has {video.num_frames} frames, but DALI's file lists allow at most {MAX_FRAMES}"
     if oddity := video.oddity_for(DecoderSupport.NOT_SEEKING):
-        return f"{video.path} is odd ({oddity}), for which DALI's video reader returns wrong frames when it seeks"
+        return (
+            f"{video.path} has an unusual property ({oddity}), so DALI's video reader returns wrong frames when it "
+            "seeks"
+        )
     if not takes_frame_ranges() and (oddity := video.oddity_for(DecoderSupport.NOT_BY_TIMESTAMP)):
-        return f"{video.path} is odd ({oddity}), for which the video reader of DALI {dali.__version__} is too old"
+        return (
+            f"{video.path} has an unusual property ({oddity}), which the video reader of DALI "
+            f"{dali.__version__} does not "
+            "support, but a newer one does"
+        )
     return None
 
 
@@ -133,7 +143,7 @@ class StreamReader:
         chosen = "gpu" if device.type == "cuda" else "cpu"
         obstacle = _obstacle(decoder, chosen, videos, device.index or 0)
         if obstacle:
-            raise InputError(f"Invalid reader 'stream': cannot be used, as {obstacle}; choose clips")
+            raise InputError(f"Invalid reader 'stream': cannot be used, because {obstacle}; choose clips")
         return chosen
 
     @staticmethod

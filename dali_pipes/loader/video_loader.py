@@ -201,8 +201,9 @@ class VideoLoader:
         epoch, step = to_python(epoch), to_python(step)
         if not 0 <= step <= len(self) or epoch < 0:
             raise InputError(
-                f"Invalid epoch {epoch}, step {step}: the epoch must be at least 0, and the step 0 to {len(self)}, "
-                f"as an epoch has {len(self)} batches"
+                f"Invalid epoch {epoch}, step {step}: the epoch must be at least 0, and the step between 0 and "
+                f"{len(self)}, "
+                f"because an epoch has {len(self)} batches"
             )
         self.close()
         self.epoch, self.step = epoch + step // len(self), step % len(self)
@@ -224,7 +225,7 @@ class VideoLoader:
         if state["step"] and even_steps != self.clip_sampler.even_steps:
             raise InputError(
                 f"Invalid state: was saved within an epoch with even_steps={even_steps}, but this loader has "
-                f"even_steps={self.clip_sampler.even_steps} and other samples in its steps; "
+                f"even_steps={self.clip_sampler.even_steps}, which puts other samples into the steps; "
                 f"give even_steps={even_steps}"
             )
         self.seek(state["epoch"], state["step"])
@@ -292,13 +293,13 @@ class VideoLoader:
             _log.warning(
                 "%s; %s",
                 reason,
-                "another video of its class replaces it" if self.clip_sampler.training else "it is left out",
+                "another video of its class is used instead" if self.clip_sampler.training else "it is left out",
             )
         if fresh and 100 * count > self.max_bad_percent * total:
             self.close()
             raise VideoError(
-                f"Cannot continue: {count} of {total} videos can no longer be read, more than "
-                f"max_bad_percent={self.max_bad_percent:g} allows; the last: {list(self.bad_videos.values())[-1]}"
+                f"Cannot continue: {count} of {total} videos can no longer be read, which is more than "
+                f"max_bad_percent={self.max_bad_percent:g} allows; the last one is {list(self.bad_videos.values())[-1]}"
             )
 
     def _stream(self) -> tuple:

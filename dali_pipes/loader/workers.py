@@ -28,10 +28,10 @@ END_LIMIT_S = 5.0
 """Longest wait for a killed worker, in seconds; one that reads from a network folder that is gone ends later."""
 PAUSE_S, IDLE_S, LOOK_S = 0.01, 0.2, 0.5
 
-_MORE_SHM = "start Docker with --shm-size=8g, use a smaller batch size, or workers=0"
+_MORE_SHM = "start Docker with --shm-size=8g, use a smaller batch size, or use workers=0"
 _HINTS = {
-    "SIGKILL": "perhaps memory ran out: use a smaller batch size or fewer workers",
-    "SIGBUS": f"perhaps {SHM_FOLDER} is full: {_MORE_SHM}",
+    "SIGKILL": "the memory may be full: use a smaller batch size or fewer workers",
+    "SIGBUS": f"{SHM_FOLDER} may be full: {_MORE_SHM}",
 }
 
 
@@ -204,7 +204,7 @@ def build_error(error: Exception) -> Exception:
     for cause in [_how_it_ended(code) for code in codes if code is not None and code < 0]:
         hint = _HINTS.get(cause)
         return InputError(
-            f"Cannot decode: a decoding process died at its start ({cause})" + (f"; {hint}" if hint else "")
+            f"Cannot decode: a decoding process died while starting ({cause})" + (f"; {hint}" if hint else "")
         )
     return error
 
@@ -219,6 +219,6 @@ def worker_death_error(
         if isinstance(outcome, NoResult):
             return VideoError(f"{paths[place]}: {outcome.reason}")
     hint = _HINTS.get(
-        cause, "each of the videos that were being read can be read alone, so try again with fewer workers"
+        cause, "each of the videos that it was reading can be read on its own; try again with fewer workers"
     )
     return InputError(f"Cannot decode: a decoding process died ({cause}); {hint}")

@@ -137,13 +137,13 @@ def curve(schedule: str | Callable, m: float, num_frames: int, u: np.ndarray) ->
     name = getattr(schedule, "__name__", schedule)
     if levels.shape != (num_frames,):
         raise InputError(
-            f"Invalid schedule {name}: returns levels of shape {levels.shape}; "
-            f"must return one for each of {num_frames} frames"
+            f"Invalid schedule {name}: must return one level for each of the {num_frames} frames, "
+            f"but returns an array of shape {levels.shape}"
         )
     if not ((levels >= 0) & (levels <= MAX_LEVEL)).all():
         raise InputError(
-            f"Invalid schedule {name}: returns levels from {levels.min():g} to {levels.max():g} for m = {m:g}; "
-            f"they must be between 0 and {MAX_LEVEL:g}"
+            f"Invalid schedule {name}: must return levels between 0 and {MAX_LEVEL:g}, "
+            f"but returns levels from {levels.min():g} to {levels.max():g} for m = {m:g}"
         )
     return levels
 

@@ -208,12 +208,14 @@ class ClipSampler:
         low, high = self.side_range_px
         if not 0 < low <= high <= SHORT_SIDE_PX:
             raise InputError(
-                f"Invalid side_range_px {self.side_range_px}: must be a smallest and a largest side, above 0 and "
+                f"Invalid side_range_px {self.side_range_px}: must be the smallest and the largest side, both "
+                "above 0 and "
                 f"at most {SHORT_SIDE_PX:g}"
             )
         if not self.training and self.augment is not None:
             raise InputError(
-                f"Invalid augment {self.augment!r}: must be None unless training, as evaluation clips are not augmented"
+                f"Invalid augment {self.augment!r}: must be None in evaluation, because evaluation clips are "
+                "not augmented"
             )
         whole_number("seed", self.seed, 0)
         if not len(self.videos):
@@ -245,7 +247,8 @@ class ClipSampler:
         epoch, sample = to_python(epoch), to_python(sample)
         if not 0 <= sample < len(self):
             raise InputError(
-                f"Invalid sample {sample}: must be 0 to {len(self) - 1}, as an epoch has {len(self)} samples"
+                f"Invalid sample {sample}: must be between 0 and {len(self) - 1}, because an epoch has "
+                f"{len(self)} samples"
             )
         index = self.video_of(epoch, sample) if video is None else video
         if not self.training:

@@ -112,8 +112,8 @@ def _private(owner: Any, path: str) -> Any:
     for name in path.split("."):
         if not hasattr(owner, name):
             raise DaliChanged(
-                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, by which "
-                "dali_pipes/system/dali_internals.py finds the decoding processes"
+                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, which "
+                "dali_pipes/system/dali_internals.py needs to find the decoding processes"
             )
         owner = getattr(owner, name)
     return owner

@@ -111,7 +111,9 @@ def check_not_replaced(out: str | os.PathLike, inputs: Iterable[str | os.PathLik
     """Raise :class:`InputError` if ``out``, a file to be written, is one of the ``inputs``."""
     for path in inputs:
         if os.path.exists(path) and os.path.exists(out) and os.path.samefile(path, out):
-            raise InputError(f"{out}: is an input, which the output would replace; choose another name for the output")
+            raise InputError(
+                f"{out}: is an input file, which the output would overwrite; choose another name for the output"
+            )
 
 
 NOT_TEXT = "is not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
@@ -130,10 +132,10 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) ->
         if missing and not all(map(is_text, names)):
             raise InputError(f"{path}: {NOT_TEXT}")
         if missing:
-            raise InputError(f"{path}: {otherwise}, as its first line has no {', '.join(missing)}")
+            raise InputError(f"{path}: {otherwise} (its first line does not name {', '.join(missing)})")
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{path}: is not a CSV file ({error})") from error
+        raise InputError(f"{path}: is not a valid CSV file ({error})") from error
 
 
 def text_lines(path: str | os.PathLike) -> list[str]:

@@ -118,7 +118,7 @@ class _Process:
         if started and (_wait(child, START_LIMIT_S) or answers.read(len(READY)) != READY):
             self.end()
             raise InputError(
-                f"Cannot read videos: a process for it did not start (exit code {child.returncode}); "
+                f"Cannot read videos: a process that reads them did not start (exit code {child.returncode}); "
                 "try again with fewer workers"
             )
         try:

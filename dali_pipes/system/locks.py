@@ -187,7 +187,7 @@ def _is_alive(path: Path, folder: Path, holder: dict[str, Any]) -> bool:
     Times are not compared with this machine's clock, as clocks of machines differ.
     """
     print(
-        f"{folder}: was in use on {holder.get('machine')}; waiting {WATCH_HEARTBEAT_S:g} s to see whether it still is",
+        f"{folder}: may still be in use on {holder.get('machine')}; waiting {WATCH_HEARTBEAT_S:g} s to find out",
         file=sys.stderr,
         flush=True,
     )
@@ -222,7 +222,7 @@ def wait_for_lock(path: Path) -> Iterator[None]:
         try:
             lock(file)
         except BlockingIOError:
-            print(f"{path}: is in use by another process; waiting for it", file=sys.stderr, flush=True)
+            print(f"{path}: is in use by another process; waiting until it is free", file=sys.stderr, flush=True)
             with suppress(OSError):
                 lock(file, wait=True)
         except OSError:  # no locks

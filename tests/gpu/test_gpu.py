@@ -250,7 +250,7 @@ def test_both_readers_show_the_planned_frames(tmp_path, codec, container, option
     manifest = scan_videos(find_videos(tmp_path))
     refused = next(filter(None, (why_not_stream(video, "gpu") for video in manifest.videos)), None)
     if refused:
-        with pytest.raises(InputError, match="Invalid reader 'stream': cannot be used, as .*when it seeks"):
+        with pytest.raises(InputError, match="Invalid reader 'stream': cannot be used, because .*when it seeks"):
             VideoLoader(manifest, reader="stream", num_frames=16, batch_size=3, device="cuda")
     evaluation = {"training": False, "clips_per_video": 3}
     for sampling in ({"keep_every": 2}, {"stride_frames": 3, "short": "pad"}, evaluation):

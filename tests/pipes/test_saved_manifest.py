@@ -77,7 +77,7 @@ def test_a_video_that_is_read_now_is_described_as_it_was(tmp_path, monkeypatch):
     rows = with_todays_columns(read_rows(SAVED / "run" / "val.csv"))
     (tmp_path / "val.csv").write_bytes((SAVED / "run" / "val.csv").read_bytes())
     said = run_module("dali_pipes.manifest", "val.csv", "--verify", "--workers", 1, "-o", "now.csv")
-    assert "videos    7 of 7 files" in said and "classes   2, of 3 to 4 videos each" in said
+    assert "videos    7 of 7 files" in said and "classes   2, with 3 to 4 videos each" in said
     own = {"path": "", "size_bytes": "", "mtime_ns": ""}
     now = read_rows(tmp_path / "now.csv")
     assert [row | own for row in now] == [row | own for row in rows]

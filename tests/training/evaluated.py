@@ -48,7 +48,7 @@ class Said(NamedTuple):
     def accuracy(self, name) -> dict[str, float]:
         """The numbers that stand after the name of a checkpoint, or of an ensemble."""
         line = next(line for line in self.out.splitlines() if line.startswith(f"{name}: top-1"))
-        words = {"top1": "top-1", "top5": "top-5", "by_class": "mean of the classes", "loss": "loss"}
+        words = {"top1": "top-1", "top5": "top-5", "by_class": "mean class accuracy", "loss": "loss"}
         return {key: float(re.search(rf"{word} ([\d.]+)", line)[1]) for key, word in words.items()}
 
 

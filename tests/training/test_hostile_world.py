@@ -43,11 +43,14 @@ def test_skip_replaces_counts_and_names_it(breaking):
     options = ["--data", breaking / "data", *TINY, "--epochs", 2, "--on-bad-video", "skip", "--out", breaking / "out"]
     result = run(*options, "--max-bad-percent", 10, program=NARROW)  # pytest would take its log
     assert result.stderr.count("dark/3.avi: cannot be read as video") == 2  # in training and in evaluation, once each
-    assert "another video of its class replaces it" in result.stderr and "it is left out" in result.stderr
-    assert "1 bad videos left out so far" in result.stdout
+    assert "another video of its class is used instead" in result.stderr and "it is left out" in result.stderr
+    assert "unreadable videos so far: 1" in result.stdout
     assert [row["bad_videos"] for row in metrics(breaking / "out")] == ["1", "1"]
     stopped = run_here(*options, "--workers", 0, expect=2)
-    assert "1 of 12 videos can no longer be read, more than --max-bad-percent 1 allows; the last: " in stopped.stderr
+    assert (
+        "1 of 12 videos can no longer be read, which is more than --max-bad-percent 1 allows; the last one is "
+        in stopped.stderr
+    )
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(breaking):
@@ -103,7 +106,10 @@ def test_a_class_whose_only_videos_are_bad_is_left_out(app, networks, split_vide
     path.write_bytes(bytes(stat.st_size))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     said = app(*options, "--on-bad-video", "skip", "--max-bad-percent", 20)
-    assert f"1 videos could no longer be read and have no scores, such as {path}" in said.out and "4 videos" in said.out
+    assert (
+        f"Videos that could no longer be read and have no scores: 1, for example {path}" in said.out
+        and "4 videos" in said.out
+    )
     rows = predictions(tmp_path / "out")
     assert [row["label"] for row in rows] == ["bright", "bright", "dark", "striped", "striped"]
     assert rows[2]["path"] == str(path) and not rows[2]["class_1"]

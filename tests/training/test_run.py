@@ -151,15 +151,15 @@ def test_training_with_mixes(split_videos, tmp_path):
 @pytest.mark.parametrize("aug", ["none", "randaug"])
 def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
     result = run_here("--aug", aug, "--data", split_videos / "val", *HERE, "--max-steps", 1, "--out", tmp_path)
-    assert "evaluating on the training videos" in result.stdout and len(metrics(tmp_path)) == 1
+    assert "the training videos are used for validation" in result.stdout and len(metrics(tmp_path)) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     tiny = [option for option in TINY if option not in ("--device", "cpu")]
     options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
-    assert re.search(r"Running on the CPU, as PyTorch can use no GPU: \w.+\.\n", run(*options).stdout)
-    message = r"error: Invalid --device 'cuda': needs an NVIDIA GPU that PyTorch can use: \w.+; choose cpu\n"
+    assert re.search(r"Running on the CPU, because PyTorch cannot use a GPU: \w.+\.\n", run(*options).stdout)
+    message = r"error: Invalid --device 'cuda': needs an NVIDIA GPU that PyTorch can use \(\w.+\); choose cpu\n"
     assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
 
 
@@ -194,8 +194,8 @@ def test_why_the_gpu_does_not_decode_is_said(monkeypatch):
     whole = SimpleNamespace(device=torch.device("cuda", 0), decoder="gpu")
     (note,) = notes_on_devices(Config(), {"the training videos": whole, "the validation videos": loader})
     assert note.startswith(
-        "Decoding the validation videos on the CPU, as the GPU cannot: "
-        "decoding on the GPU needs DALI 1.48 or newer, and this is"
+        "Decoding the validation videos on the CPU, because the GPU cannot decode them: "
+        "decoding on the GPU needs DALI 1.48 or newer, but the version is"
     )
     assert not notes_on_devices(Config(decoder="cpu"), {"the videos": loader})
 
@@ -209,8 +209,8 @@ def test_what_the_folders_mean_is_said(split_videos, tmp_path):
     assert len(sets.train) > 0 and {Path(path).parts[-3] for path, _ in sets.val} == {"test"}
     assert "nothing here" not in sets.classes
     assert notes == [
-        f"The validation videos are those of {tmp_path}/data/test: best.pt is chosen by them.",
-        f"Folders in {tmp_path}/data/train that hold no videos, and are no classes: nothing here.",
+        f"{tmp_path}/data/test is used for validation, so best.pt is the checkpoint with the highest accuracy on it.",
+        f"These folders in {tmp_path}/data/train contain no videos and are not used as classes: nothing here.",
     ]
 
 
@@ -226,7 +226,7 @@ def test_folders_of_another_user_are_named(tmp_path):
 def test_compiling_without_a_compiler(split_videos, tmp_path):
     options = ["--data", split_videos, *TINY, "--max-steps", 1, "--out", tmp_path, "--compile"]
     result = run(*options, expect=2, environment={"PATH": "/nowhere", "CC": ""})
-    assert "error: Invalid --compile: needs a C compiler such as gcc, and there is none here" in result.stderr
+    assert "error: Invalid --compile: needs a C compiler such as gcc, which is not installed" in result.stderr
 
 
 def test_csv_with_its_own_validation_data(split_videos, tmp_path):
@@ -273,11 +273,14 @@ def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
     assert "Left out 1 of 13 videos" in result.stdout and "video_train_missing.avi: No such file" in result.stdout
     assert torch.load(tmp_path / "o" / "last.pt", weights_only=True)["classes"] == ["dark", "bright"]
     both = run_here(*options, "--split", "train+val")
-    assert "12 training and 4 validation" in both.stdout and "validation videos are trained on too" in both.stdout
+    assert (
+        "12 training and 4 validation" in both.stdout
+        and "Validation videos that are also used for training" in both.stdout
+    )
     (lists / "mod-ucf101-classInd.txt").write_text("1 dark\n2 bright\n3 grey")
     with open(lists / "mod-ucf101-train.txt", "a") as file:
         file.write("\nvideo_train_grey.avi 3")
-    message = "the class 'grey' has no training video that can be read; the first listed is"
+    message = "the class 'grey' has no training video that can be read; the first one is"
     assert message in run_here(*options, expect=2).stderr
 
 
@@ -300,7 +303,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list, str]]:
     no_gpu = "x" if torch.cuda.is_available() else "cuda:99"
     return {
         "missing folder": (["--data", folder / "missing"], "missing: no such folder or file"),
-        "empty folder": (["--data", folder / "nothing"], "nothing: holds no videos"),
+        "empty folder": (["--data", folder / "nothing"], "nothing: contains no videos"),
         "a text file named .avi": (["--data", folder / "text"], "text.avi: cannot be read as video"),
         "zero-length file": (["--data", folder / "zero"], "zero.avi: is empty (0 bytes)"),
         "one class": (["--data", folder / "one"], "has only the class 'a'; training needs at least two"),

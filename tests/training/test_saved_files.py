@@ -95,7 +95,7 @@ def test_a_checkpoint_of_within_an_epoch_is_trained_to_the_end(run, older):
             config={k: v for k, v in with_todays_names(config).items() if k not in SINCE_OLDER},
         )
     said = app("--resume", "auto", "--out", run)
-    assert f"Resuming {run / 'previous.pt'}: 2 epochs and 2 steps are done." in said
+    assert f"Resuming from {run / 'previous.pt'}: 2 epochs and 2 steps are done." in said
     assert_close(read_rows(run / "metrics.csv"), read_rows(SAVED / "run" / "metrics.csv"), but=OF_SPEED)
     assert_close(read_rows(run / "val_predictions.csv"), read_rows(SAVED / "run" / "val_predictions.csv"))
     assert (run / "val_classes.csv").read_bytes() == (SAVED / "run" / "val_classes.csv").read_bytes()
@@ -115,7 +115,10 @@ def test_a_checkpoint_of_within_an_epoch_is_trained_to_the_end(run, older):
 def test_a_finished_run_is_known_to_be(run):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     said = app("--resume", "--out", run)
-    assert f"Resuming {run / 'last.pt'}: 3 epochs and 0 steps are done." in said and "Nothing is left to train." in said
+    assert (
+        f"Resuming from {run / 'last.pt'}: 3 epochs and 0 steps are done." in said
+        and "The training is already complete." in said
+    )
     assert "best validation top-1 85.7 %, top-5 100.0 % in epoch 3" in said
     for name in ("last.pt", "best.pt", "metrics.csv", "val_predictions.csv"):
         assert (run / name).read_bytes() == before[name]
@@ -174,7 +177,10 @@ def test_a_new_run_starts_from_a_checkpoint(run, name, tmp_path):
     """At a learning rate of 0 the weights stay what they were."""
     still = "--lr 0 --weight-decay 0".split()
     said = app("--init", run / name, "--data", "videos.csv", *ONE_STEP, *still, "--out", tmp_path / "new")
-    assert f"Started from {run / name} (weights of this program)" in said and "the classifier of 2 classes too" in said
+    assert (
+        f"Started from {run / name} (weights of this program)" in said
+        and "the classifier for 2 classes is loaded as well" in said
+    )
     ours, theirs = load(tmp_path / "new" / "last.pt")["model"], load(SAVED / "run" / "best.pt")["model"]
     weights = [weight for weight in theirs if not re.search("running_|num_batches", weight)]
     assert len(weights) == 7 and all(torch.equal(ours[weight], theirs[weight]) for weight in weights)

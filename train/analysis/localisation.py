@@ -66,8 +66,8 @@ def draw_pairs(labels_V: Sequence[int], count: int, seed: int) -> list[tuple[int
     of_class = np.unique(label_V[known], return_counts=True)[1]
     if len(of_class) < 2:
         raise InputError(
-            f"Cannot form pairs: the {len(known)} videos with a label are of {len(of_class)} class; "
-            "give videos of at least two"
+            f"Cannot form pairs: the {len(known)} videos with a label belong to {len(of_class)} class; "
+            "give videos of at least two classes"
         )
     total = (len(known) ** 2 - int((of_class**2).sum())) // 2
     if total <= 4 * count:  # so few that drawing would meet the same ones again and again
@@ -125,7 +125,7 @@ def score_pair(
     if times < 2:
         raise InputError(
             f"Cannot measure temporal localisation: the maps of {network.name} have a single time step for all "
-            f"{frames} frames; train it with more --num-frames"
+            f"{frames} frames; train it with a larger --num-frames"
         )
     in_first_half = map_frames(times, frames) < frames // 2
     first, second = (over_time_BPT[:, 0] - over_time_BPT[:, 1]).double().cpu().numpy()
@@ -214,14 +214,14 @@ def run(options: dict) -> None:
     if out:
         check_not_replaced(out, [*paths, configs[paths[0]].data, configs[paths[0]].val_data])
         make_folder(Path(out).parent)
-    print(*notes, f"{len(pairs)} pairs from {len(manifest)} videos; 50 % is chance", sep="\n", flush=True)
+    print(*notes, f"{len(pairs)} pairs from {len(manifest)} videos; chance is 50 %", sep="\n", flush=True)
     results = {}
     for path, config in configs.items():
         results[path] = result = localise(load_checkpoint(path), config, manifest, pairs, layer)
         known = result.recognised_N
         print(
-            f"{path}: temporal localisation {_shown(*result.mean())}; of the {known.sum()} pairs that are recognised "
-            f"when pure {_shown(*result.mean(known))}",
+            f"{path}: temporal localisation {_shown(*result.mean())}, and {_shown(*result.mean(known))} for the "
+            f"{known.sum()} pairs whose unmixed clips are both classified correctly",
             flush=True,
         )
     if out:

@@ -116,15 +116,16 @@ def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
     )
     if "" in action.videos:
         raise InputError(
-            "Invalid --predict '': must be followed by video files, or by nothing for the videos of --data"
+            "Invalid --predict '': must be followed by video files, or by no argument for the videos of --data"
         )
     named_twice = (
         [flag(name) for name in names_in(Config, Role.NAMES_VIDEOS) if name in overrides] if action.videos else []
     )
     if named_twice:
         raise InputError(
-            f"Invalid {', '.join(named_twice)}: cannot be combined with --predict {action.videos[0]}, which names the "
-            "videos; leave out one of them"
+            f"Invalid {', '.join(named_twice)}: cannot be combined with --predict {action.videos[0]}, which "
+            "already names "
+            "the videos; leave out one of them"
         )
     if action.eval_only == INIT_WEIGHTS:
         _check_published(overrides, action)
@@ -139,12 +140,12 @@ def _check_published(overrides: dict, action: ActionOptions) -> None:
     if action.videos:
         raise InputError(
             f"Invalid --predict {action.videos[0]}: cannot be combined with --init FILE --eval-only, because published "
-            "weights name no classes; give a folder of class folders with --data"
+            "weights contain no class names; give a folder of class folders with --data"
         )
     if "data" not in overrides or overrides.get("dataset") == UNLABELLED_DATA:
         raise InputError(
-            "Invalid --eval-only: needs --data with videos of all classes of the published weights, which name no "
-            "classes"
+            "Invalid --eval-only: needs --data with videos of all classes of the published weights, because they "
+            "contain no class names"
         )
 
 
@@ -161,17 +162,17 @@ def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
     )
     if not use_small:
         config = _with_overrides(paper(), overrides)
-        return config, _preset_note(config, "Preset paper, section 4.1")
+        return config, _preset_note(config, "Preset paper (section 4.1 of the paper)")
     config = _with_overrides(small(), overrides)
-    return config, _preset_note(config, "Preset small, for data sets made here and no GPU")
+    return config, _preset_note(config, "Preset small (for generated datasets without a GPU)")
 
 
 def _preset_note(config: Config, preset: str) -> str:
     randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
     return (
-        f"{preset}, with what was given: {config.num_frames} frames of {config.crop_px}x{config.crop_px}, "
-        f"{config.epochs} epochs, batches of {config.batch_size}, lr {config.lr:g}, {randaug}"
-        f"dropout {config.dropout:g}, {config.eval_clips} test clips."
+        f"{preset} with the given options: {config.num_frames} frames of {config.crop_px}x{config.crop_px} pixels, "
+        f"{config.epochs} epochs, batch size {config.batch_size}, lr {config.lr:g}, {randaug}"
+        f"dropout {config.dropout:g}, {config.eval_clips} clips per video in evaluation."
     )
 
 
@@ -190,7 +191,7 @@ def resumed_config(overrides: dict, saved: Config, path: str | Path) -> Config:
         longer = f"; to train a new run from its weights, give its options and {init}"
         what = "these options" if len(differing) > 1 else "the option"
         raise InputError(
-            f"{path}: was trained with {theirs}; leave {what} out to resume, or start a new run with another --out"
+            f"{path}: was trained with {theirs}; to resume, leave {what} out; to start a new run, choose another --out"
             f"{longer if length else ''}"
         )
     base = _with_defaults(saved, names_in(Config, Role.RESET_ON_RESUME), overrides)
@@ -228,7 +229,7 @@ def published_config(overrides: dict) -> Config:
     useless = [flag(name) for name in overrides if name not in takes]
     if useless:
         raise InputError(
-            f"Invalid {', '.join(useless)}: cannot be given for an evaluation, where nothing is trained; "
+            f"Invalid {', '.join(useless)}: cannot be given for an evaluation, which trains nothing; "
             f"leave {'them' if useless[1:] else 'it'} out"
         )
     return _with_overrides(paper(), overrides)

@@ -121,6 +121,6 @@ class DataOptions(Group):
             raise InputError(f"Invalid --max-bad-percent {self.max_bad_percent:g}: needs --on-bad-video skip")
         if KINDS[self.dataset].splits and self.data in GENERATED_DATA:
             raise InputError(
-                f"Invalid --dataset {self.dataset}: needs --data; give the folder that its archives were unpacked to"
+                f"Invalid --dataset {self.dataset}: needs --data; give the folder into which its archives were unpacked"
             )
         check_source(val_data=self.val_data, dataset=self.dataset, split=self.split, name=flag)

@@ -62,7 +62,7 @@ class MixingOptions(Group):
             for name in options_going_with(MixingOptions, "mix"):
                 if getattr(self, name) != getattr(MixingOptions, name):
                     known = ", ".join(MIXES)
-                    raise InputError(f"Invalid {flag(name)} {getattr(self, name)}: needs --mix; choose one of {known}")
+                    raise InputError(f"Invalid {flag(name)} {getattr(self, name)}: needs --mix with one of {known}")
             return
         if "," not in self.mix:
             check_known("--mix", self.mix, ("none", *MIXES))

@@ -30,7 +30,7 @@ def make_loaders(
     if config.needs_partners and clips // processes.world_size < 2:
         who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
         raise InputError(
-            f"Invalid --batch-size {config.batch_size}: leaves {who} only one of {len(train)} training videos, but "
+            f"Invalid --batch-size {config.batch_size}: gives {who} only one of the {len(train)} training videos, but "
             f"--mix {config.mix} needs two; use larger batches, fewer processes or more videos"
         )
     of_training: dict[str, Any] = {"augment": _augmentation(config), "even_steps": config.even_steps}
@@ -76,10 +76,10 @@ def notes_on_devices(config: Config, loaders: dict[str, VideoLoader]) -> list[st
     notes = []
     for what, loader in loaders.items():
         if config.device == "auto" and loader.device.type == "cpu":
-            return [f"Running on the CPU, as PyTorch can use no GPU: {why_no_gpu()}."]
+            return [f"Running on the CPU, because PyTorch cannot use a GPU: {why_no_gpu()}."]
         if config.decoder == "auto" and loader.device.type == "cuda" and loader.decoder == "cpu":
             reason = READERS[loader.reader].why_auto_is_cpu(loader.device, loader.manifest.videos, loader.workers)
-            notes.append(f"Decoding {what} on the CPU, as {reason}.")
+            notes.append(f"Decoding {what} on the CPU, because {reason}.")
     return notes
 
 

@@ -32,19 +32,24 @@ from .demo_data import demo_folder
 from .perturbed_data import perturbed_folder
 
 VALIDATION_IS_TRAINED_ON = (
-    "The validation videos are trained on too (--split train+val), so their accuracy is not that of unseen videos."
+    "The validation videos are also used for training (--split train+val), so the validation accuracy is not that of "
+    "unseen videos."
 )
-NO_VALIDATION = "No validation videos (--val-data, or train/ and val/ in --data): evaluating on the training videos."
+NO_VALIDATION = (
+    "There are no validation videos, so the training videos are used for validation. To give validation videos, use "
+    "--val-data, or train/ and val/ in --data."
+)
 NOTES_ON_TRAINING = NOTES | {
     "no_val": NO_VALIDATION,
     "val_is_trained_on": VALIDATION_IS_TRAINED_ON,
-    "val_is_test": "The validation videos are those of {}: best.pt is chosen by them.",
-    "val_replaced": "The validation videos are those of --val-data; those of {} are not used.",
-    "test_unused": "The test videos of {} are not used; --eval-only CHECKPOINT --data PART evaluates them.",
-    "unused_lists": "Lists in {} that are not used: {}; each may be named as --data or --val-data.",
+    "val_is_test": "{} is used for validation, so best.pt is the checkpoint with the highest accuracy on it.",
+    "val_replaced": "The videos of --val-data are used for validation; {} is not used.",
+    "test_unused": "The test videos in {} are not used. To evaluate them, use --eval-only CHECKPOINT and a --data that "
+    "contains only them.",
+    "unused_lists": "These lists in {} are not used: {}. To use one, give it as --data or --val-data.",
 }
 NOTES_ON_EVALUATION = {
-    "no_val": "{} has no videos set apart for validation: evaluating on all.",
+    "no_val": "{} has no validation videos, so all its videos are evaluated.",
     "val_is_trained_on": VALIDATION_IS_TRAINED_ON,
     "test_unused": NOTES_ON_TRAINING["test_unused"],
 }
@@ -63,7 +68,7 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
     """
     sets, notes = list_videos(config)
     if len(sets.classes) < 2:
-        raise InputError(f"{config.data}: has only the class {sets.classes[0]!r}; training needs at least two")
+        raise InputError(f"{config.data}: has only the class {sets.classes[0]!r}; training needs at least two classes")
     train = scan(sets.train, sets.classes, config)
     _check_every_class(train, sets.train)
     val = train if sets.val is sets.train else scan(sets.val, sets.classes, config)
@@ -76,7 +81,8 @@ def load_manifests(config: Config) -> tuple[Manifest, Manifest, list[str]]:
         path, video = next(iter(damaged.items()))
         oddities = "; ".join(map(str, video.oddities))
         notes.append(
-            f"{len(damaged)} videos are damaged and used as far as they can be decoded, such as {path}: {oddities}"
+            f"Damaged videos that are used as far as they can be decoded: {len(damaged)}, for example {path} "
+            f"({oddities})"
         )
     return train, val, notes
 
@@ -92,7 +98,7 @@ def load_named(paths: Sequence[str], classes: list[str], config: Config) -> Mani
         if has_rows or Path(path).is_dir():
             what = "a list" if has_rows else "a folder"
             raise InputError(
-                f"{path}: is {what}, not a video; for the videos in it give --data {shlex.quote(path)} "
+                f"{path}: is {what}, not a video; to predict the videos in it, give --data {shlex.quote(path)} "
                 f"--dataset {UNLABELLED_DATA}"
             )
     manifest = scan([(path, None) for path in paths], classes, config)
@@ -115,12 +121,12 @@ def load_for_evaluation(config: Config, classes: list[str], predict: bool) -> tu
         sets = _resolve(config, part)
     except InputError as error:
         may_lack_labels = predict and kind.takes_val_data and Path(config.val_data or config.data).exists()
-        hint = f"; for videos without classes add --dataset {UNLABELLED_DATA}" if may_lack_labels else ""
+        hint = f"; if the videos have no classes, add --dataset {UNLABELLED_DATA}" if may_lack_labels else ""
         raise InputError(f"{error}{hint}") from error
     items: Items = getattr(sets, part)
     _check_classes(config, sets, items, classes)
     if not predict and all(item[1] is None for item in items):
-        raise InputError(f"{config.data}: has no labels to compute an accuracy with; add --predict")
+        raise InputError(f"{config.data}: has no labels, so the accuracy cannot be computed; add --predict")
     manifest = scan(items, classes, config)
     notes = _note_texts(sets, NOTES_ON_EVALUATION)
     return manifest, items, notes + _refusals(manifest.refused, len(items))
@@ -132,7 +138,7 @@ def _check_classes(config: Config, sets: VideoSets, items: Items, classes: list[
         pairs = zip_longest(sets.classes, classes, fillvalue="none")
         number, (theirs, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
         raise InputError(
-            f"{config.data}: its class {number} is {theirs}, but that of the checkpoint is {ours}; "
+            f"{config.data}: class {number} is {theirs} here, but {ours} in the checkpoint; "
             "both must have the same classes in the same order"
         )
     unknown = sort_class_names(
@@ -152,7 +158,7 @@ def _refusals(refused: dict[str, str], files: int, named_in: str = "") -> list[s
     shown = list(refused.items())[: SHOWN_REFUSALS if named_in else None]
     notes += [f"  {path}: {reason}" for path, reason in shown]
     if len(refused) > len(shown):
-        notes.append(f"  and {len(refused) - len(shown)} more, named in {named_in}")
+        notes.append(f"  and {len(refused) - len(shown)} more, listed in {named_in}")
     return notes
 
 
@@ -161,7 +167,7 @@ def _check_every_class(train: Manifest, items: Items) -> None:
     for name in train.classes:
         if name not in seen:
             listed = next((item_name(*item) for item in items if item[1] == class_name(name)), None)
-            reason = f"; the first listed is {listed}: {train.refused[listed]}" if listed else ", none is listed"
+            reason = f"; the first one is {listed}: {train.refused[listed]}" if listed else " (none is listed)"
             raise InputError(f"Cannot train: the class {name!r} has no training video that can be read{reason}")
 
 
@@ -180,8 +186,8 @@ def _shared_videos(train: Manifest, val: Manifest) -> list[str]:
     if not count:
         return []
     return [
-        f"Validation videos that are trained on too: {count}, such as {shared[0]}; "
-        "their accuracy is not that of unseen videos."
+        f"Validation videos that are also used for training: {count}, for example {shared[0]}. "
+        "The validation accuracy is not that of unseen videos."
     ]
 
 
@@ -193,11 +199,14 @@ def list_videos(config: Config) -> tuple[VideoSets, list[str]]:
     """
     if not KINDS[config.dataset].has_labels(config.split):
         what = f"--split {config.split}" if config.split else f"--dataset {config.dataset}"
-        raise InputError(f"Invalid {what}: has no labels to train on; use it with --eval-only CHECKPOINT --predict")
+        raise InputError(
+            f"Invalid {what}: has no labels, so it cannot be used for training; use it with --eval-only "
+            "CHECKPOINT --predict"
+        )
     sets = _resolve(config, "train", "val")
     if sets.parts and "train" not in sets.parts:
         held = ", ".join(sets.parts)
-        raise InputError(f"{config.data}: has videos only for {held}; give those to train on with --data")
+        raise InputError(f"{config.data}: has videos only for {held}; give the training videos with --data")
     return sets, _note_texts(sets, NOTES_ON_TRAINING)
 
 

@@ -91,8 +91,8 @@ def evaluate(
     if not means_VK.isfinite().all():
         video = loader.manifest.videos[int((~means_VK.isfinite()).any(dim=1).nonzero()[0])]
         raise InputError(
-            f"{video.path}: the network's scores are not finite numbers; "
-            "its weights cannot be used, train it again with a lower --lr"
+            f"{video.path}: the network's scores for this video are not finite numbers; "
+            "train the network again with a lower --lr"
         )
     return means_VK
 
@@ -239,14 +239,14 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         classes = classes or state["classes"]
         if state["classes"] != classes:
             raise InputError(
-                f"{path}: its {len(state['classes'])} classes are not the {len(classes)} of {paths[0]}; "
-                "give checkpoints of the same classes"
+                f"{path}: its {len(state['classes'])} classes differ from the {len(classes)} classes of {paths[0]}; "
+                "give checkpoints with the same classes"
             )
         ours, theirs = map(validation_of, (config, configs[0]))
         if ours != theirs:  # else one might be scored on what it was trained on
             raise InputError(
-                f"{path}: was validated with {ours}, {paths[0]} with {theirs}; "
-                "name the videos to score both on with --data, and with --val-data, --dataset and --split where needed"
+                f"{path}: was validated with {ours}, but {paths[0]} with {theirs}; "
+                "give the videos to evaluate both on with --data (and --val-data, --dataset and --split if needed)"
             )
     return configs, classes
 
@@ -286,7 +286,7 @@ def _print_accuracy(name: str, scores_VK: torch.Tensor, manifest: Manifest, view
         return
     row, by_class = summarise(scores_VK, labels_V), mean_class_accuracy(confusion(scores_VK, labels_V))
     print(
-        f"{name}: top-1 {row['val_top1']:.2f} %, top-5 {row['val_top5']:.2f} %, mean of the classes {by_class:.2f} %, "
+        f"{name}: top-1 {row['val_top1']:.2f} %, top-5 {row['val_top5']:.2f} %, mean class accuracy {by_class:.2f} %, "
         f"loss {row['val_loss']:.4f}; {count} videos{views}"
     )
 
@@ -311,6 +311,6 @@ def _write_all(
             written += [SUBMISSION]
     missing = [video.path for video, seen in zip(manifest.videos, scores_VK.sum(dim=1) > 0, strict=True) if not seen]
     if missing:
-        print(f"{len(missing)} videos could no longer be read and have no scores, such as {missing[0]}")
+        print(f"Videos that could no longer be read and have no scores: {len(missing)}, for example {missing[0]}")
     if written:
         print(f"wrote {', '.join(written)} to {out}")

@@ -105,8 +105,8 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
             raise
         raise InputError(
             f"Invalid --num-frames {config.num_frames} with --crop-px {config.crop_px}: "
-            "too small for batch norm in a batch of one clip, "
-            "which has a single value per channel; choose larger clips, --even-steps or another --batch-size"
+            "the clips are too small for batch norm in a batch of one clip, "
+            "which then has a single value per channel; choose larger clips, --even-steps or another --batch-size"
         ) from error
 
 
@@ -130,8 +130,7 @@ def _finish_step(
 def _not_finite(training: Training, own_loss: float, videos_B: torch.Tensor, step: int) -> InputError:
     if math.isfinite(own_loss):
         return InputError(
-            "Cannot continue: the loss of another process is not finite; "
-            "see the message of that process, with the videos"
+            "Cannot continue: the loss of another process is not finite; the message of that process names the videos"
         )
     names = ", ".join(training.train_loader.manifest.videos[video].path for video in videos_B.tolist())
     step_of_epoch = step - training.epoch * len(training.train_loader)
@@ -251,8 +250,9 @@ def bad_paths_of_all(loader: VideoLoader, config: Config, processes: Processes) 
     bad = processes.sum(met_V).nonzero().flatten().tolist()
     if 100 * len(bad) > config.max_bad_percent * len(loader.manifest):
         raise InputError(
-            f"Cannot continue: {len(bad)} of {len(loader.manifest)} videos can no longer be read, more than "
-            f"--max-bad-percent {config.max_bad_percent:g} allows; the last: {loader.manifest.videos[bad[-1]].path}"
+            f"Cannot continue: {len(bad)} of {len(loader.manifest)} videos can no longer be read, which is more than "
+            f"--max-bad-percent {config.max_bad_percent:g} allows; the last one is "
+            f"{loader.manifest.videos[bad[-1]].path}"
         )
     return {loader.manifest.videos[video].path for video in bad}
 
@@ -264,4 +264,4 @@ def _line(row: dict, config: Config) -> str:
     if "val_top1" in row:
         shown += f"  val top-1 {row['val_top1']:5.1f} %  top-5 {row['val_top5']:5.1f} %"
     shown += f"  {row['clips_per_s']:.1f} clips/s  waiting for data {100 * row['data_wait_fraction']:.0f} %"
-    return shown + (f"  {row['bad_videos']} bad videos left out so far" if row["bad_videos"] else "")
+    return shown + (f"  unreadable videos so far: {row['bad_videos']}" if row["bad_videos"] else "")

@@ -55,7 +55,7 @@ def compile_if_chosen(model: torch.nn.Module, config: Config) -> None:
     if config.compile:
         if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
             raise InputError(
-                "Invalid --compile: needs a C compiler such as gcc, and there is none here (nor in the project's "
+                "Invalid --compile: needs a C compiler such as gcc, which is not installed (nor in the project's "
                 "Docker image); install one, or leave out --compile"
             )
         # for each size by itself: else full batches would run what was made for any size after the first smaller one

@@ -67,13 +67,14 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
     if path and state:
         check_complete(state, path)
         config = resumed_config(overrides, saved_config(state, path), path)
-        lines = [f"Resuming {path}: {state['epoch']} epochs and {state['step']} steps are done."]
+        lines = [f"Resuming from {path}: {state['epoch']} epochs and {state['step']} steps are done."]
     else:
         config, preset = new_config(overrides, has_gpu=torch.cuda.is_available())
         lines = [preset]
     if not processes.all_equal(state["epoch"] * 10**6 + state["step"] if state else -1):
         raise InputError(
-            f"{config.out}: not all processes find the same checkpoint there; --out must be on a disk that all share"
+            f"{config.out}: not all processes find the same checkpoint in this folder; choose an --out on a "
+            "disk that all processes share"
         )
     device = choose_device(processes.device(config.device))  # what can be wrong here is said before videos are checked
     processes.share(config.batch_size)  # also refuses what cannot be shared
@@ -115,7 +116,7 @@ def _build(overrides: dict, action: ActionOptions, processes: Processes, out: Pa
         logbook.close()
         raise
     if state and training.epoch >= training.epochs:
-        notes.append("Nothing is left to train.")
+        notes.append("The training is already complete.")
     if processes.is_main_process:
         train_videos.save(out / TRAIN_VIDEOS)
         val_videos.save(out / VAL_VIDEOS)
@@ -135,7 +136,7 @@ def _summary(training: Training) -> str:
     train, val = (loader.manifest for loader in (training.train_loader, training.val_loader))
     val_decoder = training.val_loader.decoder
     unlike = f" (validation on {val_decoder})" if val_decoder != config.decoder else ""
-    together = f" with {processes.world_size - 1} more processes" if processes.world_size > 1 else ""
+    together = f" in {processes.world_size} processes" if processes.world_size > 1 else ""
     return (
         f"{len(train)} training and {len(val)} validation videos of {len(train.classes)} classes; {config.model}, "
         f"augmentation {config.aug}, mix {config.mix}; training on {config.device} in {config.precision}{together}, "

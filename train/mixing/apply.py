@@ -40,7 +40,7 @@ def apply_mix(clips_BCTHW: torch.Tensor, params: MixParams, *, overwrite: bool =
     if drawn_for != (len(clips_BCTHW), *clips_BCTHW.shape[2:]):
         raise InputError(
             f"Invalid clips_BCTHW of shape {tuple(clips_BCTHW.shape)}: must be (B, C, T, H, W) with B, T, H, W = "
-            f"{drawn_for}, for which params were drawn"
+            f"{drawn_for}, the size that params were made for"
         )
     apply = _apply_shared if len(params.outside_P) == 1 else _apply_per_sample
     return apply(clips_BCTHW, params, overwrite)
@@ -106,7 +106,8 @@ def _check_clips(clips_BCTHW: torch.Tensor) -> None:
     if clips_BCTHW.ndim != 5 or not clips_BCTHW.is_floating_point():
         shape = tuple(clips_BCTHW.shape)
         raise InputError(
-            f"Invalid clips_BCTHW of shape {shape} and type {clips_BCTHW.dtype}: must be floats (B, C, T, H, W)"
+            f"Invalid clips_BCTHW of shape {shape} and type {clips_BCTHW.dtype}: must be a floating-point "
+            "tensor of shape (B, C, T, H, W)"
         )
 
 
@@ -136,7 +137,7 @@ def mix_targets(
     if labels_B.shape != (params.batch_size,):
         raise InputError(
             f"Invalid labels_B of shape {tuple(labels_B.shape)}: "
-            f"must be ({params.batch_size},), for which params were drawn"
+            f"must be ({params.batch_size},), one label for each clip that params were made for"
         )
     weights_P1 = params.label_weights_P(frame_weights_T)[:, None]
     targets_BK = one_hot(labels_B, num_classes, dtype)
@@ -164,7 +165,8 @@ def one_hot(labels_B: torch.Tensor, num_classes: int, dtype: torch.dtype = torch
         lowest, highest = int(labels_B.min()), int(labels_B.max())
         if lowest < 0 or highest >= num_classes:
             raise InputError(
-                f"Invalid labels_B from {lowest} to {highest}: must be 0 to {num_classes - 1} with {num_classes} "
+                f"Invalid labels_B from {lowest} to {highest}: must be between 0 and {num_classes - 1} for "
+                f"{num_classes} "
                 "classes"
             )
     zeros_BK = torch.zeros(len(labels_B), num_classes, dtype=dtype, device=labels_B.device)
@@ -243,6 +245,6 @@ def _numpy_generator(generator: object) -> np.random.Generator:
         return np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
     what = f"on {generator.device}" if isinstance(generator, torch.Generator) else f"of type {type(generator).__name__}"
     raise InputError(
-        f"Invalid generator {what}: must be a torch.Generator() on the CPU (also for clips on a GPU: reading numbers "
-        "back from the GPU would make the host wait) or a numpy.random.Generator"
+        f"Invalid generator {what}: must be a numpy.random.Generator or a torch.Generator() on the CPU, also for clips "
+        "on a GPU, because the CPU would have to wait for random numbers from the GPU"
     )

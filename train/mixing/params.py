@@ -64,7 +64,8 @@ class MixParams:
                 )
         if self.partners_B is not None and sorted(self.partners_B) != list(range(self.batch_size)):
             raise InputError(
-                f"Invalid partners_B {self.partners_B.tolist()}: must hold each of 0 to {self.batch_size - 1} once"
+                f"Invalid partners_B {self.partners_B.tolist()}: must contain each number from 0 to "
+                f"{self.batch_size - 1} exactly once"
             )
 
     def in_box(self, axis: int) -> np.ndarray:
@@ -98,7 +99,7 @@ class MixParams:
         if weights_T is not None and len(weights_T) != self.size_THW[0]:
             raise InputError(
                 f"Invalid frame_weights_T of {len(weights_T)} numbers: "
-                f"must have one for each of {self.size_THW[0]} frames"
+                f"must have one number for each of the {self.size_THW[0]} frames"
             )
         if self.partners_B is None:
             return np.ones(len(self.outside_P))
@@ -114,7 +115,9 @@ def check_frame_weights(frame_weights_T: FrameWeights) -> np.ndarray:
     try:
         weights_T = np.array([float(weight) for weight in frame_weights_T])
     except (TypeError, ValueError) as error:
-        raise InputError(f"Invalid frame_weights_T {frame_weights_T!r}: must hold a number for each frame") from error
+        raise InputError(
+            f"Invalid frame_weights_T {frame_weights_T!r}: must contain one number for each frame"
+        ) from error
     if not (np.isfinite(weights_T).all() and (weights_T >= 0).all() and weights_T.sum() > 0):
         raise InputError(
             f"Invalid frame_weights_T {weights_T.tolist()}: must be finite numbers of at least 0, not all 0"
@@ -294,6 +297,7 @@ def check_alpha_is_used(names: list[str], alpha: float | None, option: str) -> N
     """Raise :class:`InputError` if alpha is given for operations that all draw no lambda."""
     if alpha is not None and all(MIXES[name].deletes for name in names):
         raise InputError(
-            f"Invalid {option} {alpha:g}: is not used by {', '.join(names)}, as regions of fixed size are deleted; "
+            f"Invalid {option} {alpha:g}: is not used by {', '.join(names)}, because the deleted regions have "
+            "a fixed size; "
             "leave it out"
         )

@@ -216,7 +216,7 @@ def check_lateral(name: str, lateral: str) -> None:
     """Raise :class:`InputError` if lateral convolutions are chosen for a network that has none."""
     if name != "slowfast50" and lateral != "plain":
         raise InputError(
-            f"Invalid --lateral {lateral}: needs --model slowfast50, as {name} has no lateral convolutions"
+            f"Invalid --lateral {lateral}: needs --model slowfast50, because {name} has no lateral convolutions"
         )
 
 

@@ -146,7 +146,7 @@ def state_of(job: Job) -> tuple[str, str]:
 def _check_same_training(job: Job, saved: Config) -> None:
     ours = job.settings.get("data")
     if ours != saved.data and {ours, saved.data} & set(GENERATED_DATA):
-        raise InputError(f"{job.folder}: was trained on --data {saved.data}, not {ours}; choose another --out")
+        raise InputError(f"{job.folder}: was trained with --data {saved.data}, not {ours}; choose another --out")
     if ours not in GENERATED_DATA:  # whose preset depends on the machine
         differing = _differences(saved, Config(**job.settings))
         if differing:
@@ -176,7 +176,7 @@ def _read_json(path: Path) -> dict:
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict) or not found:
-            raise ValueError("it holds no settings")
+            raise ValueError("it contains no settings")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: is cut off or damaged ({error}); remove it to run the job again") from error
     return found

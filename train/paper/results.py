@@ -88,7 +88,7 @@ def _trained(recipe: str, out: Path) -> RowResult:
         return RowResult({}, recipe, tuple(notes))
     chosen = max(groups, key=lambda how: len(groups[how]))
     notes += [
-        f"seed {', '.join(map(str, seeds))} left out: trained with {how}, the others with {chosen}"
+        f"seed {', '.join(map(str, seeds))} left out, because it was trained with {how}, but the others with {chosen}"
         for how, seeds in groups.items()
         if how != chosen
     ]
@@ -105,9 +105,9 @@ def _only(row: TableRow, out: Path) -> RowResult:
     most = max(len(figures.of_seed) for figures in trained)
     compared = [figures for figures in trained if len(figures.of_seed) == most]  # one lucky seed is no grid point
     best = max(compared, key=lambda figures: figures.mean("top1") or 0.0)
-    note = f"the best of {len(compared)} points of the grid: {best.recipe.rpartition('/')[2]}"
+    note = f"best of {len(compared)} points of the N x M grid: {best.recipe.rpartition('/')[2]}"
     if len(compared) < len(trained):
-        note += f"; {len(trained) - len(compared)} with fewer seeds are left out"
+        note += f"; points left out because they have fewer seeds: {len(trained) - len(compared)}"
     return replace(best, notes=(*best.notes, note))
 
 
@@ -124,7 +124,7 @@ def _mean(row: TableRow, out: Path) -> RowResult:
     if any(part.of_seed for part in parts):
         notes += [f"{part.recipe}: not trained" for part in parts if not part.of_seed and not part.notes]
     notes += [
-        f"{part.recipe}: seed {seed} is left out, as not all others have it"
+        f"{part.recipe}: seed {seed} is left out, because other trainings of this row do not have it"
         for part in parts
         for seed in sorted(set(part.of_seed) - set(common))
     ]
@@ -141,12 +141,14 @@ def _evaluated(row: TableRow, out: Path) -> RowResult:
         if state == FAILED:
             notes.append(f"seed {seed} failed: {reason}")
         elif state != DONE:
-            notes.append(f"seed {seed} is not done, or older than its networks")
+            notes.append(f"seed {seed} is not done, or is older than its checkpoints")
         elif (job.folder / VAL_PREDICTIONS).exists():
             top1, top5 = accuracy_of(job.folder / VAL_PREDICTIONS)
             found[seed] = Accuracy(top1, top5, top1)
         else:
-            notes.append(f"seed {seed}: no labels, predictions in {job.folder.relative_to(out)}")
+            notes.append(
+                f"seed {seed}: the videos have no labels; the predictions are in {job.folder.relative_to(out)}"
+            )
     return RowResult(found, " ".join(row.recipes), tuple(notes), comparable)
 
 
@@ -156,7 +158,7 @@ def accuracy_of(predictions: Path) -> tuple[float, float]:
         row for _, row in read_csv(predictions, ["label", "class_1"], "is not a table of predictions") if row["class_1"]
     ]
     if not rows:
-        raise InputError(f"{predictions}: holds no predictions")
+        raise InputError(f"{predictions}: contains no predictions")
     hits = [[row["label"] == row.get(f"class_{number}") for number in range(1, TOP + 1)] for row in rows]
     return 100 * sum(hit[0] for hit in hits) / len(rows), 100 * sum(map(any, hits)) / len(rows)
 
@@ -255,9 +257,9 @@ def _markdown(table: str, known: list[tuple[TableRow, RowResult]], differences: 
         notes += [f"- {row.title}: {note}" for note in figures.notes]
     lines += ["", "Accuracy of the last epoch on the validation videos; +- is the standard deviation over the seeds."]
     if differences:
-        lines += ["", f"Trained otherwise than the recipe says: {'; '.join(differences)}."]
+        lines += ["", f"Settings that differ from the recipe: {'; '.join(differences)}."]
     if has_paper and not all(figures.comparable for _, figures in known):
-        lines += ["", "No difference is given where other videos or another network were used than in the paper."]
+        lines += ["", "There is no difference where the videos or the network are not those of the paper."]
     return "\n".join([*lines, *([""] + notes if notes else []), ""])
 
 

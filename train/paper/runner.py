@@ -67,7 +67,7 @@ class Runner:
                         self.say(f"{at_work.job.name}: {last_line(at_work.job.log)}")
                 time.sleep(0.2)
             if self.running:
-                self.say(f"stopping: {len(self.running)} jobs write their checkpoints")
+                self.say(f"stopping: {len(self.running)} jobs are saving their checkpoints")
             self._ask_to_end()
         finally:
             for at_work in self.running:  # after a second Ctrl-C
@@ -132,9 +132,9 @@ class Runner:
         state, reason = state_of(job)
         if state == DONE:
             self.ended += 1
-            self.say(f"[{self.ended}/{self.total}] {job.name}: is done already")
+            self.say(f"[{self.ended}/{self.total}] {job.name}: is already done")
         elif state == FAILED and not self.retry:
-            self._end(job, f"failed before, try again with --retry: {reason}")
+            self._end(job, f"failed before (use --retry to try again): {reason}")
         else:
             return False
         return True
@@ -148,7 +148,7 @@ class Runner:
             self.free.append(at_work.slot)
             job, minutes = at_work.job, (time.monotonic() - at_work.since) / 60
             with at_work.log:
-                reason = "was stopped from outside; the same command continues it" if code in STOPPED else ""
+                reason = "was stopped by a signal; run the same command again to continue it" if code in STOPPED else ""
                 if not reason:
                     reason = "" if code == 0 else _failure_reason(code, job.log)
                     try:

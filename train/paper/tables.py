@@ -58,14 +58,15 @@ def parse_overrides(arguments: list[str]) -> Settings:
     overrides, job = parse(arguments)
     if job.checkpoints or job.resume:
         raise InputError(
-            "Invalid --eval-only, --ensemble or --resume: cannot be given for a table, whose trainings resume by "
-            "themselves; use them with train/run.py"
+            "Invalid --eval-only, --ensemble or --resume: cannot be given for a table, whose trainings resume "
+            "automatically; use them with train/run.py"
         )
     chosen = [name for name in overrides if name in SET_BY_RECIPES]
     if chosen:
         raise InputError(
-            f"Invalid {', '.join(map(flag, chosen))}: cannot be given for a table, whose rows set it; choose rows with "
-            "--rows, or use train/run.py for what is in no table"
+            f"Invalid {', '.join(map(flag, chosen))}: cannot be given for a table, because its rows set it; "
+            "choose rows "
+            "with --rows, or use train/run.py for a training that is in no table"
         )
     return overrides
 
@@ -73,7 +74,7 @@ def parse_overrides(arguments: list[str]) -> Settings:
 def _check_no_overrides(overrides: Settings, command: str) -> None:
     if overrides:
         raise InputError(
-            f"Invalid {', '.join(map(flag, overrides))}: cannot be given for {command}, where nothing is trained"
+            f"Invalid {', '.join(map(flag, overrides))}: cannot be given for {command}, which trains nothing"
         )
 
 
@@ -81,7 +82,7 @@ def _list(options: argparse.Namespace, overrides: Settings) -> None:
     _check_no_overrides(overrides, "list")
     for name, table in TABLES.items():
         print(f"{name:10} {len(table.rows):3} rows  {table.title}")
-    print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE tells a table's rows")
+    print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE lists the rows of a table")
 
 
 def _show(options: argparse.Namespace, overrides: Settings) -> None:
@@ -89,7 +90,7 @@ def _show(options: argparse.Namespace, overrides: Settings) -> None:
         print(TABLES[table].title + "; one command per seed, each with its own --seed and --out")
         for row in rows:
             figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
-            print(f"\n{row.name}: {row.title}" + (f"; in the paper {figures}" if figures else ""))
+            print(f"\n{row.name}: {row.title}" + (f"; in the paper, %: {figures}" if figures else ""))
             if row.combine == "mean":
                 print("  the mean of", ", ".join(row.recipes))
                 continue
@@ -98,11 +99,11 @@ def _show(options: argparse.Namespace, overrides: Settings) -> None:
                 place = [] if "data" in settings else ["--data", "DIR"]
                 print(f"  {recipe}: python train/run.py {shlex.join([*place, *as_arguments(settings)])}")
             if row.combine == "ensemble":
-                print("  and the average of their scores")
+                print("  then the ensemble: the average of their scores")
             if row.test:
-                print("  predicts the test videos, whose labels are not public: submission.txt")
+                print("  writes the predictions for the test videos, whose labels are not public, to submission.txt")
             if row.grid_recipes:
-                print(f"  or the best of its {len(row.grid_recipes)} points of the grid, if they are trained")
+                print(f"  or, if they are trained, the best of the {len(row.grid_recipes)} points of the grid")
 
 
 def _run(options: argparse.Namespace, overrides: Settings) -> int:
@@ -117,14 +118,14 @@ def _run(options: argparse.Namespace, overrides: Settings) -> int:
     jobs = jobs_of(rows, range(options.seeds), overrides, Path(options.out).resolve())
     _check(jobs)
     make_folder(options.out)
-    print(f"{len(jobs)} jobs, {slots} at once, in {options.out}", flush=True)
+    print(f"{len(jobs)} jobs, {slots} at a time, in {options.out}", flush=True)
     runner = Runner(jobs, slots, options.retry, say=lambda line: print(line, flush=True))
     with StopRequest() as stop:
         runner.run(stop)
     if stop.number:
-        print("stopped; the same command continues from here")
+        print("stopped; run the same command again to continue")
         return 128 + stop.number
-    print(f"{len(jobs) - len(runner.not_done)} of {len(jobs)} done; python -m train.tables report shows the figures")
+    print(f"{len(jobs) - len(runner.not_done)} of {len(jobs)} done; python -m train.tables report shows the results")
     for job in jobs:
         if job.folder in runner.not_done:
             print(f"not done: {job.name}: {runner.not_done[job.folder]}")
@@ -156,7 +157,7 @@ def _report(options: argparse.Namespace, overrides: Settings) -> None:
     _check_no_overrides(overrides, "report")
     out = Path(options.out)
     if not out.is_dir():
-        raise InputError(f"{out}: no such folder; python -m train.tables run makes it")
+        raise InputError(f"{out}: no such folder; python -m train.tables run creates it")
     for table, rows in rows_of(options.tables, options.rows).items():
         print(write_report(table, [row.name for row in rows], out.resolve()))
 
@@ -226,7 +227,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int | None:
         if stray and rest and set(options.tables) & set(TABLES):
             raise InputError(
                 f"Invalid table {stray!r}: choose one of {', '.join(TABLES)}; "
-                f"options of train/run.py such as {rest[0]} come after the tables' names"
+                f"options of train/run.py such as {rest[0]} must follow the names of the tables"
             )
         rows_of(options.tables, options.rows)
     return COMMANDS[options.command](options, parse_overrides(rest))

@@ -140,9 +140,13 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_run(folder: Path, name: str) -> Run:
     if not os.path.isfile(folder / CONFIG):
-        what = f"holds no {CONFIG}, which train/run.py writes" if os.path.isdir(folder) else "no such folder"
+        what = (
+            f"it contains no {CONFIG}, which train/run.py writes"
+            if os.path.isdir(folder)
+            else "there is no such folder"
+        )
         if os.path.isfile(folder):
-            what = "is a file"
+            what = "it is a file"
         raise InputError(f"{folder}: is not the folder of a run: {what}")
     settings = with_todays_names(_read_json(folder / CONFIG, dict, {}))
     rows = read_metrics(folder / METRICS)
@@ -163,9 +167,9 @@ def _read_json(path: Path, kind: type[Json], missing: Json) -> Json:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is cut off or damaged, it is not JSON ({error})") from error
+        raise InputError(f"{path}: is cut off or damaged (it is not valid JSON: {error})") from error
     if not isinstance(found, kind):
-        raise InputError(f"{path}: is not what train/run.py writes, which is a JSON {kind.__name__}")
+        raise InputError(f"{path}: was not written by train/run.py, which writes a JSON {kind.__name__}")
     return found
 
 
@@ -174,7 +178,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
     rows = read_csv(path, columns, "is cut off or damaged")
     long = next((number for number, row in rows if None in row), None)
     if long:
-        raise InputError(f"{path}, line {long}: is damaged, it has more cells than the first line")
+        raise InputError(f"{path}, line {long}: is damaged (it has more cells than the first line)")
     return rows
 
 
@@ -207,10 +211,10 @@ def _why_no_evaluation(folder: Path, rows: Sequence[dict]) -> str:
     what = f"{missing[0]} is missing: "
     if (folder / BEST).exists():
         command = ["python", "train/run.py", "--eval-only", str(folder / BEST), "--out", str(folder)]
-        return f"{what}an earlier version made this run. To write it: {shlex.join(command)}"
+        return f"{what}an earlier version of the program made this run. To write the file, run: {shlex.join(command)}"
     if any("val_top1" in row for row in rows):
-        return f"{what}and {BEST}, from which it could be made, is missing too."
-    return f"{what}the run was not evaluated yet. Its first evaluation writes it."
+        return f"{what}it could be made from {BEST}, but {BEST} is missing as well."
+    return f"{what}the run has not been evaluated yet. The first evaluation writes it."
 
 
 def _read_evaluation(folder: Path) -> Evaluation:
@@ -220,7 +224,7 @@ def _read_evaluation(folder: Path) -> Evaluation:
     path, videos = folder / VAL_PREDICTIONS, []
     for number, row in _read_csv(path, ["path", "label", "class_1", "probability_1"]):
         if row["label"] is None or None in row.values() and row["class_1"] is not None:
-            raise InputError(f"{path}, line {number}: is cut off or damaged, it has fewer cells than the first line")
+            raise InputError(f"{path}, line {number}: is cut off or damaged (it has fewer cells than the first line)")
         if not row["class_1"]:
             continue  # it could not be read and has no scores
         unknown = next((row[name] for name in ("label", "class_1") if row[name] and row[name] not in index_of), None)
@@ -255,6 +259,6 @@ def _start(entry: Any, folder: Path) -> Start:
             "command": shlex.join(map(str, command)),
         }
     except (AttributeError, TypeError) as error:
-        raise InputError(f"{folder / 'environment.json'}: is not what train/run.py writes ({error})") from error
+        raise InputError(f"{folder / 'environment.json'}: was not written by train/run.py ({error})") from error
     facts, versions = ({name: str(value) for name, value in part.items() if value} for part in (facts, versions))
     return Start(facts, versions)

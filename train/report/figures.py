@@ -94,7 +94,7 @@ def heat_map(name: str, confusion_KK: np.ndarray) -> str:
         figure = Figure(figsize=(6, 5.8), layout="constrained")
         axes = figure.subplots()
         axes.imshow(image_KK4, interpolation="none", extent=(0.5, count + 0.5, count + 0.5, 0.5))
-        axes.set(xlabel="taken for class number", ylabel="class number")
+        axes.set(xlabel="number of the predicted class", ylabel="number of the true class")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=2))
         return _svg(figure, name)

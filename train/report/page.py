@@ -88,14 +88,14 @@ COLUMNS = (
     Column("best epoch", _of_best("epoch"), "{:.0f}".format),
     Column("top-1", _of_best("val_top1"), _percent, max),
     Column("top-5", _of_best("val_top5"), _percent, max),
-    Column("mean of classes", _class_accuracy, _percent, max),
+    Column("mean class accuracy", _class_accuracy, _percent, max),
     Column("training loss", _of_last("train_loss"), "{:.4f}".format, min),
     Column("epochs done", lambda run: len(run.rows), "{:.0f}".format),
-    Column("planned", lambda run: run.planned_epochs, "{:.0f}".format),
+    Column("planned epochs", lambda run: run.planned_epochs, "{:.0f}".format),
     Column("training time", lambda run: sum(row.get("epoch_s", 0) for row in run.rows) or None, _duration),
     Column("clips/s", _mean_over_time("clips_per_s"), "{:.1f}".format, max),
     Column("waiting for data", _mean_over_time("data_wait_fraction"), lambda share: _percent(100 * share), min),
-    Column("bad videos", _of_last("bad_videos"), "{:.0f}".format, min),
+    Column("unreadable videos", _of_last("bad_videos"), "{:.0f}".format, min),
 )
 
 
@@ -120,7 +120,7 @@ LEARNING: Sequence[Chart] = (  # caption, (metric, dashed), options of the chart
 )
 SPEED: Sequence[Chart] = (
     ("clips per second", (("clips_per_s", False),), {"from_zero": True}),
-    ("share of the time spent waiting for data, %", (("data_wait_fraction", False),), {"from_zero": True}),
+    ("time spent waiting for data, %", (("data_wait_fraction", False),), {"from_zero": True}),
 )
 SCALES = {"data_wait_fraction": 100}
 

@@ -38,7 +38,9 @@ def strip(path: str, known: VideoInfo | None) -> Picture:
         InputError: the file is gone or cannot be read; the message is the reason alone.
     """
     if not os.path.exists(path):  # unlike Path.exists never an error, such as of a name that is too long
-        whence = "" if Path(path).is_absolute() else ", relative to the folder in which this report was made"
+        whence = (
+            "" if Path(path).is_absolute() else " (its path is relative to the folder in which this report was made)"
+        )
         raise InputError(f"the file no longer exists{whence}")
     try:
         if known is None or not known.is_current(path):
@@ -62,11 +64,11 @@ def samples(path: Path) -> Picture:
     try:
         image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except FileNotFoundError as error:
-        raise InputError(f"{path.name} does not exist; training writes it with its first step") from error
+        raise InputError(f"{path.name} does not exist; training writes it at its first step") from error
     except (OSError, cv2.error) as error:
         raise InputError(f"{path.name} cannot be read") from error
     if image is None:
-        raise InputError(f"{path.name} cannot be read, as it is cut off or damaged")
+        raise InputError(f"{path.name} cannot be read, because it is cut off or damaged")
     return _jpeg(_fit(image[..., ::-1], SAMPLES_WIDTH_PX, image.shape[0]))
 
 

@@ -50,15 +50,16 @@ class Processes:
         """
         if self.world_size > 1 and chosen.startswith("cuda:"):
             raise InputError(
-                f"Invalid --device {chosen}: is one GPU for {self.world_size} processes; "
-                "choose cuda, which gives each its own"
+                f"Invalid --device {chosen}: is one GPU, but there are {self.world_size} processes; "
+                "choose cuda, which gives each process its own GPU"
             )
         on_gpu = chosen == "cuda" or chosen == "auto" and torch.cuda.is_available()
         gpus = torch.cuda.device_count()
         if on_gpu and self.local_world_size > gpus > 0:
             raise InputError(
-                f"Cannot start {self.local_world_size} processes on a machine with {gpus} GPUs: each needs its own; "
-                f"give torchrun --nproc-per-node={gpus}"
+                f"Cannot start {self.local_world_size} processes on a machine with {gpus} GPUs: each process "
+                "needs its own GPU; "
+                f"start torchrun with --nproc-per-node={gpus}"
             )
         return f"cuda:{self.local_rank}" if on_gpu and self.world_size > 1 else chosen
 

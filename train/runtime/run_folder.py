@@ -49,8 +49,11 @@ def check_written_by_a_run(out: Path) -> None:
         by_other_programs = set(FOLDERS) - {TENSORBOARD}
         foreign = [name for name in RUN_FILES if name not in by_other_programs and (out / name).exists()]
     if foreign:
-        why = "it is not a list that a run saved" if is_run else f"there is no {CONFIG} of a run beside it"
-        raise InputError(f"{out / foreign[0]}: was not written by a run, as {why}; {OTHER_OUT}, or move it away")
+        why = "it is not a list that a run saved" if is_run else f"there is no {CONFIG} of a run in this folder"
+        raise InputError(
+            f"{out / foreign[0]}: was not written by a run, because {why}; {OTHER_OUT}, or move this file to "
+            "another one"
+        )
 
 
 def _is_run(out: Path) -> bool:

@@ -59,7 +59,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
         if found and found.foreign:
             raise InputError(f"{path}: {NOT_A_CHECKPOINT}") from None
         others = [other for other in (path.parent / LAST, path.parent / PREVIOUS) if other != path and other.exists()]
-        hint = f"; there is also {others[0]}" if others else ""
+        hint = f"; another checkpoint is {others[0]}" if others else ""
         raise InputError(f"{path}: is cut off, damaged or not a checkpoint ({_first_line(error)}){hint}") from error
     if not isinstance(state, dict) or not {"model", "config", "classes"} <= set(state):
         raise InputError(f"{path}: {NOT_A_CHECKPOINT}")
@@ -73,7 +73,7 @@ def refuse_folder(path: Path, names: Sequence[str]) -> None:
         hint = (
             f"the folder of a run; give a checkpoint, such as {found}"
             if found
-            else f"a folder; give a checkpoint, a file such as {names[0]}"
+            else f"a folder; give a checkpoint file such as {names[0]}"
         )
         raise InputError(f"{path}: is {hint}")
 
@@ -87,7 +87,9 @@ def load_resumable(path: str | os.PathLike) -> dict:
     refuse_folder(Path(path), (LAST, PREVIOUS))
     state = load_checkpoint(path)
     if "optimizer" not in state:
-        raise InputError(f"{path}: holds only weights; resume from {LAST}, or start a new run from it with --init")
+        raise InputError(
+            f"{path}: contains only weights; resume from {LAST}, or start a new run from these weights with --init"
+        )
     return state
 
 
@@ -123,7 +125,7 @@ def find_checkpoint(resume: str, out: str) -> Path | None:
     found = next((Path(out) / name for name in (LAST, PREVIOUS) if (Path(out) / name).exists()), None)
     if found is None and resume == RESUME_LAST:
         raise InputError(
-            f"{Path(out) / LAST}: no such file, so there is no run to resume; --resume auto starts a new one"
+            f"{Path(out) / LAST}: no such file, so there is no run to resume; use --resume auto to start a new run"
         )
     return found
 
@@ -149,8 +151,8 @@ def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathL
         if pair[0] != pair[1]
     )
     raise InputError(
-        f"{path}: was {what} {len(saved)} videos, now there are {len(now)}; "
-        f"video {where} was {theirs}, now it is {ours}; resume with the same videos"
+        f"{path}: was {what} {len(saved)} videos, but now there are {len(now)}, and "
+        f"video {where} was {theirs}, but now it is {ours}; resume with the same videos"
     )
 
 

@@ -111,12 +111,12 @@ def load_pretrained(
     other_classes = run is not None and classes is not None and list(run["classes"]) != list(classes)
     left_new = [] if fits and not other_classes else classifier
     _check_complete(weights, target, left_new, called, path)
-    theirs = f"is of {len(weights[classifier[1]])}" if classifier[1] in weights else ""
+    theirs = f"has {len(weights[classifier[1]])}" if classifier[1] in weights else ""
     if left_new and to_evaluate:
         found = f"its classifier {theirs} classes" if theirs else "it has no classifier"
         raise InputError(
-            f"{path}: {found}, but the videos are of {len(target[classifier[1]])}; "
-            "give weights with a classifier of as many classes"
+            f"{path}: {found}, but the videos have {len(target[classifier[1]])} classes; "
+            "give weights with a classifier for the same number of classes"
         )
 
     taken = {name: weights[name] for name in target if name in weights and name not in left_new}
@@ -124,20 +124,20 @@ def load_pretrained(
     if own or naming == "slowfast50":
         model.input_scale.copy_(scale)
         model.input_shift.copy_(shift)
-        source, seen = "weights of this program", "pixels scaled as there"
+        source, seen = "weights of this program", "pixels are normalised as in these weights"
     else:
         mean, std = MODELS[model.name].mean, MODELS[model.name].std
         model.set_normalisation(mean, std)
         source = f"SlowFast, named as in {naming}" if naming in NAMINGS else f"torchvision's {naming}"
-        seen = f"pixels scaled as there: mean {_numbers(mean)}, deviation {_numbers(std)}"
-    kept = f"the classifier of {len(target[classifier[1]])} classes too"
+        seen = f"pixels are normalised with mean {_numbers(mean)} and standard deviation {_numbers(std)}"
+    kept = f"the classifier for {len(target[classifier[1]])} classes is loaded as well"
     if left_new:
-        old = f"the file's {theirs}" if theirs else "the file has none"
-        reason = "the file's is of other classes" if fits else old
-        kept = f"the classifier of {len(target[classifier[1]])} classes is new ({reason})"
+        old = f"that of the file {theirs}" if theirs else "the file has none"
+        reason = "that of the file is for other classes" if fits else old
+        kept = f"the classifier for {len(target[classifier[1]])} classes is new ({reason})"
     elif run is None and classes:
-        kept += f", its outputs taken for the classes in this order: {_in_order(classes)}"
-    return f"Started from {path} ({source}): {len(taken)} weights; {kept}; {seen}."
+        kept += f", and its outputs are assigned to the classes in this order: {_in_order(classes)}"
+    return f"Started from {path} ({source}): {len(taken)} weights are loaded; {kept}; {seen}."
 
 
 def _classifier_of(model: Network) -> list[str]:
@@ -147,7 +147,9 @@ def _classifier_of(model: Network) -> list[str]:
 def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, dict | None]:
     """The weights by name, the key that they have, and the whole content if it is a checkpoint of this project."""
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}; it must hold the weights of a network by name")
+        raise InputError(
+            f"{path}: contains a {type(content).__name__}, but must contain the weights of a network by name"
+        )
     key = None if is_weights(content) else _key_of_weights(content, path)
     weights = content if key is None else content[key]
     odd = [
@@ -158,7 +160,7 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
         line = weights_in(content, load_code(path))
         hint = f"; save only the weights: {save_code(line)}" if line else ""
         raise InputError(
-            f"{path}: {reason}; it must hold a network's weights by name, at the top or under "
+            f"{path}: {reason}; it must contain a network's weights by name, at the top or under "
             f"{', '.join(USUAL_KEYS)}{hint}"
         )
     run = content if key == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
@@ -169,7 +171,7 @@ def _key_of_weights(content: dict, path: str | Path) -> str | None:
     found = [key for key in usual_first(content) if is_weights(content[key])]
     if len(found) > 1 and found[0] not in USUAL_KEYS:
         first = save_code(f"{load_code(path)}[{found[0]!r}]")
-        raise InputError(f"{path}: holds weights under {', '.join(found)}; save only those of one network: {first}")
+        raise InputError(f"{path}: contains weights under {', '.join(found)}; save only those of one network: {first}")
     return next(iter(found), None) or next((key for key in USUAL_KEYS if isinstance(content.get(key), dict)), None)
 
 
@@ -189,7 +191,7 @@ def _unwrapped(weights: Weights) -> Iterator[tuple[str, Weights]]:
 def _check_model(name: str, config: dict, path: str | Path) -> None:
     trained = config.get("model", "slowfast50")  # runs from before there was a choice do not say
     if trained != name:
-        raise InputError(f"{path}: holds the weights of {trained}, not of {name}; use --model {trained}")
+        raise InputError(f"{path}: contains the weights of {trained}, not of {name}; use --model {trained}")
 
 
 def _recognise(
@@ -200,7 +202,8 @@ def _recognise(
         if known := _as_named_here(model, named):
             if len(known[1]) < len(weights):
                 raise InputError(
-                    f"{path}: holds a layer twice, by the names of {known[0]} and of this program; keep one of them"
+                    f"{path}: contains a layer twice, under the names of {known[0]} and of this program; keep "
+                    "one of them"
                 )
             return known
     prefix = _partial_prefix(model, weights)
@@ -211,8 +214,8 @@ def _recognise(
             f"{{name: value for name, value in {load_code(path)}{place}.items() if name.startswith({prefix!r})}}"
         )
         raise InputError(
-            f"{path}: holds the weights of {model.name} with names that begin with {prefix} and {len(others)} more: "
-            f"{_some(others)}; if those are not needed, save only the former: {line}"
+            f"{path}: contains the weights of {model.name} under names that start with {prefix}, and other entries "
+            f"({len(others)}): {_some(others)}; if the other entries are not needed, save only the weights: {line}"
         )
     expected = (
         "SlowFast 4x16 R50 of PySlowFast or PyTorchVideo"
@@ -221,8 +224,8 @@ def _recognise(
     )
     by_whom = ", as mmaction2 names them" if any(name.startswith(MMACTION2_PREFIX) for name in weights) else ""
     raise InputError(
-        f"{path}: holds no weights of {model.name}; its first names are {_some(weights)}{by_whom}; "
-        f"it must hold those of {expected}, or of a run of this program"
+        f"{path}: contains no weights of {model.name}; its first names are {_some(weights)}{by_whom}; "
+        f"it must contain the weights of {expected}, or of a run of this program"
     )
 
 
@@ -263,7 +266,7 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
     kernels = {value.shape[2] for name, value in weights.items() if name.startswith("laterals.") and value.ndim == 5}
     if kernels - {LATERAL_KERNEL}:
         raise InputError(
-            f"{path}: its lateral convolutions are over {max(kernels)} frames, but those of slowfast50 over "
+            f"{path}: its lateral convolutions cover {max(kernels)} frames, but those of slowfast50 cover "
             f"{LATERAL_KERNEL}; these are the weights of another SlowFast, such as 8x8: use those of SlowFast 4x16 R50"
         )
     theirs, ours = (
@@ -292,10 +295,10 @@ def _check_complete(
     other = [
         f"{_rename(name, called)} {theirs}, not {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours
     ]
-    wrong = {"missing": missing, "unknown here": unknown, "of another shape": other}
+    wrong = {"missing": missing, "unknown": unknown, "with another shape": other}
     found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in wrong.items() if names)
     if found:
-        raise InputError(f"{path}: does not hold the weights of this network: {found}")
+        raise InputError(f"{path}: does not contain the weights of this network: {found}")
 
 
 def _some(names: Iterable[str]) -> str:

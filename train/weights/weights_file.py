@@ -150,11 +150,11 @@ def read_weights_file(path: str | Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if start != OLD_TORCH and not start.startswith(ZIP):
-        what = "another kind of file"
+        what = "a file of another kind"
         if start.startswith(PICKLE):
-            what = "a pickle of another program, such as PySlowFast's Caffe2 weights (.pkl),"
+            what = "a pickle of another program, such as PySlowFast's Caffe2 weights (.pkl)"
         raise InputError(
-            f"{path}: is {what} instead of weights saved by PyTorch (.pt, .pth, .pyth); "
+            f"{path}: is {what}, but must be weights saved by PyTorch (.pt, .pth, .pyth); "
             "docs/models.md says where to get them"
         )
     _refuse_other_archives(path)
@@ -165,7 +165,7 @@ def read_weights_file(path: str | Path) -> Any:
         if found and found.foreign:
             raise InputError(f"{path}: {_refusal(path, found)}") from None
         reason = f"{error}".strip().splitlines()[0] if f"{error}".strip() else type(error).__name__
-        raise InputError(f"{path}: is damaged or cut short ({reason}); copy or download it again") from None
+        raise InputError(f"{path}: is damaged or cut off ({reason}); copy or download it again") from None
 
 
 def _refuse_other_archives(path: str | Path) -> None:
@@ -180,12 +180,12 @@ def _refuse_other_archives(path: str | Path) -> None:
             f"{path}: is a TorchScript program; if you trust it, save only its weights: {save_code(weights)}"
         )
     if "data.pkl" not in names:
-        raise InputError(f"{path}: is a zip archive, but not of weights saved with torch.save; save them with it")
+        raise InputError(f"{path}: is a zip archive that torch.save did not write; save the weights with torch.save")
 
 
 def _refusal(path: str | Path, found: Outline) -> str:
     what = (
-        f"holds objects other than weights, numbers and text, such as {found.foreign[0]}, which could run any "
+        f"contains objects other than weights, numbers and text, such as {found.foreign[0]}, which could run any "
         "program and are not loaded; "
     )
     weights = weights_in(found.content, load_code(path, weights_only=False))
@@ -194,7 +194,7 @@ def _refusal(path: str | Path, found: Outline) -> str:
     keys = [key for key in found.content if isinstance(key, str)] if isinstance(found.content, Mapping) else []
     among = f" among {', '.join(map(repr, keys))}" if keys else ""
     return (
-        f"{what}no weights by name were found{among}; save only them with the program that made the file: "
+        f"{what}no weights by name were found{among}; save only the weights, with the program that made the file: "
         f"{save_code('model.state_dict()')}"
     )
 

@@ -157,7 +157,10 @@ def test_translation_is_in_pixels_of_the_frame():
     "arguments, message",
     [
         ((["spin"], [[1] * 6]), "Invalid operation 'spin': choose one of identity, auto_contrast"),
-        ((["rotate"], [[1] * 5]), r"Invalid levels of shape \(1, 5\): must have the shape \(1, 6\)"),
+        (
+            (["rotate"], [[1] * 5]),
+            r"Invalid levels of shape \(1, 5\): must have the shape \(operations, frames\) = \(1, 6\)",
+        ),
         ((["rotate"], [[31] * 6]), "Invalid levels from 31 to 31: must be between 0 and 30"),
         ((["rotate"], [[1] * 6], [2]), r"Invalid signs \[2\]: must be 1 numbers"),
     ],
@@ -172,7 +175,7 @@ def test_wrong_arguments(arguments, message):
     [
         ({"ranges": "big"}, "Invalid ranges 'big': choose one of paper, monotonic"),
         ({"interpolation": "cubic"}, "Invalid interpolation 'cubic': choose one of nearest, linear"),
-        ({"fill": (1, 2, 3)}, r"Invalid fill \(1, 2, 3\): must be one grey level from 0 to 255"),
+        ({"fill": (1, 2, 3)}, r"Invalid fill \(1, 2, 3\): must be a grey level between 0 and 255"),
         ({"device": "tpu"}, "Invalid device 'tpu': choose one of gpu, cpu"),
     ],
 )
@@ -237,19 +240,19 @@ def test_the_names_of_a_graphs_arguments_are_free(more_ops):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"name": "rotate", "graph": Affine()}, "Invalid name 'rotate': is the name of an operation already"),
+        ({"name": "rotate", "graph": Affine()}, "Invalid name 'rotate': is already the name of an operation"),
         (
             {"name": "fog", "graph": Affine(), "ranges": (0, 30)},
-            r"Invalid ranges \(0, 30\) of operation 'fog': must be one Range, ",
+            r"Invalid ranges \(0, 30\) of operation 'fog': must be a Range, ",
         ),
-        ({"name": "fog", "graph": Affine()}, "Invalid ranges None of operation 'fog': an Affine needs a Range"),
+        ({"name": "fog", "graph": Affine()}, "Invalid ranges None of operation 'fog': must be a Range for an Affine"),
         (
             {"name": "fog", "graph": "fog.py"},
             "Invalid graph 'fog.py' of operation 'fog': must be a graph function or an Affine",
         ),
         (
             {"name": "fog", "graph": Affine(), "ranges": {"paper": Range(0, 1)}},
-            "of operation 'fog': must be one Range, or a dict with a Range for paper and monotonic",
+            "of operation 'fog': must be a Range, or a dict with a Range for paper and monotonic",
         ),
     ],
 )

@@ -17,7 +17,7 @@ def video(tmp_path_factory):
 
 
 def show(video, out, *options) -> int:
-    return preview.main([video, "-o", str(out), "--num-frames", "20", "--size", "96", *options])
+    return preview.main([video, "-o", str(out), "--num-frames", "20", "--crop-px", "96", *options])
 
 
 def cell(image, row: int, column: int) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_the_schedules_are_drawn(tmp_path, capsys):
     [
         (["--ops", "spin"], "Invalid --ops 'spin': choose one of identity"),
         (["--level", "31"], "Invalid --level 31.0: must be a level between 0 and 30"),
-        (["--start", "21"], "Invalid --start 21: must be 0 to 20, for a window of 20 frames in .*video.avi"),
+        (["--start", "21"], "Invalid --start 21: must be between 0 and 20 for a window of 20 frames in .*video.avi"),
         (["--columns", "0"], "Invalid --columns 0: must be at least 1"),
         (["-o", "sheet.gif"], "Invalid suffix '.gif' of .*sheet.gif: choose one of .png, .jpg, .mp4"),
         (["-o", "/nowhere/sheet.png"], "/nowhere/sheet.png: cannot be written"),

@@ -22,7 +22,7 @@ def touch(root: Path, *names: str) -> Path:
 def test_wrong_sources(tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder or file"):
         find_videos(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no videos"):
+    with pytest.raises(InputError, match="contains no videos"):
         find_videos(tmp_path)
     (tmp_path / "loose.avi").touch()
     with pytest.raises(InputError, match="loose.avi: is not in a class folder"):
@@ -102,7 +102,7 @@ def test_which_folders_are_the_parts_of_a_split(tmp_path):
     touch(tmp_path, "train_small/a/0.avi")  # another name
     assert find_splits(tmp_path)["train"] == Part(tmp_path / "train")
     touch(tmp_path, "train_2/a/0.avi")
-    with pytest.raises(InputError, match="train and train_2 both have names of the part train; give one of them"):
+    with pytest.raises(InputError, match="train and train_2 both have a name of the part train; give the parts to use"):
         find_splits(tmp_path)
     for name in ("train_station", "test_tube", "retrain", "evaluate a joke", "values", "developer"):
         assert split_of(name) is None
@@ -114,9 +114,10 @@ def test_folders_that_all_hold_the_same_folders_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{part}/{label}/0.avi" for part in ("fold A", "fold B") for label in ("run", "walk", "jump")))
     touch(tmp_path, "fold A/only here/0.avi")
     message = (
-        f"{tmp_path}: each of its folders fold A, fold B holds the folders jump, run, walk, which may be the classes; "
-        "if fold A, fold B are the classes, give dataset='folder' (find_videos: class_folders=True); "
-        "else give one folder for training with data=... and one for validation with val_data=..."
+        f"{tmp_path}: each of its folders fold A, fold B contains the folders jump, run, walk, which may be "
+        "the classes; "
+        "if fold A, fold B are the classes, give dataset='folder' (class_folders=True in find_videos); "
+        "otherwise give one folder for training with data=... and one for validation with val_data=..."
     )
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)
@@ -128,15 +129,15 @@ def test_classes_above_the_split_are_asked_about(tmp_path):
     touch(tmp_path, *(f"{label}/{part}/0.avi" for part in ("train", "test") for label in ("run", "walk")))
     with pytest.raises(
         InputError,
-        match="run, walk hold test, train, which look like the parts of a split; "
-        "expected them at the top, as .*/test/run",
+        match="run, walk contain test, train, which look like the parts of a split; "
+        "move the parts to the top level, as .*/test/run",
     ):
         find_videos(tmp_path)
 
 
 def test_classes_above_one_part_of_a_split_are_asked_about_too(tmp_path):
     touch(tmp_path, "run/train/0.avi", "run/test/1.avi", "walk/train/2.avi")
-    with pytest.raises(InputError, match="run, walk hold test, train, which look like the parts of a split"):
+    with pytest.raises(InputError, match="run, walk contain test, train, which look like the parts of a split"):
         find_videos(tmp_path)
 
 
@@ -145,7 +146,7 @@ def test_one_part_of_a_split_is_named_itself(tmp_path, name):
     touch(tmp_path, f"{name}/run/0.avi", f"{name}/walk/0.avi")
     with pytest.raises(
         InputError,
-        match=f"holds {name}, with the name of a part of a split; give the part itself, such as .*/{name}; if",
+        match=f"folder names {name} look like names of parts of a split; give one part, such as .*/{name}; if",
     ):
         find_videos(tmp_path)
     assert {label for _, label in find_videos(tmp_path / name)} == {"run", "walk"}
@@ -162,7 +163,7 @@ def test_folders_of_one_name_in_several_classes_are_named(tmp_path):
     )
     with pytest.warns(
         UserWarning,
-        match="topmost folders are taken as the classes, fold1, fold2, person, although several .*: run$",
+        match="top-level folders are used as the classes .fold1, fold2, person., although several .*: run$",
     ):
         assert len(find_videos(tmp_path)) == 5
 
@@ -177,11 +178,11 @@ def test_a_class_that_is_a_link_to_another(tmp_path):
 def test_broken_links_are_counted(tmp_path):
     touch(tmp_path, "run/0.avi")
     (tmp_path / "walk").symlink_to(tmp_path / "nowhere")
-    with pytest.warns(UserWarning, match="left out, .*: 1 broken links; such as .*/walk"):
+    with pytest.warns(UserWarning, match="skipped, .*: 1 broken links; for example .*/walk"):
         assert len(find_videos(tmp_path)) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*topmost folders are taken")
+@pytest.mark.filterwarnings("ignore:.*top-level folders are used")
 def test_classes_with_folders_of_their_own_are_not_asked_about(tmp_path):
     touch(
         tmp_path, "run/g01/0.avi", "run/g02/0.avi", "walk/g03/0.avi", "walk/g01/0.avi", "walk/g04/0.avi"
@@ -205,8 +206,10 @@ def test_files_that_are_left_out_are_counted(tmp_path):
     with pytest.warns(UserWarning) as caught:
         assert len(find_videos(tmp_path)) == 1
     assert [str(warning.message) for warning in caught] == [
-        f"{tmp_path}: files are left out, as their extensions are not those of videos: 2 .braw, 1 without any, 1 .txt; "
-        f"such as {tmp_path}/run/a.braw"
+        f"{tmp_path}: these files are skipped, because they do not have a video extension or are broken links: "
+        "2 .braw, 1 without "
+        "any, 1 .txt; "
+        f"for example {tmp_path}/run/a.braw"
     ]
 
 

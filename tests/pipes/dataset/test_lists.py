@@ -27,11 +27,11 @@ def test_csv(tmp_path, class_folders):
     csv.write_text("file,class\nx,y\n")
     with pytest.raises(
         InputError,
-        match="list.csv: its first line is 'file,class'; expected the names of columns, such as path,label, or a path",
+        match="list.csv: its first line is 'file,class'; expected column names, such as path,label, or a path",
     ):
         find_videos(csv)
     csv.write_text("path,label\na,b.avi,x\n")
-    with pytest.raises(InputError, match="line 2: has more fields than the 2 of the first line"):
+    with pytest.raises(InputError, match="line 2: has more than 2 fields, the number in the first line"):
         find_videos(csv)
     csv.write_bytes(b"path,label\nx.avi,caf\xe9\n")
     with pytest.raises(InputError, match="line 2: its label is not UTF-8 text"):
@@ -39,7 +39,7 @@ def test_csv(tmp_path, class_folders):
     csv.write_bytes(b"path,label\ncaf\xe9.avi,a\n")
     assert find_videos(csv) == [(str(tmp_path / os.fsdecode(b"caf\xe9.avi")), "a")]
     csv.write_text("path,label\nx.avi,\n")
-    with pytest.raises(InputError, match="line 2: has an empty field; needs a path and a label"):
+    with pytest.raises(InputError, match="line 2: has an empty field; give a path and a label"):
         find_videos(csv)
 
 
@@ -71,10 +71,10 @@ def test_other_lists_without_a_header(tmp_path):
     ):
         find_videos(paths)
     for text in ("0.mp4 1\n1.mp4\n", "0.mp4 1\n1.mp4 \n", "0.mp4,1\n1.mp4,2,3\n"):
-        with pytest.raises(InputError, match="c.txt, line 2: is not a path and a class, as the first line is"):
+        with pytest.raises(InputError, match="c.txt, line 2: must be a path and a class, like the first line"):
             find_videos(written(tmp_path / "c.txt", text))
     with pytest.raises(
-        InputError, match="d.txt: its first line, '0.mp4 120 3', has more than a path and a class; name the columns"
+        InputError, match="d.txt: its first line, '0.mp4 120 3', has more than a path and a class; add a first line"
     ):
         find_videos(written(tmp_path / "d.txt", "0.mp4 120 3\n"))
     assert find_videos(written(tmp_path / "e.txt", "path label\n0.mp4 run\n")) == [(str(tmp_path / "0.mp4"), "run")]
@@ -150,25 +150,25 @@ def test_a_segment_is_what_clips_are_taken_from(tmp_path):
 def test_segments_that_are_none(tmp_path, class_folders):
     first = find_videos(class_folders)[0][0]  # 20 frames, 0.8 s
     for header, cells, message in (
-        ("start,end", "2,1", "line 2: its segment, 2 to 1 s, does not end after its start"),
-        ("start,end", "0:10,", "line 2: invalid start '0:10': must be seconds from 0 up"),
-        ("start,end", "nan,", "line 2: invalid start 'nan': must be seconds"),
+        ("start,end", "2,1", "line 2: its segment, 2 to 1 s, must end after its start"),
+        ("start,end", "0:10,", "line 2: invalid start '0:10': must be a number of seconds, at least 0"),
+        ("start,end", "nan,", "line 2: invalid start 'nan': must be a number of seconds"),
         ("start_frame,end_frame", "1.5,", "line 2: invalid start_frame '1.5': must be a whole number of frames"),
         (
             "start,end_frame",
             "1,30",
             "line 2: has both 1 s to the end and frames 0 to 30; give one segment, in seconds or",
         ),
-        ("start,end", "0,0", "line 2: its segment, 0 to 0 s, does not end after its start"),
-        ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, does not end after its start"),
+        ("start,end", "0,0", "line 2: its segment, 0 to 0 s, must end after its start"),
+        ("start_frame,end_frame", "7,0", "line 2: its segment, frames 7 to 0, must end after its start"),
     ):
         with pytest.raises(InputError, match=message):
             find_videos(written(tmp_path / "l.csv", f"path,label,{header}\n{first},a,{cells}\n"))
     rows = written(tmp_path / "l.csv", f"path,label,start,end\n{first},a,0,\n{first},a,0.8,0.9\n{first},a,7,8\n")
     manifest = scan_videos(find_videos(rows))
     assert len(manifest) == 1 and manifest.refused == {
-        f"{first} (0.8 to 0.9 s)": "its segment begins after the end of the video, which is at 0.800 s",
-        f"{first} (7 to 8 s)": "its segment begins after the end of the video, which is at 0.800 s",
+        f"{first} (0.8 to 0.9 s)": "its segment starts after the end of the video, which has a length of 0.800 s",
+        f"{first} (7 to 8 s)": "its segment starts after the end of the video, which has a length of 0.800 s",
     }
     with pytest.raises(InputError, match="left0.avi .frames 3 to 9.: is listed with two labels, a and b"):
         scan_videos([(first, "a", Segment(3, 9, "frames")), (first, "b", Segment(3, 9, "frames"))])
@@ -180,8 +180,7 @@ def test_seconds_of_a_variable_rate_are_no_frames(tmp_path):
     assert [info.used_frames.start for info in manifest.videos] == [0, 1]
     (reason,) = manifest.refused.values()
     assert reason.startswith(
-        "the time between its frames changes, so 0.1 to 1 s cannot be converted to frames; "
-        "give start_frame and end_frame"
+        "its frame rate varies, so 0.1 to 1 s cannot be converted to frames; give start_frame and end_frame"
     )
 
 
@@ -200,7 +199,7 @@ def test_a_column_split_splits(tmp_path):
     for cell, message in (
         (
             "holdout",
-            "line 2: invalid split 'holdout': choose one of train, training, .*, or give the column another name",
+            "line 2: invalid split 'holdout': choose one of train, training, .*, or rename the column",
         ),
         ("", "line 2: has no split"),
     ):
@@ -214,8 +213,8 @@ def test_columns_that_are_not_used_are_named_once(tmp_path):
         assert find_videos(path) == [(str(tmp_path / "0.avi"), "a")]
     messages = {str(warning.message) for warning in caught}
     assert messages == {
-        f"{path}: these columns are not used: fps, youtube_id, without a name; "
-        "the columns that are used are path, label, split, start, end, "
+        f"{path}: these columns are ignored: fps, youtube_id, without a name; "
+        "the known columns are path, label, split, start, end, "
         "start_frame, end_frame"
     }
 
@@ -256,11 +255,11 @@ def test_as_other_programs_write_them(tmp_path):
     (tmp_path / "d.csv").write_bytes("path,label\n0.mp4,a\n".encode("utf-16"))
     with pytest.raises(InputError, match="d.csv: is not UTF-8 text; save it as UTF-8 .in Excel: CSV UTF-8."):
         find_videos(tmp_path / "d.csv")
-    with pytest.warns(UserWarning, match="these columns are not used: class_index"):
+    with pytest.warns(UserWarning, match="these columns are ignored: class_index"):
         assert find_videos(written(tmp_path / "e.csv", "path,label,class_index\nrun/a.mp4,3.0,7\n")) == found
     for text, message in (
-        ("", "is empty; expected a first line with names of columns"),
-        ("0.mp4 run\n", "its first line, '0.mp4 run', has a blank before a class that is not a number"),
+        ("", "is empty; expected a first line with column names"),
+        ("0.mp4 run\n", "its first line, '0.mp4 run', separates a path and a class name with a space"),
         ("frames/0 3\n", "names no video file: 'frames/0' does not end in the extension of a video"),
         ("path,label\n", "has no rows below its first line"),
     ):
@@ -272,14 +271,15 @@ def test_one_file_in_two_spellings_has_one_label(class_folders):
     path = find_videos(class_folders)[0][0]
     other = os.path.join(os.path.dirname(path), "..", *path.split(os.sep)[-2:])
     assert len(scan_videos([(path, "a"), (other, "a")])) == 2
-    with pytest.raises(InputError, match="is listed with two labels, a and b; give it one"):
+    with pytest.raises(InputError, match="is listed with two labels, a and b; keep one of them"):
         scan_videos([(path, "a"), (other, "b")])
 
 
 def test_where_all_files_are_missing_is_said(tmp_path):
     path = written(tmp_path / "l.txt", "k400/0.mp4 1\nk400/1.mp4 0\n")
     with pytest.raises(
-        InputError, match="Cannot read any of 2 videos; .*0.mp4: No such file.*; relative paths in a list start at"
+        InputError,
+        match="Cannot read any of the 2 videos; .*0.mp4: No such file.*; relative paths in a list are relative to",
     ):
         scan_videos(find_videos(path))
 

@@ -43,7 +43,7 @@ def test_bad_files_are_named_and_left_out(tmp_path, class_folders):
     reasons = {os.path.basename(path): reason for path, reason in manifest.refused.items()}
     assert reasons["empty.avi"] == "is empty (0 bytes)" and reasons["missing.avi"] == "No such file or directory"
     assert "cannot be read as video" in reasons["text.avi"] and set(reasons) == {os.path.basename(p) for p, _ in bad}
-    with pytest.raises(InputError, match="Cannot read any of 1 videos; the first: .*empty.avi: is empty"):
+    with pytest.raises(InputError, match="Cannot read any of the 1 videos; the first one is .*empty.avi: is empty"):
         scan_videos(bad[:1])
 
 
@@ -87,7 +87,7 @@ def test_contradictory_labels(class_folders):
     path = find_videos(class_folders)[0][0]
     with pytest.raises(InputError, match="left0.avi: is listed with two labels, a and b"):
         scan_videos([(path, "a"), (path, "b")])
-    with pytest.raises(InputError, match="Invalid label 1: must be a class name, as other labels are names"):
+    with pytest.raises(InputError, match="Invalid label 1: must be a class name, because other labels are names"):
         scan_videos([(path, "a"), ("other.avi", np.int64(1))])
     for label in (1.5, -1):
         with pytest.raises(InputError, match=f"invalid label {label}: must be"):
@@ -107,7 +107,7 @@ def test_videos_without_labels(class_folders, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(class_folders):
-    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: cannot be written .*this scan are not cached"):
+    with pytest.warns(UserWarning, match="/proc/nowhere/x.csv: cannot be written .*this scan is not cached"):
         assert len(scan_videos(find_videos(class_folders), cache="/proc/nowhere/x.csv")) == 5
 
 
@@ -156,13 +156,17 @@ def test_a_saved_manifest_may_be_edited(tmp_path, class_folders):
     path.write_text("\n".join(",".join(reversed(line.split(","))) for line in lines))
     assert columns != path.read_text().splitlines()[0].split(",") and Manifest.load(path) == manifest
     for old, new, message in (
-        ("left1.avi,left,1", "left1.avi,right,1", "line 3: invalid class_index 1 of the class right: is that of left"),
+        (
+            "left1.avi,left,1",
+            "left1.avi,right,1",
+            "line 3: invalid class_index 1 of the class right: is already that of left",
+        ),
         ("right1.avi,right,2", "right1.avi,left,2", "invalid class_index 2 of the class left: "),
-        ("left1.avi,left,1", "left1.avi,left,7", "invalid class_index 7 of the class left: was 1 in a line above"),
-        ("left1.avi,left,1,33", "left1.avi,left,1,many", "line 3: is not a line of a manifest .invalid literal"),
-        (",yes,yes,", ",oui,yes,", "is not a line of a manifest .'oui' is not yes or no"),
-        (",absent,0", ",absent,5", "class_index must count from 0 without gaps, but the file has .1, 2, 5."),
-        ("num_frames", "frames", "is not a manifest, as its first line has no num_frames"),
+        ("left1.avi,left,1", "left1.avi,left,7", "invalid class_index 7 of the class left: was 1 in an earlier line"),
+        ("left1.avi,left,1,33", "left1.avi,left,1,many", "line 3: is not a valid line of a manifest .invalid literal"),
+        (",yes,yes,", ",oui,yes,", "is not a valid line of a manifest .'oui' must be yes or no"),
+        (",absent,0", ",absent,5", "class_index must contain 0, 1, 2, ... without gaps, but contains .1, 2, 5."),
+        ("num_frames", "frames", "is not a manifest .its first line does not name num_frames"),
     ):
         manifest.save(path)
         with pytest.raises(InputError, match=message):
@@ -226,7 +230,7 @@ def test_sigterm_while_scanning_says_how_to_go_on(class_folders, tmp_path, monke
     monkeypatch.setattr(summary, "progress_bar", ended)
     assert summary.main([str(class_folders)]) == 143
     assert capsys.readouterr().err == (
-        "stopped by SIGTERM; 2 of 5 files are read; the same command continues from there\n"
+        "stopped by SIGTERM; 2 of 5 files were read; run the same command again to continue\n"
     )
     monkeypatch.setattr(summary, "progress_bar", lambda results, title, unit, total: print(total, "files") or results)
     assert summary.main([str(class_folders)]) == 0 and "3 files" in capsys.readouterr().out
@@ -252,7 +256,7 @@ def test_damage_further_on_is_seen_by_verify_alone(tmp_path, capsys):
     assert "damaged" not in capsys.readouterr().out.replace("damaged.avi", "")
     main([str(tmp_path), "--verify"])
     shown = capsys.readouterr().out
-    assert "damaged (the decoder found errors" in shown or "cannot be decoded after frame" in shown
+    assert "damaged (the decoder reported errors" in shown or "cannot be decoded after frame" in shown
     assert read_video_info(str(path)).num_frames == 30
 
 
@@ -263,10 +267,10 @@ def test_command_line(tmp_path, class_folders, capsys):
     shown = capsys.readouterr().out
     for part in (
         "videos    1 of 2 files",
-        "frames    12; 12 to 12 each, median 12; all decoded",
+        "frames    12; 12 to 12 each, median 12; counted by decoding",
         "sizes     48x64 (1)",
         "codecs    h264 (1)",
-        "1  rotated (stored rotated",
+        "1  rotated (the frames are stored rotated",
         "turned.mp4: 90 degrees clockwise",
         "encrypted.mp4: cannot be read as video (it is encrypted)",
         "shortest  12 frames",
@@ -276,12 +280,12 @@ def test_command_line(tmp_path, class_folders, capsys):
     assert len(saved) == 1 and os.path.isabs(saved.videos[0].path) and len(saved.refused) == 1
     assert main([str(class_folders)]) == 0
     shown = capsys.readouterr().out
-    assert "classes   2, of 2 to 3 videos each" in shown and "odd       none\nleft out  none" in shown
+    assert "classes   2, with 2 to 3 videos each" in shown and "oddities  none\nleft out  none" in shown
     assert main([str(class_folders / "left")]) == 0
-    assert "classes   1, of 3 to 3" in capsys.readouterr().out
+    assert "classes   1, with 3 to 3" in capsys.readouterr().out
     for arguments, message in (
         ([str(tmp_path / "nowhere")], "nowhere: no such folder or file"),
-        ([str(class_folders), "-o", "x.txt"], "Invalid --out x.txt: must be a name that ends in .csv"),
+        ([str(class_folders), "-o", "x.txt"], "Invalid --out x.txt: must end in .csv"),
         ([str(class_folders), "--workers", "0"], "Invalid --workers 0: must be at least 1"),
         (
             [str(class_folders), "--time-limit-s", "0"],
@@ -296,7 +300,7 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
     for split in ("train", "val"):
         (tmp_path / split).symlink_to(class_folders)
     assert main([str(tmp_path)]) == 0
-    assert "videos    10 of 10 files\nclasses   2, of 4 to 6" in capsys.readouterr().out
+    assert "videos    10 of 10 files\nclasses   2, with 4 to 6" in capsys.readouterr().out
     paths = [path for path, _ in find_videos(class_folders)]
     rows = "".join(
         f"{path},{label},{split}\n"
@@ -304,18 +308,18 @@ def test_command_line_of_split_and_official_data(tmp_path, class_folders, capsys
     )
     (tmp_path / "list.csv").write_text("path,label,split\n" + rows)
     assert main([str(tmp_path / "list.csv"), "-o", str(tmp_path / "out.csv")]) == 0
-    assert "videos    5 of 5 files\nclasses   3, of 1 to 3" in capsys.readouterr().out
+    assert "videos    5 of 5 files\nclasses   3, with 1 to 3" in capsys.readouterr().out
     assert Manifest.load(tmp_path / "out.csv").classes == ["0", "1", "2"]
     assert [len(find_videos(tmp_path / "out.csv", split)) for split in ("train", "val")] == [3, 2]
     for part in ("one", "two"):
         shutil.copytree(class_folders, tmp_path / "parts" / part)
     assert main([str(tmp_path / "parts")]) == 2
     assert (
-        "each of its folders one, two holds the folders left, right, which may be the classes"
+        "each of its folders one, two contains the folders left, right, which may be the classes"
         in capsys.readouterr().err
     )
     assert main([str(tmp_path / "parts"), "--dataset", "folder"]) == 0
-    assert "videos    10 of 10 files\nclasses   2, of 5 to 5" in capsys.readouterr().out
+    assert "videos    10 of 10 files\nclasses   2, with 5 to 5" in capsys.readouterr().out
     lists = tmp_path / "ucf" / "ucfTrainTestlist"
     lists.mkdir(parents=True)
     (tmp_path / "ucf" / "UCF-101").symlink_to(class_folders)

@@ -104,7 +104,8 @@ def test_the_split_that_was_asked_for(tmp_path, name):
         assert sets.val == ([] if alone else listed.parts["val"]) and sets.test == listed.parts.get("test", [])
         assert sets.classes == listed.classes and bool(sets.notes) == both
     with pytest.raises(
-        InputError, match=f"holds {DATASETS[name].mark}, as the data set {name} does; choose dataset='{name}', or"
+        InputError,
+        match=f"contains {DATASETS[name].mark}, so it looks like the dataset {name}; choose dataset='{name}', or",
     ):
         resolve_videos(root)
 
@@ -146,35 +147,38 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         ),
         (
             "\nArchery/a.avi 3",
-            "{file}, line 2: Archery/a.avi has the class number 3, but Archery has 1 in "
+            "{file}, line 2: Archery/a.avi has the class number 3, but Archery has the number 1 in "
             "{root}/ucfTrainTestlist/classInd.txt",
         ),
-        ("Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' is not a video and a class number"),
-        ("Archery/a.avi", "{file}, line 1: 'Archery/a.avi' is not a video and a class number"),
-        ("Archery 1", "{file}, line 1: 'Archery' is not of the form <class>/<video>"),
-        ("Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' is not of the form <class>/<video>"),
+        ("Archery/a b.avi 1", "{file}, line 1: 'Archery/a b.avi 1' must be a video and a class number"),
+        ("Archery/a.avi", "{file}, line 1: 'Archery/a.avi' must be a video and a class number"),
+        ("Archery 1", "{file}, line 1: 'Archery' must have the form <class>/<video>"),
+        ("Archery/../Biking/a.avi 1", "{file}, line 1: 'Archery/../Biking/a.avi' must have the form <class>/<video>"),
         ("Archery/a.avi " + "1" * 5000, "{file}, line 1: 'Archery/a.avi 1"),
-        ("Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is listed already, in {file}, line 1"),
+        ("Archery/a.avi 1\nArchery/a.avi 1", "{file}, line 2: a.avi is already listed in {file}, line 1"),
         (None, "{file}: No such file"),
     ],
     ("ucf101", UCF + "testlist01.txt"): [
         (
             "HandstandPushups/v_HandStandPushups_g01_c01.avi",
-            "{file}, line 1: v_HandStandPushups_g01_c01.avi is listed already, in "
+            "{file}, line 1: v_HandStandPushups_g01_c01.avi is already listed in "
             "{root}/ucfTrainTestlist/trainlist01.txt, line 2",
         ),
-        ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' is not a video without a class"),
+        ("Archery/a.avi 1", "{file}, line 1: 'Archery/a.avi 1' must be a video without a class"),
         ("Archery/\0.avi", "{file}, line 1: contains a NUL byte; unpack the list again"),
-        ("", "{root}/ucfTrainTestlist: its lists name no videos for val; unpack them again"),
+        ("", "{root}/ucfTrainTestlist: its lists contain no videos for val; unpack the lists again"),
     ],
     ("ucf101", UCF + "classInd.txt"): [
-        ("1 Archery\n3 Biking", "{file}: its class numbers must count from 1 without gaps, but are [1, 3]"),
-        ("1 Archery\n1 Biking", "{file}, line 2: '1 Biking' is not a new class number and a new class name"),
-        ("", "{file}: its class numbers must count from 1 without gaps, but are []"),
-        (None, "{root}: holds no ucfTrainTestlist/classInd.txt; expected the folder with UCF-101/"),
+        ("1 Archery\n3 Biking", "{file}: its class numbers must be 1, 2, 3, ... without gaps, but are [1, 3]"),
+        ("1 Archery\n1 Biking", "{file}, line 2: '1 Biking' must be a class number and a class name"),
+        ("", "{file}: its class numbers must be 1, 2, 3, ... without gaps, but are []"),
+        (None, "{root}: does not contain ucfTrainTestlist/classInd.txt; expected the folder that contains UCF-101/"),
     ],
     ("ucf101", "UCF-101/Archery/v_Archery_g01_c01.avi"): [
-        (None, "{root}: holds no UCF-101/*/*.avi; expected the folder with UCF-101/ (UCF101.rar)"),
+        (
+            None,
+            "{root}: does not contain UCF-101/*/*.avi; expected the folder that contains UCF-101/ (from UCF101.rar)",
+        ),
     ],
     ("hmdb51", HMDB + "wave_test_split1.txt"): [
         ("a.avi 3", "{file}, line 1: 'a.avi 3' must end with 0"),
@@ -189,21 +193,21 @@ BROKEN = {  # the data set and a file of it -> its new text (None: no file), how
         ),
     ],
     ("hmdb51", "wave/b c.avi"): [
-        (None, "{root}: holds no hmdb51_org/*/*.avi; expected the folder with"),
+        (None, "{root}: does not contain hmdb51_org/*/*.avi; expected the folder that contains"),
     ],
     ("vipriors", VIP + "train.txt"): [
         (
             "a.avi 0",
-            "{file}, line 1: a.avi has the class number 0, but "
-            "{root}/mod-ucf101/annotations/mod-ucf101-classInd.txt has 1 to 2",
+            "{file}, line 1: a.avi has the class number 0, but the numbers in "
+            "{root}/mod-ucf101/annotations/mod-ucf101-classInd.txt are 1 to 2",
         ),
-        ("a.avi", "{file}, line 1: 'a.avi' is not a video and a class number"),
+        ("a.avi", "{file}, line 1: 'a.avi' must be a video and a class number"),
     ],
     ("vipriors", VIP + "test.txt"): [
-        ("a.avi 1", "{file}, line 1: 'a.avi 1' is not a video without a class"),
+        ("a.avi 1", "{file}, line 1: 'a.avi 1' must be a video without a class"),
     ],
     ("vipriors", VIP + "classInd.txt"): [
-        (None, "{root}: holds no mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
+        (None, "{root}: does not contain mod-ucf101/annotations/mod-ucf101-classInd.txt; expected the folder"),
     ],
 }
 
@@ -222,9 +226,9 @@ def test_broken_lists_are_named(tmp_path, name, file, text, message):
 
 def test_wrong_folders_and_text(tmp_path):
     ucf101(tmp_path / "u")
-    with pytest.raises(InputError, match="nowhere: no such folder; expected the folder with UCF-101/"):
+    with pytest.raises(InputError, match="nowhere: no such folder; expected the folder that contains UCF-101/"):
         read_ucf101(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="classInd.txt: is a file; expected the folder with"):
+    with pytest.raises(InputError, match="classInd.txt: is a file; expected the folder that contains"):
         read_vipriors(tmp_path / "u" / "ucfTrainTestlist" / "classInd.txt")
     with pytest.raises(InputError, match="is not UTF-8 text"):
         (ucf101(tmp_path / "x") / "ucfTrainTestlist" / "testlist01.txt").write_bytes(b"Archery/\xff.avi")

@@ -18,7 +18,7 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
     "b_frames.avi": (
         lambda path: write_lossless(path, 12, codec="mpeg4", bf=2, qmin=1, qmax=1),
         12,
-        "starts late: at 0.040 s; frame times not in the order of showing",
+        "starts late: at 0.040 s; frame times not in display order",
         0,
     ),
     "b_frames.ts": (odd.h264, 12, "starts late: at ", 0),
@@ -28,7 +28,7 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
     "uneven.mkv": (odd.uneven, 12, "variable rate: 40 to 160 ms", 0),
     "dropped.mp4": (odd.dropped, 8, "variable rate: 40 to 80 ms", 0),
     "in milliseconds.mp4": (odd.in_milliseconds, 12, "", 0),
-    "header.avi": (odd.huge_header_count, 12, "header counts 2147483632 frames, there are 12", 0),
+    "header.avi": (odd.huge_header_count, 12, "header counts 2147483632 frames, but there are 12", 0),
     "12:30.mp4": (odd.h264, 12, "", 0),
     "new\nline, comma.mp4": (odd.h264, 12, "", 0),
     "ünïcödé 视频.mp4": (odd.h264, 12, "", 0),
@@ -52,7 +52,7 @@ READABLE = {  # name -> maker, frames, beginning of what is noted, first frame's
         0,
     ),
     "below zero.flv": (odd.below_zero, 12, "starts late: at -0.080 s; frame times below zero; container: flv", 0),
-    "b_frames of h264.avi": (odd.h264, 12, "starts late: at 0.040 s; frame times not in the order of showing", 0),
+    "b_frames of h264.avi": (odd.h264, 12, "starts late: at 0.040 s; frame times not in display order", 0),
     "cut.ts": (lambda path: odd.cut(path, 0.9, bf=0), None, "", 0),
     "cut.mkv": (lambda path: odd.cut(path, 0.9, bf=0), None, "", 0),
 }
@@ -67,15 +67,15 @@ REFUSED = {  # name -> maker, reason
         lambda path: odd.encrypted(path, "mpeg2video"),
         "cannot be read as video (it is encrypted)",
     ),
-    "changing.h264": (odd.changing_size, "changes size from 64x48 to 64x96 at frame 12"),
-    "unknown.avi": (odd.unknown_codec, "has a video codec that PyAV does not know"),
+    "changing.h264": (odd.changing_size, "changes its frame size from 64x48 to 64x96 at frame 12"),
+    "unknown.avi": (odd.unknown_codec, "has a video codec that PyAV does not support"),
     "cut.mp4": (lambda path: odd.cut(path, 0.5), "has no video stream"),
     "cut.avi": (lambda path: odd.cut(path, 0.1), "cannot be read as video (Invalid data"),
     "askew.mp4": (lambda path: odd.turn(odd.h264(path), (0.7, 0.7, -0.7, 0.7)), "is rotated by an angle"),
     "list.mp4": (odd.list_of_files, "is a list of other files, not a video"),
     "ycgco.mp4": (
         lambda path: odd.of_format(path, "yuv420p", (120, 90, 160), colorspace=8, codec="libx264"),
-        "its colours are YCgCo",
+        "its colour matrix is YCgCo",
     ),
     "folder.mp4": (lambda path: path.mkdir() or path, "is not a regular file"),
     "pipe.mp4": (lambda path: os.mkfifo(path) or path, "is empty (0 bytes)"),
@@ -97,7 +97,7 @@ def test_odd_files_are_read_right(tmp_path, name):
     shown = decode_frames(path, range(info.num_frames)).mean(axis=(1, 2, 3))
     expected = [rgb_of(first + index) for index in range(info.num_frames)]
     assert np.abs(shown - expected).max() < 1.7  # neighbours differ by 3.5
-    with pytest.raises(VideoError, match="frame .* is needed"):
+    with pytest.raises(VideoError, match="frame .* is requested"):
         decode_frames(path, [info.num_frames])
 
 
@@ -156,7 +156,7 @@ def test_oddities_are_texts_and_back():
             assert Oddity.parse(f"{kind.words}{detail}") == Oddity(kind, detail)
     turned = [Oddity.parse(text).kind for orientation, text in _ORIENTATIONS.items() if orientation != UPRIGHT]
     assert set(turned) == {OddityKind.ROTATED, OddityKind.MIRRORED}
-    with pytest.raises(ValueError, match="unknown oddity 'sepia': known are variable rate, starts late"):
+    with pytest.raises(ValueError, match="unknown oddity 'sepia': must start with one of variable rate, starts late"):
         Oddity.parse("sepia")
 
 

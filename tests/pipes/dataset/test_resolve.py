@@ -38,7 +38,7 @@ class Case(NamedTuple):
     make: object = None
 
 
-NO_VAL = "{root} has no videos set apart for validation: the training videos are used instead."
+NO_VAL = "{root} has no validation videos: the training videos are used for validation."
 OFFICIAL = (
     "UCF-101/Archery/v_Archery_g0{n}_c01.avi:Archery "
     "UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi:HandstandPushups"
@@ -65,7 +65,7 @@ CASES = {
         train="train/run/0.mp4:run",
         val="test/run/1.mp4:run",
         classes="run",
-        notes=("The validation videos are those of {root}/test.",),
+        notes=("{root}/test is used for validation.",),
     ),
     "train, val and test": Case(
         (*SPLIT, "test/run/3.mp4"),
@@ -80,7 +80,7 @@ CASES = {
         train="train/run/0.mp4:run train/walk/1.mp4:walk",
         val="val/run/2.mp4:run",
         classes="run walk",
-        notes=("The test videos of {root}/test are not used.",),
+        notes=("The test videos in {root}/test are not used.",),
     ),
     "only val wanted": Case((*SPLIT, "train/loose.mp4"), {"parts": ["val"]}, val="val/run/2.mp4:run", classes="run"),
     "only val wanted, none apart": Case(
@@ -92,9 +92,9 @@ CASES = {
         val="val/run/2.mp4:run",
         classes="run walk",
         notes=(
-            "Folders in {root}/train that hold no videos, and are no classes: empty.",
-            "Lists in {root} that are not used: more.csv; each may be named as data or val_data.",
-            "Not used in {root}, beside the parts of the split: other, loose.mp4.",
+            "These folders in {root}/train contain no videos and are not used as classes: empty.",
+            "These lists in {root} are not used: more.csv. To use one, give it as data or val_data.",
+            "In {root}, these are not used, because they are not parts of the split: other, loose.mp4.",
         ),
     ),
     "folders that might be a split": Case(
@@ -124,7 +124,7 @@ CASES = {
         classes="9 10",
         data="list.csv",
         notes=(
-            "The videos are those of {root}/list.csv, split train "
+            "The videos come from {root}/list.csv, split train "
             "and {root}/list.csv, split val and {root}/list.csv, split test.",
         ),
     ),
@@ -134,7 +134,7 @@ CASES = {
         test="b.mp4:9",
         classes="9 10",
         data="l.csv",
-        notes=("The videos are those of {root}/l.csv, split val and {root}/l.csv, split test.",),
+        notes=("The videos come from {root}/l.csv, split val and {root}/l.csv, split test.",),
     ),
     "two lists": Case(
         ("t.csv=path,label\na.mp4,x\n", "v.csv=path,label\nb.mp4,x\n"),
@@ -149,7 +149,7 @@ CASES = {
         train="a.mp4:x",
         val="b.mp4:y",
         classes="x",
-        notes=("The videos are those of {root}/train.csv and {root}/val.csv.",),
+        notes=("The videos come from {root}/train.csv and {root}/val.csv.",),
     ),
     "val_data apart": Case(
         (WITH_COLUMN, *(f"o/{name}" for name in SPLIT)),
@@ -159,9 +159,9 @@ CASES = {
         classes="9 10",
         data="list.csv",
         notes=(
-            "The videos are those of {root}/list.csv, split train.",
-            "The validation videos are those of val_data; those of {root}/list.csv, split val are not used.",
-            "The test videos of {root}/list.csv, split test are not used.",
+            "The videos come from {root}/list.csv, split train.",
+            "The videos of val_data are used for validation; {root}/list.csv, split val is not used.",
+            "The test videos in {root}/list.csv, split test are not used.",
         ),
     ),
     "val_data of data that is gone": Case(
@@ -211,7 +211,8 @@ CASES = {
         test=VIPRIORS[3],
         classes="Biking Archery",
         notes=(
-            "The validation videos are trained on too (split train+val), so their accuracy is not that of unseen "
+            "The validation videos are also used for training (split train+val), so the validation accuracy "
+            "is not that of unseen "
             "videos.",
         ),
         is_apart=False,
@@ -250,7 +251,7 @@ def test_every_kind_of_source(tmp_path, name):
     if "val_data" in arguments:
         arguments["val_data"] = tmp_path / arguments["val_data"]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*files are left out")  # of other kinds
+        warnings.filterwarnings("ignore", message=".*these files are skipped")  # of other kinds
         sets = resolve_videos(tmp_path / case.data, **arguments)
     for part in ("train", "val", "test"):
         assert getattr(sets, part) == items_of(getattr(case, part), tmp_path), part
@@ -268,7 +269,7 @@ class Wrong(NamedTuple):
 
 WRONG = {  # what is wrong -> what is there and asked for, and the message
     "nothing there": Wrong({}, "gone: no such folder or file; expected a folder of class folders", data="gone"),
-    "no videos": Wrong({}, "holds no videos; expected <class>/<video>"),
+    "no videos": Wrong({}, "contains no videos; expected <class>/<video>"),
     "no csv": Wrong({"dataset": "csv"}, ": is a folder, but dataset='csv' needs a list", files=("a/0.mp4",)),
     "no folder": Wrong(
         {"dataset": "folder"},
@@ -278,11 +279,11 @@ WRONG = {  # what is wrong -> what is there and asked for, and the message
     ),
     "an official one": Wrong(
         {},
-        "holds ucfTrainTestlist, as the data set ucf101 does; "
+        "contains ucfTrainTestlist, so it looks like the dataset ucf101; "
         "choose dataset='ucf101', or dataset='folder' to ignore its lists",
         files=("ucfTrainTestlist/classInd.txt",),
     ),
-    "no lists": Wrong({"dataset": "hmdb51"}, "holds no testTrainMulti_7030_splits/", files=("a/0.mp4",)),
+    "no lists": Wrong({"dataset": "hmdb51"}, "does not contain testTrainMulti_7030_splits/", files=("a/0.mp4",)),
     "an unknown kind": Wrong(
         {"dataset": "ucf"}, "Invalid dataset 'ucf': choose one of ucf101, auto, folder, csv, hmdb51"
     ),
@@ -362,4 +363,4 @@ def test_the_example_of_the_docs(tmp_path, class_folders, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(example, names)
-    assert len(names["train"]) == len(names["val"]) == 5 and "has no videos set apart" in capsys.readouterr().out
+    assert len(names["train"]) == len(names["val"]) == 5 and "has no validation videos" in capsys.readouterr().out

@@ -159,7 +159,8 @@ def test_pixels_of_a_shape_beyond_reason(tmp_path):
     )  # its width as shown
     with pytest.raises(
         VideoError,
-        match="video.mp4: with square pixels it would be 25600x48 pixels, but x264 takes at most 16384 a side",
+        match="video.mp4: with square pixels its size would be 25600x48, but x264 supports at most 16384 pixels per "
+        "side",
     ):
         transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
 
@@ -234,7 +235,7 @@ def test_interrupted_and_gone_on_with(tmp_path):
         time.sleep(0.02)
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) == 130 and "interrupted; the same command continues" in process.stderr.read()
+    assert process.wait(30) == 130 and "interrupted; run the same command again" in process.stderr.read()
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     done = [name for name in left if name.endswith(".mp4")]
     assert 1 <= len(done) < 4 and not [name for name in left if "draft" in name]
@@ -245,11 +246,11 @@ def test_interrupted_and_gone_on_with(tmp_path):
 
 def test_what_stands_in_the_way(folder):
     source, settings = folder / "in", CopySettings()
-    with pytest.raises(InputError, match="is in .*, so its copies would be copied again"):
+    with pytest.raises(InputError, match="is in .*, so the copies would be copied again"):
         transcode_folder(source, source / "out", settings)
     with pytest.raises(InputError, match="nowhere: no such folder"):
         transcode_folder(folder / "nowhere", folder / "out", settings)
-    with pytest.raises(InputError, match="holds no videos"):
+    with pytest.raises(InputError, match="contains no videos"):
         (folder / "empty").mkdir()
         transcode_folder(folder / "empty", folder / "out", settings)
     write_lossless(source / "whole.avi", 3)
@@ -258,7 +259,7 @@ def test_what_stands_in_the_way(folder):
     (source / "whole.avi").unlink()
     (folder / "other").mkdir()
     (folder / "other" / "whole.mp4").write_text("precious")
-    with pytest.raises(InputError, match="whole.mp4: was not made by this program and is not replaced"):
+    with pytest.raises(InputError, match="whole.mp4: was not written by this program, so it is not replaced"):
         transcode_folder(source, folder / "other", settings)
     assert (folder / "other" / "whole.mp4").read_text() == "precious"
 
@@ -283,7 +284,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
 def test_a_source_that_is_bad_leaves_nothing(tmp_path):
     pictures = [np.full((rows * 3 // 2, 64), 128, np.uint8) for rows in (48, 96)]
     path = odd.restarted(tmp_path / "changing.flv", [pictures[0]] * 30, [pictures[1]] * 30)
-    with pytest.raises(VideoError, match="changing.flv: its size changes to 64x96"):
+    with pytest.raises(VideoError, match="changing.flv: its frame size changes to 64x96"):
         transcode_video(str(path), str(tmp_path / "out" / "copy.mp4"), CopySettings())
     assert list((tmp_path / "out").iterdir()) == []
 

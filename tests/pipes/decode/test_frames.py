@@ -84,7 +84,7 @@ def test_colours_of_every_format_range_and_matrix(tmp_path, pix_fmt, color_range
 
 def test_a_matrix_that_cannot_be_converted_is_refused(tmp_path):
     path = odd.of_format(tmp_path / "video.mp4", "yuv444p", (120, 100, 150), colorspace=8, codec="libx264")
-    with pytest.raises(VideoError, match="video.mp4: its colours are YCgCo, which cannot be converted"):
+    with pytest.raises(VideoError, match="video.mp4: its colour matrix is YCgCo, which cannot be converted to RGB"):
         decode_frames(str(path), [0])
 
 

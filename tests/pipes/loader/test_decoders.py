@@ -81,7 +81,7 @@ def test_real_clips(shared_clips):
     for path in sorted((shared_clips / "actions").rglob("*.avi")):
         infos = [read_video_info(str(path), verify=verify) for verify in (True, False)]
         assert infos[0].oddities == infos[1].oddities
-        obstacles[path.parent.name] = "frame times not in the order of showing" in odd_text(infos[0])
+        obstacles[path.parent.name] = "frame times not in display order" in odd_text(infos[0])
         if not infos[0].oddities:
             assert order_by_dali(str(path)) == list(range(infos[0].num_frames))
     assert obstacles["wave"] and obstacles["ApplyEyeMakeup"] and not obstacles["BaseballPitch"]
@@ -90,7 +90,7 @@ def test_real_clips(shared_clips):
 @pytest.mark.parametrize(
     "name, maker, note",
     [
-        ("b_frames.avi", FILES["mpeg4_b.avi"][0], "frame times not in the order of showing"),
+        ("b_frames.avi", FILES["mpeg4_b.avi"][0], "frame times not in display order"),
         ("cover.mp4", odd.cover_first, "several video streams: 2"),
     ],
 )
@@ -102,9 +102,9 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
     assert ClipReader.choose_decoder("auto", CUDA, videos, 2) == "cpu"
     way_out = rf"{name} is odd .{note}., which DALI does not decode correctly .*; choose"
-    with pytest.raises(InputError, match=f"Invalid decoder 'gpu': cannot be used, as .*{way_out} cpu or auto"):
+    with pytest.raises(InputError, match=f"Invalid decoder 'gpu': cannot be used, because .*{way_out} cpu or auto"):
         ClipReader.choose_decoder("gpu", CUDA, videos, 2)
-    with pytest.raises(InputError, match=f"Invalid reader 'stream': cannot be used, as .*{way_out} clips"):
+    with pytest.raises(InputError, match=f"Invalid reader 'stream': cannot be used, because .*{way_out} clips"):
         StreamReader.choose_decoder("auto", CUDA, videos, 2)
 
 
@@ -140,7 +140,8 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
     if loses:
         assert found.detail == f": {shown_before_their_key_frame(path)} frames are shown before their key frame"
         reason = (
-            f"{path} is odd (open groups{found.detail}), for which DALI's video reader returns wrong frames when it "
+            f"{path} has an unusual property (open groups{found.detail}), so DALI's video reader returns wrong "
+            "frames when it "
             "seeks"
         )
         assert why_not_stream(video, "gpu") == reason
@@ -165,7 +166,7 @@ def test_containers_in_which_dali_cannot_seek(tmp_path, container):
     video = read_video_info(path, verify=False)
     assert why_not_dali(video) is None
     if container == "ts":
-        assert f"{path} is odd (no index: mpegts), for which DALI's video reader returns" in why_not_stream(
+        assert f"{path} has an unusual property (no index: mpegts), so DALI's video reader returns" in why_not_stream(
             video, "gpu"
         )
     else:

@@ -248,7 +248,7 @@ def test_a_file_that_dali_passes_over_is_named(folder, tmp_path):
     manifest = copy_of(folder, tmp_path)
     path = next(video.path for video in manifest.videos if video.num_frames == 23)
     Path(path).write_bytes(bytes(os.path.getsize(path)))
-    with pytest.raises(VideoError, match=f"{path}: DALI's video reader cannot open it"):
+    with pytest.raises(VideoError, match=f"{path}: DALI's video reader skipped this file"):
         list(VideoLoader(manifest, reader="stream", **OPTIONS))
 
 
@@ -272,11 +272,12 @@ def test_what_stream_cannot_read_is_refused(tmp_path, manifest):
     with pytest.raises(InputError, match="Invalid reader 'steam': choose one of stream, clips"):
         VideoLoader(manifest, reader="steam", **OPTIONS)
     with pytest.raises(
-        InputError, match="Invalid reader 'stream': cannot be used, as it decodes on the device of the clips, cpu"
+        InputError,
+        match="Invalid reader 'stream': cannot be used, because it decodes on the device of the clips, which is cpu",
     ):
         VideoLoader(manifest, reader="stream", decoder="gpu", **OPTIONS)
     video = manifest.videos[0]
-    assert "frames, but DALI's lists take at most" in why_not_stream(
+    assert "frames, but DALI's file lists allow at most" in why_not_stream(
         replace(video, num_frames=MAX_FRAMES + 1), decoder="gpu"
     )
     assert "decodes only VP8, VP9 and MJPEG" in why_not_stream(replace(video, codec="h264"), decoder="cpu")

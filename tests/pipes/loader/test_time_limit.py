@@ -77,8 +77,8 @@ def test_what_the_check_accepts_is_not_refused_later(slow, path):
     with pytest.raises(TooSlow) as caught:
         read_video_info(path, time_limit_s=3.9)
     assert str(caught.value) == (
-        f"{path}: takes more than 3.9 s of processor time to read; make a copy that is quick to read with "
-        "python -m dali_pipes.transcode, or raise the time limit"
+        f"{path}: takes more than 3.9 s of CPU time to read; make a copy with python -m "
+        "dali_pipes.transcode, which is faster to read, or raise the time limit"
     )
     info = read_video_info(path, time_limit_s=4.2)
     assert len(decode_frames(path, range(20), exact_times=info.exact_times, time_limit_s=4.2)) == 20
@@ -88,9 +88,7 @@ def test_the_limit_of_a_loader(monkeypatch, slow, opened, path):
     manifest = scan_videos([(path, "a")])
     assert len(next(iter(VideoLoader(manifest, time_limit_s=4.2, **OPTIONS)))) == 1
     opened[0].clear()
-    with pytest.raises(
-        VideoError, match="slow.avi: takes more than 2 s of processor time to read; make a copy .*, or raise"
-    ):
+    with pytest.raises(VideoError, match="slow.avi: takes more than 2 s of CPU time to read; make a copy .*, or raise"):
         next(iter(VideoLoader(manifest, time_limit_s=0.5, **OPTIONS)))
     assert len(opened[0]) == 1, "it was tried again in vain"
     for wrong in (0.0, -1.0, 2e6, float("nan")):
@@ -126,7 +124,7 @@ def test_transcode_does_not_advise_to_transcode(monkeypatch, tmp_path, path):
     reasons = iter([(0, NoResult(too_slow(5.0)))])
     monkeypatch.setattr(transcode_module, "map_isolated", lambda *_, **__: (reason for reason in reasons))
     (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", Settings())
-    expected = "takes more than 5 s of processor time to read; raise the time limit"
+    expected = "takes more than 5 s of CPU time to read; raise the time limit"
     assert (outcome.result, outcome.reason) == ("refused", expected)
 
 

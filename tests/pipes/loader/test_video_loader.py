@@ -230,12 +230,12 @@ def test_shared_memory_is_given_back(manifest):
         ({"batch_size": 0}, "Invalid batch_size 0"),
         ({"device": "tpu"}, "Invalid device 'tpu': choose one of auto, cpu, cuda"),
         ({"decoder": "nvdec"}, "Invalid decoder 'nvdec': choose one of auto, cpu, gpu"),
-        ({"decoder": "gpu"}, "Invalid decoder 'gpu': cannot be used, as the device is cpu"),
+        ({"decoder": "gpu"}, "Invalid decoder 'gpu': cannot be used, because the device is cpu"),
         ({"rank": 2, "world_size": 2}, "Invalid rank 2: must be at least 0 and below world_size, 2"),
-        ({"start_step": 2}, "Invalid epoch 0, step 2: .* the step 0 to 1, as an epoch has 1 batches"),
+        ({"start_step": 2}, "Invalid epoch 0, step 2: .* the step between 0 and 1, because an epoch has 1 batches"),
         (
             {"training": False, "augment": RandAugmentT()},
-            "Invalid augment RandAugmentT.*: must be None unless training",
+            "Invalid augment RandAugmentT.*: must be None in evaluation",
         ),
     ],
 )
@@ -258,7 +258,8 @@ def test_odd_videos_are_left_to_the_cpu(tmp_path, monkeypatch):
         )
     with pytest.raises(
         InputError,
-        match="Invalid decoder 'gpu': cannot be used, as .*turned.mp4 is odd .rotated 90 degrees clockwise., .*; "
+        match="Invalid decoder 'gpu': cannot be used, because .*turned.mp4 has an unusual property .rotated 90 "
+        "degrees clockwise., .*; "
         "choose cpu",
     ):
         ClipReader.choose_decoder("gpu", CUDA, videos, 2)
@@ -339,7 +340,9 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(InputError, match="Invalid device 'cuda:7': there are 2 GPUs, numbered from 0"):
+    with pytest.raises(
+        InputError, match="Invalid device 'cuda:7': the number of GPUs is 2, and they are numbered from 0"
+    ):
         choose_device("cuda:7")
 
 

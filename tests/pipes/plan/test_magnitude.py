@@ -126,10 +126,15 @@ def too_short(u, m, time, xp):
 @pytest.mark.parametrize(
     "schedule, message",
     [
-        (too_high, "Invalid schedule too_high: returns levels from 10 to 35 for m = 10; they must be between 0 and 30"),
+        (
+            too_high,
+            "Invalid schedule too_high: must return levels between 0 and 30, but returns levels from 10 to 35 "
+            "for m = 10",
+        ),
         (
             too_short,
-            r"Invalid schedule too_short: returns levels of shape \(2,\); must return one for each of 7 frames",
+            r"Invalid schedule too_short: must return one level for each of the 7 frames, but returns an array "
+            r"of shape \(2,\)",
         ),
     ],
 )

@@ -243,7 +243,10 @@ def test_three_crops_are_spread_over_the_long_side():
         ({"crops_per_video": 2, "training": False}, "Invalid crops_per_video 2"),
         ({"crop_mode": "middle"}, "Invalid crop_mode 'middle': choose one of crop, short_side"),
         ({"short_videos": "loop"}, "choose one of slow_down, pad"),
-        ({"side_range_px": (200, 160)}, r"Invalid side_range_px \(200, 160\): must be a smallest and a largest side"),
+        (
+            {"side_range_px": (200, 160)},
+            r"Invalid side_range_px \(200, 160\): must be the smallest and the largest side",
+        ),
         ({"videos": []}, r"Invalid videos \[\]: must hold at least one video"),
         ({"seed": -1}, "Invalid seed -1"),
     ],
@@ -251,5 +254,7 @@ def test_three_crops_are_spread_over_the_long_side():
 def test_wrong_options(options, message):
     with pytest.raises(InputError, match=message):
         ClipSampler(**{"videos": VIDEOS} | options)
-    with pytest.raises(InputError, match="Invalid sample 11: must be 0 to 10, as an epoch has 11 samples"):
+    with pytest.raises(
+        InputError, match="Invalid sample 11: must be between 0 and 10, because an epoch has 11 samples"
+    ):
         ClipSampler(videos=VIDEOS).plan(0, 11)

@@ -85,7 +85,7 @@ def test_a_loader_works_without_them(monkeypatch, caplog, class_folders):
     loader.close()
     (record,) = caplog.records
     assert f"DALI {dali.__version__}: Observer has no _children" in record.getMessage()
-    assert "if a decoding process dies, DALI may not notice it" in record.getMessage()
+    assert "if a decoding process dies, DALI may not notice this" in record.getMessage()
 
 
 def test_no_other_file_reads_private_names():

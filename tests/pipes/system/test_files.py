@@ -88,5 +88,5 @@ def test_what_is_read_is_not_replaced(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "link").symlink_to("a")
     check_not_replaced(tmp_path / "b", [tmp_path / "a", tmp_path / "missing"])
-    with pytest.raises(InputError, match="link: is an input, which the output would replace"):
+    with pytest.raises(InputError, match="link: is an input file, which the output would overwrite"):
         check_not_replaced(tmp_path / "link", [tmp_path / "a"])

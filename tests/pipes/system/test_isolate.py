@@ -42,9 +42,7 @@ def test_what_reads_a_file_may_hang(impatient):
 
 def test_what_never_ends_is_refused_after_two_tries(impatient, tmp_path):
     (refused,) = outcomes(fragile.spinning, [(str(tmp_path / "notes"),)], time_limit_s=0.3)
-    assert refused.is_timeout and refused.reason.startswith(
-        "takes more than 0.3 s of processor time to read; make a copy"
-    )
+    assert refused.is_timeout and refused.reason.startswith("takes more than 0.3 s of CPU time to read; make a copy")
     assert tries(tmp_path / "notes") == 2
 
 

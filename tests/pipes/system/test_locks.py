@@ -84,7 +84,7 @@ def test_a_holder_on_another_machine_is_alive_if_its_files_time_changes(
     else:
         with exclusive_use(tmp_path, "x"):
             assert json.loads((tmp_path / IN_USE).read_text())["process"] == os.getpid()
-    assert "was in use on elsewhere; waiting 1 s to see" in capsys.readouterr().err
+    assert "may still be in use on elsewhere; waiting 1 s to find out" in capsys.readouterr().err
 
 
 def raises_no_locks(*_):

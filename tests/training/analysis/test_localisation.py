@@ -135,7 +135,7 @@ def test_the_command(tmp_path, capsys):
             assert line["recognised"] == ("yes" if recognised else "no")
         mean = 100 * np.mean([float(line["score"]) for line in own])
         assert f"{path}: temporal localisation {mean:.1f} +- " in out
-    assert "4 pairs from 4 videos; 50 % is chance" in out
+    assert "4 pairs from 4 videos; chance is 50 %" in out
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,8 @@ def folder(tmp_path_factory):
         (["--layer", "both"], "--layer.*'both'.*slow, fast"),
         (["--data", "{}/val/dark"], "val/dark"),
         (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),
-        (["{}/other.pt"], "other.pt: its 3 classes are not the 2 of"),
-        (["{}/more.pt"], "more.pt: was validated with --data .*/more, .*/a.pt with --data .*/val; name the videos"),
+        (["{}/other.pt"], "other.pt: its 3 classes differ from the 2 classes of"),
+        (["{}/more.pt"], "more.pt: was validated with --data .*/more, but .*/a.pt with --data .*/val; give the videos"),
         (["-o", "{}"], "is a folder; --out must name a .csv file"),
         (["{}/nan.pt"], "the scores of this slowfast50 are not finite numbers"),
     ],

@@ -96,7 +96,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             ["--mix", "cutout,cubecutout", "--mix-alpha", "2"],
             "Invalid --mix-alpha 2: is not used by cutout, cubecutout",
         ),
-        (["--mix-alpha", "2"], "Invalid --mix-alpha 2.0: needs --mix; choose one of cutout"),
+        (["--mix-alpha", "2"], "Invalid --mix-alpha 2.0: needs --mix with one of cutout"),
         (["--mix-labels", "seen_frames"], "Invalid --mix-labels seen_frames: needs --mix"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
@@ -106,7 +106,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
         ),
         (
             ["--model", "s3d", "--lateral", "norm_relu"],
-            "Invalid --lateral norm_relu: needs --model slowfast50, as s3d has no",
+            "Invalid --lateral norm_relu: needs --model slowfast50, because s3d has no",
         ),
         (["--label-smoothing", "1"], "Invalid --label-smoothing 1.0: must be between 0 and 0.99"),
         (["--ema", "1"], "Invalid --ema 1.0: must be between 0 and 0.99999"),

@@ -62,7 +62,7 @@ def test_videos_are_checked_by_so_many_processes_as_workers_says(split_videos, t
 def test_a_split_by_other_names_stops_the_program_unless_meant(split_videos, tmp_path):
     copied(split_videos, tmp_path, train="session 1", val="session 2")
     with pytest.raises(
-        InputError, match="each of its folders session 1, session 2 holds the folders .*, which may be the classes"
+        InputError, match="each of its folders session 1, session 2 contains the folders .*, which may be the classes"
     ):
         load(tmp_path)
     train, _, _ = load(tmp_path, dataset="folder")
@@ -78,7 +78,7 @@ def test_a_list_with_a_column_split(split_videos, tmp_path):
     train, val, notes = load(tmp_path / "list.csv")
     assert [video.path for video in train.videos] == [str(path) for path in paths[::2]]
     assert [video.path for video in val.videos] == [str(path) for path in paths[1::2]]
-    assert notes == [f"The videos are those of {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."]
+    assert notes == [f"The videos come from {tmp_path}/list.csv, split train and {tmp_path}/list.csv, split val."]
     evaluated, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), train.classes, predict=False)
     assert evaluated.videos == val.videos and not notes
 
@@ -93,8 +93,8 @@ def test_validation_videos_that_are_trained_on_are_said(split_videos, tmp_path):
     (mixed / label / "again.avi").symlink_to(train / label / "0.avi")
     _, _, notes = load(train, val_data=str(mixed))
     assert notes == [
-        f"Validation videos that are trained on too: 1, such as {mixed}/{label}/again.avi; "
-        "their accuracy is not that of unseen videos."
+        f"Validation videos that are also used for training: 1, for example {mixed}/{label}/again.avi. "
+        "The validation accuracy is not that of unseen videos."
     ]
     rows = [f"{train}/{name}/0.avi,{name},0,4" for name in (label, other)]
     (tmp_path / "train.csv").write_text("\n".join(["path,label,start_frame,end_frame", *rows]))
@@ -103,7 +103,7 @@ def test_validation_videos_that_are_trained_on_are_said(split_videos, tmp_path):
             "\n".join(["path,label,start_frame,end_frame", *(row.replace(",0,4", f",{start},8") for row in rows)])
         )
         _, _, notes = load(tmp_path / "train.csv", val_data=str(tmp_path / "val.csv"))
-        expected = [f"Validation videos that are trained on too: {count}"] if count else []
+        expected = [f"Validation videos that are also used for training: {count}"] if count else []
         assert [note.split(",")[0] for note in notes] == expected
 
 
@@ -115,7 +115,7 @@ def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
     label, other = sorted(path.name for path in root.iterdir())[:2]
     (root / "train.csv").write_text(f"{label}/0.avi {label}\n{other}/0.avi {other}\n".replace(" ", ","))
     _, notes = list_videos(Config(data=str(root)))
-    assert notes[1:] == [f"Lists in {root} that are not used: train.csv; each may be named as --data or --val-data."]
+    assert notes[1:] == [f"These lists in {root} are not used: train.csv. To use one, give it as --data or --val-data."]
     (root / "val.csv").write_text(f"{label}/1.avi,{label}\n")
     (root / "more.txt").write_text("0.mp4 3\n")
     (root / "README.txt").write_text("no list\n")
@@ -124,8 +124,8 @@ def test_lists_beside_class_folders_are_used_or_named(split_videos, tmp_path):
     assert [path for path, _ in sets.train] == [f"{root}/{name}/0.avi" for name in (label, other)]
     assert sets.val == [(f"{root}/{label}/1.avi", label)] and sets.classes == [label, other]
     assert notes == [
-        f"The videos are those of {root}/train.csv and {root}/val.csv.",
-        f"Lists in {root} that are not used: groups.csv, more.txt; each may be named as --data or --val-data.",
+        f"The videos come from {root}/train.csv and {root}/val.csv.",
+        f"These lists in {root} are not used: groups.csv, more.txt. To use one, give it as --data or --val-data.",
     ]
     sets, notes = list_videos(Config(data=str(root), dataset="folder"))
     assert len(sets.train) == 6 and "groups.csv, more.txt, train.csv, val.csv" in notes[1]
@@ -145,7 +145,9 @@ def test_test_videos_beside_train_and_val_are_named(split_videos, tmp_path):
     sets, notes = list_videos(Config(data=str(tmp_path)))
     assert {Path(path).parts[-3] for path, _ in sets.val} == {"val"}
     assert notes == [
-        f"The test videos of {tmp_path}/test are not used; --eval-only CHECKPOINT --data PART evaluates them."
+        f"The test videos in {tmp_path}/test are not used. To evaluate them, use --eval-only CHECKPOINT and a "
+        "--data that "
+        "contains only them."
     ]
 
 
@@ -162,8 +164,8 @@ def test_validation_videos_of_another_place_are_used_instead(split_videos, tmp_p
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
     sets, notes = list_videos(Config(data=str(tmp_path / "list.csv"), val_data=str(split_videos / "val")))
     assert len(sets.val) == 6 and notes == [
-        f"The videos are those of {tmp_path}/list.csv, split train.",
-        f"The validation videos are those of --val-data; those of {tmp_path}/list.csv, split val are not used.",
+        f"The videos come from {tmp_path}/list.csv, split train.",
+        f"The videos of --val-data are used for validation; {tmp_path}/list.csv, split val is not used.",
     ]
 
 
@@ -177,7 +179,7 @@ def test_a_list_for_training_alone(split_videos, tmp_path):
     classes = sorted({path.parent.name for path in paths})
     manifest, _, notes = load_for_evaluation(Config(data=str(tmp_path / "list.csv")), classes, predict=False)
     assert len(manifest) == 6 and notes == [
-        f"{tmp_path}/list.csv has no videos set apart for validation: evaluating on all."
+        f"{tmp_path}/list.csv has no validation videos, so all its videos are evaluated."
     ]
 
 
@@ -215,21 +217,22 @@ def test_what_lies_beside_the_parts_is_named(split_videos, tmp_path):
     (tmp_path / "loose.mp4").touch()
     (tmp_path / "._loose.mp4").touch()
     assert list_videos(Config(data=str(tmp_path)))[1] == [
-        f"Not used in {tmp_path}, beside the parts of the split: holdout, loose.mp4."
+        f"In {tmp_path}, these are not used, because they are not parts of the split: holdout, loose.mp4."
     ]
 
 
 def test_hints_for_videos_without_classes(split_videos, tmp_path):
     (tmp_path / "list.txt").write_text("0.mp4\n")
     with pytest.raises(
-        InputError, match="is a path without a class; .*; for videos without classes add --dataset unlabelled"
+        InputError, match="is a path without a class; .*; if the videos have no classes, add --dataset unlabelled"
     ):
         load_for_evaluation(Config(data=str(tmp_path / "list.txt")), ["a"], predict=True)
     with pytest.raises(InputError, match="gone: no such folder or file; expected .* such as a .csv file$"):
         load_for_evaluation(Config(data=str(tmp_path / "gone")), ["a"], predict=True)
     with pytest.raises(
         InputError,
-        match="list.txt: is a list, not a video; for the videos in it give --data .*list.txt --dataset unlabelled",
+        match="list.txt: is a list, not a video; to predict the videos in it, give --data .*list.txt --dataset "
+        "unlabelled",
     ):
         load_named([str(tmp_path / "list.txt")], ["a"], Config())
 
@@ -237,5 +240,5 @@ def test_hints_for_videos_without_classes(split_videos, tmp_path):
 def test_a_list_that_is_none_of_train_and_val(split_videos, tmp_path):
     path = sorted((split_videos / "train").rglob("*.avi"))[0]
     (tmp_path / "list.csv").write_text(f"path,label,split\n{path},a,test\n")
-    with pytest.raises(InputError, match="list.csv: has videos only for val; give those to train on with --data"):
+    with pytest.raises(InputError, match="list.csv: has videos only for val; give the training videos with --data"):
         load(tmp_path / "list.csv")

@@ -52,9 +52,12 @@ def test_a_submission_to_the_challenge(app, challenge):
     for line, row in zip(lines, rows, strict=True):
         assert sorted(line[1:]) == ["1", "2", "3"]
         assert [IN_LIST_ORDER[int(number) - 1] for number in line[1:]] == [row[f"class_{n}"] for n in (1, 2, 3)]
-    assert app(*options, expect=2).error == f"error: {root}: has no labels to compute an accuracy with; add --predict"
+    assert (
+        app(*options, expect=2).error
+        == f"error: {root}: has no labels, so the accuracy cannot be computed; add --predict"
+    )
     training = [*NETWORK, *options[2:], "--out", root / "trained"]
-    assert "Invalid --split test: has no labels to train on" in app(*training, expect=2).error
+    assert "Invalid --split test: has no labels, so it cannot be used for training" in app(*training, expect=2).error
 
 
 def test_the_challenges_validation_list_is_compared_by_the_names_of_its_classes(app, challenge, split_videos):
@@ -94,7 +97,7 @@ def test_a_test_video_that_broke_since_it_was_checked_has_no_scores(app, challen
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert "v_t_2.avi: cannot be read as video" in app(*options, expect=2).error
     said = app(*options, "--on-bad-video", "skip", "--max-bad-percent", 50)
-    assert f"1 videos could no longer be read and have no scores, such as {path}" in said.out
+    assert f"Videos that could no longer be read and have no scores: 1, for example {path}" in said.out
     out = network.parent / "evaluation"
     assert [line.split()[0] for line in (out / "submission.txt").read_text().splitlines()] == ["v_t_9.avi", "v_t_5.avi"]
     broken = predictions(out)[3]

@@ -113,10 +113,13 @@ def test_videos_without_classes_are_predicted(app, networks, split_videos, tmp_p
         assert {row["label"] for row in predictions(out)} == {""}
         torch.testing.assert_close(scores_of(out), known[order], rtol=0, atol=1e-6)
         refused = app(*options, "--data", source, expect=2).error
-        assert refused == f"error: {source}: has no labels to compute an accuracy with; add --predict"
+        assert refused == f"error: {source}: has no labels, so the accuracy cannot be computed; add --predict"
         training = [*NETWORK, "--data", source, "--dataset", "unlabelled", "--out", tmp_path / "trained"]
         refused = app(*training, expect=2).error
-        assert "Invalid --dataset unlabelled: has no labels to train on" in refused and "--eval-only" in refused
+        assert (
+            "Invalid --dataset unlabelled: has no labels, so it cannot be used for training" in refused
+            and "--eval-only" in refused
+        )
 
 
 def test_each_row_of_a_list_has_its_line(app, networks, split_videos, tmp_path):
@@ -127,7 +130,7 @@ def test_each_row_of_a_list_has_its_line(app, networks, split_videos, tmp_path):
     options = ["--dataset", "unlabelled", "--data", tmp_path / "list.csv", "--predict", "--out", tmp_path]
     last = networks / "a" / "last.pt"
     said = app("--eval-only", last, *options)
-    assert "Left out 2 of 6 videos" in said.out and f"{a} (frames 900 to the end): its segment begins" in said.out
+    assert "Left out 2 of 6 videos" in said.out and f"{a} (frames 900 to the end): its segment starts" in said.out
     found = predictions(tmp_path)
     assert [row["path"] for row in found] == [line.split(",")[0] for line in rows]
     assert [bool(row["class_1"]) for row in found] == [True, True, False, True, True, False]
@@ -183,7 +186,7 @@ def test_published_weights_are_evaluated_without_training(app, networks, publish
     last = networks / "a" / "last.pt"
     overrides = ["--init", published, "--data", split_videos, *CLIPS]
     said = app(*overrides, "--eval-only", "--predict")
-    assert "taken for the classes in this order: 0 bright, 1 dark, 2 striped;" in said.out
+    assert "assigned to the classes in this order: 0 bright, 1 dark, 2 striped;" in said.out
     assert "Clips of 16 frames, 40x40 pixels" in said.out and "6 videos, 2 x 1 views" in said.out
     trained = app("--eval-only", last, "--out", tmp_path / "trained")
     assert said.accuracy(published) == trained.accuracy(last)
@@ -200,12 +203,12 @@ def test_published_weights_must_have_the_classes_of_the_videos(app, networks, pu
     for name in CLASSES[:2]:
         (folder / name).symlink_to(split_videos / "val" / name)
     error = app("--init", published, "--eval-only", "--data", folder, *CLIPS, expect=2).error
-    start = f"error: {published}: its classifier is of 3 classes, but the videos are of 2; "
-    assert error == f"{start}give weights with a classifier of as many classes"
+    start = f"error: {published}: its classifier has 3 classes, but the videos have 2 classes; "
+    assert error == f"{start}give weights with a classifier for the same number of classes"
     weights = torch.load(published, weights_only=True)["state_dict"]
     torch.save({name: value for name, value in weights.items() if "classifier" not in name}, tmp_path / "body.pt")
     error = app("--init", tmp_path / "body.pt", "--eval-only", "--data", split_videos, *CLIPS, expect=2).error
-    assert "body.pt: it has no classifier, but the videos are of 3" in error
+    assert "body.pt: it has no classifier, but the videos have 3 classes" in error
     last = networks / "a" / "last.pt"
     error = app("--init", last, "--eval-only", "--data", split_videos, *CLIPS, expect=2).error
     assert f"{last}: is a checkpoint of this program; evaluate it with --eval-only {last}, without --init" in error
@@ -275,7 +278,8 @@ def test_an_ensemble_is_scored_on_videos_that_none_was_trained_on(app, networks,
     app("--ensemble", last, same, *out)
     error = app("--ensemble", last, other, *out, expect=2).error
     assert (
-        f"other.pt: was validated with --data {tmp_path}, {last} with --data {split_videos}; name the videos" in error
+        f"other.pt: was validated with --data {tmp_path}, but {last} with --data {split_videos}; give the videos"
+        in error
     )
     app("--ensemble", last, other, "--data", split_videos / "val", *out)
 

@@ -206,7 +206,10 @@ def test_weights_that_are_no_numbers_are_not_saved(videos, tmp_path):
     ):
         training.save()
     assert (tmp_path / "o" / "last.pt").read_bytes() == kept
-    with StopRequest() as stop, pytest.raises(InputError, match=r"0.avi: the network's scores are not finite numbers"):
+    with (
+        StopRequest() as stop,
+        pytest.raises(InputError, match=r"0.avi: the network's scores for this video are not finite numbers"),
+    ):
         evaluate(training.model, training.val_loader, training.config, training.processes, stop)
 
 
@@ -280,7 +283,8 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
 
     assert bad_paths_of_all(training.train_loader, training.config, WithAnother([4])) == {paths[1], paths[4]}
     with pytest.raises(
-        InputError, match=r"3 of 6 videos can no longer be read, more than --max-bad-percent 40 allows; the last"
+        InputError,
+        match=r"3 of 6 videos can no longer be read, which is more than --max-bad-percent 40 allows; the last one is",
     ):
         bad_paths_of_all(training.train_loader, training.config, WithAnother([4, 5]))
     state = training.state_dict()

@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_bit_by_bit(videos, whole, tmp_path):
         assert all_ended(process)
     assert nothing_left(before)
     result = run("--resume", "--data", videos, *OPTIONS, "--workers", 0, "--out", tmp_path, program=NARROW)
-    assert f"Resuming {tmp_path / 'last.pt'}: " in result.stdout
+    assert f"Resuming from {tmp_path / 'last.pt'}: " in result.stdout
     same_result(whole, tmp_path)
     starts = json.loads((tmp_path / "environment.json").read_text())
     assert len(starts) == 4 and "--resume" in starts[-1]["command"]
@@ -188,16 +188,16 @@ def refused(*arguments) -> str:
 def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     last, files = copy / "last.pt", sorted(path.name for path in copy.iterdir())
     assert refused("--resume", "--lr", "0.5", "--epochs", 4, "--out", copy) == (
-        f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; leave these options out to resume, "
-        "or start a new run with another --out; to train a new run from its weights, give its options and --init "
+        f"error: {last}: was trained with --lr 0.001, not 0.5, --epochs 3, not 4; to resume, leave these options out; "
+        "to start a new run, choose another --out; to train a new run from its weights, give its options and --init "
         f"{last} --epochs 4 --out OTHER"
     )
-    assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("or start a new run with another --out")
+    assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("to start a new run, choose another --out")
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")
     assert (
-        f"{last}: was trained on 10 videos, now there are 10; video 8 was dark/3.avi (21 frames), now it is dark/4.avi"
-        in refused("--resume", "--data", moved, "--out", copy)
+        f"{last}: was trained on 10 videos, but now there are 10, and video 8 was dark/3.avi (21 frames), but "
+        "now it is dark/4.avi" in refused("--resume", "--data", moved, "--out", copy)
     )
     data = last.read_bytes()
     for broken in (
@@ -209,11 +209,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
         error = refused("--resume", "--out", copy)
         assert (
             f"{last}: is cut off, damaged or not a checkpoint" in error
-            and f"there is also {copy / 'previous.pt'}" in error
+            and f"another checkpoint is {copy / 'previous.pt'}" in error
         )
     assert sorted(path.name for path in copy.iterdir()) == files  # nothing was moved or overwritten
     assert "no such file, so there is no run to resume" in refused("--resume", "--out", tmp_path / "new")
-    assert f"{copy / 'best.pt'}: holds only weights; resume from last.pt, or start a new run" in refused(
+    assert f"{copy / 'best.pt'}: contains only weights; resume from last.pt, or start a new run" in refused(
         "--resume", copy / "best.pt"
     )
     state = torch.load(copy / "previous.pt", weights_only=True)
@@ -233,7 +233,7 @@ def test_a_longer_training_starts_from_a_checkpoint_as_the_refusal_says(videos, 
     options = ["--data", videos, *OPTIONS, "--workers", 0, "--max-steps", 1, "--out", tmp_path]
     result = run_here(*options, *words)
     assert f"Started from {whole / name} (weights of this program)" in result.stdout
-    assert "the classifier of 2 classes too" in result.stdout and len(metrics(tmp_path)) == 1
+    assert "the classifier for 2 classes is loaded as well" in result.stdout and len(metrics(tmp_path)) == 1
 
 
 def test_the_previous_checkpoint_is_as_good(whole, copy):
@@ -241,7 +241,7 @@ def test_the_previous_checkpoint_is_as_good(whole, copy):
     (copy / "last.pt").unlink()
     (copy / "metrics.csv").unlink()
     result = run_here("--resume", "auto", "--workers", 0, "--out", copy)
-    assert f"Resuming {copy / 'previous.pt'}: 2 epochs and 2 steps are done" in result.stdout
+    assert f"Resuming from {copy / 'previous.pt'}: 2 epochs and 2 steps are done" in result.stdout
     same_result(whole, copy)
 
 
@@ -258,7 +258,7 @@ def test_a_run_may_go_on_elsewhere(whole, copy, tmp_path):
         "--resume", copy / "previous.pt"
     )  # without --out it goes on where the checkpoint is, not where that was made
     same_result(whole, copy)
-    assert "Nothing is left to train." in run_here("--resume", copy / "last.pt").stdout
+    assert "The training is already complete." in run_here("--resume", copy / "last.pt").stdout
 
 
 def test_auto_starts_anew_where_there_is_nothing(videos, tmp_path):

@@ -24,7 +24,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
     pair = ["--ensemble", last, other]
     return {
         "missing file": (["--eval-only", folder / "no.pt"], "no.pt: No such file or directory"),
-        "a folder": (["--eval-only", folder], f"{folder}: is a folder; give a checkpoint, a file such as best.pt"),
+        "a folder": (["--eval-only", folder], f"{folder}: is a folder; give a checkpoint file such as best.pt"),
         "a run": (
             ["--eval-only", last.parent],
             f"{last.parent}: is the folder of a run; give a checkpoint, such as {last.parent}/best.pt",
@@ -33,7 +33,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "cut off": (["--eval-only", folder / "cut" / "last.pt"], "last.pt: is cut off, damaged or not a checkpoint"),
         "cut off, with another": (
             ["--eval-only", folder / "cut" / "last.pt"],
-            f"there is also {folder}/cut/previous.pt",
+            f"another checkpoint is {folder}/cut/previous.pt",
         ),
         "foreign": (["--eval-only", folder / "foreign.pt"], "foreign.pt: is not a checkpoint of train/run.py"),
         "--predict alone": (
@@ -42,12 +42,13 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         ),
         "--predict twice": (
             ["--eval-only", last, "--predict", "a.mp4", "--data", folder, "--split", "1"],
-            "Invalid --data, --split: cannot be combined with --predict a.mp4, which names the videos; "
+            "Invalid --data, --split: cannot be combined with --predict a.mp4, which already names the videos; "
             "leave out one of them",
         ),
         "--predict a folder": (
             ["--eval-only", last, "--predict", folder],
-            f"{folder}: is a folder, not a video; for the videos in it give --data {folder} --dataset unlabelled",
+            f"{folder}: is a folder, not a video; to predict the videos in it, give --data {folder} --dataset "
+            "unlabelled",
         ),
         "--predict nothing": (
             ["--eval-only", last, "--predict", folder / "data" / "dark" / "a.avi", folder / "gone.avi"],
@@ -76,7 +77,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         ),
         "--init and --lr": (
             ["--eval-only", "--init", last, "--data", folder, "--lr", 1, "--aug", "none"],
-            "Invalid --lr, --aug: cannot be given for an evaluation, where nothing is trained",
+            "Invalid --lr, --aug: cannot be given for an evaluation, which trains nothing",
         ),
         "both networks": (["--eval-only", last, "--init", last], "Invalid --init: cannot be given for an evaluation"),
         "--lr": (["--eval-only", last, "--lr", 1e-3], "Invalid --lr: cannot be given for an evaluation"),

@@ -277,7 +277,7 @@ def wrong_uses():
         "Invalid alpha nan": lambda: build_mix("mixup", 2, alpha=float("nan")),
         "Invalid prob 1.5: must be between 0 and 1": lambda: build_mix("mixup", 2, prob=1.5),
         "Invalid num_classes 0": lambda: build_mix("mixup", 0),
-        r"Invalid clips_BCTHW of shape \(2, 3, 4, 8, 8\) and type torch.uint8: must be floats": call(
+        r"Invalid clips_BCTHW of shape \(2, 3, 4, 8, 8\) and type torch.uint8: must be a floating-point tensor": call(
             clips.byte(), labels
         ),
         r"of shape \(3, 4, 8, 8\) and type torch.float32: must be": call(clips[0], labels),
@@ -285,9 +285,11 @@ def wrong_uses():
             clips, labels[:1]
         ),
         "type torch.float32: must be int64": call(clips, labels.float()),
-        "Invalid labels_B from 0 to 2: must be 0 to 1 with 2 classes": call(clips, labels * 2),
-        "Invalid frame_weights_T of 3 numbers: must have one for each of 4 frames": call(frame_weights_T=[1, 1, 1]),
-        "Invalid frame_weights_T 'abc': must hold a number for each frame": lambda: build_mix(
+        "Invalid labels_B from 0 to 2: must be between 0 and 1 for 2 classes": call(clips, labels * 2),
+        "Invalid frame_weights_T of 3 numbers: must have one number for each of the 4 frames": call(
+            frame_weights_T=[1, 1, 1]
+        ),
+        "Invalid frame_weights_T 'abc': must contain one number for each frame": lambda: build_mix(
             "mixup", 2, frame_weights_T="abc"
         ),
         r"Invalid frame_weights_T \[0.0, 0.0, 0.0, 0.0\]: must be finite numbers of at least 0": call(

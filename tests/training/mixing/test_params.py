@@ -170,7 +170,9 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
         mix_targets(torch.tensor([0, 1, 2]), params, 3)
     with pytest.raises(InputError, match="Invalid inside_P2 of 2 rows: must have 1 for a batch of 4"):
         replace(params, inside_P2=np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"Invalid partners_B \[0, 1, 1, 3\]: must hold each of 0 to 3 once"):
+    with pytest.raises(
+        InputError, match=r"Invalid partners_B \[0, 1, 1, 3\]: must contain each number from 0 to 3 exactly once"
+    ):
         replace(params, partners_B=np.array([0, 1, 1, 3]))
     with pytest.raises(
         InputError, match=r"Invalid clips_BCTHW of shape \(4, 3, 4, 8, 9\): must be .* B, T, H, W = \(4, 4, 8, 8\), for"

@@ -148,6 +148,6 @@ def test_wrong_options():
     with pytest.raises(InputError, match="Invalid --lateral 'relu': choose one of norm_relu, plain"):
         slowfast50(5, lateral="relu")
     with pytest.raises(
-        InputError, match="Invalid --lateral norm_relu: needs --model slowfast50, as r3d_18 has no lateral"
+        InputError, match="Invalid --lateral norm_relu: needs --model slowfast50, because r3d_18 has no lateral"
     ):
         build_model("r3d_18", 5, num_frames=64, crop_px=112, lateral="norm_relu")

@@ -50,7 +50,9 @@ def test_seeds_that_were_trained_otherwise_are_not_averaged(tmp_path):
         made_up(tmp_path, "vipriors/baseline", seed, 50.0 if epochs == 150 else 10.0, epochs)
     found = figures("table2", "baseline", tmp_path)
     assert found.mean("top1") == 50 and list(found.of_seed) == [0, 1, 2]
-    assert found.notes == ("seed 3 left out: trained with --epochs 2, the others with the recipe's settings",)
+    assert found.notes == (
+        "seed 3 left out, because it was trained with --epochs 2, but the others with the recipe's settings",
+    )
 
 
 def test_the_grids_best_is_of_the_points_with_most_seeds(tmp_path):
@@ -60,7 +62,9 @@ def test_the_grids_best_is_of_the_points_with_most_seeds(tmp_path):
     made_up(tmp_path, "vipriors/temporal+_n3_m3", 0, 99.0)
     found = figures("table2", "temporal+", tmp_path)
     assert found.mean("top1") == 62
-    assert found.notes == ("the best of 2 points of the grid: temporal+_n1_m3; 1 with fewer seeds are left out",)
+    assert found.notes == (
+        "best of 2 points of the N x M grid: temporal+_n1_m3; points left out because they have fewer seeds: 1",
+    )
 
 
 def test_what_lacks_of_an_average_is_said(tmp_path):
@@ -72,7 +76,7 @@ def test_what_lacks_of_an_average_is_said(tmp_path):
     made_up(tmp_path, "hmdb51_3/mixup", 0, 46.0)
     found = figures("table6", "mixup", tmp_path)
     assert found.mean("top1") == pytest.approx((41 + 42 + 46) / 3) and list(found.of_seed) == [0]
-    assert found.notes == ("hmdb51_2/mixup: seed 1 is left out, not all others have it",)
+    assert found.notes == ("hmdb51_2/mixup: seed 1 is left out, because other trainings of this row do not have it",)
 
 
 def test_what_is_not_done_or_failed_is_said(tmp_path):
@@ -92,4 +96,4 @@ def test_predictions_of_unlabelled_videos_are_reported_without_a_figure(tmp_path
     (job.folder / "predictions.csv").touch()
     job.end.write_text(json.dumps({"state": "done", "reason": ""}))
     found = row_result(row, tmp_path)
-    assert not found.of_seed and "predictions in vipriors_train+val/test_baseline/seed-0" in found.notes[0]
+    assert not found.of_seed and "the predictions are in vipriors_train+val/test_baseline/seed-0" in found.notes[0]

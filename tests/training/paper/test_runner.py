@@ -36,7 +36,7 @@ def run_all(jobs, slots=2, retry=False):
 def test_what_someone_else_stopped_is_no_failure(tmp_path):
     job = stub(tmp_path, "job", "test -e again || { touch again; kill $$; }".replace("again", str(tmp_path / "again")))
     runner, _ = run_all([job])
-    assert "was stopped from outside" in runner.not_done[job.folder]
+    assert "was stopped by a signal" in runner.not_done[job.folder]
     runner, _ = run_all([job])
     assert not runner.not_done
 
@@ -60,8 +60,8 @@ def test_failures_are_told_and_retried_on_demand_only(tmp_path):
 
     broken.unlink()
     runner, said = run_all(jobs)
-    assert set(runner.not_done) == {job.folder for job in jobs[1:]} and "good: is done already" in " ".join(said)
-    assert "failed before, try again with --retry: exit code 1" in runner.not_done[jobs[1].folder]
+    assert set(runner.not_done) == {job.folder for job in jobs[1:]} and "good: is already done" in " ".join(said)
+    assert "failed before (use --retry to try again): exit code 1" in runner.not_done[jobs[1].folder]
     runner, said = run_all(jobs, retry=True)
     assert set(runner.not_done) == {jobs[2].folder} and sum("done in" in line for line in said) == 2
 

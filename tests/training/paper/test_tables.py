@@ -43,12 +43,12 @@ TINY = (
         ),
         (
             ["run", "table2", "--data", "x", "--aug", "none"],
-            "Invalid --aug: cannot be given for a table, whose rows set it",
+            "Invalid --aug: cannot be given for a table, because its rows set it",
         ),
         (["run", "table2", "--data", "x", "--accumulate", "0"], "Invalid --accumulate 0: must be at least 1"),
         (["run", "table2", "--data", "x", "--seeds", "0"], "Invalid --seeds 0: must be at least 1"),
         (["run", "table2", "--data", "x", "--jobs", "-1"], "Invalid --jobs -1: must be at least 1"),
-        (["run", "table2", "--data", "x", "--resume"], "a table, whose trainings resume by themselves"),
+        (["run", "table2", "--data", "x", "--resume"], "a table, whose trainings resume automatically"),
         (["run", "table2", "--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["run", "table2", "--data", "x", "--epochs", "0"], "Invalid --epochs 0: must be at least 1"),
         (["report", "table2", "--out", "nowhere"], "nowhere: no such folder"),
@@ -75,7 +75,7 @@ def test_list_and_show(capsys):
     assert all(f"{name} " in listed for name in TABLES)
     assert main(["show", "table7", "--rows", "randaug*", "test_ensemble", "--data", "DIR"]) == 0
     shown = capsys.readouterr().out
-    assert "randaug_t+fademixup: RandAug-T, FadeMixUp; in the paper 68.73 / 89.27" in shown
+    assert "randaug_t+fademixup: RandAug-T, FadeMixUp; in the paper, %: 68.73 / 89.27" in shown
     assert "--mix fademixup" in shown and "--data DIR" in shown and "baseline:" not in shown
     assert shown.count("--split train+val") == 9 and "submission.txt" in shown
 
@@ -139,7 +139,7 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     thread.start()
     assert main(table2) == 128 + signal.SIGTERM
     thread.join()
-    assert "the same command continues from here" in capsys.readouterr().out
+    assert "run the same command again to continue" in capsys.readouterr().out
     assert not list(out.rglob("seed-*.json"))
     stopped = [
         path.parent
@@ -152,17 +152,17 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     said = capsys.readouterr().out
     assert "continues" in said and "2 of 2 done" in said
     for folder in stopped:
-        assert f"Resuming {folder / 'last.pt'}" in folder.with_name("seed-0.log").read_text()
+        assert f"Resuming from {folder / 'last.pt'}" in folder.with_name("seed-0.log").read_text()
         assert not list(folder.glob("earlier-*"))
     for method in ("baseline", "temporal+_n2_m5"):
         assert [row["epoch"] for row in metrics(out / "vipriors" / method / "seed-0")] == ["1", "2"]
 
     # a second seed of one row, and two points of the grid, of which one is done
     assert main(["run", "table2", "--rows", "baseline", "--seeds", "2", *options]) == 0
-    assert capsys.readouterr().out.count("is done already") == 1
+    assert capsys.readouterr().out.count("is already done") == 1
     assert json.loads((out / "vipriors" / "baseline" / "seed-1" / "config.json").read_text())["seed"] == 1
     assert main(["run", "grid", "--rows", "temporal+_n[12]_m5", "--seeds", "1", *options]) == 0
-    assert capsys.readouterr().out.count("is done already") == 1
+    assert capsys.readouterr().out.count("is already done") == 1
 
     text, rows = report("table2", out)
     assert capsys.readouterr().out.strip() == text.strip() and len(rows) == 5
@@ -175,9 +175,9 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert float(rows["baseline"]["top1_mean"]) == pytest.approx(statistics.mean(last[0]), abs=1e-3)
     assert float(rows["baseline"]["top1_sd"]) == pytest.approx(statistics.stdev(last[0]), abs=1e-3)
     assert rows["baseline"]["paper_top1"] == "49.3700" and rows["baseline"]["difference_top1"] == ""  # other videos
-    assert "No difference is given where other videos" in text
+    assert "There is no difference where the videos" in text
     assert float(rows["temporal+"]["top1_mean"]) == pytest.approx(max(map(statistics.mean, last[1:])), abs=1e-3)
-    assert "the best of 2 points of the grid: temporal+_n" in rows["temporal+"]["note"]
+    assert "best of 2 points of the N x M grid: temporal+_n" in rows["temporal+"]["note"]
     assert rows["mix"]["note"] == "not trained" and rows["mix"]["top1_mean"] == ""
     assert f"| Baseline | {statistics.mean(last[0]):.2f} +- {statistics.stdev(last[0]):.2f} |" in text
     assert "--epochs 2, not 150" in text and "--num-frames 16, not 64" in text and f"--data {demo}" in text

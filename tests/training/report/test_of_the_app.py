@@ -56,7 +56,7 @@ def test_a_real_run_from_the_app(trained, capsys):
 def test_the_command_for_earlier_versions_makes_what_is_missing(trained, tmp_path, reported):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "val_predictions.csv").unlink()
-    (command,) = re.findall(r"To write it: python train/run.py ([^<]*)", reported(run).html)
+    (command,) = re.findall(r"To write the file, run: python train/run.py ([^<]*)", reported(run).html)
     assert train([*shlex.split(command), *HERE]) == 0
     for name in ("val_predictions.csv", "val_classes.csv"):
         assert (run / name).read_bytes() == (trained / name).read_bytes()

@@ -40,31 +40,31 @@ def test_the_table_of_runs_has_the_numbers_of_each_and_the_best_of_each_column(r
         "best epoch": "1",
         "top-1": "62.5 %",
         "top-5": "88.0 %",
-        "mean of classes": "75.0 %",
+        "mean class accuracy": "75.0 %",
         "training loss": "1.2346",
         "epochs done": "3",
-        "planned": "4",
+        "planned epochs": "4",
         "training time": "5 min",
         "clips/s": "5.4",
         "waiting for data": "28.0 %",
-        "bad videos": "0",
+        "unreadable videos": "0",
     }
     assert texts[1] == {
         "run": "● second",
         "best epoch": "1",
         "top-1": "40.0 %",
         "top-5": "90.0 %",
-        "mean of classes": "–",
+        "mean class accuracy": "–",
         "training loss": "1.5000",
         "epochs done": "1",
-        "planned": "1",
+        "planned epochs": "1",
         "training time": "3 h 20 min",
         "clips/s": "9.0",
         "waiting for data": "10.0 %",
-        "bad videos": "2",
+        "unreadable videos": "2",
     }
     best = [{title for title, (_, kind) in row.items() if kind == "best"} for row in cells]
-    assert best == [{"top-1", "training loss", "bad videos"}, {"top-5", "clips/s", "waiting for data"}]
+    assert best == [{"top-1", "training loss", "unreadable videos"}, {"top-5", "clips/s", "waiting for data"}]
     assert "In progress or stopped: 3 of 4 epochs are done." in page.text and page.text.count("In progress") == 1
     alone = reported(first).table("run")
     assert len(alone) == 2 and not any(kind for _, kind in alone[1])
@@ -165,7 +165,7 @@ def test_the_surest_mistakes_of_the_worst_classes_come_first_with_their_frames(r
     page = reported(run)
     headings = re.findall("<h4>(.*?)</h4>", page.html)
     assert headings[:2] == ["b: 0.0 %, 4 of 4 wrong", "c: 50.0 %, 1 of 2 wrong"]
-    captions = re.findall(r"(\w+\.avi): taken for <b>(\w)</b> with (\d+ %), is (\w)<", page.html)
+    captions = re.findall(r"(\w+\.avi): predicted <b>(\w)</b> with probability (\d+ %); true class (\w)<", page.html)
     assert captions == [
         ("b1.avi", "c", "90 %", "b"),
         ("b3.avi", "a", "70 %", "b"),
@@ -182,7 +182,7 @@ def test_the_surest_mistakes_of_the_worst_classes_come_first_with_their_frames(r
         [("b", ""), ("3", ""), ("", ""), ("1", ""), ("4", "sum"), ("0 %", "sum")],
         [("c", ""), ("", ""), ("1", ""), ("1", ""), ("2", "sum"), ("50 %", "sum")],
     ]
-    assert "Videos without a class, left out: 1." in page.text
+    assert "Videos without a class, which are not counted here: 1." in page.text
 
 
 def test_thumbnails_have_the_colours_and_fit_their_frame(reported, tmp_path):
@@ -217,7 +217,9 @@ def test_videos_that_are_gone_changed_or_unreadable_have_a_sentence_instead_of_a
     assert picture[:, -30:].mean() == pytest.approx(rgb_of(10), abs=2)
     problems = [problem for problem in re.findall(r"No picture: ([^<]*)", page.html)]
     assert problems[0] == "the file no longer exists." and problems[1].startswith("cannot be read as video")
-    assert problems[2] == "the file no longer exists, relative to the folder in which this report was made."
+    assert (
+        problems[2] == "the file no longer exists (its path is relative to the folder in which this report was made)."
+    )
     assert len(problems) == 5 and problems[4] == problems[0]
 
 
@@ -247,7 +249,7 @@ def test_of_many_classes_there_is_a_map_and_the_most_confused_pairs(reported, tm
     page = reported(many_classes(tmp_path / "run"))
     pairs = [[text for text, _ in row] for row in page.table("class")]
     assert pairs[:3] == [
-        ["class", "taken for", "videos"],
+        ["true class", "predicted class", "videos"],
         ["class 7", "class 8", "5 of 5"],
         ["class 2", "class 3", "2 of 4"],
     ]
@@ -277,24 +279,30 @@ def test_the_number_of_strips_is_limited(reported, tmp_path, monkeypatch):
 
 def test_a_run_that_has_only_begun(reported, tmp_path):
     page = reported(plant(tmp_path / "run"))
-    assert "No epoch is done yet" in page.text and "<svg" not in page.html
-    assert "val_predictions.csv is missing: the run was not evaluated yet. Its first evaluation writes it." in page.text
-    assert "samples.png does not exist; training writes it with its first step." in page.text
+    assert "No epoch is finished yet" in page.text and "<svg" not in page.html
+    assert (
+        "val_predictions.csv is missing: the run has not been evaluated yet. The first evaluation writes it."
+        in page.text
+    )
+    assert "samples.png does not exist; training writes it at its first step." in page.text
     assert [text for text, _ in page.table("run")[1]][1:] == ["–"] * 5 + ["0", "9", "–", "–", "–", "–"]
 
 
 def test_runs_of_earlier_versions_say_how_to_make_what_is_missing(reported, tmp_path):
     run = plant(tmp_path / "my run", {})
     assert (
-        "val_predictions.csv is missing: and best.pt, from which it could be made, is missing too."
+        "val_predictions.csv is missing: it could be made from best.pt, but best.pt is missing as well."
         in reported(run).text
     )
     (run / "best.pt").touch()
     (run / "environment.json").unlink()
     (run / "samples.png").write_bytes(b"no picture")
     text = reported(run).text
-    assert f"To write it: python train/run.py --eval-only '{run}/best.pt' --out '{run}'" in text
-    assert "environment.json is missing" in text and "samples.png cannot be read, as it is cut off or damaged." in text
+    assert f"To write the file, run: python train/run.py --eval-only '{run}/best.pt' --out '{run}'" in text
+    assert (
+        "environment.json is missing" in text
+        and "samples.png cannot be read, because it is cut off or damaged." in text
+    )
 
 
 def test_what_changed_between_the_starts_is_marked(reported, tmp_path):
@@ -344,17 +352,17 @@ def test_the_same_runs_give_the_same_file(reported, tmp_path):
 def damaged_files(folder: Path) -> dict[str, tuple[str, bytes]]:
     head = b"path,label,class_1,probability_1\n"
     return {
-        "config.json": ("config.json: is cut off or damaged, it is not JSON", b'{"lr": 1'),
-        "config.json ": ("config.json: is not what train/run.py writes, which is a JSON dict", b"[]"),
-        "config.json  ": ("config.json: is cut off or damaged, it is not JSON", b"\xff\xfe\x00"),
-        "environment.json": ("environment.json: is not what train/run.py writes", b'["text"]'),
-        "environment.json ": ("environment.json: is not what train/run.py writes", b'[{"git": "text"}]'),
+        "config.json": ("config.json: is cut off or damaged (it is not valid JSON", b'{"lr": 1'),
+        "config.json ": ("config.json: was not written by train/run.py, which writes a JSON dict", b"[]"),
+        "config.json  ": ("config.json: is cut off or damaged (it is not valid JSON", b"\xff\xfe\x00"),
+        "environment.json": ("environment.json: was not written by train/run.py", b'["text"]'),
+        "environment.json ": ("environment.json: was not written by train/run.py", b'[{"git": "text"}]'),
         "metrics.csv": ("metrics.csv, line 2: is cut off or damaged", b"epoch,train_loss\n1"),
         "metrics.csv ": ("metrics.csv, line 3: is cut off or damaged", b"epoch,train_loss\n1,2\n2,x\n"),
         "metrics.csv  ": ("metrics.csv: is not UTF-8 text", b"\x89PNG\0\0"),
-        "metrics.csv   ": ("metrics.csv, line 2: is damaged, it has more cells", b"epoch,train_loss\n1,2,3\n"),
+        "metrics.csv   ": ("metrics.csv, line 2: is damaged (it has more cells", b"epoch,train_loss\n1,2,3\n"),
         "val.csv": ("val.csv: is not a manifest", b"text"),
-        "val_classes.csv": ("val_classes.csv: is cut off or damaged, as its first line has no class", b""),
+        "val_classes.csv": ("val_classes.csv: is cut off or damaged (its first line does not name class", b""),
         "val_predictions.csv": ("val_predictions.csv, line 2: has the class 'z', which", head + b"p,a,z,1\n"),
         "val_predictions.csv ": ("val_predictions.csv, line 2: is cut off or damaged", head + b"p,a,b\n"),
         "val_predictions.csv  ": ("val_predictions.csv, line 2: is damaged", head + b"p,a,b,much\n"),

@@ -88,7 +88,7 @@ def test_the_whole_app_with_two_processes(videos, tmp_path):
     """Its evaluation is what a single process finds for the same weights, each video counted once."""
     options = ["--data", videos, *TINY, "--epochs", 1, "--eval-clips", 1, "--no-tensorboard", "--out", tmp_path / "out"]
     result = torchrun(2, *NARROW, *options)
-    assert result.stdout.count("training on cpu in fp32 with 1 more processes") == 1
+    assert result.stdout.count("training on cpu in fp32 in 2 processes") == 1
     assert result.stdout.count("best validation top-1") == 1
     (row,) = metrics(tmp_path / "out")
     alone = run_here("--eval-only", tmp_path / "out" / "last.pt", "--workers", 0)
@@ -143,11 +143,13 @@ def test_processes_that_cannot_be(monkeypatch):
     assert Processes(1, 2, 1, 2).device("auto") == "cuda:1" and Processes().device("auto") == "auto"
     assert Processes(1, 4, 1, 4).device("cpu") == "cpu"
     with pytest.raises(
-        InputError, match="Cannot start 4 processes on a machine with 2 GPUs: .*; give torchrun --nproc-per-node=2"
+        InputError,
+        match="Cannot start 4 processes on a machine with 2 GPUs: .*; start torchrun with --nproc-per-node=2",
     ):
         Processes(1, 4, 1, 4).device("auto")
     with pytest.raises(
-        InputError, match="Invalid --device cuda:0: is one GPU for 2 processes; choose cuda, which gives each"
+        InputError,
+        match="Invalid --device cuda:0: is one GPU, but there are 2 processes; choose cuda, which gives each",
     ):
         Processes(1, 2, 1, 2).device("cuda:0")
 

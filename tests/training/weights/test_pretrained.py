@@ -83,7 +83,7 @@ def test_logits_are_those_of_pytorchvideos_network(tmp_path):
     peer = peer_network()
     model = slowfast()
     note = load_pretrained(model, saved(tmp_path / "SLOWFAST_4x16_R50.pyth", {"model_state": peer.state_dict()}))
-    assert "SlowFast, named as in PyTorchVideo" in note and "the classifier of 400 classes too" in note
+    assert "SlowFast, named as in PyTorchVideo" in note and "the classifier for 400 classes is loaded as well" in note
     model.eval()
     clips = torch.rand(2, 3, FRAMES // 2, SIDE, SIDE)  # pixels from 0 to 1
     seen = (clips - 0.45) / 0.225
@@ -193,8 +193,8 @@ def test_the_classifier_of_other_classes_is_left_new(weights, tmp_path):
     new = model.backbone.classifier.weight.clone()
     note = load_pretrained(model, path)
     assert note.endswith(
-        "660 weights; the classifier of 51 classes is new (the file's is of 400); "
-        "pixels scaled as there: mean 0.45, deviation 0.225."
+        "660 weights are loaded; the classifier for 51 classes is new (that of the file has 400); "
+        "pixels are normalised with mean 0.45 and standard deviation 0.225."
     )
     assert torch.equal(model.backbone.classifier.weight, new)
     assert same(model, weights, but=("classifier.weight", "classifier.bias"))
@@ -218,7 +218,7 @@ def test_torchvisions_weights(name, tmp_path):
     torch.manual_seed(1)
     model = build_model(name, 7, num_frames=FRAMES, crop_px=SIDE)
     note = load_pretrained(model, saved(tmp_path / "x.pth", theirs))
-    assert f"(torchvision's {name})" in note and "classifier of 7 classes is new (the file's is of 400)" in note
+    assert f"(torchvision's {name})" in note and "classifier for 7 classes is new (that of the file has 400)" in note
     classifier = MODELS[name].classifier
     assert same(model, theirs, but=(f"{classifier}.weight", f"{classifier}.bias"))
     black = torch.tensor(MODELS[name].mean).neg() / torch.tensor(MODELS[name].std)
@@ -233,11 +233,11 @@ def test_a_run_of_this_program(weights, tmp_path):
     save_checkpoint(tmp_path / "last.pt", **run)
     second = slowfast(classes=3)
     note = load_pretrained(second, tmp_path / "last.pt", classes=["a", "b", "c"])
-    assert "weights of this program" in note and "the classifier of 3 classes too" in note
+    assert "weights of this program" in note and "the classifier for 3 classes is loaded as well" in note
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
     third = slowfast(classes=3)
     note = load_pretrained(third, tmp_path / "last.pt", classes=["a", "c", "b"])
-    assert "the classifier of 3 classes is new (the file's is of other classes)" in note
+    assert "the classifier for 3 classes is new (that of the file is for other classes)" in note
     assert not torch.equal(third.backbone.classifier.weight, first.backbone.classifier.weight)
 
     averaged = {f"module.{key}": value + 1 for key, value in first.state_dict().items()} | {
@@ -287,7 +287,7 @@ def test_slowfast_8x8(weights, tmp_path, lateral):
         for name, value in named_as_in("PySlowFast", weights).items()
     }
     message = refusal(slowfast(lateral=lateral), saved(tmp_path / "x.pyth", {"model_state": other}))
-    assert "are over 7 frames, but those of slowfast50 over 5" in message and message.endswith(
+    assert "cover 7 frames, but those of slowfast50 cover 5" in message and message.endswith(
         "use those of SlowFast 4x16 R50"
     )
 
@@ -298,27 +298,27 @@ def test_weights_that_do_not_fit_are_named(weights, tmp_path):
     named["s4.pathway0_res22.branch2.a.weight"] = torch.zeros(1)
     named["s1.pathway1_stem.bn.weight"] = torch.zeros(16)
     assert refusal(slowfast(), saved(tmp_path / "x.pyth", {"model_state": named})).endswith(
-        "does not hold the weights of this network: 2 missing: s4.pathway0_res3.branch2.b.weight, "
-        "s5.pathway1_res0.branch1_bn.running_var; 1 unknown here: s4.pathway0_res22.branch2.a.weight; "
-        "1 of another shape: s1.pathway1_stem.bn.weight (16,), not (8,)"
+        "does not contain the weights of this network: 2 missing: s4.pathway0_res3.branch2.b.weight, "
+        "s5.pathway1_res0.branch1_bn.running_var; 1 unknown: s4.pathway0_res22.branch2.a.weight; "
+        "1 with another shape: s1.pathway1_stem.bn.weight (16,), not (8,)"
     )
 
 
 def test_a_layer_under_two_names(weights, tmp_path):
     named = named_as_in("PySlowFast", weights)
     named["slow.0.0.weight"] = named["s1.pathway0_stem.conv.weight"]
-    assert "holds a layer twice" in refusal(slowfast(), saved(tmp_path / "x.pyth", named))
+    assert "contains a layer twice" in refusal(slowfast(), saved(tmp_path / "x.pyth", named))
 
 
 def test_weights_of_another_network(weights, tmp_path):
     theirs = saved(tmp_path / "r3d.pth", video.r3d_18().state_dict())
-    assert "holds no weights of slowfast50; its first names are stem.0.weight, " in refusal(slowfast(), theirs)
-    assert "of another shape: layer2.0.conv1.0.weight (" in refusal(
+    assert "contains no weights of slowfast50; its first names are stem.0.weight, " in refusal(slowfast(), theirs)
+    assert "with another shape: layer2.0.conv1.0.weight (" in refusal(
         build_model("mc3_18", 7, num_frames=16, crop_px=40), theirs
     )
     r3d = build_model("r3d_18", 7, num_frames=16, crop_px=40)
     path = saved(tmp_path / "last.pt", {"model": r3d.state_dict(), "config": {"model": "r3d_18"}, "classes": []})
-    assert refusal(slowfast(), path).endswith("holds the weights of r3d_18, not of slowfast50; use --model r3d_18")
+    assert refusal(slowfast(), path).endswith("contains the weights of r3d_18, not of slowfast50; use --model r3d_18")
 
 
 class Foreign:
@@ -329,11 +329,11 @@ class Foreign:
 def test_files_that_are_no_checkpoints(weights, tmp_path):
     model = build_model("r3d_18", 7, num_frames=16, crop_px=40)
     assert refusal(model, tmp_path / "missing.pt").endswith("cannot be read (No such file or directory)")
-    assert refusal(model, tmp_path).endswith("is a folder; give a checkpoint, a file such as best.pt")
+    assert refusal(model, tmp_path).endswith("is a folder; give a checkpoint file such as best.pt")
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("<html>404</html>")
     for name in ("empty.pt", "text.pt"):
-        assert "is another kind of file instead of weights saved by PyTorch" in refusal(model, tmp_path / name)
+        assert "is a file of another kind, but must be weights saved by PyTorch" in refusal(model, tmp_path / name)
     (tmp_path / "caffe2.pkl").write_bytes(pickle.dumps({"blobs": {}}, protocol=2))
     assert "is a pickle of another program, such as PySlowFast's Caffe2 weights" in refusal(
         model, tmp_path / "caffe2.pkl"
@@ -344,10 +344,12 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
         message = refusal(model, path)
         assert re.search(r"than weights, numbers and text, such as \S+, which could run any program", message), message
     assert refusal(model, saved(tmp_path / "list.pt", [1])).endswith(
-        "holds a list; it must hold the weights of a network by name"
+        "contains a list, but must contain the weights of a network by name"
     )
-    assert "its entry 'epoch' is not a weight; it must hold" in refusal(model, saved(tmp_path / "odd.pt", {"epoch": 1}))
-    assert ": it is empty; it must hold" in refusal(model, saved(tmp_path / "none.pt", {"model_state": {}}))
+    assert "its entry 'epoch' is not a weight; it must contain" in refusal(
+        model, saved(tmp_path / "odd.pt", {"epoch": 1})
+    )
+    assert ": it is empty; it must contain" in refusal(model, saved(tmp_path / "none.pt", {"model_state": {}}))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -359,4 +361,4 @@ def test_cut_short(tmp_path, zipped):
     data = whole.read_bytes()
     for share in (0.01, 0.1, 0.5, 0.9, 0.999):
         path.write_bytes(data[: int(share * len(data))])
-        assert "is damaged or cut short" in refusal(model, path), share
+        assert "is damaged or cut off" in refusal(model, path), share

@@ -109,7 +109,10 @@ def test_a_lightning_checkpoint_is_taken(lightning_checkpoint, backbone):
     assert set(names) == {f"model.{name}" for name in backbone.state_dict()}
     note, found = load(path)
     assert_same(found, backbone.state_dict())
-    assert "the classifier of 3 classes too, its outputs taken for the classes in this order: 0 a, 1 b, 2 c;" in note
+    assert (
+        "the classifier for 3 classes is loaded as well, and its outputs are assigned to the classes in this "
+        "order: 0 a, 1 b, 2 c;" in note
+    )
 
 
 @pytest.mark.parametrize("options", [argparse.Namespace(width=8), Path("videos")])
@@ -129,7 +132,8 @@ def test_weights_beside_the_network_are_named_with_the_line_that_leaves_them(lig
     path = lightning_checkpoint(None, nn.CrossEntropyLoss(weight=torch.ones(3)))
     message = refusal(path)
     assert (
-        "holds the weights of slowfast50 with names that begin with model. and 1 more: criterion.weight; if" in message
+        "contains the weights of slowfast50 under names that start with model., and other entries (1): "
+        "criterion.weight; if" in message
     )
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
 
@@ -166,7 +170,7 @@ def test_of_several_networks_the_one_with_a_usual_name_is_taken_else_none(backbo
     other = {name: value + 1 for name, value in weights.items()}
     assert_same(load(saved(tmp_path / "x.pt", {"state_dict_ema": other, "state_dict": weights}))[1], weights)
     message = refusal(saved(tmp_path / "y.pt", {"student": weights, "teacher": other}))
-    assert "holds weights under student, teacher; save only those of one network: " in message
+    assert "contains weights under student, teacher; save only those of one network: " in message
     assert_same(load(follow(message, tmp_path))[1], weights)
     settings = {"model": {"depth": 50}, "state_dict": weights}  # a usual name for something else
     assert_same(load(saved(tmp_path / "z.pt", settings))[1], weights)
@@ -175,7 +179,7 @@ def test_of_several_networks_the_one_with_a_usual_name_is_taken_else_none(backbo
 def test_of_many_classes_the_first_and_the_last_are_named_if_the_classifier_is_taken(tmp_path):
     path = saved(tmp_path / "x.pt", network(6).backbone.state_dict())
     note = load_pretrained(network(6), path, list("abcdef"))
-    assert "taken for the classes in this order: 0 a, 1 b, 2 c, ..., 5 f;" in note
+    assert "assigned to the classes in this order: 0 a, 1 b, 2 c, ..., 5 f;" in note
     assert "order" not in load_pretrained(network(3), path, list("abc"))
 
 
@@ -192,8 +196,8 @@ def test_mmaction2s_own_names_are_refused_in_one_sentence(tmp_path):
     names = {f"{path}_path.conv1.conv.weight": torch.zeros(1) for path in ("slow", "fast")}
     message = refusal(mmaction2_checkpoint(tmp_path / "slowfast.pth", names))
     assert message.endswith(
-        "holds no weights of slowfast50; its first names are backbone.slow_path.conv1.conv.weight, "
-        "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must hold "
+        "contains no weights of slowfast50; its first names are backbone.slow_path.conv1.conv.weight, "
+        "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must contain "
         "those of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
     )
 
@@ -204,10 +208,11 @@ def test_mmaction2s_checkpoint_of_a_network_of_here_is_taken_without_its_head(ba
     inner = {name: value for name, value in weights.items() if name not in classifier}
     message = refusal(mmaction2_checkpoint(tmp_path / "x.pth", inner))
     assert (
-        "with names that begin with backbone. and 2 more: cls_head.fc_cls.weight, cls_head.fc_cls.bias; if" in message
+        "under names that start with backbone., and other entries (2): cls_head.fc_cls.weight, cls_head.fc_cls.bias; if"
+        in message
     )
     note, found = load(follow(message, tmp_path))
-    assert "the classifier of 3 classes is new (the file has none)" in note
+    assert "the classifier for 3 classes is new (the file has none)" in note
     assert_same(found, weights, but=classifier)
 
 
@@ -248,7 +253,8 @@ def test_the_line_for_other_objects_works(backbone, tmp_path, zipped, content, e
 def test_what_cannot_be_found_is_said_with_what_there_is(tmp_path):
     message = refusal(saved(tmp_path / "x.pt", {"cfg": Settings(), "epoch": 3}))
     assert message.endswith(
-        "no weights by name were found among 'cfg', 'epoch'; save only them with the program that made the file: "
+        "no weights by name were found among 'cfg', 'epoch'; save only the weights, with the program that "
+        "made the file: "
         'torch.save(model.state_dict(), "weights.pt")'
     )
 
@@ -266,7 +272,7 @@ def test_another_zip_archive(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a")
     path = shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "folder")
-    assert refusal(path).endswith("is a zip archive, but not of weights saved with torch.save; save them with it")
+    assert refusal(path).endswith("is a zip archive that torch.save did not write; save the weights with torch.save")
 
 
 RAN = []
@@ -318,5 +324,5 @@ def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
 )
 def test_the_line_for_weights_in_other_places_works(backbone, tmp_path, wrap):
     message = refusal(saved(tmp_path / "x.pt", wrap(backbone.state_dict())))
-    assert "is not a weight; it must hold a network's weights by name, at the top or under model, " in message
+    assert "is not a weight; it must contain a network's weights by name, at the top or under model, " in message
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
