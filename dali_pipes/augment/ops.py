@@ -168,13 +168,14 @@ def register_op(
             f"Invalid name {name!r}: is already the name of an operation; choose a name other than {', '.join(OPS)}"
         )
     if not callable(graph) and not isinstance(graph, Affine):
-        raise InputError(f"Invalid graph {graph!r} of operation {name!r}: must be a graph function or an Affine")
+        raise InputError(
+            f"Invalid graph {graph!r} of operation {name!r}: must be a function of DALI nodes, or an Affine"
+        )
     if isinstance(ranges, Range):
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
     if ranges is None and isinstance(graph, Affine):
         raise InputError(
-            f"Invalid ranges None of operation {name!r}: must be a Range for an Affine, which does nothing "
-            "without a value"
+            f"Invalid ranges None of operation {name!r}: must be a Range, because an Affine needs a value from a range"
         )
     if ranges is not None and not (
         isinstance(ranges, dict)

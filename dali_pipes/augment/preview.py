@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "--level",
         type=float,
         help="magnitude level M, 0 to 30; called --randaug-m in train/run.py (default: 10 with --schedule or --aug; "
-        "otherwise the level rises from 0 to 30 over the clip, without a schedule)",
+        "without them, there is no schedule and the level rises from 0 to 30 over the clip)",
     )
     parser.add_argument(
         "--schedule",

@@ -176,7 +176,7 @@ def split_entries(root: Path, lists: bool) -> dict[str, Path]:
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths[:2])
             raise InputError(
-                f"{root}: {names} both have a name of the part {split}; give the parts to use with data=... "
+                f"{root}: {names} both look like the part {split}; give the folders to use with data=... "
                 "and val_data=..."
             )
     return {split: found[split][0] for split in SPLIT_WORDS if split in found}

@@ -352,7 +352,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     columns = [name for name in _COLUMNS if name not in (*_SEGMENT, "oddities")]
     rows = [row for _, row in read_csv(path, columns, "is not a manifest")]
     if rows and not {"oddities", _OLD_ODDITIES} & set(rows[0]):
-        raise InputError(f"{path}: is not a manifest (its first line does not name the column oddities)")
+        raise InputError(f'{path}: is not a manifest (its first line names no column "oddities")')
     return [{"oddities": row.get(_OLD_ODDITIES)} | row for row in rows]
 
 

@@ -217,7 +217,8 @@ def _read_classes(path: Path) -> list[str]:
         match = re.fullmatch(r"(\d{1,9})\s+(\S+)", line)
         if not match or int(match[1]) in names or match[2] in names.values():
             raise InputError(
-                f"{where}: {line!r} must be a class number and a class name, such as 3 Archery, which no other line has"
+                f"{where}: {line!r} must be a class number and a class name, such as 3 Archery, and no other "
+                "line may have the same number or name"
             )
         names[int(match[1])] = match[2]
     if not names or sorted(names) != list(range(1, len(names) + 1)):

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "--verify",
         action="store_true",
         help="decode every frame of every file (default: count the packets of a file, and decode all its frames only "
-        "if their number may differ)",
+        "if their number may differ from that of the packets)",
     )
     add_limits(parser, TIME_LIMIT_S, "left out")
     return parser

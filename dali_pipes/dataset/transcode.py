@@ -391,9 +391,8 @@ def run(options: dict) -> int:
     )
     counts = Counter(outcome.result for outcome in outcomes)
     print(
-        f"{counts['made']:,} copies made, {counts['kept']:,} existing copies kept, {counts['refused']:,} "
-        "videos refused; "
-        f"see {options['out']}/{REPORT}"
+        f"copies made: {counts['made']:,}, existing copies kept: {counts['kept']:,}, videos refused: "
+        f"{counts['refused']:,}; see {options['out']}/{REPORT}"
     )
     for outcome in outcomes:
         if outcome.reason:

@@ -14,9 +14,7 @@ class DecoderSupport(Enum):
     NOT_BY_TIMESTAMP = (
         "all except DALI's older video reader, which finds frames by their time stamps instead of counting them"
     )
-    NOT_SEEKING = (
-        "all except DALI's video reader, because it seeks; DALI's decoder of whole files starts at the first frame"
-    )
+    NOT_SEEKING = "all except DALI's video reader, because it seeks; DALI's decoder of whole files does not seek"
     PYAV_ONLY = "only PyAV"
 
 
@@ -78,7 +76,7 @@ class OddityKind(Enum):
     )
     NOT_BT601 = (
         "not BT.601",
-        "the colour matrix is not BT.601, as in most HD videos; decoding uses the matrix of the file",
+        "the colour matrix is another one, such as BT.709 in most HD videos; decoding uses the matrix of the file",
         DecoderSupport.PYAV_ONLY,
     )
     ODD_SIZE = ("odd size", "the width or height is not even", DecoderSupport.ALL)

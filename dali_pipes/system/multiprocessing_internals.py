@@ -41,7 +41,10 @@ def semaphores_of(condition: Any) -> list[Any]:
     """
     missing = [name for name in SEMAPHORES if not hasattr(condition, name)]
     if missing:
-        raise PythonChanged(f"Python {platform.python_version()}: multiprocessing's Condition has no {missing[0]}")
+        raise PythonChanged(
+            f"Python {platform.python_version()}: multiprocessing's Condition has no {missing[0]}, which the loader "
+            "needs"
+        )
     return [getattr(condition, name) for name in SEMAPHORES]
 
 

@@ -82,7 +82,7 @@ def test_a_full_disk_under_tensorboard_is_one_sentence(tmp_path, capsys):
                 logbook.scalars(step, {f"number {number}": number for number in range(100)})
                 logbook.flush()
         logbook.close()
-        with pytest.raises(InputError, match="tensorboard: cannot be written .File too large.; --no-tensorboard"):
+        with pytest.raises(InputError, match="tensorboard: cannot be written .File too large.; use --no-tensorboard"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
             Logbook(tmp_path)
     finally:

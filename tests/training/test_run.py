@@ -275,7 +275,7 @@ def test_an_official_dataset_with_a_missing_video(split_videos, tmp_path):
     both = run_here(*options, "--split", "train+val")
     assert (
         "12 training and 4 validation" in both.stdout
-        and "Validation videos that are also used for training" in both.stdout
+        and "The validation videos are also used for training (--split train+val)" in both.stdout
     )
     (lists / "mod-ucf101-classInd.txt").write_text("1 dark\n2 bright\n3 grey")
     with open(lists / "mod-ucf101-train.txt", "a") as file:

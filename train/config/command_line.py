@@ -140,7 +140,7 @@ def _check_published(overrides: dict, action: ActionOptions) -> None:
     if action.videos:
         raise InputError(
             f"Invalid --predict {action.videos[0]}: cannot be combined with --init FILE --eval-only, because published "
-            "weights contain no class names; give a folder of class folders with --data"
+            "weights contain no class names; give --predict without a video, and a folder of class folders with --data"
         )
     if "data" not in overrides or overrides.get("dataset") == UNLABELLED_DATA:
         raise InputError(

@@ -30,8 +30,8 @@ def make_loaders(
     if config.needs_partners and clips // processes.world_size < 2:
         who = f"one of {processes.world_size} processes" if processes.world_size > 1 else "a step"
         raise InputError(
-            f"Invalid --batch-size {config.batch_size}: gives {who} only one of the {len(train)} training videos, but "
-            f"--mix {config.mix} needs two; use larger batches, fewer processes or more videos"
+            f"Invalid --batch-size {config.batch_size}: leaves only one of the {len(train)} training videos for {who}, "
+            f"but --mix {config.mix} needs two; use larger batches, fewer processes or more videos"
         )
     of_training: dict[str, Any] = {"augment": _augmentation(config), "even_steps": config.even_steps}
     train_loader = VideoLoader(train, batch_size=share, **of_training, **_shared(config, processes))

@@ -246,7 +246,7 @@ def check_all(paths: list[str], config_of: Callable[[dict, str], Config]) -> tup
         if ours != theirs:  # else one might be scored on what it was trained on
             raise InputError(
                 f"{path}: was validated with {ours}, but {paths[0]} with {theirs}; "
-                "give the videos to evaluate both on with --data (and --val-data, --dataset and --split if needed)"
+                "use --data (and --val-data, --dataset and --split if needed) to give videos to evaluate them on"
             )
     return configs, classes
 

@@ -105,8 +105,8 @@ def _explaining_batch_norm(config: Config) -> Iterator[None]:
             raise
         raise InputError(
             f"Invalid --num-frames {config.num_frames} with --crop-px {config.crop_px}: "
-            "the clips are too small for batch norm in a batch of one clip, "
-            "which then has a single value per channel; choose larger clips, --even-steps or another --batch-size"
+            "a batch of one such clip gives batch norm a single value per channel, but it needs more; "
+            "choose larger clips, --even-steps or another --batch-size"
         ) from error
 
 

@@ -121,7 +121,9 @@ def _load_bad_paths(training: "Training", paths: list[str]) -> None:
     for loader in training.loaders:
         for place, video in enumerate(loader.manifest.videos):  # a file may be several, its segments
             if video.path in training.bad_paths:
-                loader.bad_videos[place] = f"{video.path}: could not be read before the run was resumed"
+                loader.bad_videos[place] = (
+                    f"{video.path}: could not be read in the part of the run before it was resumed"
+                )
 
 
 STATE = {

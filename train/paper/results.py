@@ -141,7 +141,7 @@ def _evaluated(row: TableRow, out: Path) -> RowResult:
         if state == FAILED:
             notes.append(f"seed {seed} failed: {reason}")
         elif state != DONE:
-            notes.append(f"seed {seed} is not done, or is older than its checkpoints")
+            notes.append(f"seed {seed}: the evaluation is not done, or is older than its checkpoints")
         elif (job.folder / VAL_PREDICTIONS).exists():
             top1, top5 = accuracy_of(job.folder / VAL_PREDICTIONS)
             found[seed] = Accuracy(top1, top5, top1)
@@ -259,7 +259,7 @@ def _markdown(table: str, known: list[tuple[TableRow, RowResult]], differences: 
     if differences:
         lines += ["", f"Settings that differ from the recipe: {'; '.join(differences)}."]
     if has_paper and not all(figures.comparable for _, figures in known):
-        lines += ["", "There is no difference where the videos or the network are not those of the paper."]
+        lines += ["", "No difference is given where the videos or the network are not those of the paper."]
     return "\n".join([*lines, *([""] + notes if notes else []), ""])
 
 

@@ -103,7 +103,7 @@ def _show(options: argparse.Namespace, overrides: Settings) -> None:
             if row.test:
                 print("  writes the predictions for the test videos, whose labels are not public, to submission.txt")
             if row.grid_recipes:
-                print(f"  or, if they are trained, the best of the {len(row.grid_recipes)} points of the grid")
+                print(f"  or the best of the {len(row.grid_recipes)} points of the grid, if these points are trained")
 
 
 def _run(options: argparse.Namespace, overrides: Settings) -> int:

@@ -51,8 +51,7 @@ def check_written_by_a_run(out: Path) -> None:
     if foreign:
         why = "it is not a list that a run saved" if is_run else f"there is no {CONFIG} of a run in this folder"
         raise InputError(
-            f"{out / foreign[0]}: was not written by a run, because {why}; {OTHER_OUT}, or move this file to "
-            "another one"
+            f"{out / foreign[0]}: was not written by a run ({why}); {OTHER_OUT}, or move this file to another folder"
         )
 
 

@@ -16,7 +16,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.system import replacing
 
 from ..config.command_line import RESUME_LAST, RESUME_WORDS
-from ..config.options import Config, from_saved
+from ..config.options import Config, from_saved, with_todays_names
 from ..runtime.run_files import BEST, BEST_FILES, LAST, PREVIOUS
 from .weights_file import outline
 
@@ -103,13 +103,14 @@ def saved_config(state: dict, path: str | os.PathLike) -> Config:
     Raises:
         InputError: another version of this program wrote it, with settings that are not known.
     """
-    unknown = set(state["config"]) - {item.name for item in fields(Config)}
+    settings = with_todays_names(state["config"])
+    unknown = set(settings) - {item.name for item in fields(Config)}
     if unknown:
         raise InputError(
             f"{path}: was written by another version of this program, with the unknown settings "
             f"{', '.join(sorted(unknown))}; use that version"
         )
-    return from_saved(state["config"])
+    return from_saved(settings)
 
 
 def find_checkpoint(resume: str, out: str) -> Path | None:
@@ -151,8 +152,8 @@ def check_same_videos(saved: list[str], manifest: Manifest, path: str | os.PathL
         if pair[0] != pair[1]
     )
     raise InputError(
-        f"{path}: was {what} {len(saved)} videos, but now there are {len(now)}, and "
-        f"video {where} was {theirs}, but now it is {ours}; resume with the same videos"
+        f"{path}: was {what} {len(saved)} videos, with {theirs} as video {where}, but now there are {len(now)} "
+        f"videos, with {ours} as video {where}; resume with the same videos"
     )
 
 

@@ -148,7 +148,8 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
     """The weights by name, the key that they have, and the whole content if it is a checkpoint of this project."""
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: contains a {type(content).__name__}, but must contain the weights of a network by name"
+            f"{path}: contains a {type(content).__name__}, but must contain the weights of a network by name (a state "
+            "dict)"
         )
     key = None if is_weights(content) else _key_of_weights(content, path)
     weights = content if key is None else content[key]
@@ -160,8 +161,8 @@ def _weights(content: object, path: str | Path) -> tuple[Weights, str | None, di
         line = weights_in(content, load_code(path))
         hint = f"; save only the weights: {save_code(line)}" if line else ""
         raise InputError(
-            f"{path}: {reason}; it must contain a network's weights by name, at the top or under "
-            f"{', '.join(USUAL_KEYS)}{hint}"
+            f"{path}: {reason}; it must contain a network's weights by name (a state dict), at the top level or "
+            f"under the key {' or '.join(USUAL_KEYS)}{hint}"
         )
     run = content if key == "model" and isinstance(content.get("config"), dict) and "classes" in content else None
     return dict(weights_of(run) if run else weights), key, run

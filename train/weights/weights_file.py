@@ -194,7 +194,8 @@ def _refusal(path: str | Path, found: Outline) -> str:
     keys = [key for key in found.content if isinstance(key, str)] if isinstance(found.content, Mapping) else []
     among = f" among {', '.join(map(repr, keys))}" if keys else ""
     return (
-        f"{what}no weights by name were found{among}; save only the weights, with the program that made the file: "
+        f"{what}no weights by name (a state dict) were found{among}; save only the weights, with the program "
+        "that made the file: "
         f"{save_code('model.state_dict()')}"
     )
 

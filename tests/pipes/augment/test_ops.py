@@ -245,10 +245,13 @@ def test_the_names_of_a_graphs_arguments_are_free(more_ops):
             {"name": "fog", "graph": Affine(), "ranges": (0, 30)},
             r"Invalid ranges \(0, 30\) of operation 'fog': must be a Range, ",
         ),
-        ({"name": "fog", "graph": Affine()}, "Invalid ranges None of operation 'fog': must be a Range for an Affine"),
+        (
+            {"name": "fog", "graph": Affine()},
+            "Invalid ranges None of operation 'fog': must be a Range, because an Affine needs a value",
+        ),
         (
             {"name": "fog", "graph": "fog.py"},
-            "Invalid graph 'fog.py' of operation 'fog': must be a graph function or an Affine",
+            "Invalid graph 'fog.py' of operation 'fog': must be a function of DALI nodes, or an Affine",
         ),
         (
             {"name": "fog", "graph": Affine(), "ranges": {"paper": Range(0, 1)}},

@@ -102,7 +102,7 @@ def test_which_folders_are_the_parts_of_a_split(tmp_path):
     touch(tmp_path, "train_small/a/0.avi")  # another name
     assert find_splits(tmp_path)["train"] == Part(tmp_path / "train")
     touch(tmp_path, "train_2/a/0.avi")
-    with pytest.raises(InputError, match="train and train_2 both have a name of the part train; give the parts to use"):
+    with pytest.raises(InputError, match="train and train_2 both look like the part train; give the folders to use"):
         find_splits(tmp_path)
     for name in ("train_station", "test_tube", "retrain", "evaluate a joke", "values", "developer"):
         assert split_of(name) is None

@@ -170,7 +170,7 @@ def test_damaged_files(tmp_path, whole_files, name):
             try:
                 frames = decode_frames(str(path), plan, exact_times=exact_times)
             except VideoError as error:
-                assert max(plan) >= info.num_frames and "is needed" in str(error)
+                assert max(plan) >= info.num_frames and "is requested" in str(error)
             else:
                 # what a damaged frame lacks is whatever was in memory, and differs from one decode to the next
                 again = decode_frames(str(path), range(info.num_frames)) if info.oddity(OddityKind.DAMAGED) else shown

@@ -291,7 +291,7 @@ def test_command_line(tmp_path, class_folders, capsys):
             [str(class_folders), "--time-limit-s", "0"],
             "Invalid --time-limit-s 0: must be above 0 and at most 1e+06",
         ),
-        ([str(class_folders), "--dataset", "ucf101"], "holds no ucfTrainTestlist/classInd.txt"),
+        ([str(class_folders), "--dataset", "ucf101"], "does not contain ucfTrainTestlist/classInd.txt"),
     ):
         assert main(arguments) == 2 and message in capsys.readouterr().err
 

@@ -110,7 +110,7 @@ def test_uneven_times_become_even(tmp_path):
 
 def test_a_gap_in_time_is_not_filled(tmp_path):
     path = odd.uneven(tmp_path / "video.mkv", gap_ms=7_200_000)
-    with pytest.raises(VideoError, match="has 7200 s between frames 5 and 6"):
+    with pytest.raises(VideoError, match="has a gap of 7200 s between frames 5 and 6"):
         transcode_video(str(path), str(tmp_path / "copy.mp4"), CopySettings())
 
 
@@ -199,7 +199,10 @@ def test_a_folder_is_copied_and_kept(folder, capsys):
     arguments = [str(folder / "in"), str(out), "--workers", "2"]
     assert main(arguments) == 1
     shown = capsys.readouterr().out
-    assert "4 made, 0 kept, 2 refused" in shown and "encrypted.mp4: cannot be read as video (it is encrypted)" in shown
+    assert (
+        "copies made: 4, existing copies kept: 0, videos refused: 2" in shown
+        and "encrypted.mp4: cannot be read as video (it is encrypted)" in shown
+    )
     made = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert made == ["a/0.mp4", "a/1.mp4", "a/2.mp4", "transcode.csv", "whole.mp4"]
     rows = report(out)
@@ -210,10 +213,10 @@ def test_a_folder_is_copied_and_kept(folder, capsys):
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
     write_lossless(folder / "in" / "a" / "1.avi", 15)
     assert main(arguments) == 1
-    assert "1 made, 3 kept, 2 refused" in capsys.readouterr().out
+    assert "copies made: 1, existing copies kept: 3, videos refused: 2" in capsys.readouterr().out
     assert [path.name for path in times if path.stat().st_mtime_ns != times[path]] == ["1.mp4"]
     assert main([*arguments, "--crf", "30"]) == 1
-    assert "4 made, 0 kept" in capsys.readouterr().out
+    assert "copies made: 4, existing copies kept: 0" in capsys.readouterr().out
 
 
 def test_interrupted_and_gone_on_with(tmp_path):
@@ -241,7 +244,10 @@ def test_interrupted_and_gone_on_with(tmp_path):
     assert 1 <= len(done) < 4 and not [name for name in left if "draft" in name]
     assert all(read_video_info(str(tmp_path / "out" / name)).num_frames == 160 for name in done)
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0 and f"{4 - len(done)} made, {len(done)} kept, 0 refused" in result.stdout
+    assert (
+        result.returncode == 0
+        and f"copies made: {4 - len(done)}, existing copies kept: {len(done)}, videos refused: 0" in result.stdout
+    )
 
 
 def test_what_stands_in_the_way(folder):
@@ -276,7 +282,7 @@ def test_what_cannot_be_written_and_what_was_damaged_is_said(tmp_path, capsys):
     assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
     assert "cannot be created as a folder (File exists)" in capsys.readouterr().err
     assert main([str(tmp_path / "in"), str(tmp_path / "copies")]) == 0
-    assert "1 made" in (shown := capsys.readouterr().out) and "damaged, mpeg4 says: " in shown
+    assert "copies made: 1" in (shown := capsys.readouterr().out) and "damaged, mpeg4 says: " in shown
     (row,) = report(tmp_path / "copies").values()
     assert row["result"] == "made" and row["reason"].startswith("damaged, mpeg4 says: ")
 

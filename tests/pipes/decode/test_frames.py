@@ -118,13 +118,13 @@ def test_scaling_keeps_colours_in_their_place(tmp_path, box, crop_px):
 
 def test_ends_too_early(tmp_path):
     path = write_lossless(tmp_path / "short.avi", 7)
-    with pytest.raises(VideoError, match=r"short.avi: ends after 7 frames, but frame 9 is needed"):
+    with pytest.raises(VideoError, match=r"short.avi: ends after 7 frames, but frame 9 is requested"):
         decode_frames(str(path), [3, 9])
 
 
 def test_another_size_than_expected(tmp_path):
     path = write_lossless(tmp_path / "small.avi", 3)
-    with pytest.raises(VideoError, match="frame 0 is 64x48, not 320x240 as expected"):
+    with pytest.raises(VideoError, match="frame 0 has the size 64x48, but 320x240 is expected"):
         decode_frames(str(path), [0], size_hw=(240, 320))
 
 

@@ -38,11 +38,11 @@ def test_the_structure_is_as_long_as_nvidias():
     [
         ({}, None),
         ({"width": 144, "height": 144}, None),
-        ({"height": 128}, "a.mp4 has 320x128 pixels, but this GPU decodes hevc of 144x144 to 8192x8192"),
-        ({"codec": "mpeg4", "width": 2050}, "a.mp4 has 2050x240 pixels, but this GPU decodes mpeg4 of 48x16 to"),
+        ({"height": 128}, "a.mp4 has 320x128 pixels, but this GPU decodes hevc only from 144x144 to 8192x8192"),
+        ({"codec": "mpeg4", "width": 2050}, "a.mp4 has 2050x240 pixels, but this GPU decodes mpeg4 only from 48x16 to"),
         ({"codec": "libvpx-vp9"}, None),
-        ({"codec": "libdav1d"}, "a.mp4 is libdav1d, which this GPU cannot decode"),
-        ({"codec": "mjpeg"}, "a.mp4 is mjpeg, which DALI does not decode on a GPU"),
+        ({"codec": "libdav1d"}, "a.mp4 has the codec libdav1d, which this GPU cannot decode"),
+        ({"codec": "mjpeg"}, "a.mp4 has the codec mjpeg, which DALI does not decode on a GPU"),
     ],
 )
 def test_what_stands_in_the_way(driver, changes, said):

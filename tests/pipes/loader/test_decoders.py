@@ -64,7 +64,7 @@ def test_dali_gets_what_it_orders_right(tmp_path, name, verify):
     path = str(maker(tmp_path / name))
     assert (order_by_dali(path) == order_shown(path)) is right
     obstacle = why_not_dali(read_video_info(path, verify=verify))
-    assert obstacle is None if right else f"{path} is odd (frame times " in obstacle
+    assert obstacle is None if right else f"{path} has an unusual property (frame times " in obstacle
 
 
 def test_dali_would_take_the_thumbnail(tmp_path):
@@ -101,7 +101,7 @@ def test_who_decodes_them(tmp_path, monkeypatch, name, maker, note):
     monkeypatch.setattr(clip_reader, "DALI_VERSION", (2, 4))
     videos = scan_videos([(str(maker(tmp_path / name)), "a")], verify=False).videos
     assert ClipReader.choose_decoder("auto", CUDA, videos, 2) == "cpu"
-    way_out = rf"{name} is odd .{note}., which DALI does not decode correctly .*; choose"
+    way_out = rf"{name} has an unusual property .{note}., which DALI does not decode correctly .*; choose"
     with pytest.raises(InputError, match=f"Invalid decoder 'gpu': cannot be used, because .*{way_out} cpu or auto"):
         ClipReader.choose_decoder("gpu", CUDA, videos, 2)
     with pytest.raises(InputError, match=f"Invalid reader 'stream': cannot be used, because .*{way_out} clips"):
@@ -154,7 +154,7 @@ def test_frames_that_dali_loses_where_it_seeks(tmp_path, name, codec, options, l
 def test_containers_that_dali_cannot_open(tmp_path, container):
     path = str(odd.h264(tmp_path / f"video.{container}"))
     video = read_video_info(path, verify=False)
-    assert video.oddity(OddityKind.CONTAINER) and f"{path} is odd (" in why_not_dali(video)
+    assert video.oddity(OddityKind.CONTAINER) and f"{path} has an unusual property (" in why_not_dali(video)
     if dali_decoder.DALI_VERSION >= (2, 0):
         with pytest.raises(RuntimeError, match="Failed to create video decoder"):
             decode_with_dali(path, [0], "cpu")

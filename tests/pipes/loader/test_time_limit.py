@@ -10,7 +10,7 @@ import pytest
 from dali_pipes import InputError, VideoError, VideoLoader, scan_videos
 from dali_pipes.dataset import transcode as transcode_module
 from dali_pipes.dataset.probe import read_video_info
-from dali_pipes.dataset.transcode import Settings, transcode_folder
+from dali_pipes.dataset.transcode import CopySettings, transcode_folder
 from dali_pipes.decode import frames as decode_module
 from dali_pipes.decode import video_file
 from dali_pipes.decode.frames import decode_frames
@@ -123,19 +123,19 @@ def test_a_fault_that_passes_makes_no_bad_video(monkeypatch, path):
 def test_transcode_does_not_advise_to_transcode(monkeypatch, tmp_path, path):
     reasons = iter([(0, NoResult(too_slow(5.0)))])
     monkeypatch.setattr(transcode_module, "map_isolated", lambda *_, **__: (reason for reason in reasons))
-    (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", Settings())
+    (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", CopySettings())
     expected = "takes more than 5 s of CPU time to read; raise the time limit"
     assert (outcome.result, outcome.reason) == ("refused", expected)
 
 
 def test_transcode_asks_a_disk_once_more(tmp_path, opened, path):
     opened[1][:] = [0]
-    outcome = transcode_module._transcode(path, str(tmp_path / "copy.mp4"), Settings(), 30.0)
+    outcome = transcode_module._transcode(path, str(tmp_path / "copy.mp4"), CopySettings(), 30.0)
     assert (outcome.result, outcome.frames_read, outcome.frames_written) == ("made", 20, 20)
 
 
 def test_a_copy_that_was_killed_is_made_anew(monkeypatch, tmp_path, path):
     monkeypatch.setattr(transcode_module, "_transcode", fragile.transcode_killed_once)
-    (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", Settings(), workers=1)
+    (outcome,) = transcode_folder(tmp_path / "in", tmp_path / "out", CopySettings(), workers=1)
     assert (outcome.result, outcome.frames_written) == ("made", 20)
     assert read_video_info(outcome.target).num_frames == 20 and not list((tmp_path / "out").rglob(f".*{DRAFT}"))

@@ -289,18 +289,18 @@ def test_auto_takes_the_faster_decoder(manifest, monkeypatch, codec, size, worke
     assert ClipReader.choose_decoder("auto", CUDA, videos, workers) == expected
     assert ClipReader.choose_decoder("gpu", CUDA, videos, workers) == "gpu"
     why = ClipReader.why_auto_is_cpu(CUDA, videos, workers)
-    said = f"{workers} processes decode {codec} of {size[0]}x{size[1]} faster"
+    said = f"{workers} processes decode {codec} of {size[0]}x{size[1]} pixels faster"
     assert why is None if expected == "gpu" else why.startswith(said)
 
 
 def test_workers_beyond_the_cores_decode_no_faster(manifest, monkeypatch):
     videos = [replace(video, codec="h264", width=320, height=240) for video in manifest.videos]
-    for cores, found in ((4, None), (8, "8 processes decode h264 of 320x240 faster")):
+    for cores, found in ((4, None), (8, "8 processes decode h264 of 320x240 pixels faster")):
         monkeypatch.setattr(speed, "usable_cores", lambda cores=cores: cores)
         why = speed.why_cpu_is_faster(videos, 16)
         assert why is None if found is None else why.startswith(found)
     small = [replace(video, codec="mpeg4", width=160, height=120) for video in manifest.videos]
-    assert speed.why_cpu_is_faster(small, 0).startswith("1 process decodes mpeg4 of 160x120 faster")
+    assert speed.why_cpu_is_faster(small, 0).startswith("1 process decodes mpeg4 of 160x120 pixels faster")
 
 
 def test_a_state_from_before_even_steps_could_be_chosen(manifest):

@@ -200,7 +200,7 @@ def test_a_loader_in_another_thread(loader, monkeypatch):
     processes[0].kill()
     (error,) = outcome_of(lambda: [list(loader) for _ in range(10**6)])
     assert isinstance(error, InputError) and str(error).startswith(
-        "Cannot decode: a decoding process died (SIGKILL); perhaps memory"
+        "Cannot decode: a decoding process died (SIGKILL); the memory may be full"
     )
     assert all(process.exitcode == -signal.SIGKILL for process in processes)
 

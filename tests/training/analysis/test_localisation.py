@@ -52,7 +52,7 @@ def test_recognised_when_pure():
 
 
 def test_a_map_without_times_is_refused():
-    with pytest.raises(InputError, match="r3d_18 have a single time step for all 8 frames.* more --num-frames"):
+    with pytest.raises(InputError, match="r3d_18 have a single time step for all 8 frames.* larger --num-frames"):
         score_pair(shaken("r3d_18"), torch.zeros(2, 3, 8, 64, 64), (0, 1))
 
 
@@ -96,7 +96,7 @@ def test_no_more_pairs_than_there_are():
         assert sorted(map(tuple, map(sorted, pairs))) == [(0, 1), (0, 2), (0, 4), (1, 4), (2, 4)]
     assert len(draw_pairs(labels, 3, seed=3)) == 3
     for one_class in ([0, 0, -1], [-1, -1]):
-        with pytest.raises(InputError, match="Cannot form pairs: .* of [01] class; give videos of at least two"):
+        with pytest.raises(InputError, match="Cannot form pairs: .* belong to [01] class; give videos of at least two"):
             draw_pairs(one_class, 3, seed=0)
 
 
@@ -162,9 +162,9 @@ def folder(tmp_path_factory):
         (["--seed", "-1"], "Invalid --seed -1: must be at least 0"),
         (["--layer", "both"], "--layer.*'both'.*slow, fast"),
         (["--data", "{}/val/dark"], "val/dark"),
-        (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label are of 0 class"),
+        (["--data", "{}/val/dark", "--dataset", "unlabelled"], "the 0 videos with a label belong to 0 class"),
         (["{}/other.pt"], "other.pt: its 3 classes differ from the 2 classes of"),
-        (["{}/more.pt"], "more.pt: was validated with --data .*/more, but .*/a.pt with --data .*/val; give the videos"),
+        (["{}/more.pt"], "more.pt: was validated with --data .*/more, but .*/a.pt with --data .*/val; use --data"),
         (["-o", "{}"], "is a folder; --out must name a .csv file"),
         (["{}/nan.pt"], "the scores of this slowfast50 are not finite numbers"),
     ],

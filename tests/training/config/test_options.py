@@ -39,7 +39,7 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
     config, line = config_of([*arguments, "--epochs", "3"], has_gpu)
     assert config.crop_px < 160 and config.num_frames < 64 and config.epochs == 3
     assert line.startswith("Preset small") and "\n" not in line
-    assert f"{config.num_frames} frames of {config.crop_px}x{config.crop_px}, 3 epochs" in line
+    assert f"{config.num_frames} frames of {config.crop_px}x{config.crop_px} pixels, 3 epochs" in line
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_resumed_run_keeps_its_settings():
     assert evaluation_config({}, replace(saved, reader="stream")).reader == "clips"
     assert resumed_config({"lr": 0.5}, saved, "last.pt").lr == 0.5
     with pytest.raises(
-        InputError, match="last.pt: was trained with --lr 0.5, not 0.1, --aug randaug_t, not none; leave"
+        InputError, match="last.pt: was trained with --lr 0.5, not 0.1, --aug randaug_t, not none; to resume, leave"
     ):
         resumed_config({"lr": 0.1, "aug": "none"}, saved, "last.pt")
 

@@ -135,7 +135,7 @@ def test_batch_norm_of_a_lonely_clip(five_videos, tmp_path):
     training.parallel = Normed()
     with (
         StopRequest() as stop,
-        pytest.raises(InputError, match="Invalid --num-frames 16 with --crop-px 48: too small for batch norm"),
+        pytest.raises(InputError, match="Invalid --num-frames 16 with --crop-px 48: a batch of one such clip"),
     ):
         train_epoch(training, stop)
     training = make_training(five_videos, str(tmp_path / "b"), epochs=1, even_steps=True)
@@ -296,7 +296,8 @@ def test_bad_videos_are_counted_over_all_processes(videos, tmp_path):
 
 def test_too_few_clips_to_mix(videos, tmp_path):
     with pytest.raises(
-        InputError, match="Invalid --batch-size 4: leaves one of 4 processes only one of .*, but --mix mixup needs two"
+        InputError,
+        match="Invalid --batch-size 4: leaves only one of .* for one of 4 processes, but --mix mixup needs two",
     ):
         make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="mixup")
     make_training(videos, str(tmp_path / "o"), FourProcesses(), mix="cutout")

@@ -196,8 +196,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")
     assert (
-        f"{last}: was trained on 10 videos, but now there are 10, and video 8 was dark/3.avi (21 frames), but "
-        "now it is dark/4.avi" in refused("--resume", "--data", moved, "--out", copy)
+        f"{last}: was trained on 10 videos, with dark/3.avi (21 frames) as video 8, but now there are 10 videos, "
+        "with dark/4.avi" in refused("--resume", "--data", moved, "--out", copy)
     )
     data = last.read_bytes()
     for broken in (

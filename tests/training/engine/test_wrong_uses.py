@@ -65,7 +65,7 @@ def wrong_uses(folder: Path, networks: Path) -> dict[str, tuple[list, str]]:
         "--init and videos": (
             ["--eval-only", "--init", last, "--predict", "a.mp4"],
             "Invalid --predict a.mp4: cannot be combined with --init FILE --eval-only, because published weights "
-            "name no",
+            "contain no",
         ),
         "--predict an empty path": (
             ["--eval-only", last, "--predict", ""],

@@ -295,9 +295,9 @@ def wrong_uses():
         r"Invalid frame_weights_T \[0.0, 0.0, 0.0, 0.0\]: must be finite numbers of at least 0": call(
             frame_weights_T=[0, 0, 0, 0]
         ),
-        "Invalid generator of type int: must be a torch.Generator": lambda: build_mix("mixup", 2)(
-            clips, labels, generator=7
-        ),
+        "Invalid generator of type int: must be a numpy.random.Generator or a torch.Generator": lambda: build_mix(
+            "mixup", 2
+        )(clips, labels, generator=7),
     }
 
 

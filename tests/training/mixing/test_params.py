@@ -166,7 +166,7 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
         params.batch_size = 2
     with pytest.raises(ValueError, match="read-only"):
         params.start_P3[0] = 1
-    with pytest.raises(InputError, match=r"Invalid labels_B of shape \(3,\): must be \(4,\), for which"):
+    with pytest.raises(InputError, match=r"Invalid labels_B of shape \(3,\): must be \(4,\), one label for each clip"):
         mix_targets(torch.tensor([0, 1, 2]), params, 3)
     with pytest.raises(InputError, match="Invalid inside_P2 of 2 rows: must have 1 for a batch of 4"):
         replace(params, inside_P2=np.zeros((2, 2)))
@@ -175,6 +175,7 @@ def test_parameters_are_frozen_and_fit_one_batch_only():
     ):
         replace(params, partners_B=np.array([0, 1, 1, 3]))
     with pytest.raises(
-        InputError, match=r"Invalid clips_BCTHW of shape \(4, 3, 4, 8, 9\): must be .* B, T, H, W = \(4, 4, 8, 8\), for"
+        InputError,
+        match=r"Invalid clips_BCTHW of shape \(4, 3, 4, 8, 9\): must be .* B, T, H, W = \(4, 4, 8, 8\), the size",
     ):
         apply_mix(torch.zeros(4, 3, 4, 8, 9), params)

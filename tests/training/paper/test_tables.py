@@ -175,7 +175,7 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert float(rows["baseline"]["top1_mean"]) == pytest.approx(statistics.mean(last[0]), abs=1e-3)
     assert float(rows["baseline"]["top1_sd"]) == pytest.approx(statistics.stdev(last[0]), abs=1e-3)
     assert rows["baseline"]["paper_top1"] == "49.3700" and rows["baseline"]["difference_top1"] == ""  # other videos
-    assert "There is no difference where the videos" in text
+    assert "No difference is given where the videos" in text
     assert float(rows["temporal+"]["top1_mean"]) == pytest.approx(max(map(statistics.mean, last[1:])), abs=1e-3)
     assert "best of 2 points of the N x M grid: temporal+_n" in rows["temporal+"]["note"]
     assert rows["mix"]["note"] == "not trained" and rows["mix"]["top1_mean"] == ""

@@ -247,7 +247,7 @@ def test_no_name_breaks_or_enters_the_page(reported, tmp_path, count):
 
 def test_of_many_classes_there_is_a_map_and_the_most_confused_pairs(reported, tmp_path):
     page = reported(many_classes(tmp_path / "run"))
-    pairs = [[text for text, _ in row] for row in page.table("class")]
+    pairs = [[text for text, _ in row] for row in page.table("true class")]
     assert pairs[:3] == [
         ["true class", "predicted class", "videos"],
         ["class 7", "class 8", "5 of 5"],
@@ -383,9 +383,9 @@ def test_folders_that_are_no_runs_and_places_that_cannot_be_written(tmp_path, ca
     run = plant(tmp_path / "run", {})
     (tmp_path / "empty").mkdir()
     for arguments, sentence in (
-        ([run / "config.json"], "config.json: is not the folder of a run: is a file"),
-        ([run, tmp_path / "gone"], "gone: is not the folder of a run: no such folder"),
-        ([tmp_path / "empty"], "empty: is not the folder of a run: holds no config.json, which train/run.py writes"),
+        ([run / "config.json"], "config.json: is not the folder of a run: it is a file"),
+        ([run, tmp_path / "gone"], "gone: is not the folder of a run: there is no such folder"),
+        ([tmp_path / "empty"], "empty: is not the folder of a run: it contains no config.json, which train/run.py writes"),
         ([run, "-o", tmp_path / "no folder" / "x.html"], "x.html: cannot be written (No such file or directory)"),
         ([run, "-o", tmp_path / "empty"], "empty: cannot be written (Is a directory)"),
     ):

@@ -43,7 +43,7 @@ def test_the_lines_of_a_run_do_not_tear_the_bar():
     code = """
 import logging
 from dali_pipes.system import progress
-from train.runtime.loader_progress import Bar
+from train.runtime.loader_progress import LoaderProgress
 progress.REDRAW_S = 0
 def batches():
     for number in range(4):
@@ -51,7 +51,7 @@ def batches():
             logging.getLogger("dali_pipes").warning("0.avi: is empty; it is left out")
         yield number
 for epoch in (1, 2):
-    bar = Bar(batches(), f"epoch {epoch}/2", 4)
+    bar = LoaderProgress(batches(), f"epoch {epoch}/2", 4)
     for number in bar:
         bar.note(f"loss {number}")
     print("epoch", epoch, "loss 3", flush=True)

@@ -106,7 +106,7 @@ def test_what_no_run_wrote_stays(videos, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     said = run_here("--data", videos, *OPTIONS, "--out", tmp_path, expect=2).stderr
     assert (
-        f"error: {tmp_path / name}: was not written by a run, because there is no config.json of a run in this folder; "
+        f"error: {tmp_path / name}: was not written by a run (there is no config.json of a run in this folder); "
         "choose another" in said
     )
     assert contents(tmp_path) == {name: content.encode()}
@@ -115,7 +115,7 @@ def test_what_no_run_wrote_stays(videos, tmp_path, name, content):
 def test_a_list_of_the_users_in_a_runs_folder_stays(videos, out):
     (out / "train.csv").write_text("path,label\nmine.avi,up\n")
     said = run_here("--data", videos, *OPTIONS, "--out", out, expect=2).stderr
-    assert f"error: {out / 'train.csv'}: was not written by a run, because it is not a list that a run saved" in said
+    assert f"error: {out / 'train.csv'}: was not written by a run (it is not a list that a run saved" in said
     assert (out / "train.csv").read_text() == "path,label\nmine.avi,up\n"
 
 

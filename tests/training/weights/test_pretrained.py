@@ -173,7 +173,7 @@ def test_pyslowfasts_names(weights, tmp_path):
     content = {"epoch": 195, "model_state": OrderedDict(named), "optimizer_state": {"state": {}}, "cfg": "TRAIN: ..."}
     torch.save(content, tmp_path / "x.pyth", _use_new_zipfile_serialization=False)
     note = load_pretrained(model, tmp_path / "x.pyth")
-    assert "SlowFast, named as in PySlowFast): 662 weights" in note and "mean 0.45, deviation 0.225" in note
+    assert "SlowFast, named as in PySlowFast): 662 weights" in note and "mean 0.45 and standard deviation 0.225" in note
     assert same(model, weights)
 
 
@@ -344,7 +344,7 @@ def test_files_that_are_no_checkpoints(weights, tmp_path):
         message = refusal(model, path)
         assert re.search(r"than weights, numbers and text, such as \S+, which could run any program", message), message
     assert refusal(model, saved(tmp_path / "list.pt", [1])).endswith(
-        "contains a list, but must contain the weights of a network by name"
+        "contains a list, but must contain the weights of a network by name (a state dict)"
     )
     assert "its entry 'epoch' is not a weight; it must contain" in refusal(
         model, saved(tmp_path / "odd.pt", {"epoch": 1})

@@ -198,7 +198,7 @@ def test_mmaction2s_own_names_are_refused_in_one_sentence(tmp_path):
     assert message.endswith(
         "contains no weights of slowfast50; its first names are backbone.slow_path.conv1.conv.weight, "
         "backbone.fast_path.conv1.conv.weight, cls_head.fc_cls.weight, ..., as mmaction2 names them; it must contain "
-        "those of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
+        "the weights of SlowFast 4x16 R50 of PySlowFast or PyTorchVideo, or of a run of this program"
     )
 
 
@@ -253,8 +253,8 @@ def test_the_line_for_other_objects_works(backbone, tmp_path, zipped, content, e
 def test_what_cannot_be_found_is_said_with_what_there_is(tmp_path):
     message = refusal(saved(tmp_path / "x.pt", {"cfg": Settings(), "epoch": 3}))
     assert message.endswith(
-        "no weights by name were found among 'cfg', 'epoch'; save only the weights, with the program that "
-        "made the file: "
+        "no weights by name (a state dict) were found among 'cfg', 'epoch'; save only the weights, with the program "
+        "that made the file: "
         'torch.save(model.state_dict(), "weights.pt")'
     )
 
@@ -324,5 +324,5 @@ def test_other_programs_checkpoints_are_for_init(backbone, tmp_path):
 )
 def test_the_line_for_weights_in_other_places_works(backbone, tmp_path, wrap):
     message = refusal(saved(tmp_path / "x.pt", wrap(backbone.state_dict())))
-    assert "is not a weight; it must contain a network's weights by name, at the top or under model, " in message
+    assert "is not a weight; it must contain a network's weights by name (a state dict), at the top level" in message
     assert_same(load(follow(message, tmp_path))[1], backbone.state_dict())
