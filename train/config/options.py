@@ -100,7 +100,7 @@ def paper() -> Config:
 
 
 def small() -> Config:
-    """The same network on clips small enough for two CPU cores: the demo data in about four minutes."""
+    """The same network on clips small enough for two CPU cores: the demo data in four to six minutes."""
     return Config(
         num_frames=32,
         crop_px=56,

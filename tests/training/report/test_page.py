@@ -385,7 +385,10 @@ def test_folders_that_are_no_runs_and_places_that_cannot_be_written(tmp_path, ca
     for arguments, sentence in (
         ([run / "config.json"], "config.json: is not the folder of a run: it is a file"),
         ([run, tmp_path / "gone"], "gone: is not the folder of a run: there is no such folder"),
-        ([tmp_path / "empty"], "empty: is not the folder of a run: it contains no config.json, which train/run.py writes"),
+        (
+            [tmp_path / "empty"],
+            "empty: is not the folder of a run: it contains no config.json, which train/run.py writes",
+        ),
         ([run, "-o", tmp_path / "no folder" / "x.html"], "x.html: cannot be written (No such file or directory)"),
         ([run, "-o", tmp_path / "empty"], "empty: cannot be written (Is a directory)"),
     ):
