@@ -277,10 +277,7 @@ def test_an_ensemble_is_scored_on_videos_that_none_was_trained_on(app, networks,
     )
     app("--ensemble", last, same, *out)
     error = app("--ensemble", last, other, *out, expect=2).error
-    assert (
-        f"other.pt: was validated with --data {tmp_path}, but {last} with --data {split_videos}; give the videos"
-        in error
-    )
+    assert f"other.pt: was validated with --data {tmp_path}, but {last} with --data {split_videos}; use --data" in error
     app("--ensemble", last, other, "--data", split_videos / "val", *out)
 
 
