@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dali_pipes import ClipBatch
 from dali_pipes.errors import InputError
-from train.config.command_line import Job, new_config, parse
+from train.config.command_line import ActionOptions, new_config, parse
 from train.data.loaders import make_loaders
 from train.data.videos import load_manifests
 from train.engine.logbook import Logbook
@@ -144,9 +144,9 @@ def measure(training: Training, batches, repeats: int, seconds: float) -> Measur
     return measured
 
 
-def run(options, given: dict) -> None:
+def run(options, overrides: dict) -> None:
     torch.manual_seed(0)
-    config, preset = new_config(given, has_gpu=torch.cuda.is_available() and given.get("device") != "cpu")
+    config, preset = new_config(overrides, has_gpu=torch.cuda.is_available() and overrides.get("device") != "cpu")
     # the learning rate is 0: networks of noise must not run away
     config = replace(config, out=tempfile.gettempdir(), tensorboard=False, lr=0.0, epochs=10**6)
     train_videos, val_videos, _ = load_manifests(config)
@@ -206,13 +206,13 @@ def main() -> int:
     )
     options, rest = parser.parse_known_args()
     try:
-        given, job = parse(rest)
-        if job != Job():
+        overrides, action = parse(rest)
+        if action != ActionOptions():
             raise InputError(
                 "Invalid --resume, --eval-only, --ensemble or --predict: "
-                "cannot be given, as training steps are measured"
+                "cannot be overrides, as training steps are measured"
             )
-        run(options, given | ({"data": options.videos} if options.videos else {}))
+        run(options, overrides | ({"data": options.videos} if options.videos else {}))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -167,3 +167,25 @@ def test_what_others_import_stays_where_it_is():
     }
     for module, names in public.items():
         assert all(hasattr(import_module(module), name) for name in names.split()), module
+
+
+def exists(module: str, name: str) -> bool:
+    """Whether a module has a name, which may be that of a module in it."""
+    if hasattr(import_module(module), name):
+        return True
+    try:
+        return bool(import_module(f"{module}.{name}"))
+    except ModuleNotFoundError:
+        return False
+
+
+def test_what_benchmarks_and_pages_import_exists():
+    """No test runs all of them, so that a renamed module or name would only be missed when somebody measures."""
+    missing = [
+        f"{path.relative_to(ROOT)} imports {name} from {module}"
+        for folder in ("benchmarks", "docs", "examples", "tests/gpu")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for module, name in imports_of(path)
+        if module.split(".")[0] in FLOORS and name and not exists(module, name)
+    ]
+    assert not missing
