@@ -210,7 +210,7 @@ def main() -> int:
         if action != ActionOptions():
             raise InputError(
                 "Invalid --resume, --eval-only, --ensemble or --predict: "
-                "cannot be overrides, as training steps are measured"
+                "cannot be given, as training steps are measured"
             )
         run(options, overrides | ({"data": options.videos} if options.videos else {}))
     except InputError as error:
