@@ -11,29 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from dali_pipes.augment import preview
-from dali_pipes.dataset import summary, transcode
 from dali_pipes.errors import InputError
-from tests.test_docs import options_of_script
-from train.analysis import cam, localisation, mix_preview
+from tests.test_docs import PAGES as ALL_PAGES
+from tests.test_docs import PARSER_IN, ROOT, options_of_script, parser_of
 from train.config.command_line import ActionOptions, new_config, parse
 from train.config.options import Config
 from train.paper import tables
-from train.report import page as report
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", "docker/README.md", *DOCS]
-RESULTS = sorted(f"benchmarks/results/{path.name}" for path in (ROOT / "benchmarks" / "results").glob("*.md"))
-PARSERS = {
-    "dali_pipes.manifest": summary._parser,
-    "dali_pipes.transcode": transcode._parser,
-    "dali_pipes.preview": preview._parser,
-    "train.preview": mix_preview._parser,
-    "train.cam": cam._parser,
-    "train.localisation": localisation._parser,
-    "train.report": report._parser,
-}
+RESULTS = [page for page in ALL_PAGES if page.startswith("benchmarks/results/")]
+PAGES = [page for page in ALL_PAGES if page not in RESULTS]
 MAIN_SECTIONS = {  # of the README -> how many commands of our own programs each shows
     "Quick start": 1,
     "Train on your own videos": 4,
@@ -66,19 +52,19 @@ def check(words: list[str]) -> bool:
             options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
             assert options <= options_of_script(path), words
         if words[script] == "train/run.py" and arguments != ["--help"]:
-            given, job = parse(arguments)
-            assert job != ActionOptions() or isinstance(new_config(given, has_gpu=True)[0], Config)
+            overrides, action = parse(arguments)
+            assert action != ActionOptions() or isinstance(new_config(overrides, has_gpu=True)[0], Config)
         return True
     if "-m" not in words or words[words.index("-m") + 1].split(".")[0] not in ("dali_pipes", "train"):
         return False
     module, *arguments = words[words.index("-m") + 1 :]
-    assert module == "train.tables" or module in PARSERS, words
+    assert module in PARSER_IN, words
     if module == "train.tables" and arguments:
-        options, rest = tables._parser().parse_known_args(arguments)
+        options, rest = parser_of(module).parse_known_args(arguments)
         assert tables.parse_overrides(rest) is not None
         assert options.command == "list" or tables.rows_of(options.tables, options.rows)
     elif arguments:
-        PARSERS[module]().parse_args(arguments)
+        parser_of(module).parse_args(arguments)
     return True
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
-from ..system.program import flags_of, run_program, with_todays_options
+from ..system.program import described_by, flags_of, run_program, with_todays_options
 from .charts import draw_schedules
 from .clips import augment_clip
 from .ops import INTERPOLATIONS, OPS, RANGE_TABLES, Affine, op_named, translate_max_px
@@ -87,8 +87,7 @@ def _style(policy: RandAugmentT) -> dict:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dali_pipes.preview",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
     )
     parser.add_argument(
         "video", nargs="?", help="video file; without it, an image with plots of the schedules is written"

@@ -127,8 +127,8 @@ _WRITERS: dict[type, Callable[[Any], object]] = {
 }
 _TYPES: dict[str, Any] = {item.name: item.type for item in fields(VideoInfo) if item.name != "label"}
 _SEGMENT = ("start_frame", "end_frame")
-_OLD_ODDITIES = "odd"
-"""Name of the column ``oddities`` in manifests of earlier versions."""
+_RENAMED = {"odd": "oddities"}
+"""Column of earlier versions' manifests -> its name today."""
 _COLUMNS = ["path", "label", "class_index", *(name for name in _TYPES if name != "path"), "refused"]
 
 
@@ -349,11 +349,8 @@ def _extend_cache(cache: Path, done: dict[str, VideoInfo | Refused]) -> float:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    columns = [name for name in _COLUMNS if name not in (*_SEGMENT, "oddities")]
-    rows = [row for _, row in read_csv(path, columns, "is not a manifest")]
-    if rows and not {"oddities", _OLD_ODDITIES} & set(rows[0]):
-        raise InputError(f'{path}: is not a manifest (its first line names no column "oddities")')
-    return [{"oddities": row.get(_OLD_ODDITIES)} | row for row in rows]
+    columns = [name for name in _COLUMNS if name not in _SEGMENT]
+    return [row for _, row in read_csv(path, columns, "is not a manifest", _RENAMED)]
 
 
 def _write_csv(path: Path, rows: Iterable[dict], more: Sequence[str] = ()) -> None:

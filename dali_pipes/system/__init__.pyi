@@ -11,6 +11,7 @@ from .locks import exclusive_use as exclusive_use
 from .locks import wait_for_lock as wait_for_lock
 from .program import MAX_TIME_LIMIT_S as MAX_TIME_LIMIT_S
 from .program import RENAMED_OPTIONS as RENAMED_OPTIONS
+from .program import described_by as described_by
 from .program import flag as flag
 from .program import flags_of as flags_of
 from .program import one_line as one_line

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -119,15 +119,24 @@ def check_not_replaced(out: str | os.PathLike, inputs: Iterable[str | os.PathLik
 NOT_TEXT = "is not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8)"
 
 
-def read_csv(path: str | os.PathLike, columns: Iterable[str], otherwise: str) -> list[tuple[int, dict]]:
+def read_csv(
+    path: str | os.PathLike, columns: Iterable[str], otherwise: str, renamed: Mapping[str, str] | None = None
+) -> list[tuple[int, dict]]:
     """Return each row of a CSV by its column names, with the number of the line that it ends on.
 
+    Args:
+        path: the file.
+        columns: the columns that it must have.
+        otherwise: what a file without them is said to be, such as "is not a manifest".
+        renamed: a column's name in files of earlier versions -> its name today.
+
     Raises:
-        InputError: it cannot be read, or lacks a column, in which case it ``otherwise``, such as "is not a manifest".
+        InputError: it cannot be read, or lacks a column.
     """
     try:
         reader = csv.DictReader(text_lines(path))
-        names = reader.fieldnames or ()
+        names = [(renamed or {}).get(name, name) for name in reader.fieldnames or ()]
+        reader.fieldnames = names
         missing = [name for name in columns if name not in names]
         if missing and not all(map(is_text, names)):
             raise InputError(f"{path}: {NOT_TEXT}")

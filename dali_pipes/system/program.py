@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import InputError
 from .cores import usable_cores
@@ -151,6 +151,12 @@ def with_todays_options(arguments: Sequence[str] | None) -> list[str]:
             word = new + equals + value
         found.append(word)
     return found
+
+
+def described_by(docstring: str) -> dict[str, Any]:
+    """Return a parser's ``description`` and ``epilog``: the first two paragraphs of its program's docstring."""
+    description, example = docstring.split("\n\n")[:2]
+    return {"description": description, "epilog": example.replace("``", "")}
 
 
 def one_line(path: str) -> str:

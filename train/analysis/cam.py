@@ -21,7 +21,7 @@ import torch
 from dali_pipes.augment import SheetRow, write_sheet
 from dali_pipes.dataset import UNLABELLED, class_name
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import exclusive_use, flags_of, make_folder, progress_bar, replacing, run_program
+from dali_pipes.system import described_by, exclusive_use, flags_of, make_folder, progress_bar, replacing, run_program
 
 from ..config.options import Config
 from ..data.loaders import make_eval_loader
@@ -255,8 +255,7 @@ def write_numbers(path: Path, clips: Sequence[ClipActivation]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.cam",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
     )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="checkpoint of train/run.py, such as runs/latest/best.pt"

@@ -22,7 +22,7 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import check_not_replaced, flag, flags_of, make_folder, replacing, run_program
+from dali_pipes.system import check_not_replaced, described_by, flag, flags_of, make_folder, replacing, run_program
 
 from ..config.option import Role, names_in
 from ..config.options import Config
@@ -155,8 +155,7 @@ def localise(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.localisation",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
     )
     parser.add_argument(
         "checkpoints",

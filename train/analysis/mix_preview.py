@@ -16,7 +16,7 @@ import torch
 from dali_pipes.augment import SheetRow, check_sheet_options, load_clip, write_sheet
 from dali_pipes.errors import InputError
 from dali_pipes.loader import MEAN, STD
-from dali_pipes.system import check_not_replaced, flags_of, run_program, with_todays_options
+from dali_pipes.system import check_not_replaced, described_by, flags_of, run_program, with_todays_options
 
 from ..data.demo_data import demo_folder
 from ..data.pictures import pictures_of
@@ -42,8 +42,7 @@ def mixed_row(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.preview",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
     )
     parser.add_argument(
         "videos",

@@ -124,8 +124,7 @@ def parse(arguments: list[str]) -> tuple[dict, ActionOptions]:
     if named_twice:
         raise InputError(
             f"Invalid {', '.join(named_twice)}: cannot be combined with --predict {action.videos[0]}, which "
-            "already names "
-            "the videos; leave out one of them"
+            "already names the videos; leave out one of them"
         )
     if action.eval_only == INIT_WEIGHTS:
         _check_published(overrides, action)

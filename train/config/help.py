@@ -57,8 +57,7 @@ def about_small() -> str:
     return (
         "Without a GPU (or with --device cpu) and with a generated dataset (--data demo or perturbed), the values of a "
         f"small preset are used instead of the defaults: {small_settings()}. With this preset, a run on demo takes "
-        "four to six minutes on two "
-        "CPU cores."
+        "four to six minutes on two CPU cores."
     )
 
 

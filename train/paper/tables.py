@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import flag, make_folder, run_program, with_todays_options
+from dali_pipes.system import described_by, flag, make_folder, run_program
 
 from ..config.command_line import parse
 from ..config.option import Role, names_in
@@ -168,8 +168,7 @@ COMMANDS = {"list": _list, "show": _show, "run": _run, "report": _report}
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.tables",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -216,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0, 1 if a training failed, 2 with one sentence on stderr, 128 + a signal's number."""
-    options, rest = _parser().parse_known_args(with_todays_options(arguments))
+    options, rest = _parser().parse_known_args(arguments)
     return run_program("tables", lambda: run(options, rest), FLAGS)
 
 

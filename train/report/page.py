@@ -20,7 +20,7 @@ import torch
 from markupsafe import Markup
 
 from dali_pipes.errors import InputError
-from dali_pipes.system import check_not_replaced, flag, progress_bar, replacing, run_program
+from dali_pipes.system import check_not_replaced, described_by, flag, progress_bar, replacing, run_program
 
 from ..config.options import Config
 from ..engine.metrics import mean_class_accuracy
@@ -294,8 +294,7 @@ def _printable(value: object) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.report",
-        description=__doc__.split("\n\n")[0],
-        epilog=__doc__.split("\n\n")[1].replace("``", ""),
+        **described_by(__doc__),
     )
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="folder of a run (--out of train/run.py)")
     parser.add_argument("-o", "--out", help="HTML file to write (default: report.html in the first RUN_DIR)")
