@@ -1,6 +1,6 @@
 from .clips import augment_clip as augment_clip
+from .graph_ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import AUTHORS_OPS as AUTHORS_OPS
-from .ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import OPS as OPS
 from .ops import PAPER_CROP_PX as PAPER_CROP_PX
 from .ops import PAPER_OPS as PAPER_OPS

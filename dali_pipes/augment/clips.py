@@ -12,7 +12,8 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
 from ..system.dali_internals import never_destroy
-from .ops import PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style
+from .graph_ops import Style
+from .ops import PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
 from .randaugment import apply_ops, check_ops
 
 MAX_CLIP_PIPELINES = 32

@@ -22,7 +22,8 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from ..python_values import fields_to_python, is_number, to_python, whole_number
-from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, Style, op_named, size_of, warp
+from .graph_ops import Style, size_of, warp
+from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
 from .parameters import GRAPH, OpTable, Parameters, branches_of, op_table, parameters
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}

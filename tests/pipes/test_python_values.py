@@ -19,7 +19,7 @@ from dali_pipes import (
     scan_videos,
     schedule_levels,
 )
-from dali_pipes.augment.ops import Style
+from dali_pipes.augment.graph_ops import Style
 from dali_pipes.python_values import to_python
 from tests.videos import natural_clip
 from train.mixing.apply import build_mix
