@@ -48,28 +48,27 @@ def augment_alone(options):
 
 
 def augment_noise(options, pipeline_options=None, **policy):
-    """As the loader's graph augments: with parameters that were computed elsewhere; ``policy`` are its fields."""
+    """As the loader's graph augments: what it needs was computed elsewhere; ``policy`` are its fields."""
     import numpy as np
     from nvidia.dali import fn
 
     from dali_pipes import RandAugmentT
-    from dali_pipes.augment.parameters import PARAMETER_NAMES, parameters_of_clip
-    from dali_pipes.augment.randaugment import apply_parameters
+    from dali_pipes.augment.parameters import inputs_of_clip
+    from dali_pipes.augment.randaugment import apply_inputs
 
     made, size_hw = RandAugmentT(**{"n": N, "m": M} | policy), (options.crop_px, options.crop_px)
-    table, rng = made.table(), np.random.default_rng(7)
-    clips = [parameters_of_clip(table, *made.sample(rng, options.num_frames), size_hw) for _ in range(512)]
+    table, rng = made.table("cpu" if options.device == "cpu" else "gpu"), np.random.default_rng(7)
+    clips = [inputs_of_clip(table, *made.sample(rng, options.num_frames), size_hw) for _ in range(512)]
     places = cycle(range(0, len(clips) - options.batch_size + 1, options.batch_size))
 
     def source():
         first = next(places)
         batch = clips[first : first + options.batch_size]
-        return [[clip[PARAMETER_NAMES.index(name)] for clip in batch] for name in table.names]
+        return [[clip[name] for clip in batch] for name in table.names]
 
     def augment(video):
         nodes = dict(zip(table.names, fn.external_source(source, num_outputs=len(table.names))))  # noqa: B905 - traced
-        drawn = [nodes.get(name) for name in PARAMETER_NAMES]
-        return apply_parameters(video, *drawn, policy=made, size_hw=size_hw)
+        return apply_inputs(video, nodes, policy=made, size_hw=size_hw)
 
     return of_noise(options, augment, **(pipeline_options or {}))
 

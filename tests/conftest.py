@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dali_pipes.augment.parameters import why_not_kernels
 from tests.videos import write_lossless
 
 # many tests start programs, which would fight for the cores with two threads each and their decoding processes
@@ -16,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # tests send Ctrl-C, which a script's background programs ignore, and so would the programs that they start
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# the tests' own too, but kept: to compile takes half a minute, in each process that finds nothing
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels")
 
 SHARED_CLIPS = Path(os.environ.get("DALI_PIPES_CLIPS") or Path(__file__).resolve().parents[2] / "shared" / "clips")
 
@@ -61,6 +65,7 @@ def own_cache(tmp_path_factory):
     """No test reads or writes the user's cache, nor does what several of them share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DALI_PIPES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        why_not_kernels()  # what they say in the log comes in no test
         yield
 
 

@@ -1,11 +1,13 @@
-"""The table of RandAugment-T's 14 operations, each a DALI graph function with a value per frame (paper section 3.1).
+"""The table of RandAugment-T's 14 operations, each with a value per frame (paper section 3.1).
 
 An operation is a row: of ``OPS`` (the paper's) or ``EXTRA_OPS`` here, or added from outside by :func:`register_op`;
-everything else (sampling, selection, previews) reads the tables.
+everything else (sampling, selection, previews) reads the tables. A row names a DALI graph function and, where the
+operation has one, a kernel: the same on one frame, for the CPU.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from math import radians
 
 from ..errors import InputError, check_known
@@ -34,6 +36,11 @@ class Range:
     """Whether the sign is drawn at random; otherwise it is always +1."""
     base: float = 0.0
     """Constant that is added, such as a factor of 1."""
+
+    @property
+    def numbers(self) -> list[float]:
+        """Return ``low``, ``high``, ``signed`` and ``base``."""
+        return [self.low, self.high, self.signed, self.base]
 
     def value(self, level: Node, sign: Node = 1.0) -> Node:
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
@@ -71,6 +78,23 @@ class Affine:
         return [-radians(self.turn), a, d, b, e, c, f]
 
 
+class Kernel(IntEnum):
+    """The operations that kernels.py has for a frame on the CPU; the numbers go into the compiled code."""
+
+    IDENTITY = 0
+    AUTO_CONTRAST = 1
+    EQUALIZE = 2
+    SOLARIZE = 3
+    COLOR = 4
+    POSTERIZE = 5
+    CONTRAST = 6
+    BRIGHTNESS = 7
+    SHARPNESS = 8
+    INVERT = 9
+    WARP = 10
+    """Every :class:`Affine`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Op:
     """One operation.
@@ -78,6 +102,7 @@ class Op:
     Attributes:
         name: key in ``OPS``.
         graph: DALI graph function ``(video, value, style) -> video``, or an :class:`Affine`.
+        kernel: the same on one frame, for the CPU; None if there is only the graph function, as for a user's own.
         unit: unit of the value.
         ranges: range table name -> :class:`Range`; empty for operations without a magnitude.
         scales_with_crop: whether the ranges are in pixels of the paper's 160-pixel crop, and in proportion for others.
@@ -85,6 +110,7 @@ class Op:
 
     name: str
     graph: Callable | Affine
+    kernel: Kernel | None = None
     unit: str = ""
     ranges: dict[str, Range]
     scales_with_crop: bool = False
@@ -104,7 +130,47 @@ class Op:
         return replace(own, low=low, high=high, base=base)
 
 
-OPS: dict[str, Op] = {}
+def _op(
+    name: str,
+    graph: Callable | Affine,
+    kernel: Kernel | None,
+    unit: str = "",
+    ranges: Range | dict[str, Range] | None = None,
+    scales_with_crop: bool = False,
+) -> Op:
+    """A row; ``ranges`` may be one for both range tables."""
+    if isinstance(ranges, Range):
+        ranges = dict.fromkeys(RANGE_TABLES, ranges)
+    return Op(name=name, graph=graph, kernel=kernel, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
+
+
+def _affine_op(name: str, affine: Affine, unit: str, ranges: Range, scales_with_crop: bool = False) -> Op:
+    return _op(name, affine, Kernel.WARP, unit, ranges, scales_with_crop)
+
+
+_ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
+_SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
+_POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
+_SHEAR = Range(0.0, 0.3, signed=True)
+_TRANSLATE = Range(0.0, PAPER_TRANSLATE_MAX_PX, signed=True)
+_ROWS = (
+    _op("identity", graph_ops.identity, Kernel.IDENTITY),
+    _op("auto_contrast", graph_ops.auto_contrast, Kernel.AUTO_CONTRAST),
+    _op("equalize", graph_ops.equalize, Kernel.EQUALIZE),
+    _affine_op("rotate", Affine(turn=1.0), "degrees", Range(0.0, 30.0, signed=True)),
+    _op("solarize", graph_ops.solarize, Kernel.SOLARIZE, "threshold", _SOLARIZE),
+    _op("color", graph_ops.color, Kernel.COLOR, "factor", _ENHANCE),
+    _op("posterize", graph_ops.posterize, Kernel.POSTERIZE, "bits", _POSTERIZE),
+    _op("contrast", graph_ops.contrast, Kernel.CONTRAST, "factor", _ENHANCE),
+    _op("brightness", graph_ops.brightness, Kernel.BRIGHTNESS, "factor", _ENHANCE),
+    _op("sharpness", graph_ops.sharpness, Kernel.SHARPNESS, "factor", _ENHANCE),
+    _affine_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), "pixels per pixel", _SHEAR),
+    _affine_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), "pixels per pixel", _SHEAR),
+    _affine_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), "pixels", _TRANSLATE, scales_with_crop=True),
+    _affine_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), "pixels", _TRANSLATE, scales_with_crop=True),
+)
+
+OPS: dict[str, Op] = {row.name: row for row in _ROWS}
 """Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph
 function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range
 tables ``paper`` and ``monotonic``, or nothing where there is no magnitude."""
@@ -146,13 +212,11 @@ def register_op(
         raise InputError(
             f"Invalid graph {graph!r} of operation {name!r}: must be a function of DALI nodes, or an Affine"
         )
-    if isinstance(ranges, Range):
-        ranges = dict.fromkeys(RANGE_TABLES, ranges)
     if ranges is None and isinstance(graph, Affine):
         raise InputError(
             f"Invalid ranges None of operation {name!r}: must be a Range, because an Affine needs a value from a range"
         )
-    if ranges is not None and not (
+    if not (ranges is None or isinstance(ranges, Range)) and not (
         isinstance(ranges, dict)
         and set(ranges) == set(RANGE_TABLES)
         and all(isinstance(range_, Range) for range_ in ranges.values())
@@ -161,34 +225,14 @@ def register_op(
             f"Invalid ranges {ranges!r} of operation {name!r}: must be a Range, or a dict with a Range for "
             f"{' and '.join(RANGE_TABLES)}"
         )
-    OPS[name] = Op(name=name, graph=graph, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
+    kernel = Kernel.WARP if isinstance(graph, Affine) else None
+    OPS[name] = _op(name, graph, kernel, unit, ranges, scales_with_crop)
 
-
-_ROTATE, _SHEAR = Range(0.0, 30.0, signed=True), Range(0.0, 0.3, signed=True)
-_TRANSLATE = Range(0.0, PAPER_TRANSLATE_MAX_PX, signed=True)
-_ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
-_SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
-_POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
-
-register_op("identity", graph_ops.identity)
-register_op("auto_contrast", graph_ops.auto_contrast)
-register_op("equalize", graph_ops.equalize)
-register_op("rotate", Affine(turn=1.0), unit="degrees", ranges=_ROTATE)
-register_op("solarize", graph_ops.solarize, unit="threshold", ranges=_SOLARIZE)
-register_op("color", graph_ops.color, unit="factor", ranges=_ENHANCE)
-register_op("posterize", graph_ops.posterize, unit="bits", ranges=_POSTERIZE)
-register_op("contrast", graph_ops.contrast, unit="factor", ranges=_ENHANCE)
-register_op("brightness", graph_ops.brightness, unit="factor", ranges=_ENHANCE)
-register_op("sharpness", graph_ops.sharpness, unit="factor", ranges=_ENHANCE)
-register_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
-register_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), unit="pixels per pixel", ranges=_SHEAR)
-register_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), unit="pixels", ranges=_TRANSLATE, scales_with_crop=True)
-register_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), unit="pixels", ranges=_TRANSLATE, scales_with_crop=True)
 
 PAPER_OPS = tuple(OPS)
 """The 14 operations of the paper, in the order of their ids: what policies draw from that name no others."""
 
-EXTRA_OPS = {"invert": Op(name="invert", graph=graph_ops.invert, ranges={})}
+EXTRA_OPS = {"invert": _op("invert", graph_ops.invert, Kernel.INVERT)}
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
 AUTHORS_OPS = (*PAPER_OPS, "invert")

@@ -1,19 +1,27 @@
-"""Parameters of the drawn operations, as a graph applies them: a branch, a value and a matrix per frame.
+"""Inputs of a graph that applies drawn operations: draws for kernels, a value and matrix per frame for graph functions.
 
-One formula, for numpy (the loader's workers, so that the loader's graph has nothing to compute) and for DALI (graphs
-that draw for themselves).
+The formula of the latter is written once for numpy (the loader's workers, so that the loader's graph has nothing to
+compute) and for DALI (graphs that draw for themselves).
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from nvidia import dali
 from nvidia.dali import fn, math, types
 
 from .ops import Affine, Range, op_named
+
+_log = logging.getLogger("dali_pipes")
+KERNELS, WARP = "kernels", "warp"
+"""Branches of a graph: all operations that run as kernels, and all affine ones that do not."""
+INPUT_NAMES = ("rows", "levels", "signs", "branches", "values", "matrices")
+"""Names of all that the graph of a policy may need of N operations; the first three are for kernels."""
 
 NUMPY = SimpleNamespace(
     row=lambda table, index: table[index],
@@ -41,6 +49,33 @@ GRAPH = SimpleNamespace(
 )
 
 
+@lru_cache
+def why_not_kernels() -> str | None:
+    """Return why the kernels cannot run in this process, or None; compiles them where they can.
+
+    Then the graph functions take their place on the CPU too, which is slower, and the log says so.
+    """
+    try:
+        from .fused import augment_operator  # here, because worker processes have no use for numba
+
+        augment_operator()
+    except Exception as error:  # a version of numba that numpy, DALI or the machine does not take: no common one
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        _log.warning(
+            "Augmentation on the CPU runs as DALI operators, which is slower, because numba cannot be used with "
+            "DALI %s: %s",
+            dali.__version__,
+            reason,
+        )
+        return reason
+    return None
+
+
+def run_as_kernels(device: str) -> bool:
+    """Return whether operations that have a kernel use it for clips on a device, ``cpu`` or ``gpu``."""
+    return device == "cpu" and why_not_kernels() is None
+
+
 @dataclass(frozen=True)
 class OpTable:
     """A policy's operations as numbers, one row for each of O operations.
@@ -48,6 +83,9 @@ class OpTable:
     Worker processes receive this table, so they need not know a user's own operations.
     """
 
+    rows_OW: np.ndarray
+    """(O, W) int32, for kernels: the bits of the float64 columns that kernels.py names. DALI has no float64 constants,
+    and float32 would miss PIL's pixels."""
     branches_O: np.ndarray
     """(O,) int32, positions in :func:`branches_of`."""
     ranges_O4: np.ndarray
@@ -55,48 +93,53 @@ class OpTable:
     affines_O7: np.ndarray
     """(O, 7) float64: ``Affine.numbers``; those of the identity for other operations."""
     names: tuple[str, ...]
-    """The names in ``PARAMETER_NAMES`` that a graph of these operations may use."""
-
-
-PARAMETER_NAMES = ("branches", "values", "matrices")
-"""The fields of :class:`Parameters` of N operations, as the loader's arrays are named."""
+    """The names in ``INPUT_NAMES`` that a graph of these operations needs."""
 
 
 class Parameters(NamedTuple):
-    """The inputs of a graph that applies one operation, or N: arrays or DALI nodes."""
+    """The inputs of a graph function: arrays or DALI nodes."""
 
     branch: Any
-    """int32, position in :func:`branches_of`; (N,) for N."""
+    """int32, position in :func:`branches_of`; (N,) for N operations."""
     value: Any
     """(F,) float32, in the operation's unit; (N, F) for N."""
     matrices: Any
     """(F, 2, 3) float32, where each pixel of an affine operation comes from; (N, F, 2, 3) for N."""
 
 
-def branches_of(names: Sequence[str]) -> list[Callable | None]:
-    """Return the distinct graph functions of the operations; None is the warp.
+def branches_of(names: Sequence[str], as_kernels: bool) -> list[Callable | str]:
+    """Return the distinct branches of a graph of these operations: ``KERNELS``, ``WARP`` or a graph function.
 
-    All affine operations share the warp: the fewer branches a graph has, the more clips each branch processes at once.
+    The fewer branches a graph has, the more clips each branch processes at once.
     """
-    return list(dict.fromkeys(map(_branch, names)))
+    return list(dict.fromkeys(_branch(name, as_kernels) for name in names))
 
 
-def _branch(name: str) -> Callable | None:
-    graph = op_named(name).graph
-    return None if isinstance(graph, Affine) else graph
+def _branch(name: str, as_kernels: bool) -> Callable | str:
+    op = op_named(name)
+    if as_kernels and op.kernel is not None:
+        return KERNELS
+    return WARP if isinstance(op.graph, Affine) else op.graph
 
 
-def op_table(names: Sequence[str], ranges: str, translate_max_px: float) -> OpTable:
-    """Return the numbers of the operations; arguments as :func:`apply_ops`."""
-    ops, branches = [op_named(name) for name in names], branches_of(names)
-    table = [op.range_in(ranges, translate_max_px) for op in ops]
+def op_table(names: Sequence[str], ranges: str, translate_max_px: float, as_kernels: bool) -> OpTable:
+    """Return the numbers of the operations; arguments as :func:`apply_ops` and :func:`branches_of`."""
+    ops, branches = [op_named(name) for name in names], branches_of(names, as_kernels)
+    numbers = [op.range_in(ranges, translate_max_px).numbers for op in ops]
     affines = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
-    uses = len(branches) > 1, branches != [None], None in branches
+    kernels = [-1 if op.kernel is None else int(op.kernel) for op in ops]
+    uses = dict.fromkeys(("rows", "levels", "signs"), KERNELS in branches) | {
+        "branches": len(branches) > 1,
+        "values": any(callable(branch) for branch in branches),
+        "matrices": WARP in branches,
+    }
+    slopes = [[affine.turn, *affine.slope] for affine in affines]
     return OpTable(
-        np.array([branches.index(_branch(name)) for name in names], np.int32),
-        np.array([[row.low, row.high, row.signed, row.base] for row in table], np.float32),
+        np.column_stack([kernels, numbers, slopes]).astype(np.float64).view(np.int32),
+        np.array([branches.index(_branch(name, as_kernels)) for name in names], np.int32),
+        np.array(numbers, np.float32),
         np.array([affine.numbers for affine in affines], np.float64),
-        tuple(compress(PARAMETER_NAMES, uses)),
+        tuple(name for name in INPUT_NAMES if uses[name]),
     )
 
 
@@ -121,12 +164,17 @@ def parameters(
     return Parameters(library.row(table.branches_O, op_id), value_F, library.cast(matrices_F23, library.float32))
 
 
-def parameters_of_clip(
+def inputs_of_clip(
     table: OpTable, op_ids_N: np.ndarray, levels_NF: np.ndarray, signs_N: np.ndarray, size_hw: tuple[int, int]
-) -> Parameters:
-    """Return the parameters of N drawn operations as numpy arrays, see :class:`Parameters`."""
-    drawn = zip(op_ids_N, levels_NF, signs_N[:, None], strict=True)
-    return Parameters(*map(np.stack, zip(*(parameters(table, *one, size_hw, NUMPY) for one in drawn), strict=True)))
+) -> dict[str, np.ndarray]:
+    """Return what a graph needs of N drawn operations, by ``table.names``: numpy arrays, as :func:`apply_inputs`."""
+    drawn = {"rows": table.rows_OW[op_ids_N], "levels": levels_NF, "signs": signs_N}
+    found = {name: drawn[name] for name in table.names if name in drawn}
+    if len(found) < len(table.names):
+        each = zip(op_ids_N, levels_NF, signs_N[:, None], strict=True)
+        stacked = map(np.stack, zip(*(parameters(table, *one, size_hw, NUMPY) for one in each), strict=True))
+        found |= dict(zip(("branches", "values", "matrices"), stacked, strict=True))
+    return {name: found[name] for name in table.names}
 
 
 def _matrices(value_F: Any, affine_7: Any, size_hw: tuple[Any, Any], library: SimpleNamespace) -> Any:

@@ -10,7 +10,7 @@ Three levels of entry, which share everything below them:
 Fig. 2 returns one video per operation; that is a slip of the paper, the operations form a cascade.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,9 +22,18 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from ..python_values import fields_to_python, is_number, to_python, whole_number
-from .graph_ops import Style, size_of, warp
+from .graph_ops import Style, shape_of, size_of, warp
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
-from .parameters import GRAPH, OpTable, Parameters, branches_of, op_table, parameters
+from .parameters import (
+    GRAPH,
+    KERNELS,
+    OpTable,
+    branches_of,
+    op_table,
+    parameters,
+    run_as_kernels,
+    why_not_kernels,
+)
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
 """The programs' --aug -> its schedule, unless another is chosen."""
@@ -96,9 +105,12 @@ class RandAugmentT:
         levels_NF = np.stack([curve(self.schedule, self.m, num_frames, u) for u in numbers])
         return DrawnOps(op_ids, levels_NF, signs)
 
-    def table(self) -> OpTable:
-        """Return the policy's operations as numbers, for :func:`~dali_pipes.augment.parameters.parameters_of_clip`."""
-        return op_table(self.op_names, self.ranges, self.translate_max_px)
+    def table(self, device: str) -> OpTable:
+        """Return the policy's operations as numbers, for :func:`~dali_pipes.augment.parameters.inputs_of_clip`.
+
+        ``device`` is where the clips will be, ``cpu`` or ``gpu``.
+        """
+        return op_table(self.op_names, self.ranges, self.translate_max_px, run_as_kernels(device))
 
     def graph_options(self) -> dict[str, Any]:
         """Return the keyword arguments of :func:`apply_ops`."""
@@ -133,41 +145,67 @@ def _select(video: Node, index: Node, branches: Sequence[Callable], first: int =
     return selected
 
 
-def _bind(graph: Callable | None, one: Parameters, style: Style) -> Callable:
-    def branch(video: Node) -> Node:
-        return warp(video, one.matrices, style) if graph is None else graph(video, one.value, style)
+def _bind(branch: Callable | str, inputs: Mapping[str, Any], i: int, style: Style) -> Callable:
+    """Return step ``i`` of a branch as a function of the video."""
+    if branch == KERNELS:
+        from .fused import apply_kernels
 
-    return branch
+        rows, levels, signs = (inputs[name][i : i + 1] for name in ("rows", "levels", "signs"))
+        return lambda video: apply_kernels(video, rows, levels, signs, style)
+    if callable(branch):
+        return lambda video: branch(video, inputs["values"][i], style)
+    return lambda video: warp(video, inputs["matrices"][i], style)
 
 
-def _apply_one(video: Node, one: Parameters, graphs: Sequence[Callable | None], style: Style) -> Node:
-    return _select(video, one.branch, [_bind(graph, one, style) for graph in graphs])
-
-
-def apply_parameters(
-    video: Node,
-    branches: Node | None,
-    values: Node | None,
-    matrices: Node | None,
-    *,
-    policy: RandAugmentT,
-    size_hw: tuple[int, int],
-) -> Node:
-    """DALI graph function: apply operations whose parameters are known, as :func:`parameters_of_clip` returns them.
+def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: RandAugmentT, size_hw: tuple[int, int]) -> Node:
+    """DALI graph function: apply drawn operations, given as :func:`~dali_pipes.augment.parameters.inputs_of_clip` does.
 
     Args:
         video: as :func:`apply_ops`.
-        branches: (N,) int32 on the CPU, or None if ``policy.table().names`` leaves it out.
-        values: (N, F) float32 on the CPU, or None likewise.
-        matrices: (N, F, 2, 3) float32 on the CPU, or None likewise.
+        inputs: nodes on the CPU by the names in ``policy.table(device).names``; all but ``rows``, ``levels`` and
+            ``signs`` may also be lists of N nodes.
         policy: which operations, and how.
         size_hw: height and width of all frames.
     """
-    style, graphs = Style(policy.interpolation, policy.fill, size_hw), branches_of(policy.op_names)
-    for i in range(policy.n):
-        one = Parameters(*(nodes if nodes is None else nodes[i] for nodes in (branches, values, matrices)))
-        video = _apply_one(video, one, graphs, style)
+    return _apply(video, inputs, policy.op_names, policy.n, Style(policy.interpolation, policy.fill, size_hw))
+
+
+def _apply(video: Node, inputs: Mapping[str, Any], names: Sequence[str], n: int, style: Style) -> Node:
+    branches = branches_of(names, run_as_kernels(video.device))
+    if branches == [KERNELS]:
+        from .fused import apply_kernels
+
+        return apply_kernels(video, inputs["rows"], inputs["levels"], inputs["signs"], style)
+    for i in range(n):
+        index = inputs["branches"][i] if len(branches) > 1 else None
+        video = _select(video, index, [_bind(branch, inputs, i, style) for branch in branches])
     return video
+
+
+def _inputs_in_graph(
+    video: Node, op_ids: Node, levels: Node, signs: Node, table: OpTable, n: int, style: Style
+) -> dict[str, Any]:
+    """Return what :func:`inputs_of_clip` computes, as nodes of a graph that draws for itself."""
+    op_ids = fn.reshape(op_ids, shape=[n])
+    size_hw = size_of(video, style) if "matrices" in table.names else (0, 0)  # only warps ask for it
+    if why_not_kernels() is not None:
+        each = [parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH) for i in range(n)]
+        branches, values, matrices = ([one[k] for one in each] for k in range(3))
+        return {"branches": branches, "values": values, "matrices": matrices}
+    rows = fn.stack(*[types.Constant(table.rows_OW)[op_ids[i]] for i in range(n)])
+    if video.device == "cpu":  # the kernels read as many levels as there are frames
+        num_frames = fn.cast(shape_of(video)[0], dtype=types.INT32)
+        levels = fn.reshape(levels, shape=fn.stack(types.Constant(n), num_frames))
+    levels = fn.cast(levels, dtype=types.FLOAT)
+    signs = fn.cast(fn.reshape(signs, shape=[n]), dtype=types.FLOAT)
+    inputs = {"rows": rows, "levels": levels, "signs": signs}
+    if set(table.names) - set(inputs):
+        from .fused import graph_parameters
+
+        values, matrices = graph_parameters(rows, levels, signs, size_hw)
+        branches = [types.Constant(table.branches_O)[op_ids[i]] for i in range(n)]
+        inputs |= {"branches": branches, "values": values, "matrices": matrices}
+    return inputs
 
 
 def apply_ops(
@@ -215,13 +253,9 @@ def apply_ops(
         whole_number("n", n, 1),
         to_python(translate_max_px),
     )
-    table, graphs = op_table(names, ranges, translate_max_px), branches_of(names)
-    op_ids = fn.reshape(op_ids, shape=[n])
-    size_hw = size_of(video, style) if None in graphs else (0, 0)  # only warps ask for it
-    for i in range(n):
-        one = parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH)
-        video = _apply_one(video, one, graphs, style)
-    return video
+    table = op_table(names, ranges, translate_max_px, run_as_kernels(video.device))
+    inputs = _inputs_in_graph(video, op_ids, levels, signs, table, n, style)
+    return _apply(video, inputs, names, n, style)
 
 
 SCHEDULE_GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)

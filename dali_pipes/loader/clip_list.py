@@ -86,11 +86,12 @@ class ClipList:
         crop_px: side of the clips.
         on_bad_video: as for ``ClipSource``, for files that are missing or changed their size when the list is made.
         folder: of the list, and of links to files whose names DALI's list cannot hold.
+        device: ``cpu`` or ``gpu``, where clips are augmented.
     """
 
-    def __init__(self, batches: BatchSampler, crop_px: int, on_bad_video: str, folder: Path):
+    def __init__(self, batches: BatchSampler, crop_px: int, on_bad_video: str, folder: Path, device: str = "cpu"):
         sampler = batches.sampler
-        self._table, self._crop_px = table_of(sampler), crop_px
+        self._table, self._crop_px = table_of(sampler, device), crop_px
         steps = batches.steps_per_epoch - batches.start_step
         steps += max(0, -(-(MIN_STEPS - steps) // batches.steps_per_epoch)) * batches.steps_per_epoch
         self.batch_size = batches.batch_size * sampler.clips_per_video

@@ -99,7 +99,9 @@ class ClipReader:
         if settings.workers:
             check_main_module()
             check_shared_memory(self.shared_memory_bytes(batches))
-        source = ClipSource(batches, settings.crop_px, settings.decoder, settings.on_bad_video, settings.time_limit_s)
+        source = ClipSource(
+            batches, settings.crop_px, settings.decoder, settings.on_bad_video, settings.time_limit_s, settings.device
+        )
         pipeline = clip_pipeline(
             source,
             parallel=settings.workers > 0,

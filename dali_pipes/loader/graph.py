@@ -2,8 +2,8 @@
 
 from nvidia.dali import fn, types
 
-from ..augment.parameters import PARAMETER_NAMES
-from ..augment.randaugment import RandAugmentT, apply_parameters
+from ..augment.parameters import run_as_kernels
+from ..augment.randaugment import RandAugmentT, apply_inputs
 from ..decode.frames import ANTIALIAS_ABOVE
 from ..hints import Node
 from .source import ClipArrays
@@ -23,6 +23,9 @@ _TYPES = {
     "shown": types.INT64,
     "bad": types.UINT8,
     "number": types.INT32,
+    "rows": types.INT32,
+    "levels": types.FLOAT,
+    "signs": types.FLOAT,
     "branches": types.INT32,
     "values": types.FLOAT,
     "matrices": types.FLOAT,
@@ -69,6 +72,10 @@ def crop_resize(video: Node, box_yxyx: Node, flip: Node, crop_px: int) -> Node:
 
 def normalise(video: Node) -> Node:
     """DALI graph function: (F, H, W, 3) uint8 -> float32, (x - 128) / 128."""
+    if run_as_kernels(video.device):
+        from ..augment.fused import normalise_by_kernel
+
+        return normalise_by_kernel(video, MEAN, STD)
     return fn.brightness(video, brightness=1.0 / STD, brightness_shift=-MEAN / STD, dtype=types.FLOAT)
 
 
@@ -90,6 +97,5 @@ def clip_graph(
     if device == "gpu":
         video = video.gpu()
     if augment is not None:
-        drawn = (inputs.get(name) for name in PARAMETER_NAMES)
-        video = apply_parameters(video, *drawn, policy=augment, size_hw=(crop_px, crop_px))
+        video = apply_inputs(video, inputs, policy=augment, size_hw=(crop_px, crop_px))
     return normalise(video)

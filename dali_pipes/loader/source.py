@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..augment.parameters import PARAMETER_NAMES, OpTable, parameters_of_clip
+from ..augment.parameters import OpTable, inputs_of_clip
 from ..decode.frames import decode_frames
 from ..decode.video_file import TIME_LIMIT_S
 from ..decode.video_info import VideoInfo
@@ -45,6 +45,7 @@ class ClipSource:
         on_bad_video: ``error`` raises; ``skip`` reads another video, in training one of the same class, and says so in
             ``bad``. In evaluation, where it would count twice, that clip is marked as one that is not to be used.
         time_limit_s: of ``decode_frames``.
+        device: ``cpu`` or ``gpu``, where clips are augmented.
         table: the operations of the sampler's policy.
     """
 
@@ -53,10 +54,11 @@ class ClipSource:
     decoder: str
     on_bad_video: str = "error"
     time_limit_s: float = TIME_LIMIT_S
+    device: str = "cpu"
     table: OpTable | None = field(init=False)
 
     def __post_init__(self) -> None:  # here, not in the worker processes, which do not know the user's own operations
-        object.__setattr__(self, "table", table_of(self.batches.sampler))
+        object.__setattr__(self, "table", table_of(self.batches.sampler, self.device))
 
     def __call__(self, sample_info: Any) -> tuple[np.ndarray, ...]:
         """Read one sample and return its arrays; ``sample_info`` is DALI's ``SampleInfo``."""
@@ -104,9 +106,9 @@ class ClipSource:
             raise VideoError(f"{video.path}: {error.strerror}") from error
 
 
-def table_of(sampler: ClipSampler) -> OpTable | None:
-    """Return the operations of a sampler's policy as numbers; None without augmentation."""
-    return None if sampler.augment is None else sampler.augment.table()
+def table_of(sampler: ClipSampler, device: str) -> OpTable | None:
+    """Return the operations of a sampler's policy as numbers, for clips on a device; None without augmentation."""
+    return None if sampler.augment is None else sampler.augment.table(device)
 
 
 def augmentation_names(table: OpTable | None) -> list[str]:
@@ -115,12 +117,11 @@ def augmentation_names(table: OpTable | None) -> list[str]:
 
 
 def augmentation_arrays(plan: ClipPlan, table: OpTable | None, crop_px: int) -> dict[str, np.ndarray]:
-    """Return the parameters of a plan's operations by :func:`augmentation_names`."""
+    """Return what the graph needs for a plan's operations by :func:`augmentation_names`."""
     if table is None:
         return {}
     assert plan.op_ids is not None and plan.levels_NK is not None and plan.signs is not None, "the policy drew them"
-    drawn = parameters_of_clip(table, plan.op_ids, plan.levels_NK, plan.signs, (crop_px, crop_px))
-    return dict(zip(PARAMETER_NAMES, drawn, strict=True))
+    return inputs_of_clip(table, plan.op_ids, plan.levels_NK, plan.signs, (crop_px, crop_px))
 
 
 Pixels = TypeVar("Pixels")

@@ -154,9 +154,12 @@ class StreamReader:
     def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
         self._folder = self._folder or ListFolder()
-        self._clips = clips = ClipList(batches, self.settings.crop_px, self.settings.on_bad_video, self._folder.path)
+        settings = self.settings
+        self._clips = clips = ClipList(
+            batches, settings.crop_px, settings.on_bad_video, self._folder.path, settings.device
+        )
         pipeline = stream_pipeline(
-            clips, batch_size=clips.batch_size, **self.settings.graph_options(batches), **self.settings.pipeline_options
+            clips, batch_size=clips.batch_size, **settings.graph_options(batches), **settings.pipeline_options
         )
         try:
             with starting_workers():  # for its signals: DALI's threads leave them to the main one

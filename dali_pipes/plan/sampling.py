@@ -57,8 +57,8 @@ class Augmentation(Protocol):
     def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw the operations of one clip: (N,) int32 positions, (N, F) levels and (N,) signs, see ``DrawnOps``."""
 
-    def table(self) -> Any:
-        """Return the operations as numbers, for what applies them."""
+    def table(self, device: str) -> Any:
+        """Return the operations as numbers, for what applies them on a device, ``cpu`` or ``gpu``."""
 
 
 def _repeats(num_frames_video: int, span: int, short_videos: str) -> int:

@@ -1,4 +1,4 @@
-"""Private names of DALI that this library uses: a pipeline's processes, and the pipelines to destroy at exit.
+"""Private names of DALI that this library uses: of processes, of pipelines to destroy at exit, of the numba plugin.
 
 This is the only file that touches them.
 
@@ -9,7 +9,8 @@ one fails with a sentence; a training goes on without.
 import contextlib
 import ctypes
 import weakref
-from types import SimpleNamespace
+from collections.abc import Sequence
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from nvidia import dali
@@ -32,6 +33,19 @@ CONDITION, MEMORY = "cv_not_empty", "shm"
 
 PIPELINES = "_pipes"
 """The class's set of weak references to all pipelines, which are destroyed at exit."""
+
+
+OPERATOR = "NumbaFunction"
+"""Class of the plugin's operator, in ``nvidia.dali.plugin.numba.experimental``."""
+RUN_ADDRESS, SETUP_ADDRESS = "_get_run_fn_cpu", "_get_setup_fn_cpu"
+"""The operator's methods that compile a function and return its address."""
+RUN_SIGNATURE, SETUP_SIGNATURE = "_run_fn_sig", "_setup_fn_sig"
+"""The operator's methods that return the numba signature with which the functions are called."""
+RUN_ARGUMENTS = ("uint64", "uint64", "uint64", "int32", "uint64", "uint64", "uint64", "int32")
+"""Types of what the operator passes to a run function: addresses of the data, shapes and numbers of dimensions, and the
+count, of the outputs, then of the inputs."""
+SETUP_ARGUMENTS = ("uint64", "uint64", "int32", "uint64", "uint64", "int32", "int32")
+"""Types of what it passes to a setup function: the same without data, then the number of samples."""
 
 
 class DaliChanged(Exception):
@@ -108,12 +122,44 @@ def never_destroy(pipeline: Any) -> None:
     getattr(type(pipeline), PIPELINES, set()).discard(weakref.ref(pipeline))
 
 
+def operator_of_addresses(
+    run: int, setup: int, outputs: Sequence[tuple[Any, int]], inputs: Sequence[tuple[Any, int]]
+) -> Any:
+    """Return an operator of DALI's plugin for numba that calls compiled functions, for the CPU.
+
+    Args:
+        run: address of a function of ``RUN_ARGUMENTS``.
+        setup: address of a function of ``SETUP_ARGUMENTS``.
+        outputs: DALI's type and the number of dimensions of each.
+        inputs: as ``outputs``.
+
+    Raises:
+        DaliChanged: the plugin compiles or calls functions in another way.
+        Exception: whatever importing the plugin raises, such as for a version of numba that it does not take.
+    """
+    from numba import types
+    from nvidia.dali.plugin.numba import experimental
+
+    operator = _private(experimental, OPERATOR)
+    for name in (RUN_ADDRESS, SETUP_ADDRESS):
+        _private(operator, name)
+    for name, arguments in ((RUN_SIGNATURE, RUN_ARGUMENTS), (SETUP_SIGNATURE, SETUP_ARGUMENTS)):
+        passed = _private(operator, name)(None)
+        if passed != types.void(*(getattr(types, argument) for argument in arguments)):
+            raise DaliChanged(f"DALI {dali.__version__}: {OPERATOR} calls a function with {passed}")
+    given = {RUN_ADDRESS: lambda self, address, *types: address, SETUP_ADDRESS: lambda self, address: address}
+    (out_types, outs_ndim), (in_types, ins_ndim) = (map(list, zip(*some, strict=True)) for some in (outputs, inputs))
+    return type(OPERATOR, (operator,), given)(
+        run_fn=run, setup_fn=setup, out_types=out_types, outs_ndim=outs_ndim, in_types=in_types, ins_ndim=ins_ndim
+    )
+
+
 def _private(owner: Any, path: str) -> Any:
     for name in path.split("."):
         if not hasattr(owner, name):
+            whose = owner.__name__ if isinstance(owner, type | ModuleType) else type(owner).__name__
             raise DaliChanged(
-                f"DALI {dali.__version__}: {type(owner).__name__} has no {name}, which "
-                "dali_pipes/system/dali_internals.py needs to find the decoding processes"
+                f"DALI {dali.__version__}: {whose} has no {name}, which dali_pipes/system/dali_internals.py needs"
             )
         owner = getattr(owner, name)
     return owner

@@ -22,8 +22,8 @@ from dali_pipes import (
     rand_augment_t,
     scan_videos,
 )
-from dali_pipes.augment.parameters import parameters_of_clip
-from dali_pipes.augment.randaugment import apply_parameters
+from dali_pipes.augment.parameters import inputs_of_clip
+from dali_pipes.augment.randaugment import apply_inputs
 from dali_pipes.decode.dali import DALI_VERSION, why_not_dali
 from dali_pipes.decode.frames import decode_frames
 from dali_pipes.decode.nvdec import NVDEC_CODECS, nvdec_limits, why_not_nvdec
@@ -93,20 +93,22 @@ def test_operators_that_run_at_once_change_no_pixel():
     policy, frames = RandAugmentT(n=3), natural_clip(16, 112, 112)
     rng = np.random.default_rng(3)
     drawn = [[policy.sample(rng, 16) for _ in range(16)] for _ in range(8)]
-    ready = [[parameters_of_clip(policy.table(), *draw, (112, 112)) for draw in batch] for batch in drawn]
+    table = policy.table("gpu")
+    ready = [[inputs_of_clip(table, *draw, (112, 112)) for draw in batch] for batch in drawn]
 
     def run(**options):
         batches = iter([*ready, *ready])
 
         def source():
             batch = next(batches)
-            return [list(column) for column in zip(*batch, strict=True)]
+            return [[clip[name] for clip in batch] for name in table.names]
 
         @pipeline_def(batch_size=16, num_threads=8, device_id=0, enable_conditionals=True, **options)
         def made():
             video = fn.external_source(lambda: [frames] * 16, layout="FHWC").gpu()
             nodes = fn.external_source(source, num_outputs=3)
-            return apply_parameters(video, *nodes, policy=policy, size_hw=(112, 112))
+            inputs = {name: nodes[i] for i, name in enumerate(table.names)}
+            return apply_inputs(video, inputs, policy=policy, size_hw=(112, 112))
 
         built = made()
         built.build()

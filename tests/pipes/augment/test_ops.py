@@ -1,4 +1,7 @@
-"""Every operation against PIL, frame by frame; see tests/reference/pil_ops.py."""
+"""Every operation against PIL, frame by frame; see tests/reference/pil_ops.py.
+
+The kernels give PIL's pixels. The graph functions, for GPUs and where kernels cannot run, may differ as said here.
+"""
 
 import numpy as np
 import pytest
@@ -6,8 +9,9 @@ from nvidia.dali import types
 from PIL import Image
 
 from dali_pipes import OPS, PAPER_OPS, Affine, InputError, RandAugmentT, Range, augment_clip, find_videos, register_op
-from dali_pipes.augment.ops import AUTHORS_OPS, EXTRA_OPS
+from dali_pipes.augment.ops import AUTHORS_OPS, EXTRA_OPS, RANGE_TABLES, op_named
 from dali_pipes.decode.frames import decode_frames
+from tests.pipes.augment.ways import without_kernels
 from tests.reference import pil_ops
 from tests.videos import natural_clip, noise_clip
 
@@ -23,9 +27,9 @@ def levels_over_time(level: float, shape: str, num_frames: int) -> np.ndarray:
     return np.linspace(*ends, num_frames, dtype=np.float32)
 
 
-def check(name: str, ours: np.ndarray, expected: np.ndarray):
+def check_pixels(way: str, name: str, ours: np.ndarray, expected: np.ndarray):
     difference = np.abs(ours.astype(int) - expected.astype(int))
-    if name in EXACT:
+    if way == "kernels" or name in EXACT:
         assert difference.max() == 0
     elif name == "rotate":  # a few pixels on region edges may differ
         assert (difference.max(axis=-1) > 0).mean() <= 0.001
@@ -35,44 +39,50 @@ def check(name: str, ours: np.ndarray, expected: np.ndarray):
         assert difference.max() <= LARGEST_DIFFERENCE[name]
 
 
-DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+@pytest.fixture(params=["kernels", "graph", pytest.param("gpu", marks=pytest.mark.gpu)])
+def way(request, monkeypatch):
+    """How operations run: as kernels or DALI's graph functions on the CPU, or as these on the GPU."""
+    if request.param == "graph":
+        without_kernels(monkeypatch)
+    return request.param
 
 
-def check_all_levels(name, frames, device="cpu"):
+def augment(way: str, *arguments, **options) -> np.ndarray:
+    return augment_clip(*arguments, **options, device="gpu" if way == "gpu" else "cpu")
+
+
+def check_all_levels(way, name, frames):
     for level in LEVELS:
         for shape in ("constant", "rising", "falling"):
             for sign in (1, -1):
                 levels = [levels_over_time(level, shape, len(frames))]
-                ours = augment_clip(frames, [name], levels, [sign], device=device)
-                check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
+                ours = augment(way, frames, [name], levels, [sign])
+                check_pixels(way, name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("name", NAMES)
-def test_matches_pil(name, clip, device):
-    check_all_levels(name, CLIPS[clip], device)
+def test_matches_pil(name, clip, way):
+    check_all_levels(way, name, CLIPS[clip])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_matches_pil_on_real_clips(name, shared_clips):
+def test_matches_pil_on_real_clips(name, way, shared_clips):
     for path, _ in find_videos(shared_clips / "actions")[::3]:
-        check_all_levels(name, decode_frames(path, range(0, 40, 10), (20, 0, 120, 100), 96))
+        check_all_levels(way, name, decode_frames(path, range(0, 40, 10), (20, 0, 120, 100), 96))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", NAMES)
-def test_monotonic_ranges_match_pil(name, device):
+def test_monotonic_ranges_match_pil(name, way):
     frames = CLIPS["natural"]
     for sign in (1, -1):
         levels = [np.linspace(0, 30, len(frames), dtype=np.float32)]
-        ours = augment_clip(frames, [name], levels, [sign], ranges="monotonic", device=device)
-        check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign], "monotonic"))
+        ours = augment(way, frames, [name], levels, [sign], ranges="monotonic")
+        check_pixels(way, name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign], "monotonic"))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["equalize", "auto_contrast"])
-def test_frames_with_unusual_histograms_match_pil(name, device):
+def test_frames_with_unusual_histograms_match_pil(name, way):
     clip = natural_clip(8, 160, 160)
     clip[0] = 93  # one grey stays as it is
     clip[1, :40] = 255  # many pixels of the highest value
@@ -83,14 +93,14 @@ def test_frames_with_unusual_histograms_match_pil(name, device):
     clip[5] = np.where(clip[5] > 100, 200, 30)
     clip[6] = 0
     clip[7] = 255
-    ours = augment_clip(clip, [name], np.zeros((1, 8)), device=device)
-    difference = np.abs(ours.astype(int) - pil_ops.apply_to_clip(clip, [name], np.zeros((1, 8)), [1]).astype(int))
-    assert difference.max() <= 1
+    ours = augment(way, clip, [name], np.zeros((1, 8)))
+    check_pixels(way, name, ours, pil_ops.apply_to_clip(clip, [name], np.zeros((1, 8)), [1]))
     np.testing.assert_array_equal(ours[[0, 6, 7]], clip[[0, 6, 7]])
 
 
-def test_the_border_of_sharpness_is_that_of_a_frame_continued_by_its_edge():
+def test_the_border_of_sharpness_in_the_graph_is_that_of_a_frame_continued_by_its_edge(monkeypatch):
     """PIL copies the outermost pixels from the unsharpened frame instead."""
+    without_kernels(monkeypatch)
     frames, levels = CLIPS["natural"], [np.linspace(0, 30, 6, dtype=np.float32)]
     continued = np.pad(frames, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     expected = pil_ops.apply_to_clip(continued, ["sharpness"], levels, [1])[:, 2:-2, 2:-2]
@@ -111,25 +121,49 @@ def test_cascade_matches_pil():
 
 @pytest.mark.parametrize("name", ["shear_x", "translate_y", "rotate"])
 @pytest.mark.parametrize("fill", [77, 128.0])
-def test_fill_matches_pil(name, fill):
+def test_fill_matches_pil(name, fill, way):
     frames, levels = CLIPS["natural"], [np.full(6, 20.0)]
-    ours = augment_clip(frames, [name], levels, fill=fill)
-    check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [1], fill=int(fill)))
+    ours = augment(way, frames, [name], levels, fill=fill)
+    check_pixels(way, name, ours, pil_ops.apply_to_clip(frames, [name], levels, [1], fill=int(fill)))
 
 
 @pytest.mark.parametrize("size", [(224, 224), (160, 320), (33, 47), (1, 1), (2, 300)])
-def test_warps_match_pil_at_other_sizes(size):
+def test_warps_match_pil_at_other_sizes(size, way):
     """Also where a coordinate falls exactly between two pixels, as half-pixel translations do."""
     frames, rng = noise_clip(12, *size), np.random.default_rng(0)
     for name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
         for levels in (rng.uniform(0, 30, 12), np.arange(12) * 2.25):
             levels = [levels.astype(np.float32)]
             for sign in (1, -1):
-                ours = augment_clip(frames, [name], levels, [sign])
-                check(name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
+                ours = augment(way, frames, [name], levels, [sign])
+                check_pixels(way, name, ours, pil_ops.apply_to_clip(frames, [name], levels, [sign]))
 
 
-def test_linear_interpolation_is_close_to_pil():
+@pytest.mark.parametrize("size", [(40, 56), (33, 47), (1, 1), (2, 300)])
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_are_pil_at_all_levels_and_sizes(name, size):
+    """Both range tables and signs, and for warps both interpolations, at levels of whole steps and others."""
+    rng, count = np.random.default_rng(0), 121
+    frames = noise_clip(count, *size) if size[0] % 2 else natural_clip(count, *size)
+    levels_over = [np.arange(count) / 4, np.linspace(0, 30, count), rng.uniform(0, 30, count)]
+    resamples = [("nearest", Image.NEAREST)]
+    if isinstance(op_named(name).graph, Affine):
+        resamples += [("linear", Image.BILINEAR)]
+    for levels in levels_over:
+        levels_NF = [levels.astype(np.float32)]
+        for ranges in RANGE_TABLES:
+            for sign in (1, -1):
+                for interpolation, resample in resamples:
+                    style = {"ranges": ranges, "interpolation": interpolation, "fill": 9}
+                    ours = augment_clip(frames, [name], levels_NF, [sign], **style)
+                    expected = pil_ops.apply_to_clip(
+                        frames, [name], levels_NF, [sign], ranges, resample=resample, fill=9
+                    )
+                    np.testing.assert_array_equal(ours, expected)
+
+
+def test_linear_interpolation_in_the_graph_is_close_to_pil(monkeypatch):
+    without_kernels(monkeypatch)
     frames, levels = CLIPS["natural"], [np.full(6, 11.0)]
     for name in ("rotate", "shear_x"):
         ours = augment_clip(frames, [name], levels, interpolation="linear")
