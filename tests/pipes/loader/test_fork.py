@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def grey_after(grey, name="identity", **options):
     """The greys in what one constant clip becomes."""
     clip = np.full((4, 16, 16, 3), grey, np.uint8)
-    return np.unique(augment_clip(clip, [name], [np.full(4, 10.0)], **options)).tolist()
+    # not np.unique, which imports a module at its first call: a fork at that moment would leave its lock taken
+    return sorted(set(augment_clip(clip, [name], [np.full(4, 10.0)], **options).ravel().tolist()))
 
 
 def in_fork(do, *arguments):
