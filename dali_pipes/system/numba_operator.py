@@ -73,8 +73,11 @@ def make_operator(
 
     Raises:
         DaliChanged: this version of DALI has another plugin.
+        RuntimeError: numba is switched off.
         Exception: whatever importing the plugin or compiling raises.
     """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     folder = Path(numba.config.CACHE_DIR or cache_folder() / "kernels") / _digest([*sources, Path(__file__)])
     with _one_compiles, _told_if_slow(folder):
         compiled_run = _compile(run, types.void(*(getattr(types, name) for name in RUN_ARGUMENTS)), folder)
@@ -96,7 +99,11 @@ def _compile(function: Callable, signature: Any, folder: Path) -> Any:
             return cfunc(signature, cache=True, **options)(function)
     except Exception as error:  # no folder that can be written, a full disk, a damaged file: numba has no common one
         compiled = cfunc(signature, **options)(function)
-        _log.warning("%s: cannot be used to keep compiled functions (%s); they were compiled anew", folder, error)
+        _log.warning(
+            "%s: cannot keep compiled functions (%s), so they were compiled anew; make it writable, or delete it",
+            folder,
+            error,
+        )
         return compiled
 
 
