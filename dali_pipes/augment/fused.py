@@ -121,7 +121,8 @@ def _parameters_run(outs, out_shapes, out_ndims, num_outs, ins, in_shapes, in_nd
 
 
 @lru_cache
-def _parameters_operator() -> Callable:
+def parameters_operator() -> Callable:
+    """Return the operator of :func:`graph_parameters`, which is compiled if the cache does not hold it."""
     outputs, inputs = [(types.FLOAT, 2), (types.FLOAT, 4)], [_ROWS, _LEVELS, _SIGNS, (types.FLOAT, 1)]
     return make_operator(_parameters_run, _parameters_setup, outputs=outputs, inputs=inputs, sources=_SOURCES)
 
@@ -143,4 +144,4 @@ def graph_parameters(rows: Node, levels: Node, signs: Node, size_hw: tuple[Node,
         size = types.Constant(np.array([height, width], np.float32))
     else:
         size = fn.stack(height, width)
-    return _parameters_operator()(rows, levels, signs, size)
+    return parameters_operator()(rows, levels, signs, size)

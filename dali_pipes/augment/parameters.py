@@ -49,26 +49,40 @@ GRAPH = SimpleNamespace(
 )
 
 
-@lru_cache
 def why_not_kernels() -> str | None:
     """Return why the kernels cannot run in this process, or None; compiles them where they can.
 
-    Then the graph functions take their place on the CPU too, which is slower, and the log says so.
+    Where they cannot, the graph functions take their place on the CPU too, and the log says so.
     """
-    try:
-        from .fused import augment_operator  # here, because worker processes have no use for numba
+    return _why_not("augment_operator")
 
-        augment_operator()
+
+def why_not_compiled_parameters() -> str | None:
+    """Return why the inputs of graph functions cannot be computed in one operator, or None; compiles it."""
+    return _why_not("parameters_operator")
+
+
+@lru_cache
+def _why_not(operator: str) -> str | None:
+    """Return why an operator of fused.py cannot be made, or None."""
+    try:
+        from . import fused  # here, because worker processes have no use for numba
+
+        getattr(fused, operator)()
     except Exception as error:  # a version of numba that numpy, DALI or the machine does not take: no common one
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        _log.warning(
-            "Augmentation on the CPU runs as DALI operators, which is slower, because numba cannot be used with "
-            "DALI %s: %s",
-            dali.__version__,
-            reason,
-        )
+        _tell_once(reason)
         return reason
     return None
+
+
+@lru_cache
+def _tell_once(reason: str) -> None:
+    _log.warning(
+        "Cannot compile the augmentation with DALI %s: %s; DALI operators are used instead, which are slower",
+        dali.__version__,
+        reason,
+    )
 
 
 def run_as_kernels(device: str) -> bool:

@@ -32,7 +32,7 @@ from .parameters import (
     op_table,
     parameters,
     run_as_kernels,
-    why_not_kernels,
+    why_not_compiled_parameters,
 )
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
@@ -187,25 +187,26 @@ def _inputs_in_graph(
 ) -> dict[str, Any]:
     """Return what :func:`inputs_of_clip` computes, as nodes of a graph that draws for itself."""
     op_ids = fn.reshape(op_ids, shape=[n])
-    size_hw = size_of(video, style) if "matrices" in table.names else (0, 0)  # only warps ask for it
-    if why_not_kernels() is not None:
-        each = [parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH) for i in range(n)]
-        branches, values, matrices = ([one[k] for one in each] for k in range(3))
-        return {"branches": branches, "values": values, "matrices": matrices}
-    rows = fn.stack(*[types.Constant(table.rows_OW)[op_ids[i]] for i in range(n)])
-    if video.device == "cpu":  # the kernels read as many levels as there are frames
+    if "rows" in table.names:  # kernels read as many levels as there are frames
         num_frames = fn.cast(shape_of(video)[0], dtype=types.INT32)
         levels = fn.reshape(levels, shape=fn.stack(types.Constant(n), num_frames))
-    levels = fn.cast(levels, dtype=types.FLOAT)
-    signs = fn.cast(fn.reshape(signs, shape=[n]), dtype=types.FLOAT)
-    inputs = {"rows": rows, "levels": levels, "signs": signs}
-    if set(table.names) - set(inputs):
+    inputs = {
+        "rows": fn.stack(*[types.Constant(table.rows_OW)[op_ids[i]] for i in range(n)]),
+        "levels": fn.cast(levels, dtype=types.FLOAT),
+        "signs": fn.cast(fn.reshape(signs, shape=[n]), dtype=types.FLOAT),
+    }
+    if not set(table.names) - set(inputs):
+        return inputs
+    size_hw = size_of(video, style) if "matrices" in table.names else (0, 0)  # only warps ask for it
+    if why_not_compiled_parameters() is None:
         from .fused import graph_parameters
 
-        values, matrices = graph_parameters(rows, levels, signs, size_hw)
+        values, matrices = graph_parameters(inputs["rows"], inputs["levels"], inputs["signs"], size_hw)
         branches = [types.Constant(table.branches_O)[op_ids[i]] for i in range(n)]
-        inputs |= {"branches": branches, "values": values, "matrices": matrices}
-    return inputs
+    else:
+        each = [parameters(table, op_ids[i], levels[i], signs[i], size_hw, GRAPH) for i in range(n)]
+        branches, values, matrices = ([one[k] for one in each] for k in range(3))
+    return inputs | {"branches": branches, "values": values, "matrices": matrices}
 
 
 def apply_ops(

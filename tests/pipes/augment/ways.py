@@ -1,10 +1,9 @@
 """The two ways of augmenting on the CPU: as kernels, and without them as DALI's graph functions."""
 
-from dali_pipes.augment import clips, parameters, randaugment
+from dali_pipes.augment import clips, parameters
 
 
 def without_kernels(monkeypatch) -> None:
     """Let no kernel run, as where numba does not; ``augment_clip`` forgets the pipelines that it keeps."""
-    for module in (parameters, randaugment):
-        monkeypatch.setattr(module, "why_not_kernels", lambda: "a test has none")
+    monkeypatch.setattr(parameters, "_why_not", lambda operator: "a test has none")
     monkeypatch.setattr(clips, "_clip_pipelines", clips._ClipPipelines())
