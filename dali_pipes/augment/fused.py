@@ -1,7 +1,7 @@
-"""DALI operators made of the kernels, on the CPU.
+"""DALI operators made of compiled functions, on the CPU.
 
-One applies all operations to a clip, in place of a graph of hundreds of nodes. The other computes the parameters of
-graph functions, which run on a GPU, or are a user's own.
+One applies all operations to a clip, in place of a graph of hundreds of nodes. One normalises clips. One computes the
+parameters of graph functions, which run on a GPU, or are a user's own.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,14 @@ from numba import carray
 from nvidia.dali import fn, types
 
 from ..hints import Node
+from ..plan import magnitude
 from ..system.numba_operator import data_at, make_operator, shape_at
 from . import kernels, ops, warps
 from .graph_ops import Style
 from .kernels import AFFINE, augment, value_at
 from .warps import store_matrix
 
-_SOURCES = [Path(source) for source in (kernels.__file__, warps.__file__, ops.__file__, __file__)]
+_SOURCES = [Path(source) for source in (kernels.__file__, warps.__file__, ops.__file__, magnitude.__file__, __file__)]
 _VIDEO, _ROWS, _LEVELS, _SIGNS = (types.UINT8, 4), (types.INT32, 2), (types.FLOAT, 2), (types.FLOAT, 1)
 
 
@@ -35,9 +36,9 @@ def _augment_setup(out_shapes, out_ndims, num_outs, in_shapes, in_ndims, num_ins
 
 def _augment_run(outs, out_shapes, out_ndims, num_outs, ins, in_shapes, in_ndims, num_ins):
     F, H, W, C = shape_at(in_shapes, 0, 4)
-    N, words = shape_at(in_shapes, 1, 2)
+    N, row_size = shape_at(in_shapes, 1, 2)
     video_FHWC = carray(data_at(ins, 0), (F, H, W, C), np.uint8)
-    rows_NR = carray(data_at(ins, 1), (N, words // 2), np.float64)
+    rows_NR = carray(data_at(ins, 1), (N, row_size // 2), np.float64)
     levels_NF = carray(data_at(ins, 2), (N, F), np.float32)
     signs_N = carray(data_at(ins, 3), (N,), np.float32)
     style = carray(data_at(ins, 4), (2,), np.int32)
@@ -57,7 +58,7 @@ def apply_kernels(video: Node, rows: Node, levels: Node, signs: Node, style: Sty
 
     Args:
         video: (F, H, W, 3) uint8 on the CPU.
-        rows: (N, W) int32, rows of ``OpTable.rows_OW``.
+        rows: (N, 2 R) int32, rows of ``OpTable.rows_OR2``.
         levels: (N, F) float32, 0..30.
         signs: (N,) float32, +1 or -1.
         style: interpolation and fill.
@@ -82,7 +83,8 @@ def _normalise_run(outs, out_shapes, out_ndims, num_outs, ins, in_shapes, in_ndi
 
 
 @lru_cache
-def _normalise_operator() -> Callable:
+def normalise_operator() -> Callable:
+    """Return the operator of :func:`normalise_by_kernel`, which is compiled if the cache does not hold it."""
     inputs = [_VIDEO, (types.FLOAT, 1)]
     return make_operator(_normalise_run, _normalise_setup, outputs=[(types.FLOAT, 4)], inputs=inputs, sources=_SOURCES)
 
@@ -93,21 +95,24 @@ def normalise_by_kernel(video: Node, mean: float, std: float) -> Node:
     DALI's own operators take twice the time.
     """
     numbers = types.Constant(np.array([mean, 1.0 / std], np.float32))
-    return fn.reshape(_normalise_operator()(video, numbers), layout="FHWC")
+    return fn.reshape(normalise_operator()(video, numbers), layout="FHWC")
 
 
 def _parameters_setup(out_shapes, out_ndims, num_outs, in_shapes, in_ndims, num_ins, samples):
     for sample in range(samples):
+        rows, signs = shape_at(in_shapes, sample, 2), shape_at(in_shapes, 2 * samples + sample, 1)
         N, F = shape_at(in_shapes, samples + sample, 2)
+        if N != rows[0] or N != signs[0]:
+            N = -1  # DALI ends the pipeline before anything is read beside its place
         values, matrices = shape_at(out_shapes, sample, 2), shape_at(out_shapes, samples + sample, 4)
         values[0], values[1] = N, F
         matrices[0], matrices[1], matrices[2], matrices[3] = N, F, 2, 3
 
 
 def _parameters_run(outs, out_shapes, out_ndims, num_outs, ins, in_shapes, in_ndims, num_ins):
-    N, words = shape_at(in_shapes, 0, 2)
+    N, row_size = shape_at(in_shapes, 0, 2)
     N, F = shape_at(in_shapes, 1, 2)
-    rows_NR = carray(data_at(ins, 0), (N, words // 2), np.float64)
+    rows_NR = carray(data_at(ins, 0), (N, row_size // 2), np.float64)
     levels_NF = carray(data_at(ins, 1), (N, F), np.float32)
     signs_N = carray(data_at(ins, 2), (N,), np.float32)
     size_hw = carray(data_at(ins, 3), (2,), np.float32)
@@ -131,7 +136,7 @@ def graph_parameters(rows: Node, levels: Node, signs: Node, size_hw: tuple[Node,
     """DALI graph function: the values and matrices of N operations, see ``Parameters``.
 
     Args:
-        rows: (N, W) int32, rows of ``OpTable.rows_OW``.
+        rows: (N, 2 R) int32, rows of ``OpTable.rows_OR2``.
         levels: (N, F) float32, 0..30.
         signs: (N,) float32, +1 or -1.
         size_hw: the frames' height and width in pixels, numbers or float32 scalars on the CPU.

@@ -116,17 +116,14 @@ def warp(video: Node, matrices: Node, style: Style) -> Node:
     )
 
 
-def shape_of(video: Node) -> Node:
-    """Return the shape, (4,) float32 on the CPU; old versions of DALI know that of clips on the CPU alone."""
-    return video.shape(dtype=types.FLOAT) if hasattr(video, "shape") else fn.shapes(video, dtype=types.FLOAT)
-
-
 def size_of(video: Node, style: Style) -> tuple[Node, Node]:
     """Return height and width, as numbers or as float32 scalars on the CPU."""
     if style.size_hw:
         return style.size_hw
-    if hasattr(video, "shape") or video.device == "cpu":
-        shape = shape_of(video)
+    if hasattr(video, "shape"):
+        shape = video.shape(dtype=types.FLOAT)
+    elif video.device == "cpu":
+        shape = fn.shapes(video, dtype=types.FLOAT)
     else:  # before DataNode.shape, a GPU video's shape was on the GPU, where no named argument may come from
         raise InputError(
             f"Invalid size_hw None: must be (height, width), which DALI {dali.__version__} needs for frames on a GPU"

@@ -17,7 +17,8 @@ from .warps import U, compiled, copy, warp
 
 F32 = np.float32
 KERNEL, LOW, HIGH, SIGNED, BASE, AFFINE = range(6)
-"""Columns of a row of an operation; from ``AFFINE`` on it holds ``Affine.numbers``."""
+"""Columns of a row: a ``Kernel``, the numbers of its ``Range``, and from ``AFFINE`` on those of an ``Affine``, ``turn``
+and ``slope``."""
 
 
 @compiled
@@ -239,6 +240,8 @@ def augment(out_FHWC, video_FHWC, rows_NR, levels_NF, signs_N, linear, fill):
         linear: whether warps interpolate.
         fill: uint8, grey level outside the frame.
     """
+    if video_FHWC.size == 0:  # kernels look at the first pixel
+        return
     count = rows_NR.shape[0]
     between_2HWC = np.empty((2 if count > 1 else 0, *video_FHWC.shape[1:]), np.uint8)
     for f in range(video_FHWC.shape[0]):

@@ -5,9 +5,11 @@ compute) and for DALI (graphs that draw for themselves).
 """
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -62,13 +64,22 @@ def why_not_compiled_parameters() -> str | None:
     return _why_not("parameters_operator")
 
 
+_one_compiles = RLock()
+os.register_at_fork(  # a fork waits until nobody imports or compiles: the child would lack the thread that does
+    before=lambda: _one_compiles.acquire(),
+    after_in_parent=lambda: _one_compiles.release(),
+    after_in_child=lambda: _one_compiles.release(),
+)
+
+
 @lru_cache
 def _why_not(operator: str) -> str | None:
     """Return why an operator of fused.py cannot be made, or None."""
     try:
-        from . import fused  # here, because worker processes have no use for numba
+        with _one_compiles:
+            from . import fused  # here, because worker processes have no use for numba
 
-        getattr(fused, operator)()
+            getattr(fused, operator)()
     except Exception as error:  # a version of numba that numpy, DALI or the machine does not take: no common one
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         _tell_once(reason)
@@ -85,6 +96,11 @@ def _tell_once(reason: str) -> None:
     )
 
 
+def why_not_compiled_normalise() -> str | None:
+    """Return why clips cannot be normalised by a compiled operator, or None; compiles it."""
+    return _why_not("normalise_operator")
+
+
 def run_as_kernels(device: str) -> bool:
     """Return whether operations that have a kernel use it for clips on a device, ``cpu`` or ``gpu``."""
     return device == "cpu" and why_not_kernels() is None
@@ -97,9 +113,9 @@ class OpTable:
     Worker processes receive this table, so they need not know a user's own operations.
     """
 
-    rows_OW: np.ndarray
-    """(O, W) int32, for kernels: the bits of the float64 columns that kernels.py names. DALI has no float64 constants,
-    and float32 would miss PIL's pixels."""
+    rows_OR2: np.ndarray
+    """(O, 2 R) int32, for kernels: the bits of the R float64 columns that kernels.py names. DALI has no float64
+    constants, and float32 would miss PIL's pixels."""
     branches_O: np.ndarray
     """(O,) int32, positions in :func:`branches_of`."""
     ranges_O4: np.ndarray
@@ -182,7 +198,7 @@ def inputs_of_clip(
     table: OpTable, op_ids_N: np.ndarray, levels_NF: np.ndarray, signs_N: np.ndarray, size_hw: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     """Return what a graph needs of N drawn operations, by ``table.names``: numpy arrays, as :func:`apply_inputs`."""
-    drawn = {"rows": table.rows_OW[op_ids_N], "levels": levels_NF, "signs": signs_N}
+    drawn = {"rows": table.rows_OR2[op_ids_N], "levels": levels_NF, "signs": signs_N}
     found = {name: drawn[name] for name in table.names if name in drawn}
     if len(found) < len(table.names):
         each = zip(op_ids_N, levels_NF, signs_N[:, None], strict=True)

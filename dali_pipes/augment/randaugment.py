@@ -22,7 +22,7 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from ..python_values import fields_to_python, is_number, to_python, whole_number
-from .graph_ops import Style, shape_of, size_of, warp
+from .graph_ops import Style, size_of, warp
 from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
 from .parameters import (
     GRAPH,
@@ -187,11 +187,8 @@ def _inputs_in_graph(
 ) -> dict[str, Any]:
     """Return what :func:`inputs_of_clip` computes, as nodes of a graph that draws for itself."""
     op_ids = fn.reshape(op_ids, shape=[n])
-    if "rows" in table.names:  # kernels read as many levels as there are frames
-        num_frames = fn.cast(shape_of(video)[0], dtype=types.INT32)
-        levels = fn.reshape(levels, shape=fn.stack(types.Constant(n), num_frames))
     inputs = {
-        "rows": fn.stack(*[types.Constant(table.rows_OW)[op_ids[i]] for i in range(n)]),
+        "rows": fn.stack(*[types.Constant(table.rows_OR2)[op_ids[i]] for i in range(n)]),
         "levels": fn.cast(levels, dtype=types.FLOAT),
         "signs": fn.cast(fn.reshape(signs, shape=[n]), dtype=types.FLOAT),
     }
@@ -232,7 +229,7 @@ def apply_ops(
         op_ids: (N,) int32 on the CPU, positions in ``ops``.
         levels: (N, F) float32 on the CPU, 0..30.
         signs: (N,) float32 on the CPU, +1 or -1; ignored by operations without a sign.
-        n: N, which a graph must know when it is built. Other sizes of ``op_ids`` end the pipeline with an error.
+        n: N, which a graph must know when it is built. Inputs of other shapes end the pipeline with an error.
         ops: names of the operations that may occur; None is ``PAPER_OPS``.
         ranges: ``paper`` or ``monotonic``.
         interpolation: ``nearest`` or ``linear``, of geometric operations.

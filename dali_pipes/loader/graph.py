@@ -2,7 +2,7 @@
 
 from nvidia.dali import fn, types
 
-from ..augment.parameters import run_as_kernels
+from ..augment.parameters import why_not_compiled_normalise
 from ..augment.randaugment import RandAugmentT, apply_inputs
 from ..decode.frames import ANTIALIAS_ABOVE
 from ..hints import Node
@@ -72,7 +72,7 @@ def crop_resize(video: Node, box_yxyx: Node, flip: Node, crop_px: int) -> Node:
 
 def normalise(video: Node) -> Node:
     """DALI graph function: (F, H, W, 3) uint8 -> float32, (x - 128) / 128."""
-    if run_as_kernels(video.device):
+    if video.device == "cpu" and why_not_compiled_normalise() is None:
         from ..augment.fused import normalise_by_kernel
 
         return normalise_by_kernel(video, MEAN, STD)

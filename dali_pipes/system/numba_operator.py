@@ -6,6 +6,8 @@ the plugin gets their addresses. A function reads and writes arrays through :fun
 
 import hashlib
 import logging
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +26,6 @@ from .files import cache_folder
 TELL_AFTER_S = 2.0
 """Compiling that takes longer is told in the log while it goes on."""
 _log = logging.getLogger("dali_pipes")
-_one_compiles = threading.Lock()
 
 
 @intrinsic
@@ -78,13 +79,35 @@ def make_operator(
     """
     if numba.config.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
-    folder = Path(numba.config.CACHE_DIR or cache_folder() / "kernels") / _digest([*sources, Path(__file__)])
-    with _one_compiles, _told_if_slow(folder):
+    folder = _own_folder() / _digest([*sources, Path(__file__)])
+    with _told_if_slow(folder):
         compiled_run = _compile(run, types.void(*(getattr(types, name) for name in RUN_ARGUMENTS)), folder)
         compiled_setup = _compile(setup, types.void(*(getattr(types, name) for name in SETUP_ARGUMENTS)), folder)
     operator = operator_of_addresses(compiled_run.address, compiled_setup.address, outputs, inputs)
     operator.compiled = compiled_run, compiled_setup  # they live as long as whoever calls them
     return operator
+
+
+def _own_folder() -> Path:
+    """Return the folder of all compiled functions: the user's choice, or one that nobody else may write to."""
+    return Path(numba.config.CACHE_DIR or cache_folder() / f"kernels-{os.getuid()}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder if it is not there.
+
+    Raises:
+        OSError: it cannot be written; numba would take another folder, where it does not see that sources changed.
+        PermissionError: others may write to it, and what is in it is run.
+    """
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    for path in (folder.parent, folder) if not numba.config.CACHE_DIR else ():
+        status = path.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(f"{path} is not only yours")
 
 
 def _digest(sources: Sequence[Path]) -> str:
@@ -95,6 +118,7 @@ def _compile(function: Callable, signature: Any, folder: Path) -> Any:
     """Return the compiled function; without a cache where that cannot be used, and the log says so."""
     options = {"nopython": True, "error_model": "numpy"}
     try:
+        _check_folder(folder)
         with _cache_in(folder):
             return cfunc(signature, cache=True, **options)(function)
     except Exception as error:  # no folder that can be written, a full disk, a damaged file: numba has no common one
@@ -119,7 +143,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _told_if_slow(folder: Path) -> Iterator[None]:
-    text = "Compiling the augmentation for this machine, about half a minute; it is kept in %s for the next time"
+    text = "Compiling the augmentation for this machine, which takes up to half a minute; it is then kept in %s"
     timer = threading.Timer(TELL_AFTER_S, _log.warning, (text, folder))
     timer.daemon = True
     timer.start()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from nvidia.dali import fn, pipeline_def
 
-from dali_pipes import PAPER_OPS, apply_ops, augment_clip
-from dali_pipes.augment import clips, fused, parameters
+from dali_pipes import OPS, PAPER_OPS, Range, apply_ops, augment_clip, register_op
+from dali_pipes.augment import clips, fused, graph_ops, parameters
 from dali_pipes.loader.graph import normalise
 from dali_pipes.system import dali_internals
 from tests.pipes.augment.ways import without_kernels
@@ -26,12 +26,12 @@ def always(array):
     return fn.external_source(lambda: [array])
 
 
-def run_apply_ops(frames, op_ids, levels, signs, n=1):
+def run_apply_ops(frames, op_ids, levels, signs, n=1, ops=None):
     @pipeline_def(batch_size=1, num_threads=1, device_id=None, enable_conditionals=True)
     def pipeline():
         video = fn.external_source(lambda: [frames], layout="FHWC")
         inputs = [always(array) for array in (op_ids, levels, signs)]
-        return apply_ops(video, *inputs, n=n)
+        return apply_ops(video, *inputs, n=n, ops=ops)
 
     built = pipeline()
     built.build()
@@ -51,10 +51,33 @@ def test_any_type_of_numbers_will_do(types):
     np.testing.assert_array_equal(ours, pil_ops.apply_to_clip(frames, ["rotate"], levels, [1]))
 
 
-@pytest.mark.parametrize("levels", [np.zeros((1, 3)), np.zeros((1, 5)), np.zeros((2, 4)), np.zeros(3)])
-def test_levels_of_another_number_of_frames_are_refused(levels):
-    with pytest.raises(RuntimeError, match="reshape"):
+@pytest.mark.parametrize(
+    "levels", [np.zeros((1, 3)), np.zeros((1, 5)), np.zeros((2, 4)), np.zeros((4, 1)), np.zeros(4)]
+)
+def test_levels_of_another_shape_are_refused(levels):
+    with pytest.raises(RuntimeError, match="non negative|number of dimensions"):
         run_apply_ops(noise_clip(4), np.array([0], np.int32), levels.astype(np.float32), ONE)
+
+
+@pytest.fixture
+def own_op():
+    """An operation that has only a graph function."""
+    register_op("own", graph_ops.brightness, ranges=Range(0.5, 0.5))
+    yield "own"
+    del OPS["own"]
+
+
+@pytest.mark.parametrize("count", [2, 400_000])
+def test_levels_of_more_operations_are_refused_without_kernels_too(own_op, count):
+    with pytest.raises(RuntimeError, match="non negative"):
+        run_apply_ops(noise_clip(4), np.array([0], np.int32), np.zeros((count, 4), np.float32), ONE, ops=[own_op])
+
+
+@pytest.mark.parametrize("size_hw", [(0, 0), (0, 5), (5, 0)])
+@pytest.mark.parametrize("name", PAPER_OPS)
+def test_empty_frames_stay_empty(name, size_hw):
+    frames, op_ids = np.zeros((4, *size_hw, 3), np.uint8), np.array([PAPER_OPS.index(name)], np.int32)
+    assert run_apply_ops(frames, op_ids, np.zeros((1, 4), np.float32), ONE).shape == (4, *size_hw, 3)
 
 
 @pytest.mark.parametrize("op_id", [-15, 14, 1000])

@@ -48,7 +48,7 @@ def test_all_ways_compute_the_same(ranges):
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=None)
     def compiled():
-        drawn = [always([data]) for data in (table.rows_OW[op_ids], levels, signs)]
+        drawn = [always([data]) for data in (table.rows_OR2[op_ids], levels, signs)]
         return tuple(graph_parameters(*drawn, SIZE_HW))
 
     built = in_graph()

@@ -1,6 +1,7 @@
 """Compiled operators: kept on disk, made anew where that fails, and refused where DALI calls functions otherwise."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,11 +97,33 @@ def test_a_cache_that_cannot_be_made_is_a_warning(monkeypatch, caplog):
     assert "no locator available" in caplog.records[0].getMessage()
 
 
+def test_a_cache_below_a_file_is_a_warning(monkeypatch, tmp_path, caplog):
+    """Then numba must not take another folder, where it would not see that the sources changed."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file" / "kernels"))
+    operator = make_twice()
+    assert doubled(operator) == [[4, 8, 12], [160]]
+    assert [function.cache_hits for function in operator.compiled] == [0, 0]
+    assert len(caplog.records) == 2 and "cannot keep compiled functions" in caplog.records[0].getMessage()
+
+
+def test_a_cache_that_others_may_write_to_is_not_used(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path))
+    make_twice()
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"kernels-{os.getuid()}" and folder.stat().st_mode & 0o077 == 0 and not caplog.records
+    folder.chmod(0o777)
+    operator = make_twice()
+    assert [function.cache_hits for function in operator.compiled] == [0, 0]
+    assert f"{folder} is not only yours" in caplog.records[0].getMessage()
+
+
 def test_slow_compiling_is_told(cache, caplog, monkeypatch):
     monkeypatch.setattr(numba_operator, "TELL_AFTER_S", 0.0)
     make_twice()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert f"it is kept in {cache}" in caplog.records[0].getMessage()
+    assert f"it is then kept in {cache}" in caplog.records[0].getMessage()
     caplog.clear()
     monkeypatch.setattr(numba_operator, "TELL_AFTER_S", 3600.0)
     make_twice()
