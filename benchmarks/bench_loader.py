@@ -12,7 +12,6 @@ in milliseconds a batch, is the augmentation alone.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,8 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, loader_of, make_long_videos, manifest_of
+from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, WHY_NOT, loader_of, make_long_videos, manifest_of
 from noise_rows import M, N
+from results_page import machine, markdown_table, text_table, write_markdown
 
 from dali_pipes.system.cores import usable_cores
 
@@ -148,23 +148,6 @@ def memory_after_epochs(options) -> list[float]:
     return after
 
 
-def machine() -> dict:
-    import nvidia.dali
-    import torch
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": model,
-        "cores": usable_cores(),
-        "gpu": gpu,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "dali": nvidia.dali.__version__,
-    }
-
-
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder of class folders; default: the demo's training videos")
@@ -180,6 +163,7 @@ def parse():
     parser.add_argument("--crop-px", type=int, default=160, help="height and width of each clip")
     parser.add_argument("--workers", type=int, default=min(16, usable_cores()))
     parser.add_argument("--json", help="write the results here")
+    parser.add_argument("--markdown", help="write the table here, for a page of results")
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one row, in its own process
     return parser.parse_args()
 
@@ -195,12 +179,17 @@ def main():
     unknown = set(names) - set(known)
     if unknown:
         sys.exit(f"Invalid --rows {','.join(sorted(unknown))}: choose one or more of {', '.join(known)}")
+    missing = {name: reason for name in names if name in WHY_NOT and (reason := WHY_NOT[name]())}
+    for name, reason in missing.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
+    names = [name for name in names if name not in missing]
     if not options.data:
         from train.data.demo_data import demo_folder
 
         options.data = str(demo_folder() / "train")
     clips = f"{options.batch_size} clips of {options.num_frames} x {options.crop_px} x {options.crop_px}"
-    print(machine(), f"batches of {clips}, {options.workers} workers, N = {N}, M = {M:g}")
+    what = f"Batches of {clips}, {options.workers} workers, N = {N}, M = {M:g}"
+    print(machine(), what)
     results, end = {name: [] for name in names}, time.monotonic() + options.limit_s
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as long_folder:
         if any(name.startswith("long") for name in names):
@@ -220,31 +209,24 @@ def main():
             options.epochs = 0
             print("  interrupted: the table is of what was measured before", file=sys.stderr, flush=True)
     table = [{"name": name, **_summary(runs, options.batch_size)} for name, runs in results.items() if runs]
-    print(
-        f"{'row':34} {'clips/s':>8} {'spread':>15} {'ms/batch':>9} {'CPU ms/clip':>12} {'peak MiB':>9} {'GPU MiB':>8}"
-    )
-    for row in table:
-        gpu = "-" if row["gpu_memory_mib"] is None else f"{row['gpu_memory_mib']:.0f}"
-        print(
-            f"{row['name']:34} {row['clips_per_s']:8.1f} {row['lowest']:7.1f}-{row['highest']:<7.1f} "
-            f"{row['ms_per_batch']:9.1f} {1000 * row['cpu_s_per_clip']:12.1f} {row['peak_memory_mib']:9.0f} {gpu:>8}"
-        )
+    head, rows = _cells(table)
+    print(text_table(head, rows))
     memory = (
         _in_a_process(MEMORY, options, options.data, options.row_limit_s) if options.epochs and "ours" in names else []
     )
     if memory:
-        shown = ", ".join(
-            f"{memory[epoch]:.0f} after {epoch + 1}"
-            for epoch in sorted({0, 1, 4, 9, len(memory) - 1})
-            if epoch < len(memory)
-        )
-        print(f"memory of ours in MiB by epochs: {shown}")
+        print(_memory_line(memory))
+    if options.markdown:
+        notes = [_memory_line(memory)] if memory else []
+        notes += [f"`{name}` is left out: {reason}." for name, reason in missing.items()]
+        described = [[_described(name), *cells] for name, *cells in rows]
+        write_markdown(options.markdown, what + ".", markdown_table(head, described), *notes)
     if options.json:
         names = ("device", "batch_size", "num_frames", "crop_px", "workers", "seconds", "repeats")
         settings = {name: getattr(options, name) for name in names}
         report = {"machine": machine(), "settings": settings, "results": table, MEMORY + "_mib": memory}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
-    sys.exit(memory is None or any(not runs for runs in results.values()))
+    sys.exit(not names or memory is None or any(not runs for runs in results.values()))
 
 
 def _measure(name, options):
@@ -252,6 +234,35 @@ def _measure(name, options):
         return memory_after_epochs(options)
     row, options.decoder = GPU_ROWS[name] if options.device == "cuda" else (ROWS[name], "cpu")
     return measure(row, options)
+
+
+def _memory_line(memory) -> str:
+    shown = [epoch for epoch in sorted({0, 1, 4, 9, len(memory) - 1}) if epoch < len(memory)]
+    after = ", ".join(f"{memory[epoch]:.0f} after {epoch + 1}" for epoch in shown)
+    return f"Memory of ours in MiB of all processes, by epochs: {after}."
+
+
+def _cells(table) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of the table as texts; a column without a number is left out."""
+    own = next((row["clips_per_s"] for row in table if row["name"] == "straightforward"), None)
+    columns = {
+        "row": [row["name"] for row in table],
+        "clips/s": [f"{row['clips_per_s']:.1f}" for row in table],
+        "spread": [f"{row['lowest']:.1f}-{row['highest']:.1f}" for row in table],
+        "ms/batch": [f"{row['ms_per_batch']:.1f}" for row in table],
+        "CPU ms/clip": [f"{1000 * row['cpu_s_per_clip']:.1f}" for row in table],
+        "peak MiB": [f"{row['peak_memory_mib']:.0f}" for row in table],
+        "GPU MiB": [f"{row['gpu_memory_mib']:.0f}" for row in table if row["gpu_memory_mib"] is not None],
+        "times straightforward": [f"{row['clips_per_s'] / own:.2f}" for row in table if own],
+    }
+    columns = {head: cells for head, cells in columns.items() if cells}
+    return list(columns), [list(cells) for cells in zip(*columns.values(), strict=True)]
+
+
+def _described(name) -> str:
+    """A row's name and what it is."""
+    row = ROWS[name] if name in ROWS else GPU_ROWS[name][0]
+    return f"`{name}`: {row.__doc__.splitlines()[0].rstrip('.')}"
 
 
 def _in_a_process(name, options, data, limit_s):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
+from dataset_rows import TorchcodecClip, data_loader, straightforward_clip, torchvision_clip, why_not_torchcodec
 from noise_rows import (
     M,
     N,
@@ -55,34 +56,38 @@ def _ours(options, **loader_options):
 
 
 def ours(options):
+    """This loader with RandAugment-T."""
     from dali_pipes import RandAugmentT
 
     return _ours(options, augment=RandAugmentT(n=N, m=M), decoder=options.decoder)
 
 
 def ours_no_aug(options):
+    """This loader without augmentation."""
     return _ours(options, decoder=options.decoder)
 
 
 def ours_needed_frames(options):
-    """Only every second frame, which is all that SlowFast looks at."""
+    """This loader with RandAugment-T, every second frame, which is all that SlowFast looks at."""
     from dali_pipes import RandAugmentT
 
     return _ours(options, augment=RandAugmentT(n=N, m=M), keep_every=2, decoder=options.decoder)
 
 
 def ours_stream(options):
-    """The other reader: DALI opens the files and seeks."""
+    """This loader's other reader: DALI opens the files and seeks."""
     from dali_pipes import RandAugmentT
 
     return _ours(options, augment=RandAugmentT(n=N, m=M), reader="stream")
 
 
 def ours_two_pipelines(options):
+    """This loader with RandAugment-T, as two pipelines that share the workers."""
     return _several(ours, options, 2)
 
 
 def ours_four_pipelines(options):
+    """This loader with RandAugment-T, as four pipelines that share the workers."""
     return _several(ours, options, 4)
 
 
@@ -178,11 +183,12 @@ def _pipeline(options, finish, crop=True):
 
 
 def decode_only(options):
+    """Decoding, cropping and scaling alone."""
     return _pipeline(options, lambda video: video, crop=False)
 
 
 def dali_auto_aug(options):
-    """DALI's own RandAugment, whose magnitude is constant over time, in the same pipeline."""
+    """DALI's own RandAugment, constant over time, in the pipeline of this loader."""
     from dali_pipes.loader.graph import normalise
 
     return _pipeline(options, lambda video: normalise(dali_rand_augment(video, options.crop_px)))
@@ -206,82 +212,19 @@ def torchvision_gpu(options):
         yield len(clips_BCFHW)
 
 
-class StraightforwardClips:
-    """A dataset as researchers write it: OpenCV reads and seeks, PIL augments frame by frame."""
-
-    def __init__(self, options, torchvision_transforms):
-        self.videos, self.torchvision_transforms = manifest_of(options).videos, torchvision_transforms
-        self.frames, self.crop_px = options.num_frames, options.crop_px
-
-    def __len__(self):
-        return 10**6
-
-    def __getitem__(self, index):
-        import cv2
-        import numpy as np
-        import torch
-
-        cv2.setNumThreads(0)
-        rng = np.random.default_rng(index)
-        video = self.videos[index % len(self.videos)]
-        capture = cv2.VideoCapture(video.path)
-        capture.set(cv2.CAP_PROP_POS_FRAMES, int(rng.integers(max(1, video.num_frames - self.frames + 1))))
-        frames = []
-        while len(frames) < self.frames:
-            good, frame = capture.read()
-            if not good:
-                break
-            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        frames += [frames[-1]] * (self.frames - len(frames))
-        side = min(int(rng.integers(160, 201)), video.height, video.width)
-        y, x = rng.integers(video.height - side + 1), rng.integers(video.width - side + 1)
-        cropped = [frame[y : y + side, x : x + side] for frame in frames]
-        if self.torchvision_transforms:
-            from torchvision.transforms import v2
-
-            clip = torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2)
-            clip = v2.functional.resize(clip, [self.crop_px, self.crop_px], antialias=True)
-            clip = v2.RandAugment(num_ops=N, magnitude=int(M))(clip)
-            return (clip.permute(1, 0, 2, 3).float() - 128) / 128
-        images = [cv2.resize(frame, (self.crop_px, self.crop_px)) for frame in cropped]
-        images = _augment_with_pil(images, rng)
-        clip = torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2)
-        return (clip.float() - 128) / 128
-
-
-def _augment_with_pil(images, rng):
-    import numpy as np
-    from PIL import Image
-
-    from dali_pipes.augment.ops import OPS
-    from dali_pipes.plan.magnitude import schedule_levels
-    from tests.reference import pil_ops
-
-    images = [Image.fromarray(image) for image in images]
-    for name in rng.choice(list(OPS), N):
-        levels, sign = schedule_levels("temporal+", M, len(images), rng), rng.choice([-1, 1])
-        images = [
-            pil_ops.apply(name, image, pil_ops.value_of(name, float(level), sign, "paper"))
-            for image, level in zip(images, levels, strict=True)
-        ]
-    return [np.asarray(image) for image in images]
-
-
-def _data_loader(options, torchvision_transforms):
-    from torch.utils.data import DataLoader
-
-    clips = StraightforwardClips(options, torchvision_transforms)
-    for batch in DataLoader(clips, batch_size=options.batch_size, num_workers=options.workers, prefetch_factor=2):
-        yield len(batch)
-
-
 def straightforward(options):
-    return _data_loader(options, torchvision_transforms=False)
+    """OpenCV, PIL frame by frame, a PyTorch DataLoader."""
+    return data_loader(manifest_of(options).videos, options, straightforward_clip)
 
 
 def torchvision(options):
-    """torchvision v2's RandAugment, constant over time, on decoded tensors."""
-    return _data_loader(options, torchvision_transforms=True)
+    """OpenCV, torchvision v2's RandAugment, constant over time, a PyTorch DataLoader."""
+    return data_loader(manifest_of(options).videos, options, torchvision_clip)
+
+
+def torchcodec(options):
+    """torchcodec, torchvision v2's RandAugment, constant over time, a PyTorch DataLoader."""
+    return data_loader(manifest_of(options).videos, options, TorchcodecClip())
 
 
 ROWS = {
@@ -290,6 +233,7 @@ ROWS = {
         ours,
         straightforward,
         torchvision,
+        torchcodec,
         dali_auto_aug,
         ours_no_aug,
         decode_only,
@@ -303,6 +247,8 @@ ROWS = {
         dali_auto_aug_alone,
     )
 }
+WHY_NOT = {"torchcodec": why_not_torchcodec}
+"""Row -> a function that returns why it cannot run here, or None."""
 ASKED_FOR = (
     "ours_two_pipelines",
     "ours_stream",

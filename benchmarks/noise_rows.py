@@ -39,11 +39,12 @@ def of_noise(options, augment, **pipeline_options):
 
 
 def noise_alone(options):
-    """What to subtract from the next two rows, in milliseconds a batch, for the augmentation alone."""
+    """Noise alone: what to subtract from the next rows, in milliseconds a batch."""
     return of_noise(options, lambda video: video)
 
 
 def augment_alone(options):
+    """Noise and RandAugment-T, drawn elsewhere."""
     return augment_noise(options)
 
 
@@ -74,7 +75,7 @@ def augment_noise(options, pipeline_options=None, **policy):
 
 
 def graph_draws_alone(options):
-    """As anyone's graph augments that draws for itself."""
+    """Noise and RandAugment-T in a graph that draws for itself."""
     from dali_pipes import rand_augment_t
 
     size = {"num_frames": options.num_frames, "size_hw": (options.crop_px, options.crop_px)}
@@ -82,4 +83,5 @@ def graph_draws_alone(options):
 
 
 def dali_auto_aug_alone(options):
+    """Noise and DALI's own RandAugment, constant over time."""
     return of_noise(options, lambda video: dali_rand_augment(video, options.crop_px))
