@@ -68,8 +68,9 @@ class TorchcodecClip:
 
         top, left, side = box
         frames = self.read(video, *window)[:, :, top : top + side, left : left + side]
-        missing = options.num_frames - len(frames)
-        return _with_torchvision(torch.cat([frames, frames[-1:].expand(missing, -1, -1, -1)]), options)
+        if len(frames) < options.num_frames:  # an index keeps channels last in memory, where torchvision is faster
+            frames = frames[torch.arange(options.num_frames).clamp(max=len(frames) - 1)]
+        return _with_torchvision(frames, options)
 
     def read(self, video, start, count):
         from torchcodec.decoders import VideoDecoder

@@ -148,10 +148,10 @@ def _pil_clip(images, name, levels_F, sign):
 
 
 def torchvision(work: Work) -> Callable[[], object]:
-    """torchvision's functions on (F, 3, H, W) uint8 tensors, one value for all frames."""
+    """torchvision's functions on (F, 3, H, W) uint8 tensors, channels last in memory as decoders give them."""
     import torch
 
-    clips = [torch.from_numpy(clip).permute(0, 3, 1, 2).contiguous() for clip in work.clips]
+    clips = [torch.from_numpy(clip).permute(0, 3, 1, 2) for clip in work.clips]
     return _one_by_one(work, clips, lambda clip, name, levels_F, sign: torchvision_op(clip, name, sign))
 
 
