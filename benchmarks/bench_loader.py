@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from loader_rows import ASKED_FOR, GPU_ROWS, ROWS, WHY_NOT, loader_of, make_long_videos, manifest_of
-from noise_rows import M, N
 from results_page import machine, markdown_table, text_table, write_markdown
+from rows.loader_rows import ASKED_FOR, GPU_ROWS, ROWS, WHY_NOT, loader_of, make_long_videos, manifest_of
+from rows.noise_rows import M, N
 
 from dali_pipes.system.cores import usable_cores
 

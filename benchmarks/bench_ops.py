@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_loader import GpuClock
-from noise_rows import N, augment_noise, noise_alone
 from nvidia.dali import pipeline
 from results_page import machine, markdown_table, text_table, write_markdown
+from rows.noise_rows import N, augment_noise, noise_alone
 
 from dali_pipes import PAPER_OPS
 from dali_pipes.system.cores import usable_cores
@@ -83,7 +83,7 @@ def cpu_rows() -> dict:
 
 def cpu_milliseconds_a_clip(work, ways, repeats: int) -> dict[str, list[float]]:
     """One number for each way and repeat; the ways take turns, so that all meet the same load."""
-    from op_ways import IN_DALI, nothing
+    from rows.op_ways import IN_DALI, nothing
 
     runs = {"nothing": nothing(work)} | {name: way(work) for name, way in ways.items()}
     found = {name: [] for name in runs}
@@ -106,7 +106,7 @@ def on_the_cpu(options) -> tuple[dict, list[str]]:
     """The numbers of each row and of the graphs, and the paragraphs of a page."""
     import torch
     from graph_build import KINDS, build_times
-    from op_ways import WAYS, clips_of, work_of
+    from rows.op_ways import WAYS, clips_of, work_of
 
     from dali_pipes.augment.parameters import why_not_kernels
 

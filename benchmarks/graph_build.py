@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from noise_rows import M, N
-from op_ways import without_kernels
+from rows.noise_rows import M, N
+from rows.op_ways import without_kernels
 
 from dali_pipes import ClipSampler, RandAugmentT
 from dali_pipes.decode.video_info import VideoInfo

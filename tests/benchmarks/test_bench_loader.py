@@ -14,8 +14,7 @@ from tests.videos import rgb_of, write_lossless
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-import dataset_rows  # noqa: E402
-import loader_rows  # noqa: E402
+from rows import dataset_rows, loader_rows  # noqa: E402
 
 LITTLE = ["--num-frames", 8, "--crop-px", 32, "--batch-size", 2, "--workers", 1]
 SHORT = ["--seconds", 0.1, "--repeats", 1, "--epochs", 0]

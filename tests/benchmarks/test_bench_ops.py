@@ -14,8 +14,8 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import bench_ops  # noqa: E402
 import graph_build  # noqa: E402
-import op_ways  # noqa: E402
 import results_page  # noqa: E402
+from rows import op_ways  # noqa: E402
 
 LITTLE = {"data": None, "num_frames": 4, "crop_px": 64, "batch_size": 2, "workers": 1, "batches": 1, "repeats": 1}
 NEED_KERNELS = pytest.mark.skipif(why_not_kernels() is not None, reason="no kernel can run here")

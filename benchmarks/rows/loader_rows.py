@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
-from dataset_rows import TorchcodecClip, data_loader, straightforward_clip, torchvision_clip, why_not_torchcodec
-from noise_rows import (
+from rows.dataset_rows import TorchcodecClip, data_loader, straightforward_clip, torchvision_clip, why_not_torchcodec
+from rows.noise_rows import (
     M,
     N,
     augment_alone,

@@ -1,6 +1,6 @@
 """Contestants of bench_loader.py as researchers write them: a PyTorch dataset that decodes, crops and augments."""
 
-from noise_rows import M, N
+from rows.noise_rows import M, N
 
 
 class Windows:

@@ -11,16 +11,15 @@ from math import atan, degrees
 from unittest.mock import patch
 
 import numpy as np
-from loader_rows import manifest_of
-from noise_rows import M, dali_rand_augment
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.auto_aug import rand_augment
 from nvidia.dali.auto_aug.core import signed_bin
 from PIL import Image
+from rows.loader_rows import manifest_of
+from rows.noise_rows import M, dali_rand_augment
 
 from dali_pipes import RandAugmentT
-from dali_pipes.augment import parameters, randaugment
-from dali_pipes.augment.graph_ops import shape_of
+from dali_pipes.augment import parameters
 from dali_pipes.augment.parameters import inputs_of_clip
 from dali_pipes.augment.randaugment import DrawnOps, apply_inputs
 from dali_pipes.decode import decode_frames
@@ -90,7 +89,7 @@ def _in_a_pipeline(work: Work, augment: Callable) -> Callable[[], object]:
 
 def nothing(work: Work) -> Callable[[], object]:
     """What DALI needs to take the clips in; it hands out their shapes, since handing out the clips would copy them."""
-    return _in_a_pipeline(work, shape_of)
+    return _in_a_pipeline(work, lambda video: video.shape())
 
 
 def kernels(work: Work) -> Callable[[], object]:
@@ -119,10 +118,7 @@ def graph_functions(work: Work) -> Callable[[], object]:
 @contextmanager
 def without_kernels():
     """Let graphs that are built in here have no kernel."""
-    with (
-        patch.object(parameters, "why_not_kernels", lambda: "not wanted"),
-        patch.object(randaugment, "why_not_kernels", lambda: "not wanted"),
-    ):
+    with patch.object(parameters, "why_not_kernels", lambda: "not wanted"):
         yield
 
 
