@@ -148,6 +148,14 @@ def memory_after_epochs(options) -> list[float]:
     return after
 
 
+def how_augmented(device: str) -> str:
+    """Return what the operations of ``ours`` run as, in words."""
+    from dali_pipes.augment.parameters import run_as_kernels
+
+    on = "cpu" if device == "cpu" else "gpu"
+    return f"{'compiled kernels' if run_as_kernels(on) else 'DALI operators'} on the {on.upper()}"
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder of class folders; default: the demo's training videos")
@@ -190,6 +198,7 @@ def main():
     clips = f"{options.batch_size} clips of {options.num_frames} x {options.crop_px} x {options.crop_px}"
     what = f"Batches of {clips}, {options.workers} workers, N = {N}, M = {M:g}"
     print(machine(), what)
+    print(f"RandAugment-T runs as {how_augmented(options.device)}")
     results, end = {name: [] for name in names}, time.monotonic() + options.limit_s
     with tempfile.TemporaryDirectory(prefix="bench_loader_") as long_folder:
         if any(name.startswith("long") for name in names):

@@ -31,6 +31,7 @@ def test_rows_of_clips_of_another_size(tmp_path, class_folders):
     result = bench_loader("--data", class_folders, "--rows", ",".join(rows), *LITTLE, *SHORT, *files)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Batches of 2 clips of 8 x 32 x 32, 1 workers" in result.stdout
+    assert "RandAugment-T runs as compiled kernels on the CPU\n" in result.stdout
     report = json.loads((tmp_path / "rows.json").read_text())
     assert report["settings"]["num_frames"] == 8 and report["settings"]["crop_px"] == 32
     assert [row["name"] for row in report["results"]] == rows
