@@ -64,6 +64,11 @@ def why_not_compiled_parameters() -> str | None:
     return _why_not("parameters_operator")
 
 
+def why_not_compiled_normalise() -> str | None:
+    """Return why clips cannot be normalised by a compiled operator, or None; compiles it."""
+    return _why_not("normalise_operator")
+
+
 _one_compiles = RLock()
 os.register_at_fork(  # a fork waits until nobody imports or compiles: the child would lack the thread that does
     before=lambda: _one_compiles.acquire(),
@@ -94,11 +99,6 @@ def _tell_once(reason: str) -> None:
         dali.__version__,
         reason,
     )
-
-
-def why_not_compiled_normalise() -> str | None:
-    """Return why clips cannot be normalised by a compiled operator, or None; compiles it."""
-    return _why_not("normalise_operator")
 
 
 def run_as_kernels(device: str) -> bool:

@@ -107,7 +107,7 @@ def _check_folder(folder: Path) -> None:
     for path in (folder.parent, folder) if not numba.config.CACHE_DIR else ():
         status = path.stat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise PermissionError(f"{path} is not only yours")
+            raise PermissionError(f"others own {path} or may write to it")
 
 
 def _digest(sources: Sequence[Path]) -> str:

@@ -116,7 +116,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(monkeypatch, tmp_path, cap
     folder.chmod(0o777)
     operator = make_twice()
     assert [function.cache_hits for function in operator.compiled] == [0, 0]
-    assert f"{folder} is not only yours" in caplog.records[0].getMessage()
+    assert f"others own {folder} or may write to it" in caplog.records[0].getMessage()
 
 
 def test_slow_compiling_is_told(cache, caplog, monkeypatch):
