@@ -11,14 +11,13 @@ import math
 
 import numpy as np
 
-from ..plan.magnitude import MAX_LEVEL
-from .ops import Kernel
+from .ops import Kernel, value_in_range
 from .warps import U, compiled, copy, warp
 
 F32 = np.float32
 KERNEL, LOW, HIGH, SIGNED, BASE, AFFINE = range(6)
-"""Columns of a row: a ``Kernel``, the numbers of its ``Range``, and from ``AFFINE`` on those of an ``Affine``, ``turn``
-and ``slope``."""
+"""Columns of a row: a ``Kernel``, the numbers of its ``Range``, and from ``AFFINE`` on those of an ``Affine``."""
+_value_in_range = compiled(value_in_range)
 
 
 @compiled
@@ -223,8 +222,7 @@ def _apply(kernel, frame_HWC, out_HWC, value, affine_7, linear, fill):
 @compiled
 def value_at(row, level, sign):
     """Return the value at ``level``, as ``Range.value``, in float64: what PIL is given."""
-    low, high, signed, base = row[LOW], row[HIGH], row[SIGNED], row[BASE]
-    return base + (1 + signed * (sign - 1)) * (low + (high - low) * level / MAX_LEVEL)
+    return _value_in_range(row[LOW], row[HIGH], row[SIGNED], row[BASE], level, sign)
 
 
 @compiled

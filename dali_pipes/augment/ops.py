@@ -8,7 +8,6 @@ operation has one, a kernel: the same on one frame, for the CPU.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from math import radians
 
 from ..errors import InputError, check_known
 from ..hints import Node
@@ -44,7 +43,12 @@ class Range:
 
     def value(self, level: Node, sign: Node = 1.0) -> Node:
         """The value at ``level``; numbers, arrays and DALI nodes alike."""
-        return self.base + (1 + self.signed * (sign - 1)) * (self.low + (self.high - self.low) * level / MAX_LEVEL)
+        return value_in_range(self.low, self.high, self.signed, self.base, level, sign)
+
+
+def value_in_range(low: Node, high: Node, signed: Node, base: Node, level: Node, sign: Node) -> Node:
+    """Return the value of :class:`Range` at ``level``; kernels.py compiles this formula too."""
+    return base + (1 + signed * (sign - 1)) * (low + (high - low) * level / MAX_LEVEL)
 
 
 NO_MAGNITUDE = Range(0.0, 0.0)
@@ -73,9 +77,9 @@ class Affine:
 
     @property
     def numbers(self) -> list[float]:
-        """The turn in radians, clockwise, then what the value adds to the factors of x, of y and to the shift."""
+        """The turn in degrees, then what the value adds to the factors of x, of y and to the shift."""
         a, b, c, d, e, f = self.slope
-        return [-radians(self.turn), a, d, b, e, c, f]
+        return [self.turn, a, d, b, e, c, f]
 
 
 class Kernel(IntEnum):
@@ -133,19 +137,16 @@ class Op:
 def _op(
     name: str,
     graph: Callable | Affine,
-    kernel: Kernel | None,
     unit: str = "",
     ranges: Range | dict[str, Range] | None = None,
     scales_with_crop: bool = False,
+    kernel: Kernel | None = None,
 ) -> Op:
-    """A row; ``ranges`` may be one for both range tables."""
+    """A row; ``ranges`` may be one for both range tables, and every :class:`Affine` has the kernel of warps."""
+    kernel = Kernel.WARP if isinstance(graph, Affine) else kernel
     if isinstance(ranges, Range):
         ranges = dict.fromkeys(RANGE_TABLES, ranges)
     return Op(name=name, graph=graph, kernel=kernel, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
-
-
-def _affine_op(name: str, affine: Affine, unit: str, ranges: Range, scales_with_crop: bool = False) -> Op:
-    return _op(name, affine, Kernel.WARP, unit, ranges, scales_with_crop)
 
 
 _ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
@@ -154,20 +155,20 @@ _POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
 _SHEAR = Range(0.0, 0.3, signed=True)
 _TRANSLATE = Range(0.0, PAPER_TRANSLATE_MAX_PX, signed=True)
 _ROWS = (
-    _op("identity", graph_ops.identity, Kernel.IDENTITY),
-    _op("auto_contrast", graph_ops.auto_contrast, Kernel.AUTO_CONTRAST),
-    _op("equalize", graph_ops.equalize, Kernel.EQUALIZE),
-    _affine_op("rotate", Affine(turn=1.0), "degrees", Range(0.0, 30.0, signed=True)),
-    _op("solarize", graph_ops.solarize, Kernel.SOLARIZE, "threshold", _SOLARIZE),
-    _op("color", graph_ops.color, Kernel.COLOR, "factor", _ENHANCE),
-    _op("posterize", graph_ops.posterize, Kernel.POSTERIZE, "bits", _POSTERIZE),
-    _op("contrast", graph_ops.contrast, Kernel.CONTRAST, "factor", _ENHANCE),
-    _op("brightness", graph_ops.brightness, Kernel.BRIGHTNESS, "factor", _ENHANCE),
-    _op("sharpness", graph_ops.sharpness, Kernel.SHARPNESS, "factor", _ENHANCE),
-    _affine_op("shear_x", Affine((0, 1, 0, 0, 0, 0)), "pixels per pixel", _SHEAR),
-    _affine_op("shear_y", Affine((0, 0, 0, 1, 0, 0)), "pixels per pixel", _SHEAR),
-    _affine_op("translate_x", Affine((0, 0, 1, 0, 0, 0)), "pixels", _TRANSLATE, scales_with_crop=True),
-    _affine_op("translate_y", Affine((0, 0, 0, 0, 0, 1)), "pixels", _TRANSLATE, scales_with_crop=True),
+    _op("identity", graph_ops.identity, kernel=Kernel.IDENTITY),
+    _op("auto_contrast", graph_ops.auto_contrast, kernel=Kernel.AUTO_CONTRAST),
+    _op("equalize", graph_ops.equalize, kernel=Kernel.EQUALIZE),
+    _op("rotate", Affine(turn=1.0), "degrees", Range(0.0, 30.0, signed=True)),
+    _op("solarize", graph_ops.solarize, "threshold", _SOLARIZE, kernel=Kernel.SOLARIZE),
+    _op("color", graph_ops.color, "factor", _ENHANCE, kernel=Kernel.COLOR),
+    _op("posterize", graph_ops.posterize, "bits", _POSTERIZE, kernel=Kernel.POSTERIZE),
+    _op("contrast", graph_ops.contrast, "factor", _ENHANCE, kernel=Kernel.CONTRAST),
+    _op("brightness", graph_ops.brightness, "factor", _ENHANCE, kernel=Kernel.BRIGHTNESS),
+    _op("sharpness", graph_ops.sharpness, "factor", _ENHANCE, kernel=Kernel.SHARPNESS),
+    _op("shear_x", Affine((0, 1, 0, 0, 0, 0)), "pixels per pixel", _SHEAR),
+    _op("shear_y", Affine((0, 0, 0, 1, 0, 0)), "pixels per pixel", _SHEAR),
+    _op("translate_x", Affine((0, 0, 1, 0, 0, 0)), "pixels", _TRANSLATE, scales_with_crop=True),
+    _op("translate_y", Affine((0, 0, 0, 0, 0, 1)), "pixels", _TRANSLATE, scales_with_crop=True),
 )
 
 OPS: dict[str, Op] = {row.name: row for row in _ROWS}
@@ -225,14 +226,13 @@ def register_op(
             f"Invalid ranges {ranges!r} of operation {name!r}: must be a Range, or a dict with a Range for "
             f"{' and '.join(RANGE_TABLES)}"
         )
-    kernel = Kernel.WARP if isinstance(graph, Affine) else None
-    OPS[name] = _op(name, graph, kernel, unit, ranges, scales_with_crop)
+    OPS[name] = _op(name, graph, unit, ranges, scales_with_crop)
 
 
 PAPER_OPS = tuple(OPS)
 """The 14 operations of the paper, in the order of their ids: what policies draw from that name no others."""
 
-EXTRA_OPS = {"invert": _op("invert", graph_ops.invert, Kernel.INVERT)}
+EXTRA_OPS = {"invert": _op("invert", graph_ops.invert, kernel=Kernel.INVERT)}
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
 AUTHORS_OPS = (*PAPER_OPS, "invert")

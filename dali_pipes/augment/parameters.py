@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import radians
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -163,12 +164,12 @@ def op_table(names: Sequence[str], ranges: str, translate_max_px: float, as_kern
         "values": any(callable(branch) for branch in branches),
         "matrices": WARP in branches,
     }
-    slopes = [[affine.turn, *affine.slope] for affine in affines]
+    affine_numbers = [affine.numbers for affine in affines]
     return OpTable(
-        np.column_stack([kernels, numbers, slopes]).astype(np.float64).view(np.int32),
+        np.column_stack([kernels, numbers, affine_numbers]).astype(np.float64).view(np.int32),
         np.array([branches.index(_branch(name, as_kernels)) for name in names], np.int32),
         np.array(numbers, np.float32),
-        np.array([affine.numbers for affine in affines], np.float64),
+        np.array(affine_numbers, np.float64),
         tuple(name for name in INPUT_NAMES if uses[name]),
     )
 
@@ -213,7 +214,7 @@ def _matrices(value_F: Any, affine_7: Any, size_hw: tuple[Any, Any], library: Si
     PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
     are the same ones also where a coordinate falls between two.
     """
-    angle = value_F * affine_7[0]
+    angle = value_F * affine_7[0] * -radians(1)
     cos, sin = library.cos(angle), library.sin(angle)
     cx, cy = size_hw[1] * 0.5, size_hw[0] * 0.5
     change = library.column(value_F)

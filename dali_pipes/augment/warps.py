@@ -138,15 +138,14 @@ def _warp_linear(frame_HWC, out_HWC, a, b, c, d, e, f, fill):
 def affine_matrix(affine_7, value, height, width):
     """Return a, b, c, d, e, f of an ``Affine`` at ``value``: output (x, y) shows input (ax + by + c, dx + ey + f).
 
-    ``affine_7`` is ``turn`` and ``slope`` of the ``Affine``. The turn is computed as by ``Image.rotate``, which keeps
-    15 decimals.
+    ``affine_7`` is ``Affine.numbers``. The turn is computed as by ``Image.rotate``, which keeps 15 decimals.
     """
     angle = -math.radians((value * affine_7[0]) % 360.0)
     cos, sin = round(math.cos(angle) * 1e15) / 1e15, round(math.sin(angle) * 1e15) / 1e15
     x, y = width / 2.0, height / 2.0
-    a, b = cos + value * affine_7[1], sin + value * affine_7[2]
-    d, e = -sin + value * affine_7[4], cos + value * affine_7[5]
-    c = -cos * x - sin * y + x + value * affine_7[3]
+    a, d = cos + value * affine_7[1], -sin + value * affine_7[2]
+    b, e = sin + value * affine_7[3], cos + value * affine_7[4]
+    c = -cos * x - sin * y + x + value * affine_7[5]
     f = sin * x - cos * y + y + value * affine_7[6]
     return a, b, c, d, e, f
 
