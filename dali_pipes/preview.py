@@ -2,7 +2,7 @@
 
 import sys
 
-from .augment.preview import main
+from .pictures.preview import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,9 +14,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tables of this folder, whatever is installed
 from dali_pipes import OPS, SCHEDULES, Affine, RandAugmentT, Range, schedule_levels  # noqa: E402
-from dali_pipes.augment import PAPER_CROP_PX, SheetRow, draw_sheet, translate_max_px  # noqa: E402
+from dali_pipes.augment import PAPER_CROP_PX, translate_max_px  # noqa: E402
 from dali_pipes.augment.ops import EXTRA_OPS, Op  # noqa: E402
-from dali_pipes.augment.preview import rows_of_operations  # noqa: E402
+from dali_pipes.pictures import SheetRow, draw_sheet  # noqa: E402
+from dali_pipes.pictures.preview import rows_of_operations  # noqa: E402
 from train.analysis.mix_preview import mixed_row  # noqa: E402
 from train.data.demo_data import make_frames  # noqa: E402
 from train.mixing import MIXES  # noqa: E402

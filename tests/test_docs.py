@@ -24,7 +24,7 @@ FILES += [
 PAGES = {file: (ROOT / file).read_text() for file in sorted(FILES)}
 PARSER_IN = {  # program -> the module that has its _parser()
     "dali_pipes.manifest": "dali_pipes.dataset.summary",
-    "dali_pipes.preview": "dali_pipes.augment.preview",
+    "dali_pipes.preview": "dali_pipes.pictures.preview",
     "dali_pipes.transcode": "dali_pipes.dataset.transcode",
     "train.cam": "train.analysis.cam",
     "train.localisation": "train.analysis.localisation",

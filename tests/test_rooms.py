@@ -16,6 +16,7 @@ FLOORS = {  # package -> its folders from the bottom up; "" are the files beside
         "dataset",
         "plan",
         "augment",
+        "pictures",
         "loader",
         "",
     ),

@@ -1,4 +1,4 @@
-"""The table of operations, RandAugment-T as a DALI graph function, and pictures of both."""
+"""The table of operations, and RandAugment-T as a DALI graph function."""
 
 from ..lazy import public_names
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool3d
 
-from dali_pipes.augment.preview import load_clip
+from dali_pipes.pictures.preview import load_clip
 from train.config.options import Config
 from train.models.zoo import MODELS, Network, build_model
 from train.weights.checkpoint import save_checkpoint

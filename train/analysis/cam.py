@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import torch
 
-from dali_pipes.augment import SheetRow, write_sheet
 from dali_pipes.dataset import UNLABELLED, class_name
 from dali_pipes.errors import InputError, check_known
+from dali_pipes.pictures import SheetRow, write_sheet
 from dali_pipes.system import described_by, exclusive_use, flags_of, make_folder, progress_bar, replacing, run_program
 
 from ..config.options import Config

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dali_pipes.augment import SheetRow, check_sheet_options, load_clip, write_sheet
 from dali_pipes.errors import InputError
 from dali_pipes.loader import MEAN, STD
+from dali_pipes.pictures import SheetRow, check_sheet_options, load_clip, write_sheet
 from dali_pipes.system import check_not_replaced, described_by, flags_of, run_program, with_todays_options
 
 from ..data.demo_data import demo_folder

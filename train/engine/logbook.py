@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dali_pipes.augment import SheetRow, draw_sheet, write_picture
 from dali_pipes.errors import InputError
+from dali_pipes.pictures import SheetRow, draw_sheet, write_picture
 from dali_pipes.system import replacing
 
 from ..data.pictures import pictures_of

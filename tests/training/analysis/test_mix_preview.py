@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dali_pipes.augment import sheets
-from dali_pipes.augment.sheets import load_clip
+from dali_pipes.pictures import sheets
+from dali_pipes.pictures.sheets import load_clip
 from tests.videos import natural_clip, write_video
 from train.analysis import mix_preview
 from train.mixing.params import MIXES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import OPS, RandAugmentT, augment_clip
-from dali_pipes.augment import charts, preview, sheets
+from dali_pipes.pictures import charts, preview, sheets
 from tests.videos import natural_clip, write_video
 
 

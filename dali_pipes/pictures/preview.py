@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..augment.clips import augment_clip
+from ..augment.graph_ops import INTERPOLATIONS
+from ..augment.ops import OPS, RANGE_TABLES, Affine, op_named, translate_max_px
+from ..augment.randaugment import AUGMENTATIONS, RandAugmentT, check_ops
 from ..errors import InputError
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
 from ..system.program import described_by, flags_of, run_program, with_todays_options
 from .charts import draw_schedules
-from .clips import augment_clip
-from .graph_ops import INTERPOLATIONS
-from .ops import OPS, RANGE_TABLES, Affine, op_named, translate_max_px
-from .randaugment import AUGMENTATIONS, RandAugmentT, check_ops
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
 
