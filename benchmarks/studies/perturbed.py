@@ -1,7 +1,7 @@
 """Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
 
 First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 15 minutes each.
-Then ``python benchmarks/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half
+Then ``python benchmarks/studies/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half
 a minute each the first time, and compares the rows.
 """
 
@@ -31,7 +31,7 @@ TITLES = {
     "flash": "flashes",
     "fade": "contrast fades",
 }
-RESULT = Path(__file__).parent / "results" / "perturbed.md"
+RESULT = Path(__file__).parents[1] / "results" / "perturbed.md"
 CLEAN = "clean"
 ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}
 NONE, SPATIAL, TEMPORAL = ROWS
@@ -153,7 +153,7 @@ def page(out: Path, machine: str) -> str:
         "",
         "```bash",
         f"python -m train.tables run perturbed --seeds {len(seeds)} --jobs 2",
-        "python benchmarks/perturbed.py",
+        "python benchmarks/studies/perturbed.py",
         "```",
         "",
         f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, "
