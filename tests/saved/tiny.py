@@ -17,5 +17,5 @@ class Tiny(nn.Module):
         return self.classifier(self.dropout(features))
 
 
-def tiny(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str) -> Tiny:
+def tiny(num_classes: int, kept_frames: int, side: int, dropout: float, lateral: str, width: int = 64) -> Tiny:
     return Tiny(num_classes, dropout)

@@ -11,7 +11,7 @@ from dataclasses import replace
 WIDTH = 8
 
 
-def narrow_slowfast(num_classes, kept_frames, side, dropout, lateral):
+def narrow_slowfast(num_classes, kept_frames, side, dropout, lateral, width):
     from train.models.slowfast import SlowFast
 
     return SlowFast(num_classes, fast_stride=1, dropout=dropout, width=WIDTH, lateral=lateral)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..models.slowfast import LATERALS
-from ..models.zoo import MODELS, check_lateral
+from ..models.slowfast import LATERALS, WIDTH
+from ..models.zoo import MODELS, check_slowfast_options
 from .option import Group, Role, option
 
 
@@ -33,8 +33,16 @@ class ModelOptions(Group):
         choices=LATERALS,
         roles=Role.FOR_PUBLISHED,
     )
+    width: int = option(
+        WIDTH,
+        "Width of SlowFast: channels of the slow pathway's first layer, a multiple of 8; all layers change in "
+        f"proportion. {WIDTH} is the paper's; half the width has a quarter of the weights, and trains faster on a CPU.",
+        metavar="CHANNELS",
+        at_least=8,
+        roles=Role.AS_IN_PAPER,
+    )
     dropout: float = option(0.5, "Dropout probability before the classifier.", metavar="P", at_least=0, at_most=0.99)
 
     def check(self) -> None:
         """Raise :class:`InputError` if an option contradicts another."""
-        check_lateral(self.model, self.lateral)
+        check_slowfast_options(self.model, self.lateral, self.width)

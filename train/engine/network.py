@@ -13,4 +13,5 @@ def make_network(config: Config, num_classes: int) -> Network:
         crop_px=config.crop_px,
         dropout=config.dropout,
         lateral=config.lateral,
+        width=config.width,
     )

@@ -20,6 +20,8 @@ BLOCKS = (3, 4, 6, 3)  # residual blocks of stages 2 to 5: a ResNet-50
 EXPANSION = 4
 LATERAL_KERNEL = 5
 LATERALS = ("plain", "norm_relu")
+WIDTH = 64
+"""Channels of the slow path's stem in the paper."""
 Sizes = tuple[int, int, int]
 
 
@@ -92,10 +94,18 @@ class SlowFast(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, width: int = 64, lateral: str = "plain"
+        self,
+        num_classes: int,
+        *,
+        fast_stride: int = 2,
+        dropout: float = 0.5,
+        width: int = WIDTH,
+        lateral: str = "plain",
     ):
         super().__init__()
         check_known("--lateral", lateral, LATERALS)
+        if width < BETA or width % BETA:
+            raise InputError(f"Invalid --width {width}: must be a multiple of {BETA} above 0")
         self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
         self.slow = _pathway(width, 1, (1, 1, 3, 3), lateral=True)
         self.fast = _pathway(width // BETA, 5, (3, 3, 3, 3), lateral=False)
@@ -145,7 +155,9 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain") -> SlowFast:
+def slowfast50(
+    num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, lateral: str = "plain", width: int = WIDTH
+) -> SlowFast:
     """Build SlowFast-50 of the paper (section 4.1), with random weights.
 
     It has alpha 8, beta 1/8, and 4 + 32 frames for clips of 64.
@@ -157,12 +169,13 @@ def slowfast50(num_classes: int, *, fast_stride: int = 2, dropout: float = 0.5, 
         dropout: before the classifier.
         lateral: ``"plain"``, or ``"norm_relu"`` for the network of the published weights. Both start from the same
             random numbers.
+        width: channels of the slow path's stem, a multiple of 8; all other layers are in proportion.
 
     Returns:
         A module of float clips (B, 3, T, H, W) -> logits (B, num_classes). T must be a multiple of 8 x ``fast_stride``,
         and the loader's pixels, (pixel - 128) / 128, are what it expects.
 
     Raises:
-        InputError: unknown ``lateral``.
+        InputError: unknown ``lateral``, or ``width`` is no multiple of 8.
     """
-    return SlowFast(num_classes, fast_stride=fast_stride, dropout=dropout, lateral=lateral)
+    return SlowFast(num_classes, fast_stride=fast_stride, dropout=dropout, lateral=lateral, width=width)

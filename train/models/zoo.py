@@ -16,7 +16,7 @@ from dali_pipes.deprecated import renamed_arguments
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.loader import MEAN, STD
 
-from .slowfast import frame_weights, slowfast50
+from .slowfast import BETA, WIDTH, frame_weights, slowfast50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class Model:
     """A network that ``--model`` names."""
 
     build: Callable[..., nn.Module]
-    """``build(num_classes, kept_frames, crop_px, dropout, lateral)``; ``kept_frames`` of a window are decoded."""
+    """``build(num_classes, kept_frames, crop_px, dropout, lateral, width)``; ``kept_frames`` of a window are
+    decoded."""
     keep_every: int
     """A 64-frame window gives as many frames as the published weights were trained on."""
     frames_multiple: int
@@ -43,12 +44,14 @@ class Model:
     """Layout of those features: BCTHW, BTHWC, or tokens: (B, 1 + T H W, C), the first of which is the class token."""
 
 
-def _slowfast50(num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str) -> nn.Module:
-    return slowfast50(num_classes, fast_stride=1, dropout=dropout, lateral=lateral)
+def _slowfast50(
+    num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str, width: int
+) -> nn.Module:
+    return slowfast50(num_classes, fast_stride=1, dropout=dropout, lateral=lateral, width=width)
 
 
 def _torchvision(name: str, change: Callable[[Any, int, int, float], None] | None = None) -> Callable[..., nn.Module]:
-    def build(num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str) -> nn.Module:
+    def build(num_classes: int, kept_frames: int, crop_px: int, dropout: float, lateral: str, width: int) -> nn.Module:
         from torchvision.models import video  # slow to import
 
         model = getattr(video, name)(weights=None, num_classes=num_classes)
@@ -170,7 +173,14 @@ class Network(nn.Module):
 
 @renamed_arguments(frames="num_frames", side="crop_px")
 def build_model(
-    name: str, num_classes: int, *, num_frames: int, crop_px: int, dropout: float = 0.5, lateral: str = "plain"
+    name: str,
+    num_classes: int,
+    *,
+    num_frames: int,
+    crop_px: int,
+    dropout: float = 0.5,
+    lateral: str = "plain",
+    width: int = WIDTH,
 ) -> Network:
     """Build a network of ``MODELS`` with random weights.
 
@@ -181,6 +191,7 @@ def build_model(
         crop_px: width and height of the clips in pixels.
         dropout: before the classifier.
         lateral: of slowfast50, see :func:`train.models.slowfast50`.
+        width: of slowfast50.
 
     Returns:
         A module of the loader's clips (B, 3, T, H, W) -> logits (B, num_classes).
@@ -189,8 +200,8 @@ def build_model(
         InputError: unknown name, or a number of frames or pixels, or an option, that this network cannot take.
     """
     model = check_clips(name, num_frames, crop_px)
-    check_lateral(name, lateral)
-    return Network(name, model.build(num_classes, num_frames // model.keep_every, crop_px, dropout, lateral))
+    check_slowfast_options(name, lateral, width)
+    return Network(name, model.build(num_classes, num_frames // model.keep_every, crop_px, dropout, lateral, width))
 
 
 def check_clips(name: str, num_frames: int, crop_px: int) -> Model:
@@ -212,8 +223,12 @@ def check_clips(name: str, num_frames: int, crop_px: int) -> Model:
     return model
 
 
-def check_lateral(name: str, lateral: str) -> None:
-    """Raise :class:`InputError` if lateral convolutions are chosen for a network that has none."""
+def check_slowfast_options(name: str, lateral: str, width: int) -> None:
+    """Raise :class:`InputError` if an option of SlowFast is chosen for another network, or has no such value."""
+    if name != "slowfast50" and width != WIDTH:
+        raise InputError(f"Invalid --width {width}: needs --model slowfast50, because {name} has one width only")
+    if width % BETA:
+        raise InputError(f"Invalid --width {width}: must be a multiple of {BETA} above 0")
     if name != "slowfast50" and lateral != "plain":
         raise InputError(
             f"Invalid --lateral {lateral}: needs --model slowfast50, because {name} has no lateral convolutions"

@@ -31,7 +31,7 @@ MEMBERS = {
     Role.NAMES_VIDEOS: "data val_data dataset split",
     Role.LENGTH: "epochs max_steps",
     Role.SAME_RECIPE: "seed eval_every even_steps max_steps",
-    Role.AS_IN_PAPER: "dataset split model",
+    Role.AS_IN_PAPER: "dataset split model width",
     Role.SET_BY_TABLE: "split seed out max_steps",
 }
 
