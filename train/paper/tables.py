@@ -107,15 +107,17 @@ def _show(options: argparse.Namespace, overrides: Settings) -> None:
 
 
 def _run(options: argparse.Namespace, overrides: Settings) -> int:
-    if options.seeds < 1:
-        raise InputError(f"Invalid --seeds {options.seeds}: must be at least 1")
+    for name, value, least in (("--seeds", options.seeds, 1), ("--first-seed", options.first_seed, 0)):
+        if value < least:
+            raise InputError(f"Invalid {name} {value}: must be at least {least}")
     slots = options.jobs or max(1, len(gpus()))
     if slots < 1:
         raise InputError(f"Invalid --jobs {options.jobs}: must be at least 1")
     rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
     if slots > 1:
         overrides = {"workers": shared_workers(slots)} | overrides
-    jobs = jobs_of(rows, range(options.seeds), overrides, Path(options.out).resolve())
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    jobs = jobs_of(rows, seeds, overrides, Path(options.out).resolve())
     _check(jobs)
     make_folder(options.out)
     print(f"{len(jobs)} jobs, {slots} at a time, in {options.out}", flush=True)
@@ -200,7 +202,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--out", default=OUT, help=f"folder of the runs (default: {OUT})")
         if name == "run":
             command.add_argument(
-                "--seeds", type=int, default=3, metavar="N", help="train with the seeds 0 to N - 1 (default: 3)"
+                "--seeds", type=int, default=3, metavar="N", help="number of seeds to train with (default: 3)"
+            )
+            command.add_argument(
+                "--first-seed",
+                type=int,
+                default=0,
+                metavar="SEED",
+                help="first of these seeds, which follow each other; such as 100 for runs that choose settings, so "
+                "that the seeds of the comparison are others (default: 0)",
             )
             command.add_argument(
                 "--jobs",
