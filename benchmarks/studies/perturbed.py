@@ -1,8 +1,9 @@
 """Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
 
-First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``, 24 epochs on 2 cores, about 15 minutes each.
-Then ``python benchmarks/studies/perturbed.py`` also evaluates each network on the same scenes without perturbation, about half
-a minute each the first time, and compares the rows.
+First train: ``python -m train.tables run perturbed_choice --first-seed 100 --seeds 1 --jobs 2``, from which N, M and
+ranges are chosen, then ``python -m train.tables run perturbed --seeds 3 --jobs 2``: half an hour to an hour each on a
+core. Then ``python benchmarks/studies/perturbed.py`` also evaluates each network on the same scenes without
+perturbation and on its training videos, a minute or two each the first time, and compares the rows.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dali_pipes.errors import InputError
-from dali_pipes.system.files import read_csv, replacing
+from dali_pipes.system import read_csv, replacing
 from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
-from train.paper.recipes import TABLES
-from train.paper.results import seeds_in
+from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
+from train.paper.results import row_result, seeds_in
 from train.report.data import Run, read_runs
 
 TITLES = {
@@ -31,10 +32,15 @@ TITLES = {
     "flash": "flashes",
     "fade": "contrast fades",
 }
+WORDS = "\n## What it shows"
+"""Where the text begins that is written by hand."""
 RESULT = Path(__file__).parents[1] / "results" / "perturbed.md"
-CLEAN = "clean"
+EVALUATIONS = {"last": "val", "clean": "clean_val", "known": "train"}
+"""Folder within a run for evaluations of its last network -> folder of the data set."""
 ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}
-NONE, SPATIAL, TEMPORAL = ROWS
+NONE, SPATIAL, TEMPORAL, FOURIER = ROWS
+PAIRS = [(TEMPORAL, SPATIAL), (TEMPORAL, NONE), (SPATIAL, NONE), (FOURIER, SPATIAL), (FOURIER, TEMPORAL)]
+"""Rows that are compared: the first minus the second."""
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 """Of Student's t: 97.5 % of the values are lower, by the number of seeds."""
 STEADY = ("pan", "exposure", "roll", "fade")
@@ -42,12 +48,13 @@ STEADY = ("pan", "exposure", "roll", "fade")
 the other two jump."""
 
 
-def evaluate_clean(folder: Path) -> Path:
-    """The predictions of a run's last network for the scenes without perturbation; made if they are not there."""
-    out = folder / CLEAN
+def evaluate(folder: Path, name: str) -> Path:
+    """Return the predictions of a run's last network, made if they are not there; the run's own are of its best."""
+    out = folder / name
     found = out / "val_predictions.csv"
     if not found.exists() or found.stat().st_mtime < (folder / "last.pt").stat().st_mtime:
-        options = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder", "--out", str(out)]
+        videos = str(perturbed_folder() / EVALUATIONS[name])
+        options = ["--data", videos, "--dataset", "folder", "--out", str(out)]
         subprocess.run(
             [sys.executable, "-m", "train.run", "--eval-only", str(folder / "last.pt"), *options], check=True
         )
@@ -55,7 +62,7 @@ def evaluate_clean(folder: Path) -> Path:
 
 
 def read_right(path: Path) -> dict[str, bool]:
-    """Name of a video, ``class/file`` -> whether the network was right."""
+    """Return the name of a video, ``class/file`` -> whether the network was right."""
     return {
         "/".join(Path(row["path"]).parts[-2:]): row["label"] == row["class_1"]
         for _, row in read_csv(path, ["path", "label", "class_1"], "is not a table of predictions")
@@ -63,7 +70,7 @@ def read_right(path: Path) -> dict[str, bool]:
 
 
 class Trained(NamedTuple):
-    """What was trained, by the name of the recipe."""
+    """The trainings by the name of the recipe, and which videos their networks recognise."""
 
     videos: list[str]
     seeds: list[int]
@@ -71,11 +78,13 @@ class Trained(NamedTuple):
     perturbed_SV: dict[str, np.ndarray]
     """(S, V) bool: right on the perturbed videos."""
     clean_SV: dict[str, np.ndarray]
-    """On the same scenes, not perturbed."""
+    """(S, V) bool: right on the same scenes, not perturbed."""
+    known_S: dict[str, np.ndarray]
+    """(S,) share of the training videos that are recognised without augmentation."""
 
 
 def read_all(out: Path) -> Trained:
-    """All seeds with which every recipe was trained.
+    """Return all seeds with which every recipe was trained.
 
     Raises:
         InputError: a training is missing or not finished.
@@ -85,37 +94,33 @@ def read_all(out: Path) -> Trained:
         raise InputError(
             f"{out}: has {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained; needs 2 to {max(T_95)}"
         )
-    perturbed, clean, runs, names = {}, {}, {}, None
+    perturbed, clean, known, runs, names = {}, {}, {}, {}, None
     for recipe in ROWS:
         tables = []
         runs[recipe] = read_runs([str(out / recipe / f"seed-{seed}") for seed in seeds])
         for run in runs[recipe]:
-            folder = run.folder
             if len(run.rows) < run.settings["epochs"]:
                 raise InputError(
-                    f"{folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; finish it first"
+                    f"{run.folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; "
+                    "finish it first"
                 )
-            if sum("val_top1" in row for row in run.rows) != 1:
-                raise InputError(
-                    f"{folder}: was evaluated more than once, so its predictions may not be of the last epoch; "
-                    "train it again"
-                )
-            tables.append((read_right(folder / "val_predictions.csv"), read_right(evaluate_clean(folder))))
+            tables.append([read_right(evaluate(run.folder, name)) for name in EVALUATIONS])
         names = names or sorted(tables[0][0])
         perturbed[recipe], clean[recipe] = (
             np.array([[table[part][name] for name in names] for table in tables]) for part in (0, 1)
         )
-    return Trained(names, seeds, runs, perturbed, clean)
+        known[recipe] = np.array([np.mean(list(table[2].values())) for table in tables])
+    return Trained(names, seeds, runs, perturbed, clean, known)
 
 
 def percent(right_SV: np.ndarray) -> str:
-    """Mean and standard deviation over the seeds."""
-    of_seed = (100 * right_SV.mean(axis=1)).tolist()
+    """Return mean and standard deviation over the seeds."""
+    of_seed = (100 * right_SV.reshape(len(right_SV), -1).mean(axis=1)).tolist()
     return f"{statistics.mean(of_seed):.1f}" + (f" +- {statistics.stdev(of_seed):.1f}" if len(of_seed) > 1 else "")
 
 
 def interval(differences_S: np.ndarray) -> tuple[float, float]:
-    """95 % of Student's t, for the mean of the seeds' differences; the videos are the same in all."""
+    """Return Student's 95 % interval of the mean of the seeds' differences; the videos are the same in all."""
     half = T_95[len(differences_S)] * differences_S.std(ddof=1) / np.sqrt(len(differences_S))
     return float(differences_S.mean() - half), float(differences_S.mean() + half)
 
@@ -131,27 +136,69 @@ def comparison(better: np.ndarray, worse: np.ndarray) -> list[str]:
     return [f"{differences_S.mean():+.1f}", f"{low:+.1f} to {high:+.1f}", of_seed]
 
 
+def choice_lines(out: Path) -> list[str]:
+    """Return how N, M and ranges were chosen: a table, and the rule.
+
+    Raises:
+        InputError: a run of the choice is missing, or the recipes use another choice than the best one.
+    """
+    accuracy: dict[tuple[str, str], float] = {}
+    seeds: set[int] = set()
+    for row in TABLES["perturbed_choice"].rows:
+        title, choice = row.title.split(", ", 1)
+        found = row_result(row, out)
+        top1 = found.mean("top1")
+        if top1 is None:
+            raise InputError(f"{out / found.recipe}: has no finished run; run train.tables run perturbed_choice first")
+        accuracy[choice, title] = top1
+        seeds |= set(found.of_seed)
+    titles = list(dict.fromkeys(title for _, title in accuracy))
+    means = {choice: statistics.mean(accuracy[choice, title] for title in titles) for choice in PERTURBED_CHOICES}
+    best = max(means, key=lambda choice: means[choice])
+    if best != PERTURBED_CHOICE:
+        raise InputError(
+            f"Invalid PERTURBED_CHOICE {PERTURBED_CHOICE!r} of train/paper/recipes.py: must be {best!r}, which has the "
+            "highest mean accuracy; train the rows of the table perturbed with it"
+        )
+    return [
+        "## Choice of N, M and ranges",
+        "",
+        "The same for all schedules: of these, the one with the highest mean of both columns, after 50 epochs with the "
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}, which "
+        f"{'are' if len(seeds) > 1 else 'is'} not used above. Top-1 on the perturbed videos in percent.",
+        "",
+        line("N, M, ranges", *titles, "mean"),
+        line("---", *["---:"] * (len(titles) + 1)),
+        *(
+            line(
+                f"**{choice}**" if choice == best else choice,
+                *(f"{accuracy[choice, title]:.1f}" for title in titles),
+                f"{means[choice]:.1f}",
+            )
+            for choice in PERTURBED_CHOICES
+        ),
+        "",
+    ]
+
+
 def page(out: Path, machine: str) -> str:
-    names, seeds, runs, perturbed, clean = read_all(out)
+    names, seeds, runs, perturbed, clean, known = read_all(out)
     kinds = np.array([perturbation_of(name) for name in names])
     start, settings = runs[NONE][0].starts[-1], runs[TEMPORAL][0].settings
     minutes = sum(row["epoch_s"] for of_recipe in runs.values() for run in of_recipe for row in run.rows) / 60
-    pairs: list[tuple[str, str, str]] = [
-        ("RandAugment-T against RandAugment", TEMPORAL, SPATIAL),
-        ("RandAugment-T against none", TEMPORAL, NONE),
-        ("RandAugment against none", SPATIAL, NONE),
-    ]
     rows: list[tuple[str, Callable]] = [
         ("**all perturbed**", lambda recipe: perturbed[recipe]),
         *((TITLES[kind], lambda recipe, kind=kind: perturbed[recipe][:, kinds == kind]) for kind in PERTURBATIONS),
         ("near to steady: " + ", ".join(STEADY), lambda recipe: perturbed[recipe][:, np.isin(kinds, STEADY)]),
         ("jumping: camera shake, flashes", lambda recipe: perturbed[recipe][:, ~np.isin(kinds, STEADY)]),
         ("the same scenes, clean", lambda recipe: clean[recipe]),
+        ("the training videos", lambda recipe: known[recipe]),
     ]
     lines = [
         "# Perturbed videos: the paper's claim, tried",
         "",
         "```bash",
+        "python -m train.tables run perturbed_choice --first-seed 100 --seeds 1 --jobs 2",
         f"python -m train.tables run perturbed --seeds {len(seeds)} --jobs 2",
         "python benchmarks/studies/perturbed.py",
         "```",
@@ -162,10 +209,12 @@ def page(out: Path, machine: str) -> str:
         "",
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one "
         "perturbation that changes over time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. "
-        f"The same SlowFast-50, {settings['epochs']} epochs, "
+        f"The same SlowFast-50 of width {settings['width']} (the paper's has 64), {settings['epochs']} epochs, "
+        f"batches of {settings['batch_size']}, "
         f"{settings['num_frames']} frames of {settings['crop_px']}x{settings['crop_px']}, "
-        f"RandAugment with N = {settings['randaug_n']}, M = {settings['randaug_m']:g}; "
-        "RandAugment-T is temporal+. Accuracy of the last epoch in percent, mean and standard deviation over the seeds "
+        f"RandAugment with N = {settings['randaug_n']}, M = {settings['randaug_m']:g} and the "
+        f"{settings['randaug_ranges']} ranges ([chosen below](#choice-of-n-m-and-ranges)). "
+        "Accuracy of the last epoch in percent, mean and standard deviation over the seeds "
         f"{', '.join(map(str, seeds))}.",
         "",
         line("validation videos", *ROWS.values()),
@@ -183,9 +232,13 @@ def page(out: Path, machine: str) -> str:
         "",
         line("comparison", "difference", "95 %", "seed by seed"),
         line("---", "---:", "---:", "---"),
-        *(line(f"{title}, perturbed", *comparison(perturbed[a], perturbed[b])) for title, a, b in pairs),
-        *(line(f"{title}, clean", *comparison(clean[a], clean[b])) for title, a, b in pairs),
+        *(
+            line(f"{ROWS[a]} against {ROWS[b]}, {where}", *comparison(right[a], right[b]))
+            for where, right in (("perturbed", perturbed), ("clean", clean))
+            for a, b in PAIRS
+        ),
         "",
+        *choice_lines(out),
     ]
     return "\n".join(lines)
 
@@ -198,7 +251,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         text = page(Path(options.runs), options.machine)
-        before, heading, words = options.out.read_text().partition("\n## ") if options.out.exists() else ("", "", "")
+        before, heading, words = options.out.read_text().partition(WORDS) if options.out.exists() else ("", "", "")
         if words and before != text:
             print(
                 f"perturbed: {options.out}: its figures have changed, so the text below them is left out",

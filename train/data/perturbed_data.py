@@ -23,7 +23,7 @@ from .demo_data import HEIGHT, MOTIONS, WIDTH, Camera, Scene, make_missing
 
 VERSION = 1  # raise it when the videos change
 TRAIN_VIDEOS_PER_CLASS = 16
-VAL_VIDEOS_PER_CLASS_AND_PERTURBATION = 4
+VAL_VIDEOS_PER_CLASS_AND_PERTURBATION = 11
 
 
 def _view_T23(turn_T: np.ndarray, x_T: np.ndarray, y_T: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def perturbation_of(path: str) -> str:
 def perturbed_folder(workers: int = 2) -> Path:
     """Return the folder, with ``train``, ``val`` and ``clean_val``, each of ``<class>/*.avi``; make what is missing.
 
-    About a minute on two cores the first time; the same videos on every machine, up to encoder versions.
+    Two to three minutes on two cores the first time; the same videos on every machine, up to encoder versions.
     """
     root = cache_folder() / f"perturbed-{VERSION}"
     scenes = []

@@ -55,6 +55,20 @@ def grid_name(schedule: str, n: int, m: float) -> str:
 
 _RANDAUG_T_NAME = grid_name("temporal+", RANDAUG["randaug_n"], RANDAUG["randaug_m"])
 
+PERTURBED_TITLES = {
+    "spatial": "RandAugment",
+    "temporal+": "RandAugment-T (temporal+)",
+    "fourier": "RandAugment-T (fourier)",
+}
+"""Schedules that are compared on the perturbed videos -> title."""
+PERTURBED_CHOICES: dict[str, tuple[str, int, float]] = {
+    "N = 1, M = 10": ("", 1, 10),
+    "N = 2, M = 10": ("", 2, 10),
+    "N = 2, M = 10, monotonic": ("_monotonic", 2, 10),
+}
+"""N, M and ranges among which shorter trainings choose, the same for all schedules -> end of the data's name, N, M."""
+PERTURBED_CHOICE = "N = 2, M = 10"
+
 METHODS: dict[str, Settings] = {
     "baseline": _PLAIN,
     **{
@@ -62,6 +76,10 @@ METHODS: dict[str, Settings] = {
         for name, settings in SCHEDULE_SETTINGS.items()
         for n in GRID_N
         for m in GRID_M
+    },
+    **{
+        grid_name("fourier", n, m): {"aug": "randaug_t", "schedule": "fourier", "randaug_n": n, "randaug_m": float(m)}
+        for _, n, m in PERTURBED_CHOICES.values()
     },
     **{name: _PLAIN | settings for name, settings in MIX_SETTINGS.items()},
     **{f"randaug_t+{name}": _RANDAUG_T | MIX_SETTINGS[name] for name in ENSEMBLE},
@@ -82,18 +100,20 @@ _SECTION_4_1: Settings = {
 }
 """Evaluated every 25 epochs, as ten clips of each video cost as much as three to four epochs."""
 _TWO_CORES: Settings = {
-    "epochs": 24,
-    "batch_size": 8,
-    "lr": 1e-3,
+    "epochs": 100,
+    "batch_size": 16,
+    "lr": 2e-3,
     "weight_decay": 1e-5,
     "warmup": 0.2,
     "dropout": 0.0,
     "num_frames": 32,
     "crop_px": 56,
+    "width": 32,
     "eval_clips": 2,
     "eval_every": 25,
 }
-"""Settings for a quarter of an hour on two CPU cores; evaluated only at the end."""
+"""Settings for a quarter to half an hour on one CPU core, in which half the channels learn the training clips."""
+_MONOTONIC: Settings = {"randaug_ranges": "monotonic"}
 
 DATA: dict[str, Settings] = {
     "vipriors": {"dataset": "vipriors", "split": "train", **_SECTION_4_1},
@@ -102,6 +122,9 @@ DATA: dict[str, Settings] = {
     "hmdb51_2": {"dataset": "hmdb51", "split": "2", **_SECTION_4_1},
     "hmdb51_3": {"dataset": "hmdb51", "split": "3", **_SECTION_4_1},
     "perturbed": {"data": "perturbed", **_TWO_CORES},
+    "perturbed_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC},
+    "perturbed_50": {"data": "perturbed", **_TWO_CORES, "epochs": 50},
+    "perturbed_50_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC, "epochs": 50},
 }
 """Settings of each data set, with the length of the training."""
 
@@ -180,6 +203,11 @@ def _hmdb51_rows() -> Iterable[TableRow]:
 
 def _ensemble(data: str) -> tuple[str, ...]:
     return tuple(f"{data}/{method}" for method in (_RANDAUG_T_NAME, *(f"randaug_t+{name}" for name in ENSEMBLE)))
+
+
+def _perturbed_recipe(data: str, schedule: str, choice: str) -> str:
+    end, n, m = PERTURBED_CHOICES[choice]
+    return f"{data}{end}/{grid_name(schedule, n, m)}"
 
 
 TABLES: dict[str, Table] = {
@@ -296,8 +324,23 @@ TABLES: dict[str, Table] = {
         "Clean training videos, perturbed validation videos (made here)",
         (
             TableRow(name="baseline", title="No augmentation", recipes=("perturbed/baseline",)),
-            TableRow(name="spatial", title="RandAugment", recipes=("perturbed/spatial_n2_m10",)),
-            TableRow(name="temporal+", title="RandAugment-T", recipes=("perturbed/temporal+_n2_m10",)),
+            *(
+                TableRow(name=name, title=title, recipes=(_perturbed_recipe("perturbed", name, PERTURBED_CHOICE),))
+                for name, title in PERTURBED_TITLES.items()
+            ),
+        ),
+    ),
+    "perturbed_choice": Table(
+        "Choice of N, M and ranges for the perturbed videos: shorter runs, with seeds of their own",
+        tuple(
+            TableRow(
+                name=recipe.partition("/")[2] + recipe.partition("/")[0].removeprefix("perturbed_50"),
+                title=f"{PERTURBED_TITLES[name]}, {choice}",
+                recipes=(recipe,),
+            )
+            for choice in PERTURBED_CHOICES
+            for name in ("spatial", "temporal+")
+            for recipe in [_perturbed_recipe("perturbed_50", name, choice)]
         ),
     ),
 }
