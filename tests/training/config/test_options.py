@@ -108,6 +108,11 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             ["--model", "s3d", "--lateral", "norm_relu"],
             "Invalid --lateral norm_relu: needs --model slowfast50, because s3d has no",
         ),
+        (
+            ["--model", "s3d", "--width", "32"],
+            "Invalid --width 32: needs --model slowfast50, because s3d has one width",
+        ),
+        (["--width", "20"], "Invalid --width 20: must be a multiple of 8 above 0"),
         (["--label-smoothing", "1"], "Invalid --label-smoothing 1.0: must be between 0 and 0.99"),
         (["--ema", "1"], "Invalid --ema 1.0: must be between 0 and 0.99999"),
         (["--accumulate", "0"], "Invalid --accumulate 0"),

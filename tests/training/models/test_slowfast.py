@@ -31,6 +31,29 @@ def test_parameter_count():
     assert round((count + 928) / 1e6, 2) == 34.48
 
 
+def test_half_the_width_has_half_the_channels_of_every_layer():
+    """But for the three colours, and the classes."""
+    whole, half = (dict(slowfast50(5, width=width).named_parameters()) for width in (64, 32))
+    for name, weights in half.items():
+        fixed = ("slow.0.0.weight", "fast.0.0.weight", "classifier.weight", "classifier.bias")
+        share = (
+            {1: 0.5, 5: 0.25}.get(weights.dim(), 0.5) if name not in fixed else weights.numel() / whole[name].numel()
+        )
+        assert weights.numel() == share * whole[name].numel(), name
+    sizes = {name: half[name].shape for name in ("slow.0.0.weight", "fast.0.0.weight", "classifier.weight")}
+    assert sizes == {
+        "slow.0.0.weight": (32, 3, 1, 7, 7),
+        "fast.0.0.weight": (4, 3, 5, 7, 7),
+        "classifier.weight": (5, 1024 + 128),
+    }
+
+
+@pytest.mark.parametrize("width", [0, 12, -8])
+def test_widths_that_the_fast_path_cannot_have_an_eighth_of(width):
+    with pytest.raises(InputError, match=f"Invalid --width {width}: must be a multiple of 8 above 0"):
+        slowfast50(5, width=width)
+
+
 def test_laterals_are_plain_convolutions():
     model = slowfast50(5)
     assert [(lateral.in_channels, lateral.out_channels) for lateral in model.laterals] == [

@@ -47,6 +47,7 @@ TINY = (
         ),
         (["run", "table2", "--data", "x", "--accumulate", "0"], "Invalid --accumulate 0: must be at least 1"),
         (["run", "table2", "--data", "x", "--seeds", "0"], "Invalid --seeds 0: must be at least 1"),
+        (["run", "table2", "--data", "x", "--first-seed", "-1"], "Invalid --first-seed -1: must be at least 0"),
         (["run", "table2", "--data", "x", "--jobs", "-1"], "Invalid --jobs -1: must be at least 1"),
         (["run", "table2", "--data", "x", "--resume"], "a table, whose trainings resume automatically"),
         (["run", "table2", "--data", "x", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
@@ -158,8 +159,10 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
         assert [row["epoch"] for row in metrics(out / "vipriors" / method / "seed-0")] == ["1", "2"]
 
     # a second seed of one row, and two points of the grid, of which one is done
+    second = ["--first-seed", "1", "--seeds", "1"]
+    assert main(["run", "table2", "--rows", "baseline", *second, *options]) == 0
     assert main(["run", "table2", "--rows", "baseline", "--seeds", "2", *options]) == 0
-    assert capsys.readouterr().out.count("is already done") == 1
+    assert capsys.readouterr().out.count("is already done") == 2
     assert json.loads((out / "vipriors" / "baseline" / "seed-1" / "config.json").read_text())["seed"] == 1
     assert main(["run", "grid", "--rows", "temporal+_n[12]_m5", "--seeds", "1", *options]) == 0
     assert capsys.readouterr().out.count("is already done") == 1
