@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread, write_page
 
 from dali_pipes.errors import InputError
-from dali_pipes.system import read_csv, replacing
+from dali_pipes.system import read_csv
 from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
 from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
-from train.paper.results import row_result, seeds_in
-from train.report.data import Run, read_runs
+from train.paper.results import row_result
+from train.report.data import Run
 
 TITLES = {
     "shake": "camera shake",
@@ -41,8 +42,6 @@ ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}
 NONE, SPATIAL, TEMPORAL, FOURIER = ROWS
 PAIRS = [(TEMPORAL, SPATIAL), (TEMPORAL, NONE), (SPATIAL, NONE), (FOURIER, SPATIAL), (FOURIER, TEMPORAL)]
 """Rows that are compared: the first minus the second."""
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
-"""Of Student's t: 97.5 % of the values are lower, by the number of seeds."""
 STEADY = ("pan", "exposure", "roll", "fade")
 """Kinds that a steady shift, turn, or change of brightness or contrast comes near to within a clip;
 the other two jump."""
@@ -89,21 +88,12 @@ def read_all(out: Path) -> Trained:
     Raises:
         InputError: a training is missing or not finished.
     """
-    seeds = sorted(set.intersection(*(set(seeds_in(out / recipe)) for recipe in ROWS)))
-    if len(seeds) not in T_95:
-        raise InputError(
-            f"{out}: has {len(seeds)} seeds with which all of {', '.join(ROWS)} were trained; needs 2 to {max(T_95)}"
-        )
+    seeds = common_seeds(out, ROWS)
     perturbed, clean, known, runs, names = {}, {}, {}, {}, None
     for recipe in ROWS:
         tables = []
-        runs[recipe] = read_runs([str(out / recipe / f"seed-{seed}") for seed in seeds])
+        runs[recipe] = finished_runs(out / recipe, seeds)
         for run in runs[recipe]:
-            if len(run.rows) < run.settings["epochs"]:
-                raise InputError(
-                    f"{run.folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; "
-                    "finish it first"
-                )
             tables.append([read_right(evaluate(run.folder, name)) for name in EVALUATIONS])
         names = names or sorted(tables[0][0])
         perturbed[recipe], clean[recipe] = (
@@ -113,27 +103,9 @@ def read_all(out: Path) -> Trained:
     return Trained(names, seeds, runs, perturbed, clean, known)
 
 
-def percent(right_SV: np.ndarray) -> str:
-    """Return mean and standard deviation over the seeds."""
-    of_seed = (100 * right_SV.reshape(len(right_SV), -1).mean(axis=1)).tolist()
-    return f"{statistics.mean(of_seed):.1f}" + (f" +- {statistics.stdev(of_seed):.1f}" if len(of_seed) > 1 else "")
-
-
-def interval(differences_S: np.ndarray) -> tuple[float, float]:
-    """Return Student's 95 % interval of the mean of the seeds' differences; the videos are the same in all."""
-    half = T_95[len(differences_S)] * differences_S.std(ddof=1) / np.sqrt(len(differences_S))
-    return float(differences_S.mean() - half), float(differences_S.mean() + half)
-
-
-def line(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def comparison(better: np.ndarray, worse: np.ndarray) -> list[str]:
-    differences_S = 100 * (better.mean(axis=1) - worse.mean(axis=1))
-    low, high = interval(differences_S)
-    of_seed = ", ".join(f"{value:+.1f}" for value in differences_S)
-    return [f"{differences_S.mean():+.1f}", f"{low:+.1f} to {high:+.1f}", of_seed]
+def percent_S(right_SV: np.ndarray) -> np.ndarray:
+    """Return the share of the videos that each seed's network recognises, in percent."""
+    return 100 * right_SV.reshape(len(right_SV), -1).mean(axis=1)
 
 
 def choice_lines(out: Path) -> list[str]:
@@ -219,7 +191,7 @@ def page(out: Path, machine: str) -> str:
         "",
         line("validation videos", *ROWS.values()),
         line("---", *["---:"] * len(ROWS)),
-        *(line(title, *(percent(of(recipe)) for recipe in ROWS)) for title, of in rows),
+        *(line(title, *(mean_and_spread(percent_S(of(recipe))) for recipe in ROWS)) for title, of in rows),
         line(
             "lost to perturbation, points",
             *(f"{100 * (clean[recipe].mean() - perturbed[recipe].mean()):.1f}" for recipe in ROWS),
@@ -233,7 +205,7 @@ def page(out: Path, machine: str) -> str:
         line("comparison", "difference", "95 %", "seed by seed"),
         line("---", "---:", "---:", "---"),
         *(
-            line(f"{ROWS[a]} against {ROWS[b]}, {where}", *comparison(right[a], right[b]))
+            line(f"{ROWS[a]} against {ROWS[b]}, {where}", *comparison(percent_S(right[a]) - percent_S(right[b])))
             for where, right in (("perturbed", perturbed), ("clean", clean))
             for a, b in PAIRS
         ),
@@ -251,17 +223,12 @@ def main() -> int:
     options = parser.parse_args()
     try:
         text = page(Path(options.runs), options.machine)
-        before, heading, words = options.out.read_text().partition(WORDS) if options.out.exists() else ("", "", "")
-        if words and before != text:
-            print(
-                f"perturbed: {options.out}: its figures have changed, so the text below them is left out",
-                file=sys.stderr,
-            )
-        with replacing(options.out) as draft:
-            draft.write_text(text + (heading + words if before == text else ""))
+        remark = write_page(options.out, text, WORDS)
     except InputError as error:
         print(f"perturbed: {error}", file=sys.stderr)
         return 2
+    if remark:
+        print(f"perturbed: {remark}", file=sys.stderr)
     print(text)
     return 0
 

@@ -343,6 +343,20 @@ TABLES: dict[str, Table] = {
             for recipe in [_perturbed_recipe("perturbed_50", name, choice)]
         ),
     ),
+    "localisation": Table(
+        "Mixing operations of which temporal localisation is measured (made here)",
+        tuple(
+            TableRow(name=name, title=title, recipes=(f"perturbed/{name}",))
+            for name, title in (
+                ("baseline", "No mixing"),
+                ("mixup", "MixUp"),
+                ("fademixup", "FadeMixUp"),
+                ("cutmix", "CutMix"),
+                ("framecutmix2", "FrameCutMix"),
+                ("cubecutmix", "CubeCutMix"),
+            )
+        ),
+    ),
 }
 
 RECIPES: dict[str, Settings] = {

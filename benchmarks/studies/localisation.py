@@ -1,0 +1,151 @@
+"""Writes benchmarks/results/localisation.md: do networks localise classes in time after mixing (Figs. 5 and 6)?
+
+First train: ``python -m train.tables run localisation --seeds 5 --jobs 2``. Then ``python
+benchmarks/studies/localisation.py`` measures each network on the same pairs of videos without perturbation, in each
+pathway, some minutes each the first time, and compares the operations.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from seeds import common_seeds, comparison, finished_runs, interval, line, mean_and_spread, write_page
+
+from dali_pipes.errors import InputError
+from dali_pipes.system import read_csv
+from train.data.perturbed_data import perturbed_folder
+from train.paper.recipes import TABLES
+from train.report.data import Run
+
+RESULT = Path(__file__).parents[1] / "results" / "localisation.md"
+WORDS = "\n## What it shows"
+"""Where the text begins that is written by hand."""
+ROWS = {row.recipes[0]: row.title for row in TABLES["localisation"].rows}
+PAIRS = [
+    ("FadeMixUp", "MixUp"),
+    ("FrameCutMix", "CutMix"),
+    ("CubeCutMix", "CutMix"),
+]
+"""Rows that are compared: the first minus the second."""
+LAYERS = ("slow", "fast")
+NUM_PAIRS = 1000
+NARROW = 3.0
+"""Points: the interval of a difference should be less wide."""
+
+
+def measure(folder: Path, layer: str) -> Path:
+    """Return the scores of a run's last network for each pair of videos, measured if they are not there."""
+    found = folder / f"localisation_{layer}.csv"
+    if not found.exists() or found.stat().st_mtime < (folder / "last.pt").stat().st_mtime:
+        videos = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder"]
+        options = ["--layer", layer, "--pairs", str(NUM_PAIRS), "-o", str(found)]
+        subprocess.run(
+            [sys.executable, "-m", "train.localisation", str(folder / "last.pt"), *videos, *options], check=True
+        )
+    return found
+
+
+def read_scores(path: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], bool]]:
+    """Return the score of each pair of videos in percent, and whether both are recognised when they are not mixed."""
+    names = ["video_a", "video_b", "score", "recognised"]
+    rows = [row for _, row in read_csv(path, names, "is not a table of localisation scores")]
+    pairs = [(row["video_a"], row["video_b"]) for row in rows]
+    scores = [100 * float(row["score"]) for row in rows]
+    known = [row["recognised"] == "yes" for row in rows]
+    return dict(zip(pairs, scores, strict=True)), dict(zip(pairs, known, strict=True))
+
+
+def measured(runs: list[Run], layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (S, P) scores in percent and (S, P) bool, of the networks of S seeds on the same P pairs of videos."""
+    tables = [read_scores(measure(run.folder, layer)) for run in runs]
+    pairs = sorted(tables[0][0])
+    return tuple(np.array([[table[part][pair] for pair in pairs] for table in tables]) for part in (0, 1))
+
+
+def _recognised_mean_S(scores_SP: np.ndarray, known_SP: np.ndarray) -> np.ndarray:
+    return np.array([scores_P[known_P].mean() for scores_P, known_P in zip(scores_SP, known_SP, strict=True)])
+
+
+def page(out: Path, machine: str) -> str:
+    seeds = common_seeds(out, ROWS)
+    runs = {recipe: finished_runs(out / recipe, seeds) for recipe in ROWS}
+    recipes = {title: recipe for recipe, title in ROWS.items()}
+    start, settings = next(iter(runs.values()))[0].starts[-1], next(iter(runs.values()))[0].settings
+    lines, widths = [], []
+    for layer in LAYERS:
+        found = {recipe: measured(runs[recipe], layer) for recipe in ROWS}
+        lines += [
+            f"## The {layer} pathway",
+            "",
+            line("mixing", "all pairs", "pairs whose videos are recognised", "such pairs, of all"),
+            line("---", "---:", "---:", "---:"),
+            *(
+                line(
+                    title,
+                    mean_and_spread(scores_SP.mean(axis=1)),
+                    mean_and_spread(_recognised_mean_S(scores_SP, known_SP)),
+                    f"{100 * known_SP.mean():.0f} %",
+                )
+                for (scores_SP, known_SP), title in zip(found.values(), ROWS.values(), strict=True)
+            ),
+            "",
+            line("comparison", "difference", "95 %", "seed by seed"),
+            line("---", "---:", "---:", "---"),
+        ]
+        for better, worse in PAIRS:
+            (scores_a, known_a), (scores_b, known_b) = found[recipes[better]], found[recipes[worse]]
+            both_SP = known_a & known_b
+            for what, chosen_SP in (("all pairs", np.ones_like(both_SP)), ("pairs that both recognise", both_SP)):
+                differences_S = _recognised_mean_S(scores_a - scores_b, chosen_SP)
+                low, high = interval(differences_S)
+                widths.append(high - low)
+                lines.append(line(f"{better} against {worse}, {what}", *comparison(differences_S)))
+        lines.append("")
+    narrow = sum(width < NARROW for width in widths)
+    return "\n".join(
+        [
+            "# Temporal localisation of networks that were trained with mixed clips",
+            "",
+            "```bash",
+            f"python -m train.tables run localisation --seeds {len(seeds)} --jobs 2",
+            "python benchmarks/studies/localisation.py",
+            "```",
+            "",
+            f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, commit "
+            f"{start.facts['commit']}. SlowFast-50 of width {settings['width']}, {settings['epochs']} epochs "
+            f"on {settings['num_frames']} frames of {settings['crop_px']}x{settings['crop_px']}, without RandAugment; "
+            f"seeds {', '.join(map(str, seeds))}. "
+            "[The score](../../docs/activation_maps.md#score-temporal-localisation) is the chance that the activation "
+            "separates the two halves of a clip made of two videos, 50 % without any localisation. "
+            f"The same {NUM_PAIRS} pairs of clean validation videos for all networks. Percent, mean and "
+            "standard deviation over the seeds; differences in points, with Student's 95 % interval over the seeds. "
+            f"{narrow} of the {len(widths)} intervals below are less than {NARROW:g} points wide.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", default="runs/tables", help="--out of train.tables (default: runs/tables)")
+    parser.add_argument("--machine", default=f"{platform.processor() or platform.machine()}", help="words for the page")
+    parser.add_argument("-o", "--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    try:
+        text = page(Path(options.runs), options.machine)
+        remark = write_page(options.out, text, WORDS)
+    except InputError as error:
+        print(f"localisation: {error}", file=sys.stderr)
+        return 2
+    if remark:
+        print(f"localisation: {remark}", file=sys.stderr)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the studies say about trainings with several seeds: finished runs, intervals over the seeds, lines of tables."""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from dali_pipes.errors import InputError
+from dali_pipes.system import replacing
+from train.paper.results import seeds_in
+from train.report.data import Run, read_runs
+
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Of Student's t: 97.5 % of the values are lower, by the number of seeds."""
+
+
+def common_seeds(out: Path, recipes: Iterable[str]) -> list[int]:
+    """Return the seeds with which all recipes were trained.
+
+    Raises:
+        InputError: they are fewer than 2, or more than 10.
+    """
+    recipes = list(recipes)
+    seeds = sorted(set.intersection(*(set(seeds_in(out / recipe)) for recipe in recipes)))
+    if len(seeds) not in T_95:
+        raise InputError(
+            f"{out}: has {len(seeds)} seeds with which all of {', '.join(recipes)} were trained; needs 2 to {max(T_95)}"
+        )
+    return seeds
+
+
+def finished_runs(folder: Path, seeds: Iterable[int]) -> list[Run]:
+    """Return a recipe's runs with these seeds.
+
+    Raises:
+        InputError: one is not finished.
+    """
+    runs = read_runs([str(folder / f"seed-{seed}") for seed in seeds])
+    for run in runs:
+        if len(run.rows) < run.settings["epochs"]:
+            raise InputError(
+                f"{run.folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; finish it first"
+            )
+    return runs
+
+
+def mean_and_spread(percent_S: Iterable[float]) -> str:
+    """Return mean and standard deviation over the seeds."""
+    of_seed = list(percent_S)
+    return f"{statistics.mean(of_seed):.1f}" + (f" +- {statistics.stdev(of_seed):.1f}" if len(of_seed) > 1 else "")
+
+
+def interval(differences_S: np.ndarray) -> tuple[float, float]:
+    """Return Student's 95 % interval of the mean of the seeds' differences."""
+    half = T_95[len(differences_S)] * differences_S.std(ddof=1) / np.sqrt(len(differences_S))
+    return float(differences_S.mean() - half), float(differences_S.mean() + half)
+
+
+def comparison(differences_S: np.ndarray) -> list[str]:
+    """Return the mean of the seeds' differences, its interval, and each difference, as cells."""
+    low, high = interval(differences_S)
+    of_seed = ", ".join(f"{value:+.1f}" for value in differences_S)
+    return [f"{differences_S.mean():+.1f}", f"{low:+.1f} to {high:+.1f}", of_seed]
+
+
+def line(*cells: object) -> str:
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def write_page(path: Path, text: str, heading: str) -> str:
+    """Replace a page up to a heading; what follows was written by hand, and is left out where the figures changed.
+
+    Returns:
+        A remark for the user, or nothing.
+    """
+    before, found, words = path.read_text().partition(heading) if path.exists() else ("", "", "")
+    with replacing(path) as draft:
+        draft.write_text(text + (found + words if before == text else ""))
+    return f"{path}: its figures have changed, so the text below them is left out" if words and before != text else ""

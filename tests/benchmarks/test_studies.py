@@ -1,0 +1,80 @@
+"""The studies: intervals over seeds, the choice of N and M by its rule, pages whose words go with their figures."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dali_pipes.errors import InputError
+from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
+from train.paper.results import Accuracy, RowResult
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
+import localisation  # noqa: E402
+import perturbed  # noqa: E402
+import seeds  # noqa: E402
+
+
+def test_the_interval_is_students():
+    """Of 1, 2, 3: mean 2, standard error 1/sqrt(3), 4.30 of them."""
+    low, high = seeds.interval(np.array([1.0, 2.0, 3.0]))
+    assert (low, high) == pytest.approx((2 - 4.30 / 3**0.5, 2 + 4.30 / 3**0.5), abs=1e-3)
+    assert seeds.comparison(np.array([1.0, 2.0, 3.0])) == ["+2.0", "-0.5 to +4.5", "+1.0, +2.0, +3.0"]
+
+
+def test_only_seeds_that_all_recipes_have_are_compared(tmp_path):
+    for recipe, own in (("data/a", (0, 1, 2)), ("data/b", (1, 2, 100))):
+        for seed in own:
+            (tmp_path / recipe / f"seed-{seed}").mkdir(parents=True)
+    assert seeds.common_seeds(tmp_path, ["data/a", "data/b"]) == [1, 2]
+    with pytest.raises(InputError, match="has 0 seeds with which all of data/a, data/c were trained; needs 2 to 10"):
+        seeds.common_seeds(tmp_path, ["data/a", "data/c"])
+
+
+def test_words_below_the_figures_stay_as_long_as_these_do(tmp_path):
+    path, heading = tmp_path / "page.md", "\n## What it shows"
+    assert seeds.write_page(path, "figures 1\n", heading) == ""
+    path.write_text(path.read_text() + heading + "\n\nWords.\n")
+    assert seeds.write_page(path, "figures 1\n", heading) == "" and path.read_text().endswith("\n\nWords.\n")
+    remark = seeds.write_page(path, "figures 2\n", heading)
+    assert remark == f"{path}: its figures have changed, so the text below them is left out"
+    assert path.read_text() == "figures 2\n"
+
+
+def results(top1: dict[str, float]):
+    """What train.tables would report, by the choice that a row's title names."""
+
+    def row_result(row, out):
+        value = top1[row.title.split(", ", 1)[1]]
+        return RowResult({100: Accuracy(value, 100.0, value)}, row.recipes[0])
+
+    return row_result
+
+
+def test_n_and_m_are_the_best_for_all_schedules_together(monkeypatch, tmp_path):
+    top1 = dict.fromkeys(PERTURBED_CHOICES, 50.0) | {PERTURBED_CHOICE: 60.0}
+    monkeypatch.setattr(perturbed, "row_result", results(top1))
+    lines = perturbed.choice_lines(tmp_path)
+    assert f"| **{PERTURBED_CHOICE}** | 60.0 | 60.0 | 60.0 |" in lines
+    assert sum(line.startswith("| N = ") for line in lines) == len(PERTURBED_CHOICES) - 1
+    assert len(TABLES["perturbed_choice"].rows) == 2 * len(PERTURBED_CHOICES)
+
+
+def test_the_recipes_must_use_the_choice_that_the_rule_makes(monkeypatch, tmp_path):
+    better = next(choice for choice in PERTURBED_CHOICES if choice != PERTURBED_CHOICE)
+    top1 = dict.fromkeys(PERTURBED_CHOICES, 50.0) | {better: 60.0}
+    monkeypatch.setattr(perturbed, "row_result", results(top1))
+    with pytest.raises(InputError, match=f"must be '{better}', which has the highest mean"):
+        perturbed.choice_lines(tmp_path)
+
+
+def test_scores_of_the_same_pairs_are_compared(tmp_path):
+    """In whatever order the files name them; of the pairs that both networks recognise."""
+    rows = ["c,a.avi,b.avi,0.5,yes", "c,a.avi,d.avi,0.9,no"]
+    for name, lines in (("one", rows), ("two", rows[::-1])):
+        (tmp_path / name).write_text("checkpoint,video_a,video_b,score,recognised\n" + "\n".join(lines) + "\n")
+    assert localisation.read_scores(tmp_path / "one") == localisation.read_scores(tmp_path / "two")
+    scores, known = localisation.read_scores(tmp_path / "one")
+    assert scores == {("a.avi", "b.avi"): 50.0, ("a.avi", "d.avi"): 90.0}
+    assert known == {("a.avi", "b.avi"): True, ("a.avi", "d.avi"): False}
