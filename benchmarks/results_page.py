@@ -1,4 +1,4 @@
-"""What bench_loader.py and bench_ops.py print and write: the machine, the versions, the command and Markdown tables."""
+"""What benchmarks print and write on pages: the machine, the versions, the command and Markdown tables."""
 
 import platform
 import shlex
@@ -12,11 +12,13 @@ PACKAGES = {  # as they are called -> as they are installed
     "torch": "torch",
     "torchvision": "torchvision",
     "torchcodec": "torchcodec",
+    "decord": "decord",
     "numba": "numba",
     "PyAV": "av",
     "OpenCV": "opencv-python-headless",
     "Pillow": "pillow",
 }
+ROOT = Path(__file__).resolve().parents[1]
 NOT_SHOWN = ("--json", "--markdown")
 """Options of a command that change no number."""
 
@@ -60,7 +62,8 @@ def command_line() -> str:
             next(words, None)
         elif word.partition("=")[0] not in NOT_SHOWN:
             shown.append(word)
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
+    script = next((ROOT / "benchmarks").rglob(Path(sys.argv[0]).name))
+    return shlex.join(["python", str(script.relative_to(ROOT)), *shown])
 
 
 def text_table(head, rows) -> str:

@@ -135,7 +135,7 @@ def options_of_script(path: Path) -> set[str]:
 
 def test_every_option_exists():
     known = FOREIGN | {name for program in PARSER_IN for name in options_of(parser_of(program))}
-    for script in (ROOT / "benchmarks").iterdir():
+    for script in (ROOT / "benchmarks").iterdir():  # a folder is a program of several files, or has several programs
         known |= options_of_script(script) if script.suffix == ".py" or script.is_dir() else set()
     older = {flag(name) for name in RENAMED_OPTIONS}  # what was measured before they were renamed, and the change
     for page, text in PAGES.items():

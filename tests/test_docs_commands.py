@@ -48,7 +48,7 @@ def check(words: list[str]) -> bool:
     if script is not None:
         path, arguments = ROOT / words[script], words[script + 1 :]
         assert path.is_file(), words
-        if path.parent.name == "benchmarks" and path.suffix == ".py":
+        if ROOT / "benchmarks" in path.parents and path.suffix == ".py":
             options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
             assert options <= options_of_script(path), words
         if words[script] == "train/run.py" and arguments != ["--help"]:
@@ -89,6 +89,8 @@ def test_a_wrong_command_is_found():
         "python -m train.no_such_program",
         "python benchmarks/no_such_file.py",
         "python benchmarks/bench_ops.py --no-such-option",
+        "python benchmarks/studies/no_such_file.py",
+        "python benchmarks/studies/decoders.py --no-such-option",
     ):
         with pytest.raises((AssertionError, InputError, SystemExit)):
             check(*commands_in(f"```bash\n{command}\n```"))
