@@ -3,8 +3,9 @@
     python benchmarks/studies/decoders.py [--data DIR ...] [--decoders NAME ...]
 
 Every file is decoded from beginning to end as the reference, and then by each decoder: the whole file, 32 frames from
-the middle and the last 32. decoder_readers.py has the decoders, frame_matching.py tells which frames they showed.
-The result is benchmarks/results/decoders.md; the text from its heading "What it shows" on is kept.
+the middle and the last 32. decoder_readers.py has the decoders, decoder_process.py runs them, and frame_matching.py
+tells which frames they showed. The result is benchmarks/results/decoders.md; its text from the heading "What it shows"
+on is kept.
 
 ``pip install -e ".[cuda130,decoders]"`` installs the libraries; torchcodec also needs the shared libraries of FFmpeg,
 which ``apt-get install ffmpeg`` installs.
@@ -23,7 +24,8 @@ from typing import NamedTuple
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported: pictures are small, and threads slow them down
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import frame_matching
-from decoder_readers import READERS, REFERENCE, WINDOW_FRAMES, Outcome, Reader, call_apart, read_files
+from decoder_process import Outcome, call_apart, read_files
+from decoder_readers import READERS, REFERENCE, WINDOW_FRAMES, Reader
 from frame_matching import Match, match, moving_frames
 from results_page import command_line, machine_line, markdown_table
 

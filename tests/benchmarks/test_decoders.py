@@ -1,5 +1,6 @@
 """The comparison of decoders: wrong counts, shifted frames, static videos and failing decoders, and its page."""
 
+import faulthandler
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from tests.videos import natural_clip, write_video
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "studies")]
+import decoder_process as process  # noqa: E402
 import decoder_readers as readers  # noqa: E402
 import decoders  # noqa: E402
 from decoder_readers import READERS, REFERENCE, Reader  # noqa: E402
@@ -47,9 +49,9 @@ def changed(change, count=None) -> Reader:
 
 
 def verdict_of(path: Path, reader: Reader) -> decoders.Verdict:
-    (reference,) = readers.read_files(REFERENCE, [(str(path), [])], 60)
+    (reference,) = process.read_files(REFERENCE, [(str(path), [])], 60)
     frames = len(reference.reads[0].thumbnails)
-    (outcome,) = readers.read_files(reader, [(str(path), decoders.windows_of(frames))], 60)
+    (outcome,) = process.read_files(reader, [(str(path), decoders.windows_of(frames))], 60)
     return decoders.judge(outcome, reference)
 
 
@@ -114,6 +116,7 @@ def write_moving_mp4(path: Path) -> Path:
 
 
 def crash(right, start, stop):
+    faulthandler.disable()  # pytest's would print where
     os.abort()
 
 
@@ -132,22 +135,22 @@ def fail_late(right, start, stop):
 
 def test_decoders_that_crash_hang_or_fail(moving):
     files = [(str(moving), [(4, 36)])]
-    (crashed,) = readers.read_files(changed(crash), files, 60)
+    (crashed,) = process.read_files(changed(crash), files, 60)
     assert crashed.failure == "crashed (SIGABRT)"
-    (hung,) = readers.read_files(changed(hang), files, 1)
+    (hung,) = process.read_files(changed(hang), files, 1)
     assert hung.failure == "hung (killed after 1 s)"
-    (failed,) = readers.read_files(changed(fail), files, 60)
+    (failed,) = process.read_files(changed(fail), files, 60)
     assert failed.failure == "Assert on 'x/y' failed"
     verdict = verdict_of(moving, changed(fail_late))
     assert verdict.is_error and not verdict.failure and verdict.count == FRAMES - 1
     assert "end gives 31 of 32, error: ends here" in decoders.described(verdict)
-    verdicts = [decoders.judge(outcome, readers.read_file(REFERENCE, str(moving), [])) for outcome in (crashed, failed)]
+    verdicts = [decoders.judge(outcome, process.read_file(REFERENCE, str(moving), [])) for outcome in (crashed, failed)]
     assert [(one.died, one.is_error, one.has_count) for one in verdicts] == [(True, False, False), (False, True, False)]
 
 
 def test_a_library_that_is_missing_is_no_error(moving):
     missing = Reader("missing", readers.reference_frames, "no_such_library")
-    assert readers.read_files(missing, [(str(moving), [])], 60) == "not installed"
+    assert process.read_files(missing, [(str(moving), [])], 60) == "not installed"
 
 
 def test_a_thumbnail_is_made_of_means_and_can_be_turned():
