@@ -78,6 +78,8 @@ def about_op(op: Op) -> str:
         return first_line(op.graph)
     if op.graph.turn:
         return f"Turn each frame about its centre by {times(op.graph.turn)}value degrees, counter-clockwise."
+    if op.graph.zoom:
+        return f"Show the centre of each frame, with sides shorter by {times(op.graph.zoom)}value of the frame's sides."
     factors = zip(op.graph.slope, (" * x", " * y", "") * 2, strict=True)
     a, b, c, d, e, f = (f" + {times(slope)}value{axis}" if slope else "" for slope, axis in factors)
     return f"Show at (x, y) the input's pixel (x{a}{b}{c}, y{d}{e}{f})."

@@ -194,9 +194,9 @@ def _equalize(frame_HWC, out_HWC):
 
 
 @compiled
-def _apply(kernel, frame_HWC, out_HWC, value, affine_7, linear, fill):
+def _apply(kernel, frame_HWC, out_HWC, value, affine_8, linear, fill):
     if kernel == Kernel.WARP:
-        warp(frame_HWC, out_HWC, affine_7, value, linear, fill)
+        warp(frame_HWC, out_HWC, affine_8, value, linear, fill)
     elif kernel == Kernel.AUTO_CONTRAST:
         _auto_contrast(frame_HWC, out_HWC)
     elif kernel == Kernel.EQUALIZE:

@@ -70,6 +70,8 @@ class Affine:
     """Change of the matrix entries a, b, c, d, e, f per unit of the value, in the order of PIL's AFFINE."""
     turn: float = 0.0
     """Counter-clockwise turn about the frame's centre by one unit of the value, in degrees."""
+    zoom: float = 0.0
+    """Share of the frame's sides that is lost by one unit of the value: what is left, around the centre, fills it."""
 
     def __post_init__(self) -> None:
         if len(self.slope) != 6:
@@ -77,9 +79,9 @@ class Affine:
 
     @property
     def numbers(self) -> list[float]:
-        """The turn in degrees, then what the value adds to the factors of x, of y and to the shift."""
+        """The turn in degrees, then what the value adds to the factors of x, of y and to the shift; the zoom."""
         a, b, c, d, e, f = self.slope
-        return [self.turn, a, d, b, e, c, f]
+        return [self.turn, a, d, b, e, c, f, self.zoom]
 
 
 class Kernel(IntEnum):
@@ -232,7 +234,10 @@ def register_op(
 PAPER_OPS = tuple(OPS)
 """The 14 operations of the paper, in the order of their ids: what policies draw from that name no others."""
 
-EXTRA_OPS = {"invert": _op("invert", graph_ops.invert, kernel=Kernel.INVERT)}
+EXTRA_OPS = {
+    "invert": _op("invert", graph_ops.invert, kernel=Kernel.INVERT),
+    "zoom": _op("zoom", Affine(zoom=1.0), "share of the side", Range(0.0, 0.5, signed=True)),
+}
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
 AUTHORS_OPS = (*PAPER_OPS, "invert")

@@ -121,8 +121,8 @@ class OpTable:
     """(O,) int32, positions in :func:`branches_of`."""
     ranges_O4: np.ndarray
     """(O, 4) float32: ``low``, ``high``, ``signed`` and ``base`` of :class:`Range`."""
-    affines_O7: np.ndarray
-    """(O, 7) float64: ``Affine.numbers``; those of the identity for other operations."""
+    affines_O8: np.ndarray
+    """(O, 8) float64: ``Affine.numbers``; those of the identity for other operations."""
     names: tuple[str, ...]
     """The names in ``INPUT_NAMES`` that a graph of these operations needs."""
 
@@ -189,9 +189,9 @@ def parameters(
     """
     low, high, signed, base = (library.scalars(table.ranges_O4, op_id)[k] for k in range(4))
     value_F = Range(low=low, high=high, signed=signed, base=base).value(level_F, sign)
-    affine_7 = library.row(table.affines_O7, op_id)
+    affine_8 = library.row(table.affines_O8, op_id)
     # float32 would miss PIL's 1/65536 pixel
-    matrices_F23 = _matrices(library.cast(value_F, library.float64), affine_7, size_hw, library)
+    matrices_F23 = _matrices(library.cast(value_F, library.float64), affine_8, size_hw, library)
     return Parameters(library.row(table.branches_O, op_id), value_F, library.cast(matrices_F23, library.float32))
 
 
@@ -208,19 +208,21 @@ def inputs_of_clip(
     return {name: found[name] for name in table.names}
 
 
-def _matrices(value_F: Any, affine_7: Any, size_hw: tuple[Any, Any], library: SimpleNamespace) -> Any:
+def _matrices(value_F: Any, affine_8: Any, size_hw: tuple[Any, Any], library: SimpleNamespace) -> Any:
     """Return the (F, 2, 3) matrices of a warp: output (x, y) shows input (ax + by + c, dx + ey + f).
 
     PIL starts at the first pixel's centre and steps in units of 1/65536 pixel; with its rounded numbers, nearest pixels
     are the same ones also where a coordinate falls between two.
     """
-    angle = value_F * affine_7[0] * -radians(1)
+    angle = value_F * affine_8[0] * -radians(1)
     cos, sin = library.cos(angle), library.sin(angle)
     cx, cy = size_hw[1] * 0.5, size_hw[0] * 0.5
     change = library.column(value_F)
-    x = library.stack([cos, -sin], 1) + change * affine_7[1:3]
-    y = library.stack([sin, cos], 1) + change * affine_7[3:5]
-    shift = library.stack([cx - cos * cx - sin * cy, cy + sin * cx - cos * cy], 1) + change * affine_7[5:7]
+    zoom = value_F * affine_8[7]
+    x = library.stack([cos - zoom, -sin], 1) + change * affine_8[1:3]
+    y = library.stack([sin, cos - zoom], 1) + change * affine_8[3:5]
+    shift = library.stack([cx - cos * cx - sin * cy, cy + sin * cx - cos * cy], 1) + change * affine_8[5:7]
+    shift = shift + library.stack([zoom * cx, zoom * cy], 1)
     start = _fixed((x + y) * 0.5 + shift, library)
     x, y = _fixed(x, library), _fixed(y, library)
     return library.stack([x, y, start - (x + y) * 0.5], 2)

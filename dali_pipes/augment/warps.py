@@ -135,25 +135,25 @@ def _warp_linear(frame_HWC, out_HWC, a, b, c, d, e, f, fill):
 
 
 @compiled
-def affine_matrix(affine_7, value, height, width):
+def affine_matrix(affine_8, value, height, width):
     """Return a, b, c, d, e, f of an ``Affine`` at ``value``: output (x, y) shows input (ax + by + c, dx + ey + f).
 
-    ``affine_7`` is ``Affine.numbers``. The turn is computed as by ``Image.rotate``, which keeps 15 decimals.
+    ``affine_8`` is ``Affine.numbers``. The turn is computed as by ``Image.rotate``, which keeps 15 decimals.
     """
-    angle = -math.radians((value * affine_7[0]) % 360.0)
+    angle = -math.radians((value * affine_8[0]) % 360.0)
     cos, sin = round(math.cos(angle) * 1e15) / 1e15, round(math.sin(angle) * 1e15) / 1e15
-    x, y = width / 2.0, height / 2.0
-    a, d = cos + value * affine_7[1], -sin + value * affine_7[2]
-    b, e = sin + value * affine_7[3], cos + value * affine_7[4]
-    c = -cos * x - sin * y + x + value * affine_7[5]
-    f = sin * x - cos * y + y + value * affine_7[6]
+    x, y, zoom = width / 2.0, height / 2.0, value * affine_8[7]
+    a, d = cos + value * affine_8[1] - zoom, -sin + value * affine_8[2]
+    b, e = sin + value * affine_8[3], cos + value * affine_8[4] - zoom
+    c = -cos * x - sin * y + x + value * affine_8[5] + zoom * x
+    f = sin * x - cos * y + y + value * affine_8[6] + zoom * y
     return a, b, c, d, e, f
 
 
 @compiled
-def store_matrix(matrix_23, affine_7, value, height, width):
+def store_matrix(matrix_23, affine_8, value, height, width):
     """Write the float32 matrix of the numbers as PIL rounds them, so that DALI's warp takes the same nearest pixels."""
-    a, b, c, d, e, f = affine_matrix(affine_7, value, height, width)
+    a, b, c, d, e, f = affine_matrix(affine_8, value, height, width)
     x_start, y_start = to_fixed(c + a * 0.5 + b * 0.5) / 65536.0, to_fixed(f + d * 0.5 + e * 0.5) / 65536.0
     a, b, d, e = to_fixed(a) / 65536.0, to_fixed(b) / 65536.0, to_fixed(d) / 65536.0, to_fixed(e) / 65536.0
     matrix_23[0, 0], matrix_23[0, 1], matrix_23[0, 2] = a, b, x_start - (a + b) * 0.5
@@ -161,9 +161,9 @@ def store_matrix(matrix_23, affine_7, value, height, width):
 
 
 @compiled
-def warp(frame_HWC, out_HWC, affine_7, value, linear, fill):
+def warp(frame_HWC, out_HWC, affine_8, value, linear, fill):
     """Warp as ``Image.rotate`` and ``Image.transform``."""
-    a, b, c, d, e, f = affine_matrix(affine_7, value, frame_HWC.shape[0], frame_HWC.shape[1])
+    a, b, c, d, e, f = affine_matrix(affine_8, value, frame_HWC.shape[0], frame_HWC.shape[1])
     if linear:
         _warp_linear(frame_HWC, out_HWC, a, b, c, d, e, f, fill)
     elif b == 0.0 and d == 0.0:

@@ -4,7 +4,7 @@ parameters in float64 straight from the paper's table."""
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-SIGNED = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y"}
+SIGNED = {"rotate", "zoom", "shear_x", "shear_y", "translate_x", "translate_y"}
 ENHANCE = {
     "color": ImageEnhance.Color,
     "contrast": ImageEnhance.Contrast,
@@ -24,6 +24,7 @@ LINEAR = {
         "shear_y": (0, 0.3),
         "translate_x": (0, 100),
         "translate_y": (0, 100),
+        "zoom": (0, 0.5),
     }
 }
 LINEAR["monotonic"] = LINEAR["paper"] | {"solarize": (256, 0), "posterize": (8, 4)}
@@ -48,6 +49,7 @@ def apply(name: str, image: Image.Image, value: float, resample=Image.NEAREST, f
         "shear_y": (1, 0, 0, value, 1, 0),
         "translate_x": (1, 0, value, 0, 1, 0),
         "translate_y": (1, 0, 0, 0, 1, value),
+        "zoom": (1 - value, 0, value * (image.width / 2), 0, 1 - value, value * (image.height / 2)),
     }
     if name == "identity":
         return image

@@ -31,6 +31,8 @@ def check_pixels(way: str, name: str, ours: np.ndarray, expected: np.ndarray):
     difference = np.abs(ours.astype(int) - expected.astype(int))
     if way == "kernels" or name in EXACT:
         assert difference.max() == 0
+    elif name == "zoom":  # of a column or row that falls exactly between two, either
+        assert (difference.max(axis=-1) > 0).mean() <= 0.1
     elif name == "rotate":  # a few pixels on region edges may differ
         assert (difference.max(axis=-1) > 0).mean() <= 0.001
     elif name == "sharpness":  # PIL leaves a border of one pixel as it is, see the test of it
@@ -131,7 +133,7 @@ def test_fill_matches_pil(name, fill, way):
 def test_warps_match_pil_at_other_sizes(size, way):
     """Also where a coordinate falls exactly between two pixels, as half-pixel translations do."""
     frames, rng = noise_clip(12, *size), np.random.default_rng(0)
-    for name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"):
+    for name in ("rotate", "zoom", "shear_x", "shear_y", "translate_x", "translate_y"):
         for levels in (rng.uniform(0, 30, 12), np.arange(12) * 2.25):
             levels = [levels.astype(np.float32)]
             for sign in (1, -1):
