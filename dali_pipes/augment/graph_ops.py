@@ -6,6 +6,7 @@ formulas are PIL's. The few lines that depend on the device ask for ``video.devi
 
 from dataclasses import dataclass
 
+import numpy as np
 from nvidia import dali
 from nvidia.dali import fn, math, types
 
@@ -194,3 +195,61 @@ def sharpness(video: Node, value: Node, style: Style) -> Node:
     kernel = fn.reshape(fn.stack(*[blurred] * 4, centre, *[blurred] * 4, axis=1), shape=[-1, 3, 3])
     filter_frames = fn.filter if hasattr(fn, "filter") else fn.experimental.filter
     return filter_frames(video, fn.per_frame(kernel.gpu() if video.device == "gpu" else kernel), border="clamp")
+
+
+SHARPEST_SIGMA_PX = 0.01
+"""DALI takes no Gaussian of width 0; one of this width changes no pixel."""
+
+
+def blur(video: Node, value: Node, style: Style) -> Node:
+    """Blur each frame with a Gaussian whose standard deviation, in pixels, is the value; 0 changes nothing."""
+    return fn.gaussian_blur(video, sigma=fn.per_frame(math.max(value, SHARPEST_SIGMA_PX)))
+
+
+BEST_QUALITY = 100
+
+
+def jpeg(video: Node, value: Node, style: Style) -> Node:
+    """Compress the frames whose value, a JPEG quality, is below 100, all at the lowest of the qualities (at least 1).
+
+    DALI has one quality for all frames of a sample.
+    """
+    quality = fn.cast(math.max(math.floor(fn.reductions.min(value)), 1.0), dtype=types.INT32)
+    compressed = fn.jpeg_compression_distortion(video, quality=quality)
+    chosen = _broadcast(fn.cast(value < float(BEST_QUALITY), dtype=types.UINT8), video)
+    return _to_uint8(compressed * chosen + video * (1 - chosen))
+
+
+NOISE_MAX_PX = 4096
+_NOISE_ROWS, _NOISE_COLUMNS = (
+    np.random.default_rng(seed).integers(2**31, size=shape, dtype=np.int32)
+    for seed, shape in enumerate([(NOISE_MAX_PX, 1, 1), (NOISE_MAX_PX, 3)])
+)
+_NOISE_HALF, _NOISE_DEVIATION = 65535.0, 26754.8
+"""Mean and standard deviation of the sum of two random numbers of 16 bits."""
+
+
+def noise(video: Node, value: Node, style: Style) -> Node:
+    """Add noise to each pixel and channel; the value is its standard deviation in grey levels, 0 changes nothing.
+
+    The noise is a hash of a pixel's place and of the value, so it depends on nothing else. Frames of equal values have
+    equal noise: let the value change. The hash is lowbias32 (Wellons, hash-prospector); the sum of its halves has a
+    triangular distribution. Frames have sides of at most ``NOISE_MAX_PX``.
+    """
+    height, width = (
+        side if isinstance(side, int) else fn.cast(side, dtype=types.INT32) for side in size_of(video, style)
+    )
+    rows, columns = types.Constant(_NOISE_ROWS)[0:height], types.Constant(_NOISE_COLUMNS)[0:width]
+    frames = fn.reshape(value * 65536.0, shape=[-1, 1, 1, 1])
+    rows, columns, frames = (fn.cast(number, dtype=types.UINT32) for number in (rows, columns, frames))
+    if video.device == "gpu":
+        rows, columns, frames = rows.gpu(), columns.gpu(), frames.gpu()
+    bits = rows + columns + frames * _uint32(0x9E3779B1)
+    for divisor, factor in ((1 << 16, 0x7FEB352D), (1 << 15, 0x846CA68B), (1 << 16, 1)):
+        bits = (bits ^ (bits // _uint32(divisor))) * _uint32(factor)
+    halves = fn.cast((bits & _uint32(0xFFFF)) + bits // _uint32(1 << 16), dtype=types.FLOAT)
+    return _to_uint8(video + (halves - _NOISE_HALF) * _broadcast(value * (1 / _NOISE_DEVIATION), video))
+
+
+def _uint32(number: int) -> Node:
+    return types.Constant(number, dtype=types.UINT32)

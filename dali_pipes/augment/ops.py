@@ -237,6 +237,9 @@ PAPER_OPS = tuple(OPS)
 EXTRA_OPS = {
     "invert": _op("invert", graph_ops.invert, kernel=Kernel.INVERT),
     "zoom": _op("zoom", Affine(zoom=1.0), "share of the side", Range(0.0, 0.5, signed=True)),
+    "blur": _op("blur", graph_ops.blur, "sigma in pixels", Range(0.0, 4.0)),
+    "noise": _op("noise", graph_ops.noise, "grey levels", Range(0.0, 60.0)),
+    "jpeg": _op("jpeg", graph_ops.jpeg, "quality", Range(100.0, 1.0)),
 }
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
 
