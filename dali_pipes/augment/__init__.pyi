@@ -1,4 +1,5 @@
 from .clips import augment_clip as augment_clip
+from .clips import perturb_clip as perturb_clip
 from .graph_ops import INTERPOLATIONS as INTERPOLATIONS
 from .ops import AUTHORS_OPS as AUTHORS_OPS
 from .ops import OPS as OPS
@@ -9,6 +10,10 @@ from .ops import Affine as Affine
 from .ops import Range as Range
 from .ops import register_op as register_op
 from .ops import translate_max_px as translate_max_px
+from .perturbations import PERTURBATIONS as PERTURBATIONS
+from .perturbations import STRENGTHS as STRENGTHS
+from .perturbations import PerturbationKind as PerturbationKind
+from .perturbations import Perturbations as Perturbations
 from .randaugment import AUGMENTATIONS as AUGMENTATIONS
 from .randaugment import RandAugmentT as RandAugmentT
 from .randaugment import apply_ops as apply_ops

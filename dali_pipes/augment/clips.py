@@ -14,7 +14,9 @@ from ..plan.magnitude import MAX_LEVEL
 from ..system.dali_internals import never_destroy
 from .graph_ops import Style
 from .ops import PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
-from .randaugment import apply_ops, check_ops
+from .parameters import inputs_of_clip
+from .perturbations import Perturbations
+from .randaugment import apply_inputs, apply_ops, check_ops
 
 MAX_CLIP_PIPELINES = 32
 
@@ -164,3 +166,36 @@ def augment_clip(
             pipeline.feed_input(name, [array])
         (output,) = pipeline.run()
         return np.array((output.as_cpu() if device == "gpu" else output)[0])
+
+
+def perturb_clip(frames_FHWC: np.ndarray, kind: str, strength: int, *, video: str = "", seed: int = 0) -> np.ndarray:
+    """Perturb one clip as a loader with ``Perturbations`` does, on the CPU. Builds a DALI pipeline, for a look at it.
+
+    Args:
+        frames_FHWC: (F, S, S, 3) uint8.
+        kind: a name in ``PERTURBATIONS``.
+        strength: 0 to 5; 0 changes nothing.
+        video: name of the video, which the draws depend on.
+        seed: seed of the draws.
+
+    Returns:
+        (F, S, S, 3) uint8.
+
+    Raises:
+        InputError: the kind or the strength is unknown.
+    """
+    num_frames, size_hw = len(frames_FHWC), frames_FHWC.shape[1:3]
+    policy = Perturbations(conditions=[(kind, strength)], crop_px=size_hw[0], seed=seed)
+    op_ids, levels_NF, signs, positions_F = policy.perturb(0, video, 0, num_frames)
+    inputs = inputs_of_clip(policy.table("cpu"), op_ids, levels_NF, signs, size_hw)
+    arrays = [np.ascontiguousarray(frames_FHWC[positions_F]), *inputs.values()]
+
+    @pipeline_def(batch_size=1, num_threads=2, device_id=None, enable_conditionals=True, prefetch_queue_depth=1)
+    def pipeline() -> Node:
+        video, *nodes = fn.external_source(lambda: arrays, num_outputs=len(arrays), batch=False, layout=layouts)
+        return apply_inputs(video, dict(zip(inputs, nodes)), policy=policy, size_hw=size_hw)  # noqa: B905
+
+    layouts = ["FHWC", *[""] * len(inputs)]
+    built = pipeline()
+    built.build()
+    return np.array(built.run()[0].at(0))

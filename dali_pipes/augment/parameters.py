@@ -18,7 +18,7 @@ import numpy as np
 from nvidia import dali
 from nvidia.dali import fn, math, types
 
-from .ops import Affine, Range, op_named
+from .ops import Affine, Op, Range, op_named
 
 _log = logging.getLogger("dali_pipes")
 KERNELS, WARP = "kernels", "warp"
@@ -143,11 +143,10 @@ def branches_of(names: Sequence[str], as_kernels: bool) -> list[Callable | str]:
 
     The fewer branches a graph has, the more clips each branch processes at once.
     """
-    return list(dict.fromkeys(_branch(name, as_kernels) for name in names))
+    return list(dict.fromkeys(_branch(op_named(name), as_kernels) for name in names))
 
 
-def _branch(name: str, as_kernels: bool) -> Callable | str:
-    op = op_named(name)
+def _branch(op: Op, as_kernels: bool) -> Callable | str:
     if as_kernels and op.kernel is not None:
         return KERNELS
     return WARP if isinstance(op.graph, Affine) else op.graph
@@ -155,8 +154,14 @@ def _branch(name: str, as_kernels: bool) -> Callable | str:
 
 def op_table(names: Sequence[str], ranges: str, translate_max_px: float, as_kernels: bool) -> OpTable:
     """Return the numbers of the operations; arguments as :func:`apply_ops` and :func:`branches_of`."""
-    ops, branches = [op_named(name) for name in names], branches_of(names, as_kernels)
-    numbers = [op.range_in(ranges, translate_max_px).numbers for op in ops]
+    ops = [op_named(name) for name in names]
+    return op_table_of(ops, [op.range_in(ranges, translate_max_px) for op in ops], as_kernels)
+
+
+def op_table_of(ops: Sequence[Op], ranges: Sequence[Range], as_kernels: bool) -> OpTable:
+    """Return the numbers of operations, each with a range of its own; ``as_kernels`` as :func:`branches_of`."""
+    branches = branches_of([op.name for op in ops], as_kernels)
+    numbers = [range_.numbers for range_ in ranges]
     affines = [op.graph if isinstance(op.graph, Affine) else Affine() for op in ops]
     kernels = [-1 if op.kernel is None else int(op.kernel) for op in ops]
     uses = dict.fromkeys(("rows", "levels", "signs"), KERNELS in branches) | {
@@ -167,7 +172,7 @@ def op_table(names: Sequence[str], ranges: str, translate_max_px: float, as_kern
     affine_numbers = [affine.numbers for affine in affines]
     return OpTable(
         np.column_stack([kernels, numbers, affine_numbers]).astype(np.float64).view(np.int32),
-        np.array([branches.index(_branch(name, as_kernels)) for name in names], np.int32),
+        np.array([branches.index(_branch(op, as_kernels)) for op in ops], np.int32),
         np.array(numbers, np.float32),
         np.array(affine_numbers, np.float64),
         tuple(name for name in INPUT_NAMES if uses[name]),

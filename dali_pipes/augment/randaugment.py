@@ -13,7 +13,7 @@ Fig. 2 returns one video per operation; that is a slip of the paper, the operati
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from nvidia.dali import fn, math, types
@@ -157,7 +157,27 @@ def _bind(branch: Callable | str, inputs: Mapping[str, Any], i: int, style: Styl
     return lambda video: warp(video, inputs["matrices"][i], style)
 
 
-def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: RandAugmentT, size_hw: tuple[int, int]) -> Node:
+class Policy(Protocol):
+    """What a graph reads of a policy: a :class:`RandAugmentT`, or ``Perturbations``."""
+
+    @property
+    def op_names(self) -> Sequence[str]:
+        """Names of the operations that may be drawn."""
+
+    @property
+    def n(self) -> int:
+        """N, the operations of each clip."""
+
+    @property
+    def interpolation(self) -> str:
+        """Interpolation of geometric operations."""
+
+    @property
+    def fill(self) -> float:
+        """Grey level outside the frame."""
+
+
+def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size_hw: tuple[int, int]) -> Node:
     """DALI graph function: apply drawn operations, given as :func:`~dali_pipes.augment.parameters.inputs_of_clip` does.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
-from ..augment.randaugment import RandAugmentT
+from ..augment.randaugment import Policy
 from ..decode.dali import DALI_VERSION, dali_decode, why_no_gpu_decoder, why_not_dali
 from ..decode.nvdec import why_not_nvdec
 from ..decode.speed import why_cpu_is_faster
@@ -37,7 +37,7 @@ def clip_pipeline(
     *,
     device: str,
     crop_px: int,
-    augment: RandAugmentT | None,
+    augment: Policy | None,
     parallel: bool,
     prefetch_batches: int,
     dali_device: str = "mixed",

@@ -3,7 +3,7 @@
 from nvidia.dali import fn, types
 
 from ..augment.parameters import why_not_compiled_normalise
-from ..augment.randaugment import RandAugmentT, apply_inputs
+from ..augment.randaugment import Policy, apply_inputs
 from ..decode.frames import ANTIALIAS_ABOVE
 from ..hints import Node
 from .source import ClipArrays
@@ -79,9 +79,7 @@ def normalise(video: Node) -> Node:
     return fn.brightness(video, brightness=1.0 / STD, brightness_shift=-MEAN / STD, dtype=types.FLOAT)
 
 
-def clip_graph(
-    video: Node, inputs: dict[str, Node], *, device: str, crop_px: int, augment: RandAugmentT | None
-) -> Node:
+def clip_graph(video: Node, inputs: dict[str, Node], *, device: str, crop_px: int, augment: Policy | None) -> Node:
     """DALI graph function: from a reader's frames, cropped and resized, to clips.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
-from ..augment.randaugment import RandAugmentT
+from ..augment.randaugment import Policy
 from ..decode.dali import why_no_gpu_decoder, why_not_dali
 from ..decode.nvdec import why_not_nvdec
 from ..decode.video_info import DecoderSupport, VideoInfo
@@ -110,7 +110,7 @@ def dali_read(clips: ClipList, *, device: str) -> tuple[Node, Node]:
 
 @pipeline_def(enable_conditionals=True)
 def stream_pipeline(
-    clips: ClipList, *, device: str, crop_px: int, augment: RandAugmentT | None
+    clips: ClipList, *, device: str, crop_px: int, augment: Policy | None
 ) -> tuple[Node, Node, Node, Node, Node]:
     """Return a pipeline as ``clip_pipeline`` does, with the clips' numbers as planned and as read."""
     inputs = clip_inputs(clips, parallel=False, prefetch_batches=1)
@@ -153,6 +153,8 @@ class StreamReader:
 
     def build(self, batches: BatchSampler) -> Any:
         """Return a running DALI pipeline, see :meth:`.reader.Reader.build`."""
+        if batches.sampler.augment is not None and not batches.sampler.training:
+            raise InputError("Invalid reader 'stream': cannot show perturbed clips; choose clips")
         self._folder = self._folder or ListFolder()
         settings = self.settings
         self._clips = clips = ClipList(

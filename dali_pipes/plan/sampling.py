@@ -8,7 +8,8 @@ change nothing, and an epoch is exactly one sample of every video.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -59,6 +60,18 @@ class Augmentation(Protocol):
 
     def table(self, device: str) -> Any:
         """Return the operations as numbers, for what applies them on a device, ``cpu`` or ``gpu``."""
+
+
+class Perturbing(Protocol):
+    """A policy for evaluation, whose draws depend on the video and not on its place, such as ``Perturbations``."""
+
+    def perturb(
+        self, epoch: int, video: str, clip: int, num_frames: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Draw for one clip: what ``Augmentation.sample`` returns, and (F,) positions of the frames to show."""
+
+    def table(self, device: str) -> Any:
+        """Return the operations as numbers, as ``Augmentation.table``."""
 
 
 def _repeats(num_frames_video: int, span: int, short_videos: str) -> int:
@@ -173,8 +186,9 @@ class ClipSampler:
     """1 in the centre, or 3 spread over the long side, each a sample of its own; 1 in training."""
     training: bool = True
     """Random order, window, crop and flip; otherwise all fixed and centred."""
-    augment: Augmentation | None = None
-    """Policy that draws operations for each clip, or None."""
+    augment: Augmentation | Perturbing | None = None
+    """Policy that draws operations for each clip, or None: in training a ``RandAugmentT``, in evaluation
+    ``Perturbations``. The operations of all clips of a video must be the same."""
     flip: bool = True
     """Mirror half of the training clips."""
     crop_mode: str = "crop"
@@ -212,11 +226,10 @@ class ClipSampler:
                 "above 0 and "
                 f"at most {SHORT_SIDE_PX:g}"
             )
-        if not self.training and self.augment is not None:
-            raise InputError(
-                f"Invalid augment {self.augment!r}: must be None in evaluation, because evaluation clips are "
-                "not augmented"
-            )
+        if self.augment is not None and not hasattr(self.augment, "sample" if self.training else "perturb"):
+            needed = "draw for training" if self.training else "be None or Perturbations in evaluation"
+            why = "which perturbs evaluation clips" if self.training else "because evaluation clips are not augmented"
+            raise InputError(f"Invalid augment {self.augment!r}: must {needed}, {why}")
         whole_number("seed", self.seed, 0)
         if not len(self.videos):
             raise InputError(f"Invalid videos {self.videos!r}: must hold at least one video")
@@ -253,6 +266,7 @@ class ClipSampler:
         index = self.video_of(epoch, sample) if video is None else video
         if not self.training:
             return self._fixed_plan(epoch, sample, index)
+        augment = cast("Augmentation | None", self.augment)
         # Separate streams: switching the augmentation on leaves frames and crops as they were.
         clip_rng, augment_rng = (_generator(stream, self.seed, epoch, sample) for stream in (_CLIP, _AUGMENT))
         shown = self.videos[index]
@@ -262,8 +276,8 @@ class ClipSampler:
         box = random_box(clip_rng, shown.height, shown.width, self.crop_mode, self.side_range_px)
         flip = bool(clip_rng.integers(2)) and self.flip
         drawn: tuple[np.ndarray, ...] = ()
-        if self.augment is not None:
-            op_ids, levels_NF, signs = self.augment.sample(augment_rng, self.num_frames)
+        if augment is not None:
+            op_ids, levels_NF, signs = augment.sample(augment_rng, self.num_frames)
             drawn = (op_ids, np.ascontiguousarray(levels_NF[:, :: self.keep_every]), signs)
         kept = np.ascontiguousarray(indices[:: self.keep_every])  # DALI takes no strides
         return ClipPlan(epoch, sample, index, kept, box, flip, *drawn)
@@ -290,12 +304,26 @@ class ClipSampler:
         last = count_starts(len(frames), *self._window) - 1
         firsts = np.linspace(0, last, self.clips_per_video) if self.clips_per_video > 1 else np.array([last / 2])
         windows = [
-            frames.start + window_indices(len(frames), *self._window[:2], first, self.short_videos)[:: self.keep_every]
+            frames.start + window_indices(len(frames), *self._window[:2], first, self.short_videos)
             for first in np.rint(firsts).astype(int)
         ]
+        drawn: tuple[np.ndarray, ...] = ()
+        if self.augment is not None:
+            windows, drawn = self._perturbed(epoch, video, windows)
         place = (sample % self.crops_per_video) / (self.crops_per_video - 1) if self.crops_per_video > 1 else 0.5
         box = fixed_box(video.height, video.width, self.crop_mode, self.side_range_px, place)
-        return ClipPlan(epoch, sample, index, np.concatenate(windows), box, False)
+        kept = np.concatenate([window[:: self.keep_every] for window in windows])
+        return ClipPlan(epoch, sample, index, kept, box, False, *drawn)
+
+    def _perturbed(
+        self, epoch: int, video: Any, windows: list[np.ndarray]
+    ) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+        """Return the windows in the order of their frames that is drawn, and the operations, levels and signs."""
+        policy, name = cast(Perturbing, self.augment), f"{Path(video.path).name} {video.used_frames.start}"
+        clips = [policy.perturb(epoch, name, clip, self.num_frames) for clip in range(len(windows))]
+        shown = [window[positions] for window, (*_, positions) in zip(windows, clips, strict=True)]
+        levels_NK = np.concatenate([levels_NF[:, :: self.keep_every] for _, levels_NF, *_ in clips], axis=1)
+        return shown, (clips[0][0], levels_NK, clips[0][2])
 
 
 def _generator(*key: int) -> np.random.Generator:

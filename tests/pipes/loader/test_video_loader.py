@@ -235,7 +235,7 @@ def test_shared_memory_is_given_back(manifest):
         ({"start_step": 2}, "Invalid epoch 0, step 2: .* the step between 0 and 1, because an epoch has 1 batches"),
         (
             {"training": False, "augment": RandAugmentT()},
-            "Invalid augment RandAugmentT.*: must be None in evaluation",
+            "Invalid augment RandAugmentT.*: must be None or Perturbations in evaluation",
         ),
     ],
 )

@@ -1,0 +1,138 @@
+"""The table of perturbations: draws, values, order of frames, and what they do to a clip."""
+
+import numpy as np
+import pytest
+
+from dali_pipes import InputError
+from dali_pipes.augment import PERTURBATIONS, STRENGTHS, Perturbations, perturb_clip
+from dali_pipes.augment.perturbations import IN_SIDES, RANGES, levels_of
+from tests.videos import natural_clip
+
+FRAMES = 32
+VIDEOS = [f"{number}.avi" for number in range(20)]
+CLIP = natural_clip(FRAMES, 48, 48)
+
+
+def drawn(kind: str, strength: int, video: str = "a.avi", clip: int = 0, num_frames: int = FRAMES, seed: int = 0):
+    policy = Perturbations(conditions=[(kind, strength)], crop_px=48, seed=seed)
+    return policy.perturb(0, video, clip, num_frames)
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_draws_are_those_of_the_seed_the_video_and_the_clip(kind):
+    assert same(drawn(kind, 3), drawn(kind, 3))
+    for other in ({"seed": 1}, {"video": "b.avi"}, {"clip": 1}):
+        assert not same(drawn(kind, 3), drawn(kind, 3, **other))
+
+
+def test_draws_do_not_depend_on_the_other_conditions():
+    policy = Perturbations(conditions=[("pan", 2), ("shake", 3)], crop_px=48)
+    for epoch in (1, 3):
+        assert same(policy.perturb(epoch, "a.avi", 0, FRAMES), drawn("shake", 3))
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_values_are_within_the_ranges_of_the_levels(kind):
+    """Beyond them, levels would be cut off."""
+    row = PERTURBATIONS[kind]
+    assert len(row.sizes) == len(STRENGTHS) and (row.values is None) != (row.positions is None)
+    for seed in range(50):
+        for num_frames in (1, 2, 7, FRAMES, 64):
+            rng = np.random.default_rng(seed)
+            if row.positions is not None:
+                positions = row.positions(rng, num_frames, row.sizes[-1])
+                assert positions.shape == (num_frames,) and positions[0] == 0
+                assert positions.min() >= 0 and positions.max() < num_frames and (np.diff(positions) >= 0).all()
+                continue
+            values_NF = row.values(rng, num_frames, row.sizes[-1])
+            assert values_NF.shape == (len(row.ops), num_frames)
+            for op, values_F in zip(row.ops, values_NF, strict=True):
+                assert values_F.min() >= RANGES[op].low and values_F.max() <= RANGES[op].high
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_levels_give_their_values_back(name):
+    range_ = RANGES[name]
+    values = np.linspace(range_.low, range_.high, 61)
+    np.testing.assert_allclose(range_.value(levels_of(name, values)), values, atol=1e-5 * range_.high)
+    neutral = {"brightness": 1, "contrast": 1, "color": 1, "jpeg": 100}.get(name, 0)
+    assert range_.value(levels_of(name, np.array([neutral])).astype(np.float64))[0] == neutral  # exactly
+
+
+@pytest.mark.parametrize("kind", [kind for kind, row in PERTURBATIONS.items() if row.values])
+def test_levels_change_over_time(kind):
+    for video in VIDEOS:
+        levels_NF = drawn(kind, 3, video).levels_NF[: len(PERTURBATIONS[kind].ops)]
+        assert (np.ptp(levels_NF, axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_a_stronger_perturbation_changes_more(kind):
+    changes = []
+    for strength in (0, *STRENGTHS):
+        found = [perturb_clip(CLIP, kind, strength, video=video).astype(int) for video in VIDEOS[:2]]
+        changes.append(np.mean([np.abs(clip - CLIP).mean() for clip in found]))
+    assert changes[0] == 0 and (np.diff(changes) > 0).all(), changes
+
+
+def test_shifts_and_blur_are_in_proportion_to_the_crop():
+    small, large = (
+        dict(zip(policy.op_names, policy.table("cpu").ranges_O4, strict=True))
+        for policy in (Perturbations(conditions=[("pan", 1)], crop_px=side) for side in (48, 96))
+    )
+    for name in small:
+        np.testing.assert_array_equal(large[name][:2], small[name][:2] * (2 if name in IN_SIDES else 1))
+
+
+def dropped_by_hand(num_frames: int, lost: set[int]) -> list[int]:
+    left = [frame for frame in range(num_frames) if frame not in lost]
+    return [left[int(place / num_frames * len(left) + 1e-9)] for place in range(num_frames)]
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_dropped_frames_are_those_of_a_slow_loop(strength):
+    share = PERTURBATIONS["dropped_frames"].sizes[strength - 1]
+    for video in VIDEOS:
+        positions = drawn("dropped_frames", strength, video).positions_F.tolist()
+        lost = set(range(FRAMES)) - set(positions)
+        assert len(lost) == round(share * FRAMES) and 0 not in lost
+        assert positions == dropped_by_hand(FRAMES, lost)
+    weak, strong = (set(drawn("dropped_frames", number).positions_F.tolist()) for number in (1, 5))
+    assert strong < weak  # what a weak one loses a strong one loses too
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_frozen_frames_are_those_of_a_slow_loop(strength):
+    share = PERTURBATIONS["frozen_frames"].sizes[strength - 1]
+    for video in VIDEOS:
+        positions, frozen, expected = drawn("frozen_frames", strength, video).positions_F.tolist(), 0, []
+        for place in range(FRAMES):
+            repeats = place > 0 and positions[place] == positions[place - 1]
+            frozen += repeats
+            expected.append(expected[-1] if repeats else place)  # after a run it shows the frame of that time
+        assert positions == expected
+        assert frozen == pytest.approx(share * (FRAMES - 3), abs=1.5)
+
+
+def test_frames_are_only_repeated_where_they_are_shown_in_another_order():
+    for kind in ("dropped_frames", "frozen_frames"):
+        positions = drawn(kind, 3, "x").positions_F
+        np.testing.assert_array_equal(perturb_clip(CLIP, kind, 3, video="x"), CLIP[positions])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"conditions": [("fog", 1)]}, "Invalid kind 'fog': choose one of shake, pan, roll"),
+        ({"conditions": [("pan", 6)]}, "Invalid strength 6: choose one of 0, 1, 2, 3, 4, 5"),
+        ({"conditions": []}, r"Invalid conditions \(\): must hold at least one pair \(kind, strength\)"),
+        ({"conditions": [("pan", 1)], "seed": -1}, "Invalid seed -1"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(InputError, match=message):
+        Perturbations(**{"crop_px": 48} | options)
