@@ -14,10 +14,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tables of this folder, whatever is installed
 from dali_pipes import OPS, SCHEDULES, Affine, RandAugmentT, Range, schedule_levels  # noqa: E402
-from dali_pipes.augment import PAPER_CROP_PX, translate_max_px  # noqa: E402
+from dali_pipes.augment import PAPER_CROP_PX, PERTURBATIONS, STRENGTHS, translate_max_px  # noqa: E402
 from dali_pipes.augment.ops import EXTRA_OPS, Op  # noqa: E402
 from dali_pipes.pictures import SheetRow, draw_sheet  # noqa: E402
-from dali_pipes.pictures.preview import rows_of_operations  # noqa: E402
+from dali_pipes.pictures.preview import rows_of_operations, rows_of_perturbations  # noqa: E402
 from train.analysis.mix_preview import mixed_row  # noqa: E402
 from train.data.demo_data import make_frames  # noqa: E402
 from train.mixing import MIXES  # noqa: E402
@@ -128,6 +128,18 @@ def schedules(clip: np.ndarray) -> list[str]:
     return entries
 
 
+def perturbations(clip: np.ndarray) -> list[str]:
+    """Each kind at the strengths of the preview."""
+    original, entries = unchanged(clip, "original"), []
+    for name, kind in PERTURBATIONS.items():
+        sizes = ", ".join(f"{size:g}" for size in kind.sizes)
+        facts = [f"Unit: {kind.unit}", f"Strengths {STRENGTHS[0]} to {STRENGTHS[-1]}: {sizes}"]
+        rows = [original, *rows_of_perturbations(clip, [name], seed=0)]
+        about = f"{kind.about[0].upper()}{kind.about[1:]}."
+        entries.append(entry(name, about, facts, f"perturbation-{name}", rows))
+    return entries
+
+
 def mix_facts(mix: Mix) -> list[str]:
     axes = ", ".join(AXES[axis] for axis in mix.axes) or "no axis, the same everywhere"
     drawn = [] if mix.alpha is None else [f"lambda: from Beta({mix.alpha:g}, {mix.alpha:g})"]
@@ -150,6 +162,7 @@ def main() -> None:
         "operations": operations(OPS, clip_a),
         "extra_operations": operations(EXTRA_OPS, clip_a),
         "schedules": schedules(clip_a),
+        "perturbations": perturbations(clip_a),
         "mixes": mixes(clip_a, clip_b),
     }
     for name, entries in parts.items():

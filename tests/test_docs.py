@@ -30,6 +30,7 @@ PARSER_IN = {  # program -> the module that has its _parser()
     "train.localisation": "train.analysis.localisation",
     "train.preview": "train.analysis.mix_preview",
     "train.report": "train.report.page",
+    "train.robustness": "train.analysis.robustness",
     "train.tables": "train.paper.tables",
     "train/run.py": "train.config.command_line",
 }

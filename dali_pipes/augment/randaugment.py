@@ -158,7 +158,7 @@ def _bind(branch: Callable | str, inputs: Mapping[str, Any], i: int, style: Styl
 
 
 class Policy(Protocol):
-    """What a graph reads of a policy: a :class:`RandAugmentT`, or ``Perturbations``."""
+    """Fields of a policy that a graph reads: of a :class:`RandAugmentT`, or ``Perturbations``."""
 
     @property
     def op_names(self) -> Sequence[str]:

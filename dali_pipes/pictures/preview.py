@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..augment.clips import augment_clip
+from ..augment.clips import augment_clip, perturb_clip
 from ..augment.graph_ops import INTERPOLATIONS
 from ..augment.ops import OPS, RANGE_TABLES, Affine, op_named, translate_max_px
+from ..augment.perturbations import PERTURBATIONS
 from ..augment.randaugment import AUGMENTATIONS, RandAugmentT, check_ops
-from ..errors import InputError
+from ..errors import InputError, check_known
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
 from ..system.program import described_by, flags_of, run_program, with_todays_options
@@ -81,6 +82,21 @@ def rows_of_samples(
     return rows
 
 
+PREVIEWED_STRENGTHS = (1, 3, 5)
+
+
+def rows_of_perturbations(frames_FHWC: np.ndarray, kinds: Sequence[str], seed: int) -> list[SheetRow]:
+    """Return a row for each of ``PREVIEWED_STRENGTHS`` of each kind of perturbation, of clips as they are evaluated."""
+    rows = []
+    for kind in kinds:
+        for strength in PREVIEWED_STRENGTHS:
+            clip = perturb_clip(frames_FHWC, kind, strength, seed=seed)
+            size = PERTURBATIONS[kind].sizes[strength - 1]
+            captions = [f"strength {strength}: {size:g}"] * len(clip)
+            rows.append(SheetRow(clip, captions, [(kind, None)]))
+    return rows
+
+
 def _style(policy: RandAugmentT) -> dict:
     return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops")}
 
@@ -105,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--aug", choices=AUGMENTATIONS, help="show examples of this augmentation instead of single operations"
+    )
+    parser.add_argument(
+        "--perturb",
+        help="show these perturbations of python -m train.robustness instead, separated by commas, or all, at the "
+        f"strengths {', '.join(map(str, PREVIEWED_STRENGTHS))}: {', '.join(PERTURBATIONS)}",
     )
     parser.add_argument("--samples", type=int, default=6, help="number of examples, with --aug (default: %(default)s)")
     parser.add_argument(
@@ -198,7 +219,16 @@ def run(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
     clip = load_clip(options.video, options.num_frames, options.crop_px, options.start)
     rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
-    if options.aug is None:
+    if options.perturb is not None:
+        if options.aug or options.ops:
+            raise InputError(
+                f"Invalid --perturb {options.perturb}: cannot be combined with --aug or --ops; leave out one of them"
+            )
+        kinds = list(PERTURBATIONS) if options.perturb == "all" else options.perturb.split(",")
+        for kind in kinds:
+            check_known("--perturb", kind, PERTURBATIONS)
+        rows += rows_of_perturbations(clip, kinds, options.seed)
+    elif options.aug is None:
         rising = options.level is None and options.schedule is None
         whole = np.linspace(0, MAX_LEVEL, len(clip), dtype=np.float32)
         rows += rows_of_operations(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader
-from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS
+from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS, Perturbations
 from dali_pipes.errors import InputError
 from dali_pipes.loader import READERS, check_shared_memory, choose_device, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
@@ -42,16 +42,19 @@ def make_loaders(
     return train_loader, val_loader
 
 
-def make_eval_loader(config: Config, manifest: Manifest, processes: Processes) -> VideoLoader:
+def make_eval_loader(
+    config: Config, manifest: Manifest, processes: Processes, augment: Perturbations | None = None
+) -> VideoLoader:
     """Make a loader of ``eval_clips`` clips of ``eval_crops`` crops of each video, of all videos or a share.
 
     On a GPU the loader has several videos in hand, so that several are decoded at once; :func:`evaluate` passes
-    :func:`videos_at_once` of them to the network.
+    :func:`videos_at_once` of them to the network. ``augment`` perturbs the clips.
     """
     views: dict[str, Any] = {
         "clips_per_video": config.eval_clips,
         "crops_per_video": config.eval_crops,
         "training": False,
+        "augment": augment,
     }
     videos_per_batch = videos_at_once(config, processes)
     if choose_device(processes.device(config.device)).type == "cuda":

@@ -1,5 +1,7 @@
 """The table of perturbations: draws, values, order of frames, and what they do to a clip."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,12 @@ def test_frames_are_only_repeated_where_they_are_shown_in_another_order():
 def test_wrong_options(options, message):
     with pytest.raises(InputError, match=message):
         Perturbations(**{"crop_px": 48} | options)
+
+
+def test_the_page_has_the_table():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "robustness.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `") and ".py" not in line]
+    documented = {name.strip("`"): cells for name, *cells in rows if name.strip("`") in PERTURBATIONS}
+    assert list(documented) == list(PERTURBATIONS)
+    for name, kind in PERTURBATIONS.items():
+        assert documented[name] == [kind.about, kind.unit, ", ".join(f"{size:g}" for size in kind.sizes)]

@@ -1,0 +1,298 @@
+"""Measure the accuracy of networks under perturbations that change over time.
+
+Example: ``python -m train.robustness runs/randaug/best.pt runs/randaug_t/best.pt --videos 200``
+
+The validation videos are evaluated plain, and perturbed: by a shaking, panning, rolling or zooming camera, drifting
+exposure, flashes, fades, lost and frozen frames, bursts of blur, noise and compression, each at five strengths. All
+checkpoints are shown the same perturbed clips. The accuracies are written with 95 % intervals of a bootstrap over
+videos; the differences to the first checkpoint are of pairs. What is evaluated is kept in ``--out``, so the same
+command continues after a stop.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dali_pipes import Manifest, VideoLoader
+from dali_pipes.augment import PERTURBATIONS, STRENGTHS, Perturbations
+from dali_pipes.errors import InputError, check_known
+from dali_pipes.system import described_by, exclusive_use, flag, flags_of, make_folder, replacing, run_program
+
+from ..config.command_line import evaluation_config
+from ..config.option import Role, names_in
+from ..config.options import Config, paths_read
+from ..config.run import MAX_WORKERS
+from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
+from ..data.videos import load_for_evaluation
+from ..engine.evaluation import check_all, load_network
+from ..engine.metrics import VideoScores
+from ..engine.precision import autocast, choose_precision
+from ..models.zoo import MODELS, Network
+from ..runtime.loader_progress import LoaderProgress
+from ..runtime.processes import Processes
+from ..runtime.run_files import ROBUSTNESS, ROBUSTNESS_FILES, ROBUSTNESS_PARTS, short_names
+from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
+from ..runtime.stop import Stopped, StopRequest
+from ..weights.checkpoint import load_checkpoint, saved_config
+from .robustness_results import PLAIN, Condition, Measured, table, write_all
+
+FIXED = {"compile": False, "on_bad_video": "error", "reader": "clips"}
+"""Settings of all evaluations: no video may be left out of one condition only, and DALI's reader ``stream`` cannot show
+frames in another order."""
+OF_LOADER = "num_frames stride_frames crop_px crop_mode short_videos eval_clips eval_crops batch_size model".split()
+"""Settings that clips and their scores depend on; ``model`` by which frames it keeps."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A checkpoint with its settings."""
+
+    path: str
+    config: Config
+
+    @property
+    def sampling(self) -> tuple:
+        """The settings that its clips depend on; equal ones share a loader."""
+        named = {name: getattr(self.config, name) for name in OF_LOADER} | {
+            "model": MODELS[self.config.model].keep_every
+        }
+        return tuple(named.items())
+
+    def part(self, out: Path, condition: Condition, seed: int, manifest: Manifest) -> Path:
+        """Return the file of the guesses under a condition, named after everything that they depend on."""
+        kind, strength = condition
+        stat = os.stat(self.path)
+        facts = [os.path.abspath(self.path), stat.st_size, stat.st_mtime_ns, kind, strength, seed, self.sampling]
+        facts += [[(video.path, video.label, video.start_frame) for video in manifest.videos]]
+        facts += [[self.config.precision, self.config.device], PERTURBATIONS[kind].sizes if strength else ()]
+        digest = sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
+        return out / ROBUSTNESS_PARTS / f"{kind}-{strength}-{digest}.json"
+
+
+def subset(labels_V: Sequence[int], count: int, seed: int) -> list[int]:
+    """Draw ``count`` videos, as many of each class as possible, or all if there are fewer; sorted positions."""
+    rng, label_V = np.random.default_rng(seed), np.asarray(labels_V)
+    places = np.empty(len(label_V), int)
+    for label in np.unique(label_V):
+        of_class = np.flatnonzero(label_V == label)
+        places[of_class] = rng.permutation(len(of_class))
+    ties = rng.permutation(len(label_V))
+    return sorted(np.lexsort((ties, places))[:count].tolist())
+
+
+@torch.no_grad()
+def evaluate_networks(
+    networks: Sequence[tuple[Network, Config]], loader: VideoLoader, title: str, stop: StopRequest
+) -> list[torch.Tensor]:
+    """Return (V, K) scores of each network, over one epoch of the loader: the same clips for all.
+
+    Raises:
+        Stopped: it was asked for.
+        InputError: a network's output is not a number.
+    """
+    scores = [VideoScores(len(loader.manifest), len(loader.manifest.classes)) for _ in networks]
+    for batch in LoaderProgress(loader, title, len(loader)):
+        for (network, config), found in zip(networks, scores, strict=True):
+            at_once = videos_at_once(config, Processes()) * config.eval_clips
+            parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
+            for clips_BCTHW, videos_B in zip(*parts, strict=True):
+                with autocast(config, loader.device):
+                    logits_BK = network(clips_BCTHW)
+                found.add(logits_BK.float(), videos_B)
+        if stop.number:
+            raise Stopped(stop.number or signal.SIGTERM)
+    means = [found.means_VK() for found in scores]
+    if not all(means_VK.isfinite().all() for means_VK in means):
+        raise InputError(
+            f"Cannot measure robustness: scores under {title} are not finite numbers; train again with a lower --lr"
+        )
+    return means
+
+
+def evaluate_group(
+    group: Sequence[Evaluated],
+    conditions: Sequence[Condition],
+    manifest: Manifest,
+    out: Path,
+    seed: int,
+    stop: StopRequest,
+) -> None:
+    """Evaluate checkpoints of equal sampling under the conditions that are not in ``out`` yet, and write them there.
+
+    One loader shows a condition per epoch, so its workers start once.
+    """
+    missing = [
+        condition
+        for condition in conditions
+        if not all(one.part(out, condition, seed, manifest).exists() for one in group)
+    ]
+    if not missing:
+        return
+    policy = Perturbations(conditions=missing, crop_px=group[0].config.crop_px, seed=seed)
+    loader = make_eval_loader(group[0].config, manifest, Processes(), policy)
+    for note in notes_on_devices(group[0].config, {"the videos": loader}):
+        print(note, flush=True)
+    networks = []
+    for one in group:
+        config = replace(one.config, precision=choose_precision(one.config.precision, loader.device))
+        networks.append((load_network(load_checkpoint(one.path), config, loader.device).eval(), config))
+    try:
+        for number, (kind, strength) in enumerate(missing, 1):
+            shown = f"{kind} {strength}" if strength else PLAIN
+            scores = evaluate_networks(networks, loader, f"{shown} ({number}/{len(missing)})", stop)
+            for one, scores_VK in zip(group, scores, strict=True):
+                with replacing(one.part(out, (kind, strength), seed, manifest), make_folders=True) as draft:
+                    draft.write_text(json.dumps(scores_VK.argmax(dim=1).tolist()))
+    finally:
+        loader.close()
+
+
+def _guesses(path: Path, count: int) -> np.ndarray:
+    try:
+        found = np.array(json.loads(path.read_text()), np.int64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it, and start again") from error
+    if found.shape != (count,):
+        raise InputError(
+            f"{path}: is damaged, because it does not hold {count} predictions; delete it, and start again"
+        )
+    return found
+
+
+def measure(
+    evaluated: Sequence[Evaluated],
+    conditions: Sequence[Condition],
+    manifest: Manifest,
+    out: Path,
+    seed: int,
+    stop: StopRequest,
+) -> Measured:
+    """Evaluate all checkpoints plain and under all conditions; what ``out`` holds already is not evaluated again."""
+    wanted = [(next(iter(PERTURBATIONS)), 0), *conditions]
+    groups: dict[tuple, list[Evaluated]] = {}
+    for one in evaluated:
+        groups.setdefault(one.sampling, []).append(one)
+    for group in groups.values():
+        evaluate_group(group, wanted, manifest, out, seed, stop)
+    guesses = [
+        [_guesses(one.part(out, condition, seed, manifest), len(manifest)) for condition in wanted] for one in evaluated
+    ]
+    return Measured([one.path for one in evaluated], [(PLAIN, 0), *conditions], manifest, np.array(guesses))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.robustness",
+        **described_by(__doc__),
+    )
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="checkpoints of train/run.py; all are shown the same videos and perturbations",
+    )
+    for name in names_in(Config, Role.NAMES_VIDEOS):
+        about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
+        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=about)
+    for name in ("eval_clips", "eval_crops"):
+        about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
+        parser.add_argument(flag(name), type=int, default=argparse.SUPPRESS, help=about)
+    parser.add_argument(
+        "--kinds", help=f"perturbations, separated by commas: {', '.join(PERTURBATIONS)} (default: all of them)"
+    )
+    parser.add_argument(
+        "--strengths",
+        default=",".join(map(str, STRENGTHS)),
+        help="strengths, separated by commas (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the perturbations and --videos (default: 0)")
+    parser.add_argument(
+        "--videos", type=int, help="evaluate so many videos, as many of each class as possible (default: all)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=f"number of worker processes that decode videos (default: one per CPU core, at most {MAX_WORKERS})",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-o", "--out", help=f"folder to write to (default: {ROBUSTNESS} in the folder of the first checkpoint)"
+    )
+    return parser
+
+
+def conditions_of(kinds: str | None, strengths: str) -> list[Condition]:
+    """Return the conditions of two lists of the command line; kinds in their order, then strengths.
+
+    Raises:
+        InputError: one is unknown; names the known ones.
+    """
+    chosen = list(PERTURBATIONS) if kinds is None else list(dict.fromkeys(kinds.split(",")))
+    for kind in chosen:
+        check_known("--kinds", kind, PERTURBATIONS)
+    numbers = list(dict.fromkeys(strengths.split(",")))
+    for number in numbers:
+        check_known("--strengths", number, [str(strength) for strength in STRENGTHS])
+    return [(kind, int(number)) for kind in chosen for number in numbers]
+
+
+def run(options: dict[str, Any]) -> None:
+    """Carry out a parsed command line: evaluate, print the table, write the files.
+
+    Raises:
+        InputError: something given is wrong.
+        Stopped: it was asked for.
+    """
+    names = ("checkpoints", "kinds", "strengths", "seed", "videos", "out")
+    paths, kinds, strengths, seed, count, out = (options.pop(name) for name in names)
+    conditions = conditions_of(kinds, strengths)
+    for name, value, least in (("--seed", seed, 0), ("--videos", count, 1)):
+        if value is not None and value < least:
+            raise InputError(f"Invalid {name} {value}: must be at least {least}")
+    paths = list(dict.fromkeys(paths))
+    given = {**options, **FIXED}
+    configs, classes = check_all(paths, lambda state, path: evaluation_config(given, saved_config(state, path)))
+    manifest, _, notes = load_for_evaluation(configs[0], classes, predict=False)
+    labelled = [video for video in manifest.videos if video.label >= 0]
+    chosen = subset([video.label for video in labelled], count or len(labelled), seed)
+    manifest = Manifest([labelled[place] for place in chosen], manifest.classes)
+    folder = make_folder(out or Path(paths[0]).parent / ROBUSTNESS)
+    check_inputs_stay(folder, ROBUSTNESS_FILES, {**paths_read(configs[0]), "the checkpoint": paths})
+    print(*notes, f"{len(conditions)} conditions and plain, {len(manifest)} videos", sep="\n", flush=True)
+    evaluated = [Evaluated(path, config) for path, config in zip(paths, configs, strict=True)]
+    with exclusive_use(folder, OTHER_OUT), StopRequest() as stop:
+        measured = measure(evaluated, conditions, manifest, folder, seed, stop)
+        short = short_names([Path(path) for path in paths])
+        summary = write_all(folder, measured, short)
+    print(*table(summary, short), sep="\n")
+    print(
+        f"In brackets: {summary['level_percent']:g} % intervals of a bootstrap over videos "
+        f"({summary['resamples']} resamples, seed {summary['bootstrap_seed']}), the same videos for all checkpoints"
+    )
+    print(f"wrote {', '.join(ROBUSTNESS_FILES[:-1])} to {folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 with one sentence on stderr."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    try:
+        return run_program("robustness", lambda: run(options), flags_of(parser))
+    except Stopped as stopped:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        return stopped.exit_code
