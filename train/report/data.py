@@ -24,9 +24,12 @@ from ..runtime.run_files import (
     CONFIG,
     ENVIRONMENT,
     METRICS,
+    ROBUSTNESS,
+    ROBUSTNESS_SUMMARY,
     TRAIN_VIDEOS,
     VAL_PREDICTIONS,
     VAL_VIDEOS,
+    short_names,
 )
 
 
@@ -98,6 +101,8 @@ class Run:
     evaluation: Evaluation | None
     no_evaluation: str
     """Reason why there is no evaluation."""
+    robustness: dict[str, Any] | None = None
+    """Summary of train.robustness, see ``Measured.summary``; None if there is none."""
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -127,17 +132,6 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
     return [_read_run(given[path], name) for path, name in zip(paths, short_names(paths), strict=True)]
 
 
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, and as many before it as make it differ from all others."""
-    names = []
-    for path in paths:
-        ends = ["/".join(path.parts[-count:]) for count in range(1, len(path.parts) + 1)]
-        others = [other for other in paths if other != path]
-        taken = [{"/".join(other.parts[-count:]) for other in others} for count in range(1, len(path.parts) + 1)]
-        names.append(next((end for end, known in zip(ends, taken, strict=True) if end not in known), str(path)))
-    return names
-
-
 def _read_run(folder: Path, name: str) -> Run:
     if not os.path.isfile(folder / CONFIG):
         what = (
@@ -153,7 +147,21 @@ def _read_run(folder: Path, name: str) -> Run:
     why = _why_no_evaluation(folder, rows)
     train, val = (_read_manifest(folder / name) for name in (TRAIN_VIDEOS, VAL_VIDEOS))
     starts = [_start(entry, folder) for entry in _read_json(folder / ENVIRONMENT, list, [])]
-    return Run(folder, name, settings, rows, starts, train, val, None if why else _read_evaluation(folder), why)
+    evaluation = None if why else _read_evaluation(folder)
+    robustness = _read_robustness(folder / ROBUSTNESS / ROBUSTNESS_SUMMARY)
+    return Run(folder, name, settings, rows, starts, train, val, evaluation, why, robustness)
+
+
+def _read_robustness(path: Path) -> dict[str, Any] | None:
+    found = _read_json(path, dict, {})
+    if not found:
+        return None
+    try:
+        for one in found["checkpoints"]:
+            one["checkpoint"], one["figures"], [row["accuracy"] for row in one["conditions"]]
+        return found if found["checkpoints"] else None
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: was not written by train.robustness ({error!r}); run it again") from error
 
 
 Json = TypeVar("Json", dict, list)

@@ -48,6 +48,8 @@ class Line:
     colour: str
     marker: str = "o"
     dashed: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+    """(x, lowest, highest) of an interval around the curve."""
 
 
 def line_style(number: int) -> tuple[str, str]:
@@ -55,8 +57,13 @@ def line_style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], list(MARKERS)[number // len(COLOURS) % len(MARKERS)]
 
 
-def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bool = False) -> str:
-    """An SVG of curves over the epochs. ``name`` must be the page's only one of its kind; percent is 0 to 100."""
+def chart(
+    name: str, lines: Sequence[Line], from_zero: bool = False, percent: bool = False, x_label: str = "epoch"
+) -> str:
+    """An SVG of curves over the epochs, or what ``x_label`` says.
+
+    ``name`` must be the page's only one of its kind; percent is 0 to 100.
+    """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         axes = figure.subplots()
@@ -68,11 +75,14 @@ def chart(name: str, lines: Sequence[Line], from_zero: bool = False, percent: bo
                 axes.plot(
                     *zip(*line.points, strict=True), marker=marker, markersize=3.5, markerfacecolor=inside, **style
                 )
+            if line.band:
+                x, lowest, highest = zip(*line.band, strict=True)
+                axes.fill_between(x, lowest, highest, color=line.colour, alpha=0.15, linewidth=0)
         epochs = [epoch for line in lines for epoch, _ in line.points]
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(set(epochs)) == 1:
             axes.set_xticks(epochs[:1])
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(x_label)
         if percent:
             axes.set_ylim(-2, 102)
         elif from_zero:

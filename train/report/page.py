@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -22,6 +23,7 @@ from markupsafe import Markup
 from dali_pipes.errors import InputError
 from dali_pipes.system import check_not_replaced, described_by, flag, progress_bar, replacing, run_program
 
+from ..analysis.robustness_results import curve_of, kinds_of, shown
 from ..config.options import Config
 from ..engine.metrics import mean_class_accuracy
 from ..runtime.run_files import REPORT, RUN_FILES, SAMPLES
@@ -111,7 +113,7 @@ def table_of_runs(runs: Sequence[Run]) -> list[list[dict]]:
     return [list(cells) for cells in zip(*columns, strict=True)]
 
 
-Chart = tuple[str, Sequence[tuple[str, bool]], dict[str, bool]]
+Chart = tuple[str, Sequence[tuple[str, bool]], dict[str, Any]]
 LEARNING: Sequence[Chart] = (  # caption, (metric, dashed), options of the chart
     ("loss", (("train_loss", True), ("val_loss", False)), {}),
     ("top-1 accuracy, %", (("train_top1", True), ("val_top1", False)), {"percent": True}),
@@ -263,6 +265,39 @@ def section_of(run: Run, number: int, strips: int) -> dict:
     return section
 
 
+def robustness_of(runs: Sequence[Run]) -> dict | None:
+    """Return ``rows`` and ``charts`` of the runs with results of train.robustness; None if no run has any.
+
+    Each run's result is that of the first checkpoint of its folder's measurement.
+    """
+    known = [(number, run, run.robustness) for number, run in enumerate(runs) if run.robustness]
+    if not known:
+        return None
+    first = {number: summary["checkpoints"][0] for number, _, summary in known}
+    names = dict.fromkeys(name for one in first.values() for name in one["figures"])
+    rows = [
+        {
+            "name": name,
+            "cells": [
+                shown(first[number]["figures"][name]) if name in first[number]["figures"] else NOT_KNOWN
+                for number in first
+            ],
+        }
+        for name in names
+    ]
+    figures = []
+    for kind in dict.fromkeys(kind for _, _, summary in known for kind in kinds_of(summary)):
+        lines = []
+        for number, one in first.items():
+            points = [(strength, values) for strength, values in curve_of(one, kind) if None not in values]
+            curve = [(float(strength), values[0]) for strength, values in points]
+            lines.append(Line(curve, *line_style(number), band=[(x, low, high) for x, (_, low, high) in points]))
+        figures.append({"caption": kind, "svg": chart(f"robust-{kind}", lines, percent=True, x_label="strength")})
+    heads = [{"name": run.name, "videos": summary["videos"], "file": Path(first[number]["checkpoint"]).name}
+             for number, run, summary in known]  # fmt: skip
+    return {"heads": heads, "rows": rows, "charts": figures}
+
+
 def page(runs: Sequence[Run]) -> str:
     """The HTML."""
     strips = min(STRIPS_OF_CLASS, max(1, STRIPS // (len(runs) * WORST_CLASSES)))
@@ -279,6 +314,7 @@ def page(runs: Sequence[Run]) -> str:
         table=table_of_runs(runs),
         learning=charts(runs, LEARNING) if has_epochs else [],
         speed=charts(runs, SPEED) if has_epochs else [],
+        robustness=robustness_of(runs),
         differing=differing,
         equal=equal,
     )
