@@ -276,7 +276,16 @@ def apply_ops(
     return _apply(video, inputs, names, n, style)
 
 
-SCHEDULE_GRAPH = SimpleNamespace(abs=math.abs, floor=math.floor, sin=math.sin, clip=math.clamp)
+SCHEDULE_GRAPH = SimpleNamespace(
+    abs=math.abs,
+    floor=math.floor,
+    sin=math.sin,
+    log=math.log,
+    sqrt=math.sqrt,
+    clip=math.clamp,
+    min=fn.reductions.min,
+    max=fn.reductions.max,
+)
 """The functions of DALI that a schedule uses in a graph, see magnitude.py."""
 
 

@@ -6,11 +6,13 @@ one level per frame, written once for numpy and for DALI graphs:
     schedule(u, m, time, xp) -> levels
 
 ``u`` holds ``NUMBERS`` independent numbers in [0, 1), of which ``u[0]`` is shared by all operations of a clip; ``m`` is
-the RandAugment level; ``time`` runs from 0 to 1 over the frames, (F,); ``xp`` has ``abs``, ``floor``, ``sin`` and
-``clip``. To add a schedule, write such a function and its row in ``SCHEDULES``, or pass it where a name is expected.
+the RandAugment level; ``time`` runs from 0 to 1 over the frames, (F,); ``xp`` has ``abs``, ``floor``, ``sin``, ``log``,
+``sqrt``, ``clip``, and ``min`` and ``max`` over all frames. To add a schedule, write such a function and its row in
+``SCHEDULES``, or pass it where a name is expected.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import pi
 from types import SimpleNamespace
 
@@ -23,7 +25,9 @@ from ..python_values import is_number, to_python, whole_number
 MAX_LEVEL = 30.0
 NUMBERS = 16
 
-NUMPY = SimpleNamespace(abs=np.abs, floor=np.floor, sin=np.sin, clip=np.clip)
+NUMPY = SimpleNamespace(
+    abs=np.abs, floor=np.floor, sin=np.sin, log=np.log, sqrt=np.sqrt, clip=np.clip, min=np.min, max=np.max
+)
 
 
 def _either_way(u: Node, time: Node) -> Node:
@@ -32,12 +36,12 @@ def _either_way(u: Node, time: Node) -> Node:
     return forwards * time + (1 - forwards) * (1 - time)
 
 
-def _half_width(m: float) -> float:
-    """Return the largest distance of the level from m.
+def _half_width(m: float, share: float = 0.5) -> float:
+    """Return the largest distance of the level from m: ``share`` of m.
 
     The paper's M/2 is reduced above M = 20, so that no level leaves the scale.
     """
-    return min(0.5 * m, MAX_LEVEL - m)
+    return min(share * m, MAX_LEVEL - m)
 
 
 def _spatial(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
@@ -94,6 +98,63 @@ def _fourier(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
     return m + _half_width(m) * (total / weights)
 
 
+DYNA_WAVES = 3
+
+
+def _fourier_wide(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """Follow a mean of three sinusoids of 0.2 to 1.5 cycles, each stretched to m +- a random share of m.
+
+    Fourier Sampling of DynaAugment (Kim et al., ICLR 2023): the weights are from Dirichlet(1, 1, 1), each wave starts
+    at any of its first T frames, and its lowest and highest frame become m - A m and m + A m, with A from U(0, 1).
+    """
+    total, weights = 0.0 * time, 0.0
+    for wave in range(DYNA_WAVES):
+        weight, cycles, amplitude, start = (u[1 + 4 * wave + i] for i in range(4))
+        weight = 1e-9 - xp.log(1.0 - weight)  # exponential: their shares are from the Dirichlet distribution
+        sine = xp.sin(2 * pi * (0.2 + 1.3 * cycles) * (time + start))
+        low, high = xp.min(sine), xp.max(sine)
+        total = total + weight * amplitude * (2 * (sine - low) / (high - low + 1e-9) - 1)
+        weights = weights + weight
+    return m + _half_width(m, 1.0) * (total / weights)
+
+
+def _uniform(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """Keep a random whole level, uniform from 0 to m, at every frame."""
+    return xp.floor(u[1] * (int(m) + 1)) + 0.0 * time
+
+
+def _uniform_ends(u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+    """Change linearly between two random whole levels, each uniform from 0 to m."""
+    start, end = (xp.floor(u[1 + i] * (int(m) + 1)) for i in range(2))
+    return start * (1 - time) + end * time
+
+
+@dataclass(frozen=True)
+class RandomLevel:
+    """A schedule about a level of its own: drawn from N(m, std), or uniform from ``low`` to m, then changed over time.
+
+    Example: ``RandomLevel(std=1.5, swing=0.5)`` with m = 21 draws 20.1, and rises from 15.2 to 25: the level changes
+    linearly by at most half of it, as in ``temporal+``.
+    """
+
+    std: float | None = None
+    """Standard deviation of the drawn level; None draws it uniformly."""
+    low: float = 0.0
+    """Lowest level of the uniform distribution."""
+    swing: float = 0.0
+    """Largest change to either side, rising or falling, as a share of the drawn level; 0 keeps it constant."""
+
+    def __call__(self, u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
+        """Return the levels, see the functions above; what leaves the scale is clipped, as timm does."""
+        if self.std is None:
+            level = self.low + (m - self.low) * u[15]
+        else:  # Box and Muller's transform
+            normal = xp.sqrt(-2.0 * xp.log(1.0 - u[15])) * xp.sin(2 * pi * u[14])
+            level = xp.clip(m + self.std * normal, 0.0, MAX_LEVEL)
+        change = self.swing * level * u[1] * (2 * _either_way(u[2], time) - 1)
+        return xp.clip(level + change, 0.0, MAX_LEVEL)
+
+
 SCHEDULES: dict[str, Callable] = {
     "spatial": _spatial,
     "temporal": _temporal,
@@ -101,6 +162,9 @@ SCHEDULES: dict[str, Callable] = {
     "mix": _mix,
     "random_walk": _random_walk,
     "fourier": _fourier,
+    "fourier_wide": _fourier_wide,
+    "uniform": _uniform,
+    "uniform_ends": _uniform_ends,
 }
 """Name -> function ``(u, m, time, xp) -> levels``; what they draw is described at :func:`schedule_levels`."""
 
@@ -154,10 +218,12 @@ def schedule_levels(schedule: str | Callable, m: float, num_frames: int, rng: np
     Args:
         schedule: a name in ``SCHEDULES``, or a function like those: ``u`` holds 16 numbers in [0, 1), of which ``u[0]``
             is shared by all operations of a clip, ``time`` (F,) runs from 0 to 1, ``xp`` has ``abs``, ``floor``,
-            ``sin`` and ``clip`` of numpy or DALI. Of the paper's, ``spatial`` is constant at m, ``temporal`` runs
-            between U(0.1, m) and m, ``temporal+`` between m - d and m + d with d ~ U(0, m/2), ``mix`` is spatial or
-            temporal+; all run either way. ``random_walk`` and ``fourier`` (as in DynaAugment, Kim et al., ICLR 2023)
-            wander within m - m/2 and m + m/2.
+            ``sin``, ``log``, ``sqrt``, ``clip``, ``min`` and ``max`` of numpy or DALI. Of the paper's, ``spatial`` is
+            constant at m, ``temporal`` runs between U(0.1, m) and m, ``temporal+`` between m - d and m + d with
+            d ~ U(0, m/2), ``mix`` is spatial or temporal+; all run either way. ``random_walk`` and ``fourier`` wander
+            within m - m/2 and m + m/2, ``fourier_wide`` (DynaAugment, Kim et al., ICLR 2023) within 0 and 2m.
+            ``uniform`` is constant at a random level up to m (TrivialAugment, Müller and Hutter, ICCV 2021),
+            ``uniform_ends`` runs between two of them.
         m: RandAugment level, 0..30.
         num_frames: F, frames of the clip window at stride 1.
         rng: the only source of chance.

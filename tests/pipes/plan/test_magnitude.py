@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import SCHEDULES, InputError, RandAugmentT, schedule_levels
+from dali_pipes.plan.magnitude import NUMBERS, RandomLevel, curve
 
 M, F, DRAWS = 10.0, 64, 4000
 
@@ -81,12 +82,72 @@ def test_fourier_is_smooth_symmetric_about_m_and_turns():
     assert 1 < turns.mean() < 4 and turns.max() <= 6
 
 
+def fourier_sampling(u, m, num_frames):
+    """Fourier Sampling as its authors define it: slices of waves over 2 T frames, stretched and averaged."""
+    frames, total = np.arange(2 * num_frames), np.zeros(num_frames)
+    exponential = -np.log(1 - u[[1, 5, 9]])  # normalised, they are Dirichlet(1, 1, 1)
+    for wave, weight in enumerate(exponential / exponential.sum()):
+        frequency, amplitude, start = 0.2 + 1.3 * u[2 + 4 * wave], u[3 + 4 * wave], u[4 + 4 * wave]
+        first = round(start * (num_frames - 1))
+        sine = np.sin(2 * frequency * np.pi * frames / (num_frames - 1))[first : first + num_frames]
+        unit = (sine - sine.min()) / (sine.max() - sine.min())
+        total += weight * (m - amplitude * m + unit * 2 * amplitude * m)
+    return total
+
+
+def test_fourier_wide_is_the_sampling_of_dynaaugment():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        u = rng.random(NUMBERS)
+        u[[4, 8, 12]] = rng.integers(F, size=3) / (F - 1)  # waves start at whole frames there
+        u[[4, 8, 12]] = np.minimum(u[[4, 8, 12]], 1 - 1e-12)
+        np.testing.assert_allclose(curve("fourier_wide", M, F, u), fourier_sampling(u, M, F), atol=1e-4)
+    levels = draw("fourier_wide")
+    assert levels.min() < 0.1 * M and levels.max() > 1.9 * M and abs(levels.mean() - M) < 0.5
+
+
+def test_uniform_is_a_whole_level_up_to_m():
+    first, last = ends("uniform", m=30.0)
+    assert (first == last).all()
+    counts = np.bincount(first.astype(int), minlength=31)
+    assert len(counts) == 31 and ((counts - DRAWS / 31) ** 2 / (DRAWS / 31)).sum() < 90
+    assert set(np.unique(draw("uniform", m=2.5))) == {0, 1, 2}
+
+
+def test_uniform_ends_runs_between_two_independent_levels():
+    first, last = ends("uniform_ends", m=3.0)
+    pairs = np.bincount((first * 4 + last).round().astype(int), minlength=16)
+    assert len(pairs) == 16 and ((pairs - DRAWS / 16) ** 2 / (DRAWS / 16)).sum() < 60
+
+
+def test_a_level_from_a_normal_distribution():
+    levels = draw(RandomLevel(std=1.5), m=21.0)
+    assert (levels == levels[:, :1]).all()
+    share_below = [(levels[:, 0] < 21 + 1.5 * z).mean() for z in (-2, -1, 0, 1, 2)]
+    np.testing.assert_allclose(share_below, [0.0228, 0.1587, 0.5, 0.8413, 0.9772], atol=0.03)
+    clipped = draw(RandomLevel(std=9.0), m=27.0)[:, 0]
+    assert clipped.max() == 30 and 0.3 < (clipped == 30).mean() < 0.44
+
+
+def test_a_level_from_a_uniform_distribution():
+    levels = draw(RandomLevel(low=0.3), m=9.0)
+    assert (levels == levels[:, :1]).all() and is_uniform(levels[:, 0], 0.3, 9.0)
+
+
+def test_a_level_that_swings_about_the_drawn_one():
+    levels = draw(RandomLevel(std=0.5, swing=0.5))
+    first, last, centre = levels[:, 0], levels[:, -1], (levels[:, 0] + levels[:, -1]) / 2
+    np.testing.assert_allclose(levels, np.linspace(first, last, F, axis=1), atol=1e-4)
+    assert abs(centre.std() - 0.5) < 0.03 and abs((first < last).mean() - 0.5) < 0.04
+    assert is_uniform(np.abs(last - first) / 2 / centre, 0, 0.5 + 1e-6)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("m", [0.0, 0.05, 3.0, 25.0, 30.0])
 def test_levels_stay_on_the_scale_with_mean_m(schedule, m):
     levels = draw(schedule, m)
     assert levels.min() >= 0 and levels.max() <= 30
-    if schedule != "temporal":
+    if schedule not in ("temporal", "fourier_wide", "uniform", "uniform_ends"):
         assert levels.mean() == pytest.approx(m, abs=0.005 * m + 1e-4)
 
 
