@@ -13,7 +13,7 @@ from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
 from ..system.dali_internals import never_destroy
 from .graph_ops import Style
-from .ops import PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
+from .ops import BLEND_IN, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
 from .parameters import inputs_of_clip
 from .perturbations import Perturbations
 from .randaugment import apply_inputs, apply_ops, check_ops
@@ -111,7 +111,8 @@ def augment_clip(
 
     Args:
         frames_FHWC: (F, H, W, 3) uint8.
-        ops: N names from ``OPS``, applied one after the other.
+        ops: N names from ``OPS``, applied one after the other. ``blend_in`` ends a chain: the clip becomes a mixture of
+            what all chains made of it, see ``AugMix``.
         levels: (N, F), 0..30.
         signs: (N,) of +1 or -1; None is all +1.
         ranges: as :func:`apply_ops`.
@@ -139,7 +140,7 @@ def augment_clip(
         )
     if not len(ops):
         return frames.copy()
-    names = check_ops(ops)
+    names = check_ops(ops, blends=True)
     levels_NF = np.asarray(levels, np.float32)
     if levels_NF.shape != (len(ops), len(frames)):
         raise InputError(
@@ -159,7 +160,8 @@ def augment_clip(
     size_hw = frames.shape[1:3] if device == "gpu" else None  # before DALI 2, a GPU graph must know it
     style = {"ranges": ranges, "interpolation": interpolation, "fill": fill, "translate_max_px": translate_max_px}
     op_ids = np.array([known_ops.index(name) for name in names], np.int32)
-    options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, **style}
+    blend_at = tuple(i for i, name in enumerate(names) if name == BLEND_IN.name)
+    options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, "blend_at": blend_at, **style}
     with _clip_pipelines.lock:
         pipeline = _clip_pipelines.get(device, options)
         for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):

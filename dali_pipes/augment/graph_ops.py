@@ -41,7 +41,7 @@ def _broadcast(value: Node, video: Node) -> Node:
     return value.gpu() if video.device == "gpu" else value
 
 
-def _to_uint8(video: Node) -> Node:
+def round_to_uint8(video: Node) -> Node:
     """Round to the nearest integer and clip to 0..255."""
     return fn.cast(video, dtype=types.UINT8)
 
@@ -50,7 +50,7 @@ def _linear(video: Node, scale: Node, shift: Node) -> Node:
     """Return ``video * scale + 255 * shift``, clipped to 0..255; both are (F,) float32 on the video's device."""
     if video.device == "gpu":  # there a named argument cannot come from the GPU
         scale, shift = (fn.reshape(number, shape=[-1, 1, 1, 1]) for number in (scale, shift))
-        return _to_uint8(video * scale + shift * 255.0)
+        return round_to_uint8(video * scale + shift * 255.0)
     return fn.brightness(video, brightness=fn.per_frame(scale), brightness_shift=fn.per_frame(shift))
 
 
@@ -146,6 +146,58 @@ def invert(video: Node, value: Node, style: Style) -> Node:
     return video ^ types.Constant(255).uint8()
 
 
+def solarize_add(video: Node, value: Node, style: Style) -> Node:
+    """Add the value, rounded down, to the pixels below 128; sums above 255 become 255."""
+    upper = fn.contrast(video, contrast=1000.0, contrast_center=127.5)  # a mask as in solarize
+    added = fn.brightness(video, brightness_shift=fn.per_frame(math.floor(value) * (1 / 255)))
+    return added ^ ((added ^ video) & upper)
+
+
+def hue(video: Node, value: Node, style: Style) -> Node:
+    """Turn the hue of each pixel by the value in degrees, in the colour space YIQ."""
+    return fn.hue(video, hue=fn.per_frame(value))
+
+
+def erase(video: Node, value: Node, style: Style) -> Node:
+    """Fill a box of a third of the frame's height and width, whose centre moves along x with the value.
+
+    The value's amount is the place of the centre, as a share of the width. The box is in the upper half for a positive
+    value, and in the lower half for a negative one.
+    """
+    height, width = size_of(video, style)
+    box_height, box_width = _floor((height + 2) / 3), _floor((width + 2) / 3)
+    left = math.floor(math.abs(value) * width - box_width * 0.5 + ERASE_ROUNDING)
+    top = _floor(height / 2) + (value > 0) * (_floor(height / 6) - _floor(height / 2))
+    zoom_x, zoom_y, zero = width / box_width + 0 * value, height / box_height + 0 * value, 0.0 * value
+    x, y = fn.stack(zoom_x, zero, -left * zoom_x, axis=1), fn.stack(zero, zoom_y, -top * zoom_y, axis=1)
+    white = video | types.Constant(255).uint8()
+    inside = warp(white, fn.stack(x, y, axis=1), Style())
+    outside = inside ^ types.Constant(255).uint8()
+    return (video & outside) | (inside & types.Constant(int(style.fill)).uint8())
+
+
+ERASE_ROUNDING = 0.5 + 1 / 64
+"""Rounds the left edge of the box; float32 and float64 seldom differ there, as they would where values often are."""
+
+
+def _floor(number: Node) -> Node:
+    return int(number) if isinstance(number, int | float) else math.floor(number)
+
+
+def blend_in(mixture: Node, video: Node, value: Node) -> Node:
+    """DALI graph function: take the share ``value`` of the video into the mixture.
+
+    Args:
+        mixture: (F, H, W, 3) float32.
+        video: (F, H, W, 3) uint8.
+        value: (F,) float32 on the CPU, 0..1.
+
+    Returns:
+        (F, H, W, 3) float32.
+    """
+    return mixture + (video - mixture) * _broadcast(value, video)
+
+
 def posterize(video: Node, value: Node, style: Style) -> Node:
     """Keep the highest bits of each pixel, at least one; the value is rounded down to a number of bits."""
     bits = math.max(math.floor(value), 1.0)
@@ -164,7 +216,7 @@ def _grey(video: Node) -> Node:
 
 def _blend(other: Node, video: Node, value: Node) -> Node:
     """Blend, also beyond both ends: ``other`` (float32) where the value is 0, the video where it is 1."""
-    return _to_uint8(other + (video - other) * _broadcast(value, video))
+    return round_to_uint8(other + (video - other) * _broadcast(value, video))
 
 
 def contrast(video: Node, value: Node, style: Style) -> Node:
@@ -182,7 +234,7 @@ def color(video: Node, value: Node, style: Style) -> Node:
     grey = fn.color_space_conversion(_grey(video), image_type=types.GRAY, output_type=types.RGB)
     # int16 holds what leaves 0..255 before the sum
     colour_part = fn.brightness(video, brightness=fn.per_frame(value), dtype=types.INT16)
-    return _to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
+    return round_to_uint8(colour_part + fn.brightness(grey, brightness=fn.per_frame(1.0 - value), dtype=types.INT16))
 
 
 def sharpness(video: Node, value: Node, style: Style) -> Node:

@@ -11,13 +11,19 @@ import math
 
 import numpy as np
 
+from .graph_ops import ERASE_ROUNDING
 from .ops import Kernel, value_in_range
-from .warps import U, compiled, copy, warp
+from .warps import U, compiled, copy, fill_row, warp
 
 F32 = np.float32
 KERNEL, LOW, HIGH, SIGNED, BASE, AFFINE = range(6)
 """Columns of a row: a ``Kernel``, the numbers of its ``Range``, and from ``AFFINE`` on those of an ``Affine``."""
 _value_in_range = compiled(value_in_range)
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])
+"""RGB to YIQ, with the digits of DALI's ``hue``."""
+_TURN = np.array([np.diag([1, 0, 0]), np.diag([0, 1, 1]), np.diag([0, -1, 1])[[0, 2, 1]]])
+_KEEP_COS_SIN = np.linalg.inv(_YIQ) @ _TURN @ _YIQ
+"""The three parts of the matrix that turns the hue: grey stays, the colour follows the cosine and the sine."""
 
 
 @compiled
@@ -64,6 +70,54 @@ def _posterize(frame_HWC, out_HWC, bits):
     mask = np.uint8(256 - (1 << (8 - min(max(int(bits), 1), 8))))
     for i in range(frame.size):
         out[i] = frame[i] & mask
+
+
+@compiled
+def _solarize_add(frame_HWC, out_HWC, value):
+    frame, out, add = frame_HWC.reshape(-1), out_HWC.reshape(-1), np.uint8(min(max(math.floor(value), 0), 127))
+    for i in range(frame.size):
+        pixel = frame[i]  # at most 127 + 127
+        out[i] = pixel + add if pixel < np.uint8(128) else pixel
+
+
+@compiled
+def _hue(frame_HWC, out_HWC, degrees):
+    """Multiply each pixel by a matrix, as ``convert("RGB", matrix)``."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    matrix = (_KEEP_COS_SIN[0] + cos * _KEEP_COS_SIN[1] + sin * _KEEP_COS_SIN[2]).astype(np.float32)
+    frame, out = frame_HWC.reshape(-1), out_HWC.reshape(-1)
+    for pixel in range(frame.size // 3):
+        i = U(3) * U(pixel)
+        red, green, blue = F32(frame[i]), F32(frame[i + U(1)]), F32(frame[i + U(2)])
+        for channel in range(3):
+            a, b, c = matrix[channel, 0], matrix[channel, 1], matrix[channel, 2]
+            number = a * red + b * green + c * blue + F32(0.5)
+            out[i + U(channel)] = np.uint8(np.int32(min(max(number, F32(0)), F32(255))))
+
+
+@compiled
+def _erase(frame_HWC, out_HWC, value, fill):
+    """Fill a box of a third of the height and width, in the upper half for a positive value, else in the lower."""
+    height, width = frame_HWC.shape[0], frame_HWC.shape[1]
+    box_height, box_width = (height + 2) // 3, (width + 2) // 3
+    left, top = math.floor(abs(value) * width - box_width * 0.5 + ERASE_ROUNDING), height // (6 if value > 0 else 2)
+    _identity(frame_HWC, out_HWC)
+    for y in range(top, min(top + box_height, height)):
+        fill_row(out_HWC[y].reshape(-1), 3 * max(left, 0), 3 * min(left + box_width, width), fill)
+
+
+@compiled
+def _blend_in(mixture_HWC, frame_HWC, share):
+    mixture, frame = mixture_HWC.reshape(-1), frame_HWC.reshape(-1)
+    for i in range(frame.size):
+        mixture[i] += share * (F32(frame[i]) - mixture[i])
+
+
+@compiled
+def _round(mixture_HWC, out_HWC):
+    mixture, out = mixture_HWC.reshape(-1), out_HWC.reshape(-1)
+    for i in range(out.size):
+        out[i] = np.uint8(np.int32(mixture[i] + F32(0.5)))
 
 
 @compiled
@@ -215,6 +269,12 @@ def _apply(kernel, frame_HWC, out_HWC, value, affine_8, linear, fill):
         _sharpness(frame_HWC, out_HWC, value)
     elif kernel == Kernel.INVERT:
         _invert(frame_HWC, out_HWC)
+    elif kernel == Kernel.SOLARIZE_ADD:
+        _solarize_add(frame_HWC, out_HWC, value)
+    elif kernel == Kernel.HUE:
+        _hue(frame_HWC, out_HWC, value)
+    elif kernel == Kernel.ERASE:
+        _erase(frame_HWC, out_HWC, value, fill)
     else:
         _identity(frame_HWC, out_HWC)
 
@@ -240,13 +300,24 @@ def augment(out_FHWC, video_FHWC, rows_NR, levels_NF, signs_N, linear, fill):
     """
     if video_FHWC.size == 0:  # kernels look at the first pixel
         return
-    count = rows_NR.shape[0]
+    count, blends = rows_NR.shape[0], False
+    for i in range(count):
+        blends |= int(rows_NR[i, KERNEL]) == Kernel.BLEND_IN
     between_2HWC = np.empty((2 if count > 1 else 0, *video_FHWC.shape[1:]), np.uint8)
+    mixture_1HWC = np.empty((1 if blends else 0, *video_FHWC.shape[1:]), np.float32)
     for f in range(video_FHWC.shape[0]):
         frame_HWC = video_FHWC[f]
+        if blends:
+            mixture_1HWC[0] = frame_HWC
         for i in range(count):
             row = rows_NR[i]
+            kernel, value = int(row[KERNEL]), value_at(row, np.float64(levels_NF[i, f]), np.float64(signs_N[i]))
+            if kernel == Kernel.BLEND_IN:
+                _blend_in(mixture_1HWC[0], frame_HWC, F32(value))
+                frame_HWC = video_FHWC[f]
+                continue
             out_HWC = out_FHWC[f] if i == count - 1 else between_2HWC[i % 2]
-            value = value_at(row, np.float64(levels_NF[i, f]), np.float64(signs_N[i]))
-            _apply(int(row[KERNEL]), frame_HWC, out_HWC, value, row[AFFINE:], linear, fill)
+            _apply(kernel, frame_HWC, out_HWC, value, row[AFFINE:], linear, fill)
             frame_HWC = out_HWC
+        if blends:
+            _round(mixture_1HWC[0], out_FHWC[f])

@@ -14,7 +14,11 @@ from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
 from . import graph_ops
 
-RANGE_TABLES = ("paper", "monotonic")
+RANGE_TABLES = ("paper", "monotonic", "increasing", "wide")
+"""The tables of ranges: the paper's; those of DALI and torchvision; timm's increasing ones, as AugMix's; and
+TrivialAugment's wide ones. Operations have the range of ``monotonic`` in a table that they do not name."""
+OWN_TABLES = RANGE_TABLES[:2]
+"""The tables that an operation with a magnitude must name."""
 PAPER_CROP_PX = 160
 PAPER_TRANSLATE_MAX_PX = 100.0
 """Translation at level 30, of the paper's crop."""
@@ -99,6 +103,10 @@ class Kernel(IntEnum):
     INVERT = 9
     WARP = 10
     """Every :class:`Affine`."""
+    SOLARIZE_ADD = 11
+    HUE = 12
+    ERASE = 13
+    BLEND_IN = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +135,7 @@ class Op:
         ``translate_max_px`` is the far end of the ranges that scale with the crop: 100 for the paper's 160-pixel crop.
         """
         check_known("ranges", table, RANGE_TABLES)
-        own = self.ranges.get(table, NO_MAGNITUDE)
+        own = self.ranges.get(table, self.ranges.get("monotonic", NO_MAGNITUDE))
         if not self.scales_with_crop:
             return own
         low, high, base = (
@@ -144,23 +152,38 @@ def _op(
     scales_with_crop: bool = False,
     kernel: Kernel | None = None,
 ) -> Op:
-    """A row; ``ranges`` may be one for both range tables, and every :class:`Affine` has the kernel of warps."""
+    """A row; ``ranges`` may be one for all range tables, and every :class:`Affine` has the kernel of warps."""
     kernel = Kernel.WARP if isinstance(graph, Affine) else kernel
     if isinstance(ranges, Range):
-        ranges = dict.fromkeys(RANGE_TABLES, ranges)
+        ranges = dict.fromkeys(OWN_TABLES, ranges)
     return Op(name=name, graph=graph, kernel=kernel, unit=unit, ranges=ranges or {}, scales_with_crop=scales_with_crop)
 
 
-_ENHANCE = {"paper": Range(0.1, 1.9), "monotonic": Range(0.0, 0.9, signed=True, base=1.0)}
+_ENHANCE = {
+    "paper": Range(0.1, 1.9),
+    "monotonic": Range(0.0, 0.9, signed=True, base=1.0),
+    "wide": Range(0.0, 0.99, signed=True, base=1.0),
+}
 _SOLARIZE = {"paper": Range(0.0, 256.0), "monotonic": Range(256.0, 0.0)}
-_POSTERIZE = {"paper": Range(0.0, 4.0), "monotonic": Range(8.0, 4.0)}
-_SHEAR = Range(0.0, 0.3, signed=True)
+_POSTERIZE = {
+    "paper": Range(0.0, 4.0),
+    "monotonic": Range(8.0, 4.0),
+    "increasing": Range(4.999, 0.999),  # timm's 4 less the whole part of 0 to 4, where the bits are rounded down
+    "wide": Range(8.5, 2.5),  # 8 to 2 bits, rounded
+}
+
+
+def _signed(high: float, wide: float) -> dict[str, Range]:
+    return {table: Range(0.0, wide if table == "wide" else high, signed=True) for table in (*OWN_TABLES, "wide")}
+
+
+_ROTATE, _SHEAR = _signed(30.0, wide=135.0), _signed(0.3, wide=0.99)
 _TRANSLATE = Range(0.0, PAPER_TRANSLATE_MAX_PX, signed=True)
 _ROWS = (
     _op("identity", graph_ops.identity, kernel=Kernel.IDENTITY),
     _op("auto_contrast", graph_ops.auto_contrast, kernel=Kernel.AUTO_CONTRAST),
     _op("equalize", graph_ops.equalize, kernel=Kernel.EQUALIZE),
-    _op("rotate", Affine(turn=1.0), "degrees", Range(0.0, 30.0, signed=True)),
+    _op("rotate", Affine(turn=1.0), "degrees", _ROTATE),
     _op("solarize", graph_ops.solarize, "threshold", _SOLARIZE, kernel=Kernel.SOLARIZE),
     _op("color", graph_ops.color, "factor", _ENHANCE, kernel=Kernel.COLOR),
     _op("posterize", graph_ops.posterize, "bits", _POSTERIZE, kernel=Kernel.POSTERIZE),
@@ -176,7 +199,7 @@ _ROWS = (
 OPS: dict[str, Op] = {row.name: row for row in _ROWS}
 """Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph
 function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range
-tables ``paper`` and ``monotonic``, or nothing where there is no magnitude."""
+tables ``paper`` and ``monotonic`` and perhaps others, or nothing where there is no magnitude."""
 
 
 def translate_max_px(crop_px: int) -> float:
@@ -200,7 +223,8 @@ def register_op(
             (F, H, W, 3) uint8 on the CPU or the GPU, ``value`` (F,) float32 on the CPU; ``style`` has
             ``interpolation``, ``fill`` and ``size_hw``.
         unit: of the value, such as ``degrees``; for previews.
-        ranges: one :class:`Range` for both range tables, or a dict with one for each; None if it has no magnitude.
+        ranges: one :class:`Range` for all range tables, or a dict with one for ``paper`` and ``monotonic``, and for
+            ``increasing`` and ``wide`` where they differ from ``monotonic``; None if it has no magnitude.
         scales_with_crop: the ranges are in pixels of a 160-pixel crop,
             and scale as translation does with ``translate_max_px``.
 
@@ -221,12 +245,12 @@ def register_op(
         )
     if not (ranges is None or isinstance(ranges, Range)) and not (
         isinstance(ranges, dict)
-        and set(ranges) == set(RANGE_TABLES)
+        and set(OWN_TABLES) <= set(ranges) <= set(RANGE_TABLES)
         and all(isinstance(range_, Range) for range_ in ranges.values())
     ):
         raise InputError(
             f"Invalid ranges {ranges!r} of operation {name!r}: must be a Range, or a dict with a Range for "
-            f"{' and '.join(RANGE_TABLES)}"
+            f"{' and '.join(OWN_TABLES)}"
         )
     OPS[name] = _op(name, graph, unit, ranges, scales_with_crop)
 
@@ -237,11 +261,21 @@ PAPER_OPS = tuple(OPS)
 EXTRA_OPS = {
     "invert": _op("invert", graph_ops.invert, kernel=Kernel.INVERT),
     "zoom": _op("zoom", Affine(zoom=1.0), "share of the side", Range(0.0, 0.5, signed=True)),
+    "solarize_add": _op(
+        "solarize_add", graph_ops.solarize_add, "grey levels", Range(0.0, 110.0), kernel=Kernel.SOLARIZE_ADD
+    ),
+    "hue": _op("hue", graph_ops.hue, "degrees", Range(0.0, 60.0, signed=True), kernel=Kernel.HUE),
+    "erase": _op("erase", graph_ops.erase, "widths", Range(0.1, 0.9, signed=True), kernel=Kernel.ERASE),
     "blur": _op("blur", graph_ops.blur, "sigma in pixels", Range(0.0, 4.0)),
     "noise": _op("noise", graph_ops.noise, "grey levels", Range(0.0, 60.0)),
     "jpeg": _op("jpeg", graph_ops.jpeg, "quality", Range(100.0, 1.0)),
 }
 """Operations beside the paper's, for policies that name them; as in ``OPS``, where a name stands first."""
+
+BLEND_IN = _op("blend_in", graph_ops.identity, "share", Range(0.0, 1.0), kernel=Kernel.BLEND_IN)
+"""Ends a chain of operations that is blended with others: their mixture, at first the clip itself, takes in this share
+of what the chain made of the clip, and the next operation starts from the clip again. A clip to which it was applied
+becomes the mixture. No policy draws it: ``AugMix`` has it at fixed places, where graphs call ``graph_ops.blend_in``."""
 
 AUTHORS_OPS = (*PAPER_OPS, "invert")
 """The operations of the authors' program: one more than the paper names."""
@@ -253,5 +287,7 @@ def op_named(name: str) -> Op:
     Raises:
         InputError: there is none.
     """
+    if name == BLEND_IN.name:
+        return BLEND_IN
     check_known("operation", name, [*OPS, *EXTRA_OPS])
     return OPS[name] if name in OPS else EXTRA_OPS[name]

@@ -9,7 +9,7 @@ the clip alone. Five strengths of each kind follow ImageNet-C (Hendrycks and Die
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -298,8 +298,9 @@ class Perturbations:
         whole_number("crop_px", self.crop_px, 1)
         whole_number("seed", self.seed, 0)
 
-    n = MOST_OPS
-    op_names = OP_NAMES
+    n: ClassVar[int] = MOST_OPS
+    op_names: ClassVar[Sequence[str]] = OP_NAMES
+    blend_at: ClassVar[tuple[int, ...]] = ()
 
     def table(self, device: str) -> OpTable:
         """Return the operations as numbers; ``device`` is where the clips will be, ``cpu`` or ``gpu``."""

@@ -13,7 +13,7 @@ Fig. 2 returns one video per operation; that is a slip of the paper, the operati
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from nvidia.dali import fn, math, types
@@ -21,9 +21,10 @@ from nvidia.dali import fn, math, types
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
+from ..plan.sampling import Policy
 from ..python_values import fields_to_python, is_number, to_python, whole_number
-from .graph_ops import Style, size_of, warp
-from .ops import OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
+from .graph_ops import Style, blend_in, round_to_uint8, size_of, warp
+from .ops import BLEND_IN, OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
 from .parameters import (
     GRAPH,
     KERNELS,
@@ -34,6 +35,7 @@ from .parameters import (
     run_as_kernels,
     why_not_compiled_parameters,
 )
+
 
 AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
 """The programs' --aug -> its schedule, unless another is chosen."""
@@ -86,6 +88,9 @@ class RandAugmentT:
         check_known("ranges", self.ranges, RANGE_TABLES)
         Style(self.interpolation, self.fill)
 
+    blend_at: ClassVar[tuple[int, ...]] = ()
+    """Positions of ``blend_in`` among a clip's operations: none, as they are one chain."""
+
     @property
     def op_names(self) -> Sequence[str]:
         """The names in ``ops``, where None is the paper's operations."""
@@ -118,12 +123,17 @@ class RandAugmentT:
         return {name: getattr(self, name) for name in names}
 
 
-def check_ops(names: Collection[str]) -> tuple[str, ...]:
-    """The names as a tuple; raises :class:`InputError` if one is unknown or there is none."""
+def check_ops(names: Collection[str], blends: bool = False) -> tuple[str, ...]:
+    """The names as a tuple; raises :class:`InputError` if one is unknown or there is none.
+
+    ``blends`` says whether ``blend_in`` may be one of them.
+    """
     if isinstance(names, str):
         raise InputError(f"Invalid ops {names!r}: must be a list of names, not a string")
     for name in names:
         op_named(name)
+    if BLEND_IN.name in names and not blends:
+        raise InputError(f"Invalid operation {BLEND_IN.name!r}: must have fixed places, so no policy can draw it")
     if not len(names):
         raise InputError(f"Invalid ops {names!r}: must name at least one of {', '.join(OPS)}")
     return tuple(names)
@@ -157,26 +167,6 @@ def _bind(branch: Callable | str, inputs: Mapping[str, Any], i: int, style: Styl
     return lambda video: warp(video, inputs["matrices"][i], style)
 
 
-class Policy(Protocol):
-    """Fields of a policy that a graph reads: of a :class:`RandAugmentT`, or ``Perturbations``."""
-
-    @property
-    def op_names(self) -> Sequence[str]:
-        """Names of the operations that may be drawn."""
-
-    @property
-    def n(self) -> int:
-        """N, the operations of each clip."""
-
-    @property
-    def interpolation(self) -> str:
-        """Interpolation of geometric operations."""
-
-    @property
-    def fill(self) -> float:
-        """Grey level outside the frame."""
-
-
 def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size_hw: tuple[int, int]) -> Node:
     """DALI graph function: apply drawn operations, given as :func:`~dali_pipes.augment.parameters.inputs_of_clip` does.
 
@@ -187,19 +177,26 @@ def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size
         policy: which operations, and how.
         size_hw: height and width of all frames.
     """
-    return _apply(video, inputs, policy.op_names, policy.n, Style(policy.interpolation, policy.fill, size_hw))
+    style = Style(policy.interpolation, policy.fill, size_hw)
+    return _apply(video, inputs, policy.op_names, policy.n, style, policy.blend_at)
 
 
-def _apply(video: Node, inputs: Mapping[str, Any], names: Sequence[str], n: int, style: Style) -> Node:
+def _apply(
+    video: Node, inputs: Mapping[str, Any], names: Sequence[str], n: int, style: Style, blend_at: Collection[int]
+) -> Node:
     branches = branches_of(names, run_as_kernels(video.device))
     if branches == [KERNELS]:
         from .fused import apply_kernels
 
         return apply_kernels(video, inputs["rows"], inputs["levels"], inputs["signs"], style)
+    original, mixture = video, fn.cast(video, dtype=types.FLOAT) if blend_at else None
     for i in range(n):
+        if i in blend_at:
+            mixture, video = blend_in(mixture, video, inputs["values"][i]), original
+            continue
         index = inputs["branches"][i] if len(branches) > 1 else None
         video = _select(video, index, [_bind(branch, inputs, i, style) for branch in branches])
-    return video
+    return round_to_uint8(mixture) if blend_at else video
 
 
 def _inputs_in_graph(
@@ -239,6 +236,7 @@ def apply_ops(
     fill: float = 0.0,
     translate_max_px: float = PAPER_TRANSLATE_MAX_PX,
     size_hw: tuple[int, int] | None = None,
+    blend_at: Collection[int] = (),
 ) -> Node:
     """DALI graph function: apply N given operations, one after the other.
 
@@ -256,6 +254,7 @@ def apply_ops(
         fill: grey level outside the frame.
         translate_max_px: translation at level 30, in pixels.
         size_hw: height and width of all frames, if known; old versions of DALI need it on the GPU.
+        blend_at: positions of ``blend_in`` among the N operations, the same ones for all clips, see ``AugMix``.
 
     Returns:
         (F, H, W, 3) uint8 on the video's device.
@@ -264,7 +263,7 @@ def apply_ops(
         InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level,
             or ``n`` is below 1.
     """
-    names = check_ops(PAPER_OPS if ops is None else ops)
+    names = check_ops(PAPER_OPS if ops is None else ops, blends=bool(blend_at))
     check_known("ranges", ranges, RANGE_TABLES)
     style, n, translate_max_px = (
         Style(interpolation, fill, size_hw),
@@ -273,7 +272,7 @@ def apply_ops(
     )
     table = op_table(names, ranges, translate_max_px, run_as_kernels(video.device))
     inputs = _inputs_in_graph(video, op_ids, levels, signs, table, n, style)
-    return _apply(video, inputs, names, n, style)
+    return _apply(video, inputs, names, n, style, blend_at)
 
 
 SCHEDULE_GRAPH = SimpleNamespace(

@@ -10,7 +10,6 @@ import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
-from ..augment.randaugment import Policy
 from ..decode.dali import DALI_VERSION, dali_decode, why_no_gpu_decoder, why_not_dali
 from ..decode.nvdec import why_not_nvdec
 from ..decode.speed import why_cpu_is_faster
@@ -18,6 +17,7 @@ from ..decode.video_info import VideoInfo
 from ..errors import InputError, VideoError, check_known
 from ..hints import Node
 from ..plan.batches import BatchSampler
+from ..plan.sampling import Policy
 from ..system.dali_internals import DaliChanged, WorkerPool
 from ..system.multiprocessing_internals import forget_children
 from .graph import clip_graph, clip_inputs, crop_resize

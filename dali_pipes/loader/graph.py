@@ -3,9 +3,10 @@
 from nvidia.dali import fn, types
 
 from ..augment.parameters import why_not_compiled_normalise
-from ..augment.randaugment import Policy, apply_inputs
+from ..augment.randaugment import apply_inputs
 from ..decode.frames import ANTIALIAS_ABOVE
 from ..hints import Node
+from ..plan.sampling import Policy
 from .source import ClipArrays
 from .workers import EndsWithParent
 

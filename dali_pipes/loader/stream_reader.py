@@ -14,13 +14,13 @@ import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
-from ..augment.randaugment import Policy
 from ..decode.dali import why_no_gpu_decoder, why_not_dali
 from ..decode.nvdec import why_not_nvdec
 from ..decode.video_info import DecoderSupport, VideoInfo
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.batches import BatchSampler
+from ..plan.sampling import Policy
 from .clip_list import ClipList, ListFolder
 from .graph import clip_graph, clip_inputs, crop_resize
 from .reader import DECODERS, ReaderSettings

@@ -52,26 +52,47 @@ class ClipPlan:
     """(N,) float32, +1 or -1."""
 
 
-class Augmentation(Protocol):
-    """A policy that draws operations, such as ``RandAugmentT``."""
+class Policy(Protocol):
+    """The operations that a graph applies to each clip by ``apply_inputs``, however they are drawn."""
 
-    def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw the operations of one clip: (N,) int32 positions, (N, F) levels and (N,) signs, see ``DrawnOps``."""
+    @property
+    def n(self) -> int:
+        """The number N of operations of each clip."""
+
+    @property
+    def op_names(self) -> Sequence[str]:
+        """The operations to which the drawn positions refer."""
+
+    @property
+    def blend_at(self) -> tuple[int, ...]:
+        """The places of ``blend_in`` among the N operations."""
+
+    @property
+    def interpolation(self) -> str:
+        """Interpolation of geometric operations, ``nearest`` or ``linear``."""
+
+    @property
+    def fill(self) -> float:
+        """Grey level outside the frame."""
 
     def table(self, device: str) -> Any:
         """Return the operations as numbers, for what applies them on a device, ``cpu`` or ``gpu``."""
 
 
-class Perturbing(Protocol):
+class Augmentation(Policy, Protocol):
+    """A policy for training, such as ``RandAugmentT``."""
+
+    def sample(self, rng: np.random.Generator, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the operations of one clip: (N,) int32 positions, (N, F) levels and (N,) signs, see ``DrawnOps``."""
+
+
+class Perturbing(Policy, Protocol):
     """A policy for evaluation, whose draws depend on the video and not on its place, such as ``Perturbations``."""
 
     def perturb(
         self, epoch: int, video: str, clip: int, num_frames: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Draw for one clip: what ``Augmentation.sample`` returns, and (F,) positions of the frames to show."""
-
-    def table(self, device: str) -> Any:
-        """Return the operations as numbers, as ``Augmentation.table``."""
 
 
 def _repeats(num_frames_video: int, span: int, short_videos: str) -> int:

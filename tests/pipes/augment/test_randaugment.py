@@ -1,10 +1,13 @@
 """The policy, its statistics, and the three levels of entry into a graph."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from nvidia.dali import fn, pipeline_def, types
 
 from dali_pipes import OPS, SCHEDULES, InputError, RandAugmentT, apply_ops, augment_clip, rand_augment_t
+from dali_pipes.augment.ops import AUTHORS_OPS
 from dali_pipes.augment.randaugment import SCHEDULE_GRAPH, draw_ops
 from dali_pipes.plan.magnitude import NUMBERS, curve
 from tests.videos import natural_clip, noise_clip
@@ -78,6 +81,40 @@ def test_draws_are_uniform_and_independent(draw, seed):
     assert is_fair((strength[:, 0], 7), (strength[:, 1], 7), (rising[clips, 0], 2), (rising[clips, 1], 2))
 
 
+DIGESTS = {
+    "spatial 1 5": "eac69babc5d335fb",
+    "spatial 2 10": "3f368574b111f724",
+    "spatial 3 24": "04afc17f7f90cb6f",
+    "temporal 1 5": "94dcc89089c3a234",
+    "temporal 2 10": "a708ae81366a678a",
+    "temporal 3 24": "d0ac8a11773c7b4c",
+    "temporal+ 1 5": "39e635c313b210aa",
+    "temporal+ 2 10": "c28ffd3aac7e84ce",
+    "temporal+ 3 24": "848b7bca25095b7e",
+    "mix 1 5": "9eda85eceb0c9ce7",
+    "mix 2 10": "80aba3fa9c8a6982",
+    "mix 3 24": "6c29e6d74fa65e29",
+    "random_walk 1 5": "d6a38b8081a3bf3c",
+    "random_walk 2 10": "3a8b153aba40c5ce",
+    "random_walk 3 24": "d0746b3e199e227b",
+    "fourier 1 5": "debeb488ca4e70e7",
+    "fourier 2 10": "e4651b3ee1d00301",
+    "fourier 3 24": "d377d4d72341227c",
+}
+"""Schedule, n and m -> a digest of the draws for 50 clips of 16 frames. Trainings that are repeated need the same."""
+
+
+@pytest.mark.parametrize("case", DIGESTS)
+def test_draws_stay_the_same(case):
+    schedule, n, m = case.split()
+    policy = RandAugmentT(n=int(n), m=float(m), schedule=schedule, ops=AUTHORS_OPS if n == "3" else None)
+    rng, digest = np.random.default_rng(7), hashlib.sha256()
+    for _ in range(50):
+        for array in policy.sample(rng, 16):
+            digest.update(array.tobytes())
+    assert digest.hexdigest()[:16] == DIGESTS[case]
+
+
 def test_draws_of_consecutive_clips_are_independent():
     for draw in (draw_in_numpy, draw_in_graph):
         op_ids, _, signs = draw(RandAugmentT(n=1), 1, 14000)
@@ -137,6 +174,7 @@ def test_a_subset_of_operations():
         ({"ops": "rotate"}, "Invalid ops 'rotate': must be a list of names, not a string"),
         ({"ranges": "big"}, "Invalid ranges 'big': choose one of paper, monotonic"),
         ({"interpolation": "cubic"}, "Invalid interpolation 'cubic': choose one of nearest, linear"),
+        ({"ops": ["rotate", "blend_in"]}, "Invalid operation 'blend_in': must have fixed places"),
     ],
 )
 def test_wrong_options(options, message):
