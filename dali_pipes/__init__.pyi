@@ -1,9 +1,12 @@
+from .augment.augmix import AugMix as AugMix
 from .augment.clips import augment_clip as augment_clip
 from .augment.ops import OPS as OPS
 from .augment.ops import PAPER_OPS as PAPER_OPS
 from .augment.ops import Affine as Affine
 from .augment.ops import Range as Range
 from .augment.ops import register_op as register_op
+from .augment.policies import POLICIES as POLICIES
+from .augment.policies import make_policy as make_policy
 from .augment.randaugment import RandAugmentT as RandAugmentT
 from .augment.randaugment import apply_ops as apply_ops
 from .augment.randaugment import rand_augment_t as rand_augment_t

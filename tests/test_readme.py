@@ -87,6 +87,16 @@ def test_the_table_of_levels_is_that_of_the_code():
     assert all(f"`{name}`" in text for name in SCHEDULES)
 
 
+def test_the_table_of_policies_is_that_of_the_code():
+    from dali_pipes import POLICIES
+
+    text = (ROOT / "docs" / "policies.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    assert {cells[0].strip("`"): cells[1:] for cells in rows if len(cells) == 6} == {
+        name: [row.operations, row.count, row.magnitude, row.over_time, row.source] for name, row in POLICIES.items()
+    }
+
+
 def test_the_page_about_mixing_is_that_of_the_code():
     from train.mixing.params import MIXES
 

@@ -1,3 +1,4 @@
+from .augmix import AugMix as AugMix
 from .clips import augment_clip as augment_clip
 from .clips import perturb_clip as perturb_clip
 from .graph_ops import INTERPOLATIONS as INTERPOLATIONS
@@ -14,7 +15,11 @@ from .perturbations import PERTURBATIONS as PERTURBATIONS
 from .perturbations import STRENGTHS as STRENGTHS
 from .perturbations import PerturbationKind as PerturbationKind
 from .perturbations import Perturbations as Perturbations
-from .randaugment import AUGMENTATIONS as AUGMENTATIONS
+from .policies import NO_POLICY as NO_POLICY
+from .policies import POLICIES as POLICIES
+from .policies import is_recipe as is_recipe
+from .policies import make_policy as make_policy
+from .policies import policy_row as policy_row
 from .randaugment import RandAugmentT as RandAugmentT
 from .randaugment import apply_ops as apply_ops
 from .randaugment import rand_augment_t as rand_augment_t

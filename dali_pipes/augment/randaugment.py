@@ -37,10 +37,6 @@ from .parameters import (
 )
 
 
-AUGMENTATIONS = {"none": None, "randaug": "spatial", "randaug_t": "temporal+"}
-"""The programs' --aug -> its schedule, unless another is chosen."""
-
-
 class DrawnOps(NamedTuple):
     """The operations, levels and signs that :class:`RandAugmentT` draws for one clip."""
 

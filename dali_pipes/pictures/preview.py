@@ -10,14 +10,17 @@ Without ``--level`` and ``--schedule`` the levels rise from 0 to 30: Fig. 3 of t
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..augment.augmix import AugMix
 from ..augment.clips import augment_clip, perturb_clip
 from ..augment.graph_ops import INTERPOLATIONS
-from ..augment.ops import OPS, RANGE_TABLES, Affine, op_named, translate_max_px
+from ..augment.ops import OPS, RANGE_TABLES, Affine, op_named
 from ..augment.perturbations import PERTURBATIONS
-from ..augment.randaugment import AUGMENTATIONS, RandAugmentT, check_ops
+from ..augment.policies import NO_POLICY, POLICIES, make_policy, policy_row
+from ..augment.randaugment import RandAugmentT, check_ops
 from ..errors import InputError, check_known
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
 from ..system.files import check_not_replaced
@@ -25,22 +28,24 @@ from ..system.program import described_by, flags_of, run_program, with_todays_op
 from .charts import draw_schedules
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
+_SHORT = {"degrees": "deg", "pixels per pixel": "", "pixels": "px", "threshold": "", "factor": "x", "share": ""}
+"""Unit -> how captions write it, where that is shorter."""
 
-def _caption(name: str, level: float, sign: float, policy: RandAugmentT) -> str:
+
+def _caption(name: str, level: float, sign: float, policy: RandAugmentT | AugMix) -> str:
     op = op_named(name)
     if not op.ranges:
         return "no magnitude"
     range_ = op.range_in(policy.ranges, policy.translate_max_px)
     value = range_.value(level, sign)
     value = max(1, int(value)) if op.unit == "bits" else value
-    short = {"degrees": "deg", "pixels per pixel": "", "pixels": "px", "threshold": "", "factor": "x"}
-    return f"level {level:.1f}: {value:.3g} {short.get(op.unit, op.unit)}".strip()
+    return f"level {level:.1f}: {value:.3g} {_SHORT.get(op.unit, op.unit)}".strip()
 
 
 def rows_of_operations(
     frames_FHWC: np.ndarray,
     names: Sequence[str],
-    policy: RandAugmentT,
+    policy: RandAugmentT | AugMix,
     levels_of: Callable[[], np.ndarray],
     side: float,
 ) -> list[SheetRow]:
@@ -55,7 +60,7 @@ def rows_of_operations(
 
 
 def rows_of_samples(
-    frames_FHWC: np.ndarray, policy: RandAugmentT, count: int, rng: np.random.Generator
+    frames_FHWC: np.ndarray, policy: RandAugmentT | AugMix, count: int, rng: np.random.Generator
 ) -> list[SheetRow]:
     """Return ``count`` rows with draws of the policy."""
     rows = []
@@ -63,22 +68,15 @@ def rows_of_samples(
         drawn = policy.sample(rng, len(frames_FHWC))
         names = [policy.op_names[op_id] for op_id in drawn.op_ids]
         clip = augment_clip(frames_FHWC, names, drawn.levels_NF, drawn.signs, **_style(policy))
-        signed = [op_named(name).range_in(policy.ranges).signed for name in names]
-        titles = [
-            f"{name} {'+' if sign > 0 else '-'}" if has_sign else name
-            for name, sign, has_sign in zip(names, drawn.signs, signed, strict=True)
-        ]
-        levels = [
-            levels if op_named(name).ranges else None for name, levels in zip(names, drawn.levels_NF, strict=True)
-        ]
+        shown = [i for i, name in enumerate(names) if name != "identity"]
+        ranges = {name: op_named(name).range_in(policy.ranges) for name in names}
+        signs = {i: (" +" if drawn.signs[i] > 0 else " -") if ranges[names[i]].signed else "" for i in shown}
+        curves = [(names[i] + signs[i], drawn.levels_NF[i] if op_named(names[i]).ranges else None) for i in shown]
         captions = [
-            "\n".join(
-                _caption(name, level, sign, policy)
-                for name, level, sign in zip(names, levels_N, drawn.signs, strict=True)
-            )
-            for levels_N in drawn.levels_NF.T
+            "\n".join(_caption(names[i], drawn.levels_NF[i, frame], drawn.signs[i], policy) for i in shown)
+            for frame in range(len(clip))
         ]
-        rows.append(SheetRow(clip, captions, list(zip(titles, levels, strict=True))))
+        rows.append(SheetRow(clip, captions, curves or [("identity", None)]))
     return rows
 
 
@@ -97,8 +95,8 @@ def rows_of_perturbations(frames_FHWC: np.ndarray, kinds: Sequence[str], seed: i
     return rows
 
 
-def _style(policy: RandAugmentT) -> dict:
-    return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops")}
+def _style(policy: RandAugmentT | AugMix) -> dict:
+    return {name: value for name, value in policy.graph_options().items() if name not in ("n", "ops", "blend_at")}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,7 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         "--ops", help="operations to show, separated by commas; all: every operation (default: those with a magnitude)"
     )
     parser.add_argument(
-        "--aug", choices=AUGMENTATIONS, help="show examples of this augmentation instead of single operations"
+        "--aug",
+        metavar="NAME",
+        help=f"show examples of this augmentation instead of single operations: {NO_POLICY}, {', '.join(POLICIES)}, or "
+        "another recipe of timm, see docs/policies.md",
     )
     parser.add_argument(
         "--perturb",
@@ -131,8 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--n",
         type=int,
-        default=2,
-        help="number of operations per example, with --aug; called --randaug-n in train/run.py (default: %(default)s)",
+        help="number of operations per example, with --aug; called --randaug-n in train/run.py (default: 2)",
     )
     parser.add_argument(
         "--level",
@@ -143,8 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--schedule",
         choices=SCHEDULES,
-        help="how the magnitude level changes over a clip, see --schedule of train/run.py (default: spatial with "
-        "--aug randaug, temporal+ with --aug randaug_t or with --level)",
+        help="how the magnitude level changes over a clip, see --schedule of train/run.py (default: temporal+ with "
+        "--aug randaug_t or with --level)",
     )
     parser.add_argument(
         "--sign",
@@ -156,14 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ranges",
         choices=RANGE_TABLES,
-        default="paper",
-        help="ranges of the operations' values, see docs/randaugment_t.md (default: %(default)s)",
+        help="ranges of the operations' values, see docs/randaugment_t.md (default: paper)",
     )
     parser.add_argument(
         "--interpolation",
         choices=INTERPOLATIONS,
-        default="nearest",
-        help="interpolation of the operations rotate, shear and translate (default: %(default)s)",
+        help="interpolation of the operations rotate, shear and translate (default: nearest)",
     )
     parser.add_argument(
         "--num-frames", type=int, default=64, help="length of the clip, in frames (default: %(default)s)"
@@ -189,6 +187,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _chosen(options: argparse.Namespace, aug: str) -> dict[str, Any]:
+    """Return the fields of the policy that the command line gives.
+
+    Raises:
+        InputError: the policy does not have one of them.
+    """
+    given = {"n": options.n, "m": options.level, "schedule": options.schedule, "ranges": options.ranges}
+    given |= {"interpolation": options.interpolation, "ops": _names(options) if options.ops else None}
+    given = {name: value for name, value in given.items() if value is not None}
+    free = () if aug == NO_POLICY else policy_row(aug).free
+    for name in given:
+        if name not in free and aug != NO_POLICY:
+            fitting = " or ".join(policy for policy, row in POLICIES.items() if name in row.free)
+            raise InputError(f"Invalid {name} {given[name]!r}: needs --aug {fitting}, not --aug {aug}")
+    return given
+
+
+def _names(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the operations of ``--ops``; without it, those with a magnitude."""
+    geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
+    with_magnitude = [name for name in geometric_first if op_named(name).ranges]
+    return check_ops({None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(","))
+
+
 def run(options: argparse.Namespace) -> None:
     """Carry out a parsed command line."""
     out = Path(options.out)
@@ -202,20 +224,8 @@ def run(options: argparse.Namespace) -> None:
         print(options.out)
         return
     check_not_replaced(out, [options.video])
-    geometric_first = sorted(OPS, key=lambda name: not isinstance(OPS[name].graph, Affine))
-    with_magnitude = [name for name in geometric_first if op_named(name).ranges]
-    names = {None: with_magnitude, "all": list(OPS)}.get(options.ops) or options.ops.split(",")
-    schedule = options.schedule or AUGMENTATIONS.get(options.aug) or "temporal+"
-    m = 10.0 if options.level is None else options.level
-    policy = RandAugmentT(
-        n=options.n,
-        m=m,
-        schedule=schedule,
-        ops=check_ops(names) if options.ops else None,
-        ranges=options.ranges,
-        interpolation=options.interpolation,
-        translate_max_px=translate_max_px(options.crop_px),
-    )
+    aug = options.aug or "randaug_t"
+    policy = make_policy(aug, options.crop_px, **_chosen(options, aug))
     rng = np.random.default_rng(options.seed)
     clip = load_clip(options.video, options.num_frames, options.crop_px, options.start)
     rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
@@ -228,18 +238,18 @@ def run(options: argparse.Namespace) -> None:
         for kind in kinds:
             check_known("--perturb", kind, PERTURBATIONS)
         rows += rows_of_perturbations(clip, kinds, options.seed)
-    elif options.aug is None:
-        rising = options.level is None and options.schedule is None
+    elif policy is not None and options.aug:
+        rows += rows_of_samples(clip, policy, options.samples, rng)
+    elif policy is not None:
+        schedule, m, rising = policy.schedule, policy.m, options.level is None and options.schedule is None
         whole = np.linspace(0, MAX_LEVEL, len(clip), dtype=np.float32)
         rows += rows_of_operations(
             clip,
-            check_ops(names),
+            _names(options),
             policy,
             lambda: whole if rising else schedule_levels(schedule, m, len(clip), rng),
             options.sign,
         )
-    elif options.aug != "none":
-        rows += rows_of_samples(clip, policy, options.samples, rng)
     write_sheet(out, rows, options.columns, options.fps)
     print(options.out)
 

@@ -1,15 +1,35 @@
-"""RandAugment-T (paper section 3.1)."""
+"""The policy of augmentation: RandAugment-T (paper section 3.1), or another of the table of policies."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from dali_pipes.augment import AUGMENTATIONS, INTERPOLATIONS, RANGE_TABLES
+from dali_pipes.augment import INTERPOLATIONS, NO_POLICY, POLICIES, RANGE_TABLES, is_recipe, policy_row
 from dali_pipes.errors import InputError
 from dali_pipes.plan import SCHEDULES
+from dali_pipes.system import flag
 
 from .option import Group, option
 
 SCHEDULED_AUG = "randaug_t"
 """The value of --aug whose --schedule can be chosen."""
+FIELD_OF_OPTION = {
+    "schedule": "schedule",
+    "randaug_n": "n",
+    "randaug_m": "m",
+    "randaug_scale": "m",
+    "randaug_ranges": "ranges",
+    "randaug_interpolation": "interpolation",
+    "randaug_invert": "ops",
+}
+"""Option of a policy -> the field that it sets; ``PolicyRow.free`` names the fields that may be set."""
+
+
+class _PolicyNames(tuple):
+    """The names of policies. All recipes are among them too; which are correct, ``check`` says."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or is_recipe(str(name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +40,11 @@ class AugmentationOptions(Group):
         "randaug_t",
         "Augmentation in addition to random crops and flips. none: only crops and flips; randaug: RandAugment, with "
         "the same magnitude for all frames of a clip; randaug_t: RandAugment-T, with a magnitude that changes from "
-        "frame to frame.",
-        choices=tuple(AUGMENTATIONS),
+        "frame to frame; dynaaugment, trivial, augmix: other policies of the literature; trivial_t, augmix_t: the "
+        "same, with magnitudes that change over time. A recipe of timm such as rand-m7-n4-mstd0.5-inc1 is read too, "
+        "and rand_t-m7-n4-mstd0.5-inc1 is its form over time. See docs/policies.md.",
+        metavar="NAME",
+        choices=_PolicyNames((NO_POLICY, *POLICIES)),
     )
     schedule: str = option(
         "temporal+",
@@ -71,15 +94,32 @@ class AugmentationOptions(Group):
 
     def check(self) -> None:
         """Raise :class:`InputError` if an option contradicts another."""
+        if self.aug != NO_POLICY:
+            policy_row(self.aug)
         if self.schedule != AugmentationOptions.schedule:
-            check_schedule_option(self.schedule, self.aug)
+            check_policy_options({"schedule": self.schedule}, self.aug)
         if not 0 <= self.randaug_m <= self.randaug_scale:
             raise InputError(
                 f"Invalid --randaug-m {self.randaug_m:g}: must be between 0 and --randaug-scale, {self.randaug_scale:g}"
             )
 
 
-def check_schedule_option(schedule: str, aug: str) -> None:
-    """Raise :class:`InputError` if a schedule is chosen for an augmentation that has none to choose."""
-    if aug != SCHEDULED_AUG:
-        raise InputError(f"Invalid --schedule {schedule}: needs --aug {SCHEDULED_AUG}, not --aug {aug}")
+def options_in_use(aug: str) -> list[str]:
+    """Return the options that change a policy, such as ``randaug_n``."""
+    free = () if aug == NO_POLICY else policy_row(aug).free
+    return [name for name, field in FIELD_OF_OPTION.items() if field in free]
+
+
+def check_policy_options(given: Mapping[str, Any], aug: str) -> None:
+    """Raise :class:`InputError` if an option is given that the policy does not have.
+
+    Those of RandAugment change nothing with ``none``, as all options of an augmentation, and are accepted there.
+    """
+    for name in _misplaced(given, aug):
+        with_it = [policy for policy in POLICIES if name in options_in_use(policy)]
+        raise InputError(f"Invalid {flag(name)} {given[name]}: needs --aug {' or '.join(with_it)}, not --aug {aug}")
+
+
+def _misplaced(given: Iterable[str], aug: str) -> list[str]:
+    accepted = [name for name in FIELD_OF_OPTION if name != "schedule"] if aug == NO_POLICY else options_in_use(aug)
+    return [name for name in given if name in FIELD_OF_OPTION and name not in accepted]

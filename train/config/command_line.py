@@ -11,7 +11,7 @@ from dali_pipes.dataset import UNLABELLED_DATA
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag, with_todays_options
 
-from .augmentation import AugmentationOptions, check_schedule_option
+from .augmentation import AugmentationOptions, check_policy_options, options_in_use
 from .data import GENERATED_DATA, DataOptions
 from .evaluation import EvaluationOptions
 from .help import ABOUT, USAGE, Formatter, about_small, choices_of, examples, help_of, invocation, is_switch
@@ -154,8 +154,7 @@ def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
     Raises:
         InputError: a value is wrong.
     """
-    if "schedule" in overrides:  # also the default one
-        check_schedule_option(overrides["schedule"], overrides.get("aug", Config.aug))
+    check_policy_options(overrides, overrides.get("aug", Config.aug))  # also defaults that are given
     use_small = overrides.get("data", Config.data) in GENERATED_DATA and (
         not has_gpu or overrides.get("device") == "cpu"
     )
@@ -167,7 +166,9 @@ def new_config(overrides: dict, has_gpu: bool) -> tuple[Config, str]:
 
 
 def _preset_note(config: Config, preset: str) -> str:
-    randaug = "" if config.aug == "none" else f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
+    randaug = f"--aug {config.aug}, "
+    if "randaug_n" in options_in_use(config.aug):
+        randaug = f"RandAugment N={config.randaug_n} M={config.randaug_m:g}, "
     return (
         f"{preset} with the given options: {config.num_frames} frames of {config.crop_px}x{config.crop_px} pixels, "
         f"{config.epochs} epochs, batch size {config.batch_size}, lr {config.lr:g}, {randaug}"

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dali_pipes.augment import translate_max_px
 from dali_pipes.errors import InputError
 from dali_pipes.system import RENAMED_OPTIONS, flag, replacing, usable_cores
 
@@ -53,11 +52,6 @@ class Config(
             raise InputError(
                 f"Invalid --batch-size 1: must be at least 2 with --mix {self.mix}, which mixes two clips of a batch"
             )
-
-    @property
-    def translate_max_px(self) -> float:
-        """The translation at level 30: 100 pixels of the paper's 160-pixel crop, in proportion."""
-        return translate_max_px(self.crop_px)
 
     def save(self, path: Path) -> None:
         """Write the options as JSON."""

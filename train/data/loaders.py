@@ -3,12 +3,11 @@
 from typing import Any
 
 from dali_pipes import Manifest, RandAugmentT, VideoLoader
-from dali_pipes.augment import AUGMENTATIONS, AUTHORS_OPS, PAPER_OPS, Perturbations
+from dali_pipes.augment import AUTHORS_OPS, NO_POLICY, PAPER_OPS, AugMix, Perturbations, make_policy, policy_row
 from dali_pipes.errors import InputError
 from dali_pipes.loader import READERS, check_shared_memory, choose_device, why_no_gpu
 from dali_pipes.plan import MAX_LEVEL
 
-from ..config.augmentation import SCHEDULED_AUG
 from ..config.options import Config
 from ..models.zoo import MODELS
 from ..runtime.processes import Processes
@@ -107,16 +106,15 @@ def _shared(config: Config, processes: Processes) -> dict:
     }
 
 
-def _augmentation(config: Config) -> RandAugmentT | None:
-    schedule = config.schedule if config.aug == SCHEDULED_AUG else AUGMENTATIONS[config.aug]
-    if schedule is None:
+def _augmentation(config: Config) -> RandAugmentT | AugMix | None:
+    if config.aug == NO_POLICY:
         return None
-    return RandAugmentT(
-        n=config.randaug_n,
-        m=config.randaug_m * MAX_LEVEL / config.randaug_scale,
-        schedule=schedule,
-        ops=AUTHORS_OPS if config.randaug_invert else PAPER_OPS,
-        ranges=config.randaug_ranges,
-        interpolation=config.randaug_interpolation,
-        translate_max_px=config.translate_max_px,
-    )
+    chosen = {
+        "n": config.randaug_n,
+        "m": config.randaug_m * MAX_LEVEL / config.randaug_scale,
+        "schedule": config.schedule,
+        "ops": AUTHORS_OPS if config.randaug_invert else PAPER_OPS,
+        "ranges": config.randaug_ranges,
+        "interpolation": config.randaug_interpolation,
+    }
+    return make_policy(config.aug, config.crop_px, **{name: chosen[name] for name in policy_row(config.aug).free})

@@ -14,6 +14,7 @@ from pathlib import Path
 from dali_pipes.errors import InputError
 from dali_pipes.system import flag
 
+from ..config.augmentation import options_in_use
 from ..config.command_line import RESUME_AUTO, resumed_config
 from ..config.data import GENERATED_DATA
 from ..config.option import Role, names_in, options_going_with
@@ -199,7 +200,7 @@ def difference_text(name: str, found: object, expected: object) -> str:
 def _differences(saved: Config, planned: Config) -> dict[str, tuple[object, object]]:
     """Return the settings that a result depends on and that differ; without augmentation its numbers do not count."""
     of_no_account = names_in(Config, Role.MAY_CHANGE | Role.SAME_RECIPE)
-    of_no_account += options_going_with(Config, "aug") if saved.aug == "none" else []
+    of_no_account += [name for name in options_going_with(Config, "aug") if name not in options_in_use(saved.aug)]
     names = [item.name for item in fields(Config) if item.name not in of_no_account]
     pairs = {name: (getattr(saved, name), getattr(planned, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dali_pipes.augment import POLICIES
+
 Settings = dict[str, Any]
 """Names and values of ``Config``."""
 
@@ -69,6 +71,14 @@ PERTURBED_CHOICES: dict[str, tuple[str, int, float]] = {
 """N, M and ranges among which shorter trainings choose, the same for all schedules -> end of the data's name, N, M."""
 PERTURBED_CHOICE = "N = 2, M = 10"
 
+_RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
+POLICY_SETTINGS: dict[str, Settings] = {
+    name: {"aug": name} | ({"randaug_n": 2, "randaug_m": 10.0} if "n" in row.free else {})
+    for name, row in POLICIES.items()
+    if name not in _RANDAUGS
+}
+"""All policies but RandAugment and RandAugment-T."""
+
 METHODS: dict[str, Settings] = {
     "baseline": _PLAIN,
     **{
@@ -83,6 +93,7 @@ METHODS: dict[str, Settings] = {
     },
     **{name: _PLAIN | settings for name, settings in MIX_SETTINGS.items()},
     **{f"randaug_t+{name}": _RANDAUG_T | MIX_SETTINGS[name] for name in ENSEMBLE},
+    **POLICY_SETTINGS,
 }
 """Settings of each method."""
 
@@ -358,6 +369,14 @@ TABLES: dict[str, Table] = {
         ),
     ),
 }
+
+TABLES["policies"] = Table(
+    "Policies of the literature, and their forms over time (generated dataset perturbed)",
+    (
+        *TABLES["perturbed"].rows,
+        *(TableRow(name=name, title=f"--aug {name}", recipes=(f"perturbed/{name}",)) for name in POLICY_SETTINGS),
+    ),
+)
 
 RECIPES: dict[str, Settings] = {
     name: DATA[name.partition("/")[0]] | METHODS[name.partition("/")[2]]

@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from dali_pipes import OPS, InputError
-from dali_pipes.augment.ops import PAPER_OPS
+from dali_pipes import OPS, PAPER_OPS, POLICIES, InputError, make_policy
+from dali_pipes.augment import policy_row
 from dali_pipes.system import RENAMED_OPTIONS, flag
 from train.config.command_line import ActionOptions, evaluation_config, new_config, parse, resumed_config
 from train.config.options import Config, from_saved, paper, small
@@ -30,7 +30,7 @@ def test_the_defaults_are_the_papers():
     config, line = config_of(["--data", "videos"], has_gpu=False)
     assert config.num_frames == 64 and config.crop_px == 160 and config.batch_size == 16 and config.epochs == 150
     assert (config.lr, config.weight_decay, config.dropout, config.eval_clips) == (1e-4, 1e-5, 0.5, 10)
-    assert config.schedule == "temporal+" and config.translate_max_px == 100 and "paper" in line
+    assert config.schedule == "temporal+" and "paper" in line
     assert config_of([], has_gpu=True)[0] == paper()
 
 
@@ -62,6 +62,24 @@ def test_small_preset_without_gpu_and_data(arguments, has_gpu):
             ["--aug", "none", "--schedule", "temporal+"],
             "Invalid --schedule temporal.: needs --aug randaug_t, not --aug none",
         ),
+        (["--aug", "trivial", "--randaug-n", "3"], "Invalid --randaug-n 3: needs --aug randaug or randaug_t or dyna"),
+        (
+            ["--aug", "augmix", "--randaug-m", "10"],
+            "Invalid --randaug-m 10.0: needs .* not --aug augmix",
+        ),
+        (
+            ["--aug", "dynaaugment", "--schedule", "mix"],
+            "Invalid --schedule mix: needs --aug randaug_t, not",
+        ),
+        (
+            ["--aug", "dynaaugment", "--randaug-ranges", "paper"],
+            "Invalid --randaug-ranges paper: needs --aug",
+        ),
+        (
+            ["--aug", "rand-m7-n4", "--randaug-invert"],
+            "Invalid --randaug-invert True: needs --aug",
+        ),
+        (["--aug", "rand-m7-z4"], "Invalid (--)?aug 'rand-m7-z4': must be rand .* 'z4' is wrong"),
         (["--dataset", "ucf"], "--dataset: invalid choice: 'ucf'"),
         (
             ["--split", "2"],
@@ -265,6 +283,18 @@ def test_the_switches_of_randaugment_reach_its_policy():
     assert tuple(OPS) == PAPER_OPS  # nothing is registered for it
     plain = _augmentation(Config())
     assert (plain.m, plain.ranges, plain.interpolation, plain.ops) == (10.0, "paper", "nearest", PAPER_OPS)
+
+
+@pytest.mark.parametrize("aug", [*POLICIES, "rand-m9-n2-mstd0.5", "rand_t-m5"])
+def test_each_policy_is_a_value_of_aug(aug):
+    config, note = config_of(["--aug", aug, "--data", "x"], False)
+    assert _augmentation(config) == make_policy(aug, crop_px=160)
+    assert ("RandAugment N=2 M=10" if "n" in policy_row(aug).free else f"--aug {aug},") in note
+    assert from_saved(asdict(config)) == config
+    small_config, _ = config_of(["--aug", aug], False)
+    policy = _augmentation(small_config)
+    assert policy.translate_max_px == make_policy(aug, crop_px=56).translate_max_px
+    assert policy == make_policy(aug, crop_px=56) or "n" in policy_row(aug).free  # the preset has its own N and M
 
 
 def test_options_and_settings_of_earlier_versions_keep_their_meaning(capsys):

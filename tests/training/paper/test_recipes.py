@@ -4,6 +4,7 @@ import statistics
 
 import pytest
 
+from dali_pipes import POLICIES
 from train.config.command_line import parse
 from train.config.options import Config
 from train.paper.jobs import as_arguments
@@ -56,3 +57,12 @@ def test_the_papers_best_rows():
 def test_recipes_are_the_papers_settings_but_for_how_often_they_are_evaluated():
     differing = {name for name, value in RECIPES["vipriors/baseline"].items() if getattr(Config, name) != value}
     assert differing == {"dataset", "split", "aug", "eval_every"}
+
+
+def test_the_table_of_policies_compares_them_with_the_rows_of_perturbed():
+    rows = {row.name: row.recipes for row in TABLES["policies"].rows}
+    assert list(rows)[:3] == [row.name for row in TABLES["perturbed"].rows] == ["baseline", "spatial", "temporal+"]
+    assert set(rows) - {"baseline", "spatial", "temporal+"} == set(POLICIES) - {"randaug", "randaug_t"}
+    for name, (recipe,) in list(rows.items())[3:]:
+        assert RECIPES[recipe]["aug"] == name and RECIPES[recipe]["data"] == "perturbed"
+    assert RECIPES["perturbed/dynaaugment"]["randaug_m"] == 10  # as the rows that it is compared with
