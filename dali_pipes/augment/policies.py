@@ -172,7 +172,7 @@ POLICIES: dict[str, PolicyRow] = {
         over_time="linear, within 0 and twice the drawn level; the clip's own weight changes linearly too",
     ),
 }
-"""Name -> policy; the programs' --aug also has ``none``, and any recipe of :func:`recipe_row`."""
+"""Name -> policy; the programs' --aug also has ``none``, and any recipe of timm, see docs/policies.md."""
 
 
 def policy_row(name: str) -> PolicyRow:
