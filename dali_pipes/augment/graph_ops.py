@@ -269,7 +269,7 @@ def jpeg(video: Node, value: Node, style: Style) -> Node:
     quality = fn.cast(math.max(math.floor(fn.reductions.min(value)), 1.0), dtype=types.INT32)
     compressed = fn.jpeg_compression_distortion(video, quality=quality)
     chosen = _broadcast(fn.cast(value < float(BEST_QUALITY), dtype=types.UINT8), video)
-    return _to_uint8(compressed * chosen + video * (1 - chosen))
+    return round_to_uint8(compressed * chosen + video * (1 - chosen))
 
 
 NOISE_MAX_PX = 4096
@@ -300,7 +300,7 @@ def noise(video: Node, value: Node, style: Style) -> Node:
     for divisor, factor in ((1 << 16, 0x7FEB352D), (1 << 15, 0x846CA68B), (1 << 16, 1)):
         bits = (bits ^ (bits // _uint32(divisor))) * _uint32(factor)
     halves = fn.cast((bits & _uint32(0xFFFF)) + bits // _uint32(1 << 16), dtype=types.FLOAT)
-    return _to_uint8(video + (halves - _NOISE_HALF) * _broadcast(value * (1 / _NOISE_DEVIATION), video))
+    return round_to_uint8(video + (halves - _NOISE_HALF) * _broadcast(value * (1 / _NOISE_DEVIATION), video))
 
 
 def _uint32(number: int) -> Node:
