@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from nvidia.dali import fn, pipeline_def, types
 
 from dali_pipes import ClipSampler, InputError, RandAugmentT, VideoLoader, scan_videos
 from dali_pipes.augment import PERTURBATIONS, Perturbations, perturb_clip
+from dali_pipes.loader.graph import clip_graph
 from tests.videos import write_video
 
 SIDE, FRAMES = 32, 16
@@ -89,3 +91,18 @@ def test_only_perturbations_are_for_evaluation(manifest):
         ClipSampler(videos=manifest.videos, training=False, augment=RandAugmentT())
     with pytest.raises(InputError, match="Invalid augment Perturbations.*: must draw for training"):
         ClipSampler(videos=manifest.videos, augment=policy)
+
+
+def test_the_graph_of_a_gpu_can_be_defined():
+    """All that can be seen without a GPU: its operators take what they are given."""
+    policy = Perturbations(conditions=[("shake", 1)], crop_px=SIDE)
+
+    @pipeline_def(batch_size=2, num_threads=1, device_id=0, enable_conditionals=True)
+    def pipeline():
+        video = fn.external_source(name="frames", layout="FHWC", dtype=types.UINT8, ndim=4)
+        inputs = {name: fn.external_source(name=name) for name in names}
+        return clip_graph(video, inputs, device="gpu", crop_px=SIDE, augment=policy)
+
+    names = policy.table("gpu").names
+    assert set(names) == {"branches", "values", "matrices"}
+    pipeline()

@@ -7,7 +7,7 @@ import pytest
 
 from dali_pipes import OPS, RandAugmentT, augment_clip
 from dali_pipes.pictures import charts, preview, sheets
-from tests.videos import natural_clip, write_video
+from tests.videos import natural_clip, write_lossless, write_video
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +129,25 @@ def test_wrong_options(video, tmp_path, capsys, options, message):
 def test_a_missing_video(tmp_path, capsys):
     assert show(str(tmp_path / "no.avi"), tmp_path / "sheet.png") == 2
     assert "no.avi: No such file" in capsys.readouterr().err
+
+
+def test_perturbations_are_shown_at_three_strengths(tmp_path):
+    video, out = write_lossless(tmp_path / "v.avi", 20), tmp_path / "sheet.png"
+    given = [str(video), "--num-frames", "8", "--columns", "2", "--crop-px", "32", "-o", str(out)]
+    assert preview.main([*given, "--perturb", "flash,noise"]) == 0
+    height = cv2.imread(str(out)).shape[0]
+    assert preview.main([*given, "--perturb", "noise"]) == 0
+    assert height / 7 == cv2.imread(str(out)).shape[0] / 4  # the original, and three rows of each kind
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--perturb", "fog"], "Invalid --perturb 'fog': choose one of shake"),
+        (["--perturb", "pan", "--aug", "randaug"], "Invalid --perturb pan: cannot be combined with --aug or --ops"),
+    ],
+)
+def test_wrong_perturbations(tmp_path, capsys, arguments, message):
+    video = write_lossless(tmp_path / "v.avi", 20)
+    assert preview.main([str(video), "--num-frames", "8", "-o", str(tmp_path / "x.png"), *arguments]) == 2
+    assert message in capsys.readouterr().err
