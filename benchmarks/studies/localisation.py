@@ -5,24 +5,18 @@ benchmarks/studies/localisation.py`` measures each network on the same pairs of 
 pathway, some minutes each the first time, and compares the operations.
 """
 
-import argparse
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, interval, line, mean_and_spread, write_page
+from seeds import common_seeds, comparison, finished_runs, interval, line, mean_and_spread, run_study
 
-from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import perturbed_folder
 from train.paper.recipes import TABLES
 from train.report.data import Run
 
-RESULT = Path(__file__).parents[1] / "results" / "localisation.md"
-WORDS = "\n## What it shows"
-"""Where the text begins that is written by hand."""
 ROWS = {row.recipes[0]: row.title for row in TABLES["localisation"].rows}
 PAIRS = [
     ("FadeMixUp", "MixUp"),
@@ -129,23 +123,5 @@ def page(out: Path, machine: str) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", default="runs/tables", help="--out of train.tables (default: runs/tables)")
-    parser.add_argument("--machine", default=f"{platform.processor() or platform.machine()}", help="words for the page")
-    parser.add_argument("-o", "--out", type=Path, default=RESULT)
-    options = parser.parse_args()
-    try:
-        text = page(Path(options.runs), options.machine)
-        remark = write_page(options.out, text, WORDS)
-    except InputError as error:
-        print(f"localisation: {error}", file=sys.stderr)
-        return 2
-    if remark:
-        print(f"localisation: {remark}", file=sys.stderr)
-    print(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_study("localisation", __doc__.splitlines()[0], page))

@@ -6,8 +6,6 @@ core. Then ``python benchmarks/studies/perturbed.py`` also evaluates each networ
 perturbation and on its training videos, a minute or two each the first time, and compares the rows.
 """
 
-import argparse
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread, write_page
+from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread, run_study
 
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
@@ -33,9 +31,6 @@ TITLES = {
     "flash": "flashes",
     "fade": "contrast fades",
 }
-WORDS = "\n## What it shows"
-"""Where the text begins that is written by hand."""
-RESULT = Path(__file__).parents[1] / "results" / "perturbed.md"
 EVALUATIONS = {"last": "val", "clean": "clean_val", "known": "train"}
 """Folder within a run for evaluations of its last network -> folder of the data set."""
 ROWS = {row.recipes[0]: row.title for row in TABLES["perturbed"].rows}
@@ -215,23 +210,5 @@ def page(out: Path, machine: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", default="runs/tables", help="--out of train.tables (default: runs/tables)")
-    parser.add_argument("--machine", default=f"{platform.processor() or platform.machine()}", help="words for the page")
-    parser.add_argument("-o", "--out", type=Path, default=RESULT)
-    options = parser.parse_args()
-    try:
-        text = page(Path(options.runs), options.machine)
-        remark = write_page(options.out, text, WORDS)
-    except InputError as error:
-        print(f"perturbed: {error}", file=sys.stderr)
-        return 2
-    if remark:
-        print(f"perturbed: {remark}", file=sys.stderr)
-    print(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_study("perturbed", __doc__.splitlines()[0], page))

@@ -1,7 +1,10 @@
-"""What the studies say about trainings with several seeds: finished runs, intervals over the seeds, lines of tables."""
+"""Parts of the studies of several seeds: finished runs, intervals over the seeds, lines of tables, the program."""
 
+import argparse
+import platform
 import statistics
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +82,35 @@ def write_page(path: Path, text: str, heading: str) -> str:
     with replacing(path) as draft:
         draft.write_text(text + (found + words if before == text else ""))
     return f"{path}: its figures have changed, so the text below them is left out" if words and before != text else ""
+
+
+WORDS = "\n## What it shows"
+"""Where the text of a page begins that is written by hand."""
+
+
+def run_study(name: str, about: str, page: Callable[[Path, str], str]) -> int:
+    """Carry out the command line of a study.
+
+    Args:
+        name: of the study and of its page.
+        about: text for ``--help``.
+        page: ``(folder of the runs, words for the machine)`` -> text of the page.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--runs", default="runs/tables", help="--out of train.tables (default: runs/tables)")
+    parser.add_argument("--machine", default=f"{platform.processor() or platform.machine()}", help="words for the page")
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parents[1] / "results" / f"{name}.md")
+    options = parser.parse_args()
+    try:
+        text = page(Path(options.runs), options.machine)
+        remark = write_page(options.out, text, WORDS)
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    if remark:
+        print(f"{name}: {remark}", file=sys.stderr)
+    print(text)
+    return 0

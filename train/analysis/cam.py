@@ -38,6 +38,7 @@ from ..runtime.run_files import CAM
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
 from ..weights.checkpoint import load_checkpoint
 from .activation import check_finite, class_maps, map_frames, stretch
+from .arguments import add_device
 
 SHOWN_PX = 128  # smaller clips are enlarged
 CAM_FILES = SHEET, FILM, CURVES, NUMBERS = "maps.png", "maps.mp4", "activation.png", "activation.csv"
@@ -301,11 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fps", type=int, default=8, help=f"frame rate of {FILM}, in frames per second (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
-    )
+    add_device(parser)
     return parser
 
 

@@ -22,11 +22,9 @@ import torch
 
 from dali_pipes import Manifest
 from dali_pipes.errors import InputError, check_known
-from dali_pipes.system import check_not_replaced, described_by, flag, flags_of, make_folder, replacing, run_program
+from dali_pipes.system import check_not_replaced, described_by, flags_of, make_folder, replacing, run_program
 
-from ..config.option import Role, names_in
 from ..config.options import Config
-from ..config.run import MAX_WORKERS
 from ..data.loaders import make_eval_loader
 from ..data.videos import load_for_evaluation
 from ..engine.evaluation import check_all, load_network, middle_clip_config
@@ -37,6 +35,7 @@ from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..weights.checkpoint import load_checkpoint
 from .activation import check_finite, class_maps, map_frames
+from .arguments import add_checkpoints, add_device, add_workers
 
 
 @dataclass(frozen=True)
@@ -157,15 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m train.localisation",
         **described_by(__doc__),
     )
-    parser.add_argument(
-        "checkpoints",
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="checkpoints of train/run.py; all are measured on the same pairs of videos",
-    )
-    for name in names_in(Config, Role.NAMES_VIDEOS):
-        about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
-        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=about)
+    add_checkpoints(parser, "all are measured on the same pairs of videos")
     parser.add_argument(
         "--pairs", type=int, default=200, help="number of pairs, or all if there are fewer (default: %(default)s)"
     )
@@ -175,17 +166,8 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="layer to measure. SlowFast: slow (default) or fast, its pathways; other networks: last",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=argparse.SUPPRESS,
-        help=f"number of worker processes that decode videos (default: one per CPU core, at most {MAX_WORKERS})",
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
-    )
+    add_workers(parser)
+    add_device(parser)
     parser.add_argument("-o", "--out", help="write one line per pair and checkpoint to this .csv file")
     return parser
 

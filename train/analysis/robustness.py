@@ -29,9 +29,7 @@ from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import described_by, exclusive_use, flag, flags_of, make_folder, replacing, run_program
 
 from ..config.command_line import evaluation_config
-from ..config.option import Role, names_in
 from ..config.options import Config, paths_read
-from ..config.run import MAX_WORKERS
 from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
 from ..data.videos import load_for_evaluation
 from ..engine.evaluation import check_all, load_network
@@ -44,6 +42,7 @@ from ..runtime.run_files import ROBUSTNESS, ROBUSTNESS_FILES, ROBUSTNESS_PARTS, 
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
 from ..runtime.stop import Stopped, StopRequest
 from ..weights.checkpoint import load_checkpoint, saved_config
+from .arguments import add_checkpoints, add_device, add_workers
 from .robustness_results import PLAIN, Condition, Measured, table, write_all
 
 FIXED = {"compile": False, "on_bad_video": "error", "reader": "clips"}
@@ -195,15 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m train.robustness",
         **described_by(__doc__),
     )
-    parser.add_argument(
-        "checkpoints",
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="checkpoints of train/run.py; all are shown the same videos and perturbations",
-    )
-    for name in names_in(Config, Role.NAMES_VIDEOS):
-        about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
-        parser.add_argument(flag(name), default=argparse.SUPPRESS, help=about)
+    add_checkpoints(parser, "all are shown the same videos and perturbations")
     for name in ("eval_clips", "eval_crops"):
         about = f"see {flag(name)} of train/run.py (default: the value in the checkpoint)"
         parser.add_argument(flag(name), type=int, default=argparse.SUPPRESS, help=about)
@@ -219,17 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--videos", type=int, help="evaluate so many videos, as many of each class as possible (default: all)"
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=argparse.SUPPRESS,
-        help=f"number of worker processes that decode videos (default: one per CPU core, at most {MAX_WORKERS})",
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda or cuda:N, see --device of train/run.py (default: %(default)s)",
-    )
+    add_workers(parser)
+    add_device(parser)
     parser.add_argument(
         "-o", "--out", help=f"folder to write to (default: {ROBUSTNESS} in the folder of the first checkpoint)"
     )
