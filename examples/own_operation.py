@@ -13,7 +13,7 @@ from nvidia.dali import fn
 from dali_pipes import PAPER_OPS, Affine, RandAugmentT, Range, VideoLoader, register_op, resolve_videos, scan_videos
 
 
-def hue(video, value, style):
+def tint(video, value, style):
     """Turn the colours of each frame by its value, in degrees. Takes and gives (F, H, W, 3) uint8."""
     return fn.hue(video, hue=fn.per_frame(value))
 
@@ -23,14 +23,15 @@ def pulse(u, m, time, xp):
     return m * xp.clip(1 - 4 * xp.abs(time - u[1]), 0, 1)
 
 
-register_op("hue", hue, unit="degrees", ranges=Range(0, 90, signed=True))
-# An affine operation is given by what one unit of its value adds to PIL's six AFFINE numbers; here a zoom.
-register_op("zoom", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range(0, 0.5, signed=True))
+register_op("tint", tint, unit="degrees", ranges=Range(0, 90, signed=True))
+# An affine operation is given by what one unit of its value adds to PIL's six AFFINE numbers; here
+# a stretch from the upper left corner.
+register_op("stretch", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range(0, 0.5, signed=True))
 
 
 def main(folder):
     manifest = scan_videos(resolve_videos(folder).train)
-    policy = RandAugmentT(n=2, m=15, schedule=pulse, ops=(*PAPER_OPS, "hue", "zoom"), translate_max_px=70)
+    policy = RandAugmentT(n=2, m=15, schedule=pulse, ops=(*PAPER_OPS, "tint", "stretch"), translate_max_px=70)
     loader = VideoLoader(manifest, batch_size=4, num_frames=32, crop_px=112, augment=policy, workers=2)
     for batch in loader:
         print(tuple(batch.clips_BCTHW.shape), [manifest.classes[label] for label in batch.labels_B])

@@ -11,6 +11,7 @@ from nvidia.dali import fn, pipeline_def
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
+from ..plan.sampling import perturbed_name
 from ..system.dali_internals import never_destroy
 from .graph_ops import Style
 from .ops import BLEND_IN, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
@@ -133,11 +134,7 @@ def augment_clip(
     """
     check_known("device", device, ("cpu", "gpu"))
     frames = np.ascontiguousarray(frames_FHWC)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise InputError(
-            f"Invalid frames_FHWC of shape {frames.shape} and type {frames.dtype}: must be uint8 of shape "
-            "(F, H, W, 3), and no dimension may be 0"
-        )
+    _check_frames(frames)
     if not len(ops):
         return frames.copy()
     names = check_ops(ops, blends=True)
@@ -170,25 +167,39 @@ def augment_clip(
         return np.array((output.as_cpu() if device == "gpu" else output)[0])
 
 
-def perturb_clip(frames_FHWC: np.ndarray, kind: str, strength: int, *, video: str = "", seed: int = 0) -> np.ndarray:
+def _check_frames(frames: np.ndarray) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise InputError(
+            f"Invalid frames_FHWC of shape {frames.shape} and type {frames.dtype}: must be uint8 of shape "
+            "(F, H, W, 3), and no dimension may be 0"
+        )
+
+
+def perturb_clip(
+    frames_FHWC: np.ndarray, kind: str, strength: int, *, video: str = "", first_frame: int = 0, seed: int = 0
+) -> np.ndarray:
     """Perturb one clip as a loader with ``Perturbations`` does, on the CPU. Builds a DALI pipeline, for a look at it.
 
     Args:
         frames_FHWC: (F, S, S, 3) uint8.
         kind: a name in ``PERTURBATIONS``.
         strength: 0 to 5; 0 changes nothing.
-        video: name of the video, which the draws depend on.
+        video: path of the video; the draws depend on the names of the file and of its folder.
+        first_frame: first frame of the segment of the file, which they depend on too.
         seed: seed of the draws.
 
     Returns:
         (F, S, S, 3) uint8.
 
     Raises:
-        InputError: the kind or the strength is unknown.
+        InputError: the kind or the strength is unknown, or the frames are no such array.
     """
+    _check_frames(frames_FHWC)
     num_frames, size_hw = len(frames_FHWC), frames_FHWC.shape[1:3]
+    if size_hw[0] != size_hw[1]:
+        raise InputError(f"Invalid frames_FHWC of shape {frames_FHWC.shape}: must be square")
     policy = Perturbations(conditions=[(kind, strength)], crop_px=size_hw[0], seed=seed)
-    op_ids, levels_NF, signs, positions_F = policy.perturb(0, video, 0, num_frames)
+    op_ids, levels_NF, signs, positions_F = policy.perturb(0, perturbed_name(video, first_frame), 0, num_frames)
     inputs = inputs_of_clip(policy.table("cpu"), op_ids, levels_NF, signs, size_hw)
     arrays = [np.ascontiguousarray(frames_FHWC[positions_F]), *inputs.values()]
 

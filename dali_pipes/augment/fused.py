@@ -15,12 +15,13 @@ from nvidia.dali import fn, types
 from ..hints import Node
 from ..plan import magnitude
 from ..system.numba_operator import data_at, make_operator, shape_at
-from . import kernels, ops, warps
+from . import graph_ops, kernels, ops, warps
 from .graph_ops import Style
 from .kernels import AFFINE, augment, value_at
 from .warps import store_matrix
 
-_SOURCES = [Path(source) for source in (kernels.__file__, warps.__file__, ops.__file__, magnitude.__file__, __file__)]
+_SOURCES = [Path(str(module.__file__)) for module in (kernels, warps, ops, graph_ops, magnitude)] + [Path(__file__)]
+"""Files whose content the compiled operators depend on."""
 _VIDEO, _ROWS, _LEVELS, _SIGNS = (types.UINT8, 4), (types.INT32, 2), (types.FLOAT, 2), (types.FLOAT, 1)
 
 

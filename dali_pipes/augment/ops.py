@@ -231,9 +231,10 @@ def register_op(
     Raises:
         InputError: the name is taken, ``graph`` is no function, or ``ranges`` does not fit.
     """
-    if name in OPS:
+    taken = [*OPS, *EXTRA_OPS, BLEND_IN.name]  # policies and perturbations name some of them
+    if name in taken:
         raise InputError(
-            f"Invalid name {name!r}: is already the name of an operation; choose a name other than {', '.join(OPS)}"
+            f"Invalid name {name!r}: is already the name of an operation; choose a name other than {', '.join(taken)}"
         )
     if not callable(graph) and not isinstance(graph, Affine):
         raise InputError(

@@ -2,8 +2,9 @@
 
 ``PERTURBATIONS`` is a table: a kind names operations of ``ops.py``, five strengths, and a function that draws the
 course of the values over a clip (or the order of its frames). All strengths of a kind share their draws, so a stronger
-one is the same perturbation, but larger. Draws depend on the seed, the kind, the video's file name and the number of
-the clip alone. Five strengths of each kind follow ImageNet-C (Hendrycks and Dietterich, ICLR 2019).
+one is the same perturbation, but larger. Draws depend on the seed, the kind, the names of the video's file and of its
+folder, and the number of the clip alone. Five strengths of each kind follow ImageNet-C (Hendrycks and Dietterich,
+ICLR 2019).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from ..errors import InputError, check_known
 from ..plan.magnitude import MAX_LEVEL
 from ..python_values import whole_number
-from .graph_ops import BEST_QUALITY
+from .graph_ops import BEST_QUALITY, Style
 from .ops import Range, op_named
 from .parameters import OpTable, op_table_of, run_as_kernels
 
@@ -289,12 +290,15 @@ class Perturbations:
     """Grey level outside the frame; networks are shown 0."""
 
     def __post_init__(self) -> None:
+        if any(isinstance(one, str) or len(one) != 2 for one in self.conditions):
+            raise InputError(f"Invalid conditions {self.conditions}: must be pairs (kind, strength)")
         object.__setattr__(self, "conditions", tuple((kind, strength) for kind, strength in self.conditions))
         if not self.conditions:
             raise InputError(f"Invalid conditions {self.conditions}: must hold at least one pair (kind, strength)")
         for kind, strength in self.conditions:
             check_known("kind", kind, PERTURBATIONS)
-            check_known("strength", strength, (0, *STRENGTHS))
+            check_known("strength", whole_number("strength", strength, 0), (0, *STRENGTHS))
+        Style(self.interpolation, self.fill)
         whole_number("crop_px", self.crop_px, 1)
         whole_number("seed", self.seed, 0)
 
@@ -312,7 +316,7 @@ class Perturbations:
 
         Args:
             epoch: chooses the condition.
-            video: the name of the video.
+            video: the name of the video, see :func:`~dali_pipes.plan.sampling.perturbed_name`.
             clip: number of the clip within the video.
             num_frames: F, the frames of the window.
         """

@@ -141,6 +141,9 @@ class VideoLoader:
         self.manifest = manifest
         # not called sampler, which Lightning takes for that of a torch DataLoader
         self.clip_sampler = ClipSampler(videos=manifest.videos, **sampling)
+        perturbed_px = getattr(self.clip_sampler.augment, "crop_px", crop_px)
+        if perturbed_px != crop_px:
+            raise InputError(f"Invalid crop_px {crop_px}: must be that of augment, {perturbed_px}")
         if not 0 <= rank < world_size:
             raise InputError(f"Invalid rank {rank}: must be at least 0 and below world_size, {world_size}")
         self.device = choose_device(device)

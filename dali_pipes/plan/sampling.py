@@ -340,11 +340,19 @@ class ClipSampler:
         self, epoch: int, video: Any, windows: list[np.ndarray]
     ) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
         """Return the windows in the order of their frames that is drawn, and the operations, levels and signs."""
-        policy, name = cast(Perturbing, self.augment), f"{Path(video.path).name} {video.used_frames.start}"
+        policy, name = cast(Perturbing, self.augment), perturbed_name(video.path, video.used_frames.start)
         clips = [policy.perturb(epoch, name, clip, self.num_frames) for clip in range(len(windows))]
         shown = [window[positions] for window, (*_, positions) in zip(windows, clips, strict=True)]
         levels_NK = np.concatenate([levels_NF[:, :: self.keep_every] for _, levels_NF, *_ in clips], axis=1)
         return shown, (clips[0][0], levels_NK, clips[0][2])
+
+
+def perturbed_name(path: str, first_frame: int) -> str:
+    """Return what the perturbations of a video depend on: its folder's and its own name, and where its segment begins.
+
+    Files of many data sets are called alike in all classes' folders; the folders above may differ between machines.
+    """
+    return f"{'/'.join(Path(path).parts[-2:])} {first_frame}"
 
 
 def _generator(*key: int) -> np.random.Generator:

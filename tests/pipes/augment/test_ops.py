@@ -251,14 +251,17 @@ def more_ops():
 
 
 def test_a_new_operation_is_registered_in_one_place(more_ops):
-    register_op("zoom", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range(0.0, 0.5, signed=True))
+    register_op("stretch", Affine(slope=(1, 0, 0, 0, 1, 0)), unit="share", ranges=Range(0.0, 0.5, signed=True))
     frames = CLIPS["noise"]
-    ours = augment_clip(frames, ["zoom", "solarize"], [np.full(6, 30.0), np.full(6, 30.0)], [-1, 1])
+    ours = augment_clip(frames, ["stretch", "solarize"], [np.full(6, 30.0), np.full(6, 30.0)], [-1, 1])
     np.testing.assert_array_equal(ours, frames[:, np.arange(40) // 2][:, :, np.arange(56) // 2])
 
 
 def test_policies_draw_the_papers_operations_unless_they_name_others(more_ops):
     register_op("half", lambda video, value, style: video)
+    for name in ("half", "rotate", "zoom", "blend_in"):  # else built-in policies would draw the user's own
+        with pytest.raises(InputError, match=f"Invalid name '{name}': is already the name of an operation"):
+            register_op(name, lambda video, value, style: video)
     assert RandAugmentT().ops == PAPER_OPS and len(PAPER_OPS) == 14 and "half" not in PAPER_OPS
     assert RandAugmentT(ops=["half"]).ops == ("half",)
     assert RandAugmentT(ops=AUTHORS_OPS).ops == (*PAPER_OPS, "invert") and "invert" not in OPS

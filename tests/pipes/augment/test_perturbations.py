@@ -8,6 +8,7 @@ import pytest
 from dali_pipes import InputError
 from dali_pipes.augment import PERTURBATIONS, STRENGTHS, Perturbations, perturb_clip
 from dali_pipes.augment.perturbations import IN_SIDES, RANGES, levels_of
+from dali_pipes.plan.sampling import perturbed_name
 from tests.videos import natural_clip
 
 FRAMES = 32
@@ -122,8 +123,8 @@ def test_frozen_frames_are_those_of_a_slow_loop(strength):
 
 def test_frames_are_only_repeated_where_they_are_shown_in_another_order():
     for kind in ("dropped_frames", "frozen_frames"):
-        positions = drawn(kind, 3, "x").positions_F
-        np.testing.assert_array_equal(perturb_clip(CLIP, kind, 3, video="x"), CLIP[positions])
+        positions = drawn(kind, 3, perturbed_name("x", 7)).positions_F
+        np.testing.assert_array_equal(perturb_clip(CLIP, kind, 3, video="x", first_frame=7), CLIP[positions])
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,37 @@ def test_the_page_has_the_table():
     assert list(documented) == list(PERTURBATIONS)
     for name, kind in PERTURBATIONS.items():
         assert documented[name] == [kind.about, kind.unit, ", ".join(f"{size:g}" for size in kind.sizes)]
+
+
+def test_videos_of_one_name_in_two_classes_are_perturbed_in_their_own_ways():
+    """The folders above do not count, nor does where the data set lies."""
+    names = [perturbed_name(path, 0) for path in ("/a/up/1.avi", "/b/up/1.avi", "/a/down/1.avi")]
+    assert names[0] == names[1] == "up/1.avi 0" and names[2] == "down/1.avi 0"
+    assert perturbed_name("/a/up/1.avi", 30) != names[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"interpolation": "cubic"}, "Invalid interpolation 'cubic'"),
+        ({"fill": 300}, "Invalid fill 300: must be a grey level"),
+        ({"conditions": ["shake"]}, r"Invalid conditions \['shake'\]: must be pairs"),
+        ({"conditions": [("shake", 1.0)]}, "Invalid strength 1.0: must be a whole number"),
+    ],
+)
+def test_wrong_perturbations_are_refused_at_once(given, message):
+    with pytest.raises(InputError, match=message):
+        Perturbations(**{"conditions": [("shake", 1)], "crop_px": 32} | given)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((4, 16, 16, 3), np.float32), "type float32: must be uint8"),
+        (np.zeros((16, 16, 3), np.uint8), "must be uint8 of shape"),
+        (np.zeros((4, 16, 20, 3), np.uint8), "must be square"),
+    ],
+)
+def test_frames_that_cannot_be_perturbed(frames, message):
+    with pytest.raises(InputError, match=message):
+        perturb_clip(frames, "shake", 1)

@@ -80,8 +80,7 @@ def test_clips_are_those_of_perturb_clip(manifest, kind):
     )
     for video, clip_1CTHW in plain.items():
         frames = (clip_1CTHW[0].movedim(0, -1) * 128 + 128).round().to(torch.uint8).numpy()
-        name = f"{video}.avi 0"
-        expected = perturb_clip(frames, kind, 4, video=name)
+        expected = perturb_clip(frames, kind, 4, video=manifest.videos[video].path)
         np.testing.assert_array_equal((found[video][0].movedim(0, -1) * 128 + 128).round().to(torch.uint8), expected)
 
 
@@ -106,3 +105,8 @@ def test_the_graph_of_a_gpu_can_be_defined():
     names = policy.table("gpu").names
     assert set(names) == {"branches", "values", "matrices"}
     pipeline()
+
+
+def test_the_clips_have_the_size_that_shifts_are_in_proportion_to(manifest):
+    with pytest.raises(InputError, match=f"Invalid crop_px {SIDE}: must be that of augment, 64"):
+        loaded(manifest, Perturbations(conditions=[("pan", 1)], crop_px=64))
