@@ -230,10 +230,11 @@ def run(options: argparse.Namespace) -> None:
     clip = load_clip(options.video, options.num_frames, options.crop_px, options.start)
     rows = [SheetRow(clip, [f"frame {frame}" for frame in range(len(clip))], [("original", None)])]
     if options.perturb is not None:
-        if options.aug or options.ops:
-            raise InputError(
-                f"Invalid --perturb {options.perturb}: cannot be combined with --aug or --ops; leave out one of them"
-            )
+        for name in ("aug", "ops", "n", "level", "schedule", "ranges", "interpolation"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"Invalid --perturb {options.perturb}: cannot be combined with --{name}; leave out one of them"
+                )
         kinds = list(PERTURBATIONS) if options.perturb == "all" else options.perturb.split(",")
         for kind in kinds:
             check_known("--perturb", kind, PERTURBATIONS)

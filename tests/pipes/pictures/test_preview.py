@@ -144,7 +144,8 @@ def test_perturbations_are_shown_at_three_strengths(tmp_path):
     "arguments, message",
     [
         (["--perturb", "fog"], "Invalid --perturb 'fog': choose one of shake"),
-        (["--perturb", "pan", "--aug", "randaug"], "Invalid --perturb pan: cannot be combined with --aug or --ops"),
+        (["--perturb", "pan", "--aug", "randaug"], "Invalid --perturb pan: cannot be combined with --aug;"),
+        (["--perturb", "pan", "--level", "5"], "Invalid --perturb pan: cannot be combined with --level;"),
     ],
 )
 def test_wrong_perturbations(tmp_path, capsys, arguments, message):
