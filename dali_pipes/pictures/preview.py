@@ -200,7 +200,7 @@ def _chosen(options: argparse.Namespace, aug: str) -> dict[str, Any]:
     for name in given:
         if name not in free and aug != NO_POLICY:
             fitting = " or ".join(policy for policy, row in POLICIES.items() if name in row.free)
-            raise InputError(f"Invalid {name} {given[name]!r}: needs --aug {fitting}, not --aug {aug}")
+            raise InputError(f"Invalid {name} {given[name]!r}: needs aug=... with {fitting}, not {aug}")
     return given
 
 
@@ -233,11 +233,11 @@ def run(options: argparse.Namespace) -> None:
         for name in ("aug", "ops", "n", "level", "schedule", "ranges", "interpolation"):
             if getattr(options, name) is not None:
                 raise InputError(
-                    f"Invalid --perturb {options.perturb}: cannot be combined with --{name}; leave out one of them"
+                    f"Invalid perturb {options.perturb}: cannot be combined with {name}=...; leave out one of them"
                 )
         kinds = list(PERTURBATIONS) if options.perturb == "all" else options.perturb.split(",")
         for kind in kinds:
-            check_known("--perturb", kind, PERTURBATIONS)
+            check_known("perturb", kind, PERTURBATIONS)
         rows += rows_of_perturbations(clip, kinds, options.seed)
     elif policy is not None and options.aug:
         rows += rows_of_samples(clip, policy, options.samples, rng)
