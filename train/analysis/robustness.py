@@ -26,6 +26,7 @@ import torch
 from dali_pipes import Manifest, VideoLoader
 from dali_pipes.augment import PERTURBATIONS, STRENGTHS, Perturbations
 from dali_pipes.errors import InputError, check_known
+from dali_pipes.loader import READERS, choose_device
 from dali_pipes.system import described_by, exclusive_use, flag, flags_of, make_folder, replacing, run_program
 
 from ..config.command_line import evaluation_config
@@ -51,6 +52,9 @@ frames in another order."""
 OF_LOADER = "num_frames stride_frames crop_px crop_mode short_videos eval_clips eval_crops batch_size model".split()
 """Settings that clips and their scores depend on; ``model`` by which frames it keeps."""
 
+OF_VIDEO = "path label start_frame end_frame num_frames size_bytes mtime_ns".split()
+"""Properties of a video that its clips and their scores depend on."""
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -58,6 +62,20 @@ class Evaluated:
 
     path: str
     config: Config
+    computed: dict[str, str]
+    """``device`` (its type), ``precision`` and ``decoder``: what ``auto`` means on this machine."""
+
+    @classmethod
+    def here(cls, path: str, config: Config, manifest: Manifest) -> "Evaluated":
+        """Return a checkpoint as it is evaluated on this machine.
+
+        Raises:
+            InputError: the device cannot compute in the precision, or cannot decode the videos.
+        """
+        device = choose_device(Processes().device(config.device))
+        precision = choose_precision(config.precision, device)
+        decoder = READERS[config.reader].choose_decoder(config.decoder, device, manifest.videos, config.workers)
+        return cls(path, config, {"device": device.type, "precision": precision, "decoder": decoder})
 
     @property
     def sampling(self) -> tuple:
@@ -72,8 +90,8 @@ class Evaluated:
         kind, strength = condition
         stat = os.stat(self.path)
         facts = [os.path.abspath(self.path), stat.st_size, stat.st_mtime_ns, kind, strength, seed, self.sampling]
-        facts += [[(video.path, video.label, video.start_frame) for video in manifest.videos]]
-        facts += [[self.config.precision, self.config.device], PERTURBATIONS[kind].sizes if strength else ()]
+        facts += [[[getattr(video, name) for name in OF_VIDEO] for video in manifest.videos]]
+        facts += [self.computed, PERTURBATIONS[kind].sizes if strength else ()]
         digest = sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
         return out / ROBUSTNESS_PARTS / f"{kind}-{strength}-{digest}.json"
 
@@ -143,7 +161,7 @@ def evaluate_group(
         print(note, flush=True)
     networks = []
     for one in group:
-        config = replace(one.config, precision=choose_precision(one.config.precision, loader.device))
+        config = replace(one.config, precision=one.computed["precision"])
         networks.append((load_network(load_checkpoint(one.path), config, loader.device).eval(), config))
     try:
         for number, (kind, strength) in enumerate(missing, 1):
@@ -256,7 +274,7 @@ def run(options: dict[str, Any]) -> None:
     folder = make_folder(out or Path(paths[0]).parent / ROBUSTNESS)
     check_inputs_stay(folder, ROBUSTNESS_FILES, {**paths_read(configs[0]), "the checkpoint": paths})
     print(*notes, f"{len(conditions)} conditions and plain, {len(manifest)} videos", sep="\n", flush=True)
-    evaluated = [Evaluated(path, config) for path, config in zip(paths, configs, strict=True)]
+    evaluated = [Evaluated.here(path, config, manifest) for path, config in zip(paths, configs, strict=True)]
     with exclusive_use(folder, OTHER_OUT), StopRequest() as stop:
         measured = measure(evaluated, conditions, manifest, folder, seed, stop)
         short = short_names([Path(path) for path in paths])

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 import torch
 
 from dali_pipes import Manifest
+from dali_pipes.loader.clip_reader import ClipReader
 from tests.training.planted import guessing_checkpoint
 from tests.videos import dark_and_bright
 from train.analysis import robustness
-from train.analysis.robustness import conditions_of, main, subset
+from train.analysis.robustness import Evaluated, conditions_of, main, subset
 from train.analysis.robustness_results import MEAN, PLAIN, RELATIVE, RESAMPLES, Measured, interval, resample
 from train.config.options import Config
 from train.data.loaders import make_eval_loader
@@ -114,6 +116,44 @@ def test_what_is_evaluated_is_not_evaluated_again(folder, monkeypatch, tmp_path,
     assert len(rows(tmp_path / "at once")) == 2 * 5 * 3
     os.utime(folder / "b.pt", (1, 1))  # another checkpoint of that name
     assert call(folder, tmp_path / "at once") == 0 and len(done) == 25
+
+
+def changed(manifest: Manifest, **facts) -> Manifest:
+    """The first video has other properties."""
+    first, *others = manifest.videos
+    return Manifest([replace(first, **facts), *others], manifest.classes)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"end_frame": 8}, {"num_frames": 9}, {"size_bytes": 1}, {"mtime_ns": 1}, {"start_frame": 1}, {"label": 0}],
+    ids=lambda facts: next(iter(facts)),
+)
+def test_predictions_of_another_video_are_not_taken(folder, facts):
+    config = Config(device="cpu", workers=0, data=str(folder / "val"))
+    manifest, *_ = load_for_evaluation(config, CLASSES, predict=False)
+    manifest = changed(manifest, label=1)
+    one = Evaluated.here(str(folder / "a.pt"), config, manifest)
+    name = one.part(folder, ("flash", 1), 0, manifest)
+    assert one.part(folder, ("flash", 1), 0, changed(manifest)) == name
+    assert one.part(folder, ("flash", 1), 0, changed(manifest, **facts)) != name
+
+
+def test_predictions_of_another_device_are_not_taken(folder, monkeypatch):
+    """``auto`` is resolved: what was measured on a CPU is not continued on a GPU."""
+    config = Config(device="auto", precision="auto", decoder="auto", workers=0, data=str(folder / "val"))
+    manifest, *_ = load_for_evaluation(config, CLASSES, predict=False)
+
+    def part(device: str, precision: str, decoder: str):
+        monkeypatch.setattr(robustness, "choose_device", lambda _: torch.device(device))
+        monkeypatch.setattr(robustness, "choose_precision", lambda *_: precision)
+        monkeypatch.setattr(ClipReader, "choose_decoder", staticmethod(lambda *_: decoder))
+        one = Evaluated.here(str(folder / "a.pt"), config, manifest)
+        return one.part(folder, ("flash", 1), 0, manifest)
+
+    places = [("cpu", "fp32", "cpu"), ("cuda:0", "fp32", "cpu"), ("cuda:0", "bf16", "cpu"), ("cuda:0", "bf16", "gpu")]
+    assert len({part(*place) for place in places}) == 4
+    assert part("cuda:1", "bf16", "gpu") == part("cuda:0", "bf16", "gpu")
 
 
 def test_checkpoints_of_other_clips_have_a_loader_of_their_own(folder, tmp_path):
