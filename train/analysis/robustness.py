@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def conditions_of(kinds: str | None, strengths: str) -> list[Condition]:
-    """Return the conditions of two lists of the command line; kinds in their order, then strengths.
+    """Return the conditions of two lists of the command line; kinds in their order, then strengths, the lowest first.
 
     Raises:
         InputError: one is unknown; names the known ones.
@@ -245,10 +245,10 @@ def conditions_of(kinds: str | None, strengths: str) -> list[Condition]:
     chosen = list(PERTURBATIONS) if kinds is None else list(dict.fromkeys(kinds.split(",")))
     for kind in chosen:
         check_known("--kinds", kind, PERTURBATIONS)
-    numbers = list(dict.fromkeys(strengths.split(",")))
-    for number in numbers:
+    numbers = set(strengths.split(","))
+    for number in sorted(numbers):
         check_known("--strengths", number, [str(strength) for strength in STRENGTHS])
-    return [(kind, int(number)) for kind in chosen for number in numbers]
+    return [(kind, number) for kind in chosen for number in sorted(map(int, numbers))]
 
 
 def run(options: dict[str, Any]) -> None:

@@ -121,8 +121,9 @@ def table(summary: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def curve_of(one: dict[str, Any], kind: str) -> list[tuple[int, list[float]]]:
-    """Return (strength, [accuracy, lowest, highest]) of one checkpoint; plain is strength 0."""
-    return [(row["strength"], row["accuracy"]) for row in one["conditions"] if row["kind"] in (kind, PLAIN)]
+    """Return (strength, [accuracy, lowest, highest]) of one checkpoint, sorted; plain is strength 0."""
+    points = [(row["strength"], row["accuracy"]) for row in one["conditions"] if row["kind"] in (kind, PLAIN)]
+    return sorted(points, key=lambda point: point[0])
 
 
 def kinds_of(summary: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from tests.training.planted import guessing_checkpoint
 from tests.videos import dark_and_bright
 from train.analysis import robustness
 from train.analysis.robustness import Evaluated, conditions_of, main, subset
-from train.analysis.robustness_results import MEAN, PLAIN, RELATIVE, RESAMPLES, Measured, interval, resample
+from train.analysis.robustness_results import MEAN, PLAIN, RELATIVE, RESAMPLES, Measured, curve_of, interval, resample
 from train.config.options import Config
 from train.data.loaders import make_eval_loader
 from train.data.videos import load_for_evaluation
@@ -204,8 +204,14 @@ def test_subsets_are_balanced_and_the_seeds_own():
     assert subset(labels, 100, seed=0) == list(range(76))
 
 
+def test_curves_run_from_plain_to_the_highest_strength():
+    rows = [{"kind": "pan", "strength": n, "accuracy": [n, n, n]} for n in (5, 1, 3)]
+    one = {"conditions": [*rows, {"kind": PLAIN, "strength": 0, "accuracy": [0, 0, 0]}]}
+    assert [strength for strength, _ in curve_of(one, "pan")] == [0, 1, 3, 5]
+
+
 def test_conditions():
-    assert conditions_of("pan,shake", "3,1") == [("pan", 3), ("pan", 1), ("shake", 3), ("shake", 1)]
+    assert conditions_of("pan,shake", "3,1,3") == [("pan", 1), ("pan", 3), ("shake", 1), ("shake", 3)]
     assert len(conditions_of(None, "1,2,3,4,5")) == 65
 
 
