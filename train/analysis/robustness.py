@@ -49,10 +49,14 @@ from .robustness_results import PLAIN, Condition, Measured, table, write_all
 FIXED = {"compile": False, "on_bad_video": "error", "reader": "clips"}
 """Settings of all evaluations: no video may be left out of one condition only, and DALI's reader ``stream`` cannot show
 frames in another order."""
-OF_LOADER = "num_frames stride_frames crop_px crop_mode short_videos eval_clips eval_crops batch_size model".split()
-"""Settings that clips and their scores depend on; ``model`` by which frames it keeps."""
+OF_CLIPS = "num_frames stride_frames crop_px crop_mode short_videos eval_clips eval_crops".split()
+"""Settings that clips depend on."""
+OF_LOADER = [*OF_CLIPS, "batch_size", "model"]
+"""Settings that a loader depends on; ``model`` by which frames it keeps."""
 
-OF_VIDEO = "path label start_frame end_frame num_frames size_bytes mtime_ns".split()
+OF_CONTENT = "start_frame end_frame num_frames size_bytes".split()
+"""Properties of a video that are the same in a copy of its file."""
+OF_VIDEO = ["path", "label", *OF_CONTENT, "mtime_ns"]
 """Properties of a video that its clips and their scores depend on."""
 
 
@@ -92,8 +96,33 @@ class Evaluated:
         facts = [os.path.abspath(self.path), stat.st_size, stat.st_mtime_ns, kind, strength, seed, self.sampling]
         facts += [[[getattr(video, name) for name in OF_VIDEO] for video in manifest.videos]]
         facts += [self.computed, PERTURBATIONS[kind].sizes if strength else ()]
-        digest = sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
-        return out / ROBUSTNESS_PARTS / f"{kind}-{strength}-{digest}.json"
+        return out / ROBUSTNESS_PARTS / f"{kind}-{strength}-{_digest(facts)}.json"
+
+    def described(self, out: Path, seed: int, manifest: Manifest) -> dict[str, Any]:
+        """Return what the accuracies depend on, for the summary in ``out``; a report compares only what agrees in it.
+
+        The path is relative to ``out``, so it still holds after a run with its results is moved. Videos are known by
+        their names and sizes, so copies in another folder are the same videos.
+        """
+        stat, path = os.stat(self.path), Path(self.path)
+        videos = [
+            (Path(video.path).name, manifest.classes[video.label], *(getattr(video, name) for name in OF_CONTENT))
+            for video in manifest.videos
+        ]
+        settings = {name: getattr(self.config, name) for name in OF_CLIPS}
+        return {
+            "file": {
+                "path": os.path.relpath(path.parent.resolve() / path.name, out.resolve()),
+                "size_bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+            },
+            "videos": {"count": len(videos), "digest": _digest(videos)},
+            "settings": {"seed": seed, **settings, **self.computed},
+        }
+
+
+def _digest(facts: object) -> str:
+    return sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
 
 
 def subset(labels_V: Sequence[int], count: int, seed: int) -> list[int]:
@@ -204,7 +233,9 @@ def measure(
     guesses = [
         [_guesses(one.part(out, condition, seed, manifest), len(manifest)) for condition in wanted] for one in evaluated
     ]
-    return Measured([one.path for one in evaluated], [(PLAIN, 0), *conditions], manifest, np.array(guesses))
+    described = [one.described(out, seed, manifest) for one in evaluated]
+    paths = [one.path for one in evaluated]
+    return Measured(paths, described, [(PLAIN, 0), *conditions], manifest, np.array(guesses))
 
 
 def _parser() -> argparse.ArgumentParser:

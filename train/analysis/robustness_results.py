@@ -43,6 +43,8 @@ class Measured:
     """Predictions of N checkpoints for V videos under P conditions."""
 
     checkpoints: list[str]
+    described: list[dict[str, Any]]
+    """File, videos and settings of each checkpoint, for a JSON file; see ``Evaluated.described``."""
     conditions: list[Condition]
     """The first is ``(PLAIN, 0)``."""
     manifest: Manifest
@@ -80,7 +82,8 @@ class Measured:
         found = []
         with np.errstate(divide="ignore", invalid="ignore"):  # a share of an accuracy of 0
             for n, name in enumerate(self.checkpoints):
-                own: dict[str, Any] = {"checkpoint": name, "figures": {}, "differences": {}, "conditions": []}
+                own: dict[str, Any] = {"checkpoint": name, **self.described[n]}
+                own |= {"figures": {}, "differences": {}, "conditions": []}
                 for row, of in self.rows().items():
                     values_R, first_R = of(resampled_RNP[:, n]), of(resampled_RNP[:, 0])
                     value, first = of(accuracy_NP[n]), of(accuracy_NP[0])

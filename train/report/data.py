@@ -159,8 +159,11 @@ def _read_robustness(path: Path) -> dict[str, Any] | None:
     try:
         for one in found["checkpoints"]:
             one["checkpoint"], one["figures"], [row["accuracy"] for row in one["conditions"]]
+            if "file" in one:  # earlier versions did not write what they measured
+                one["file"]["path"], one["file"]["size_bytes"], one["file"]["mtime_ns"]
+                dict(one["settings"]), one["videos"]["count"]
         return found if found["checkpoints"] else None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: was not written by train.robustness ({error!r}); run it again") from error
 
 

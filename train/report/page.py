@@ -23,13 +23,13 @@ from markupsafe import Markup
 from dali_pipes.errors import InputError
 from dali_pipes.system import check_not_replaced, described_by, flag, progress_bar, replacing, run_program
 
-from ..analysis.robustness_results import curve_of, kinds_of, shown
 from ..config.options import Config
 from ..engine.metrics import mean_class_accuracy
 from ..runtime.run_files import REPORT, RUN_FILES, SAMPLES
 from .data import Evaluation, Run, read_runs
 from .figures import MARKERS, Line, chart, heat_map, line_style
 from .pictures import Picture, samples, strip
+from .robustness import robustness_of
 
 STRIPS = 45
 """Approximate number of film strips in a report, 10 to 20 kB each; of many runs, one of each worst class."""
@@ -263,39 +263,6 @@ def section_of(run: Run, number: int, strips: int) -> dict:
         section["worst"] = worst_of(run, run.evaluation, strips)
         section["unlabelled"] = sum(1 for video in run.evaluation.videos if video.label < 0)
     return section
-
-
-def robustness_of(runs: Sequence[Run]) -> dict | None:
-    """Return ``rows`` and ``charts`` of the runs with results of train.robustness; None if no run has any.
-
-    Each run's result is that of the first checkpoint of its folder's measurement.
-    """
-    known = [(number, run, run.robustness) for number, run in enumerate(runs) if run.robustness]
-    if not known:
-        return None
-    first = {number: summary["checkpoints"][0] for number, _, summary in known}
-    names = dict.fromkeys(name for one in first.values() for name in one["figures"])
-    rows = [
-        {
-            "name": name,
-            "cells": [
-                shown(first[number]["figures"][name]) if name in first[number]["figures"] else NOT_KNOWN
-                for number in first
-            ],
-        }
-        for name in names
-    ]
-    figures = []
-    for kind in dict.fromkeys(kind for _, _, summary in known for kind in kinds_of(summary)):
-        lines = []
-        for number, one in first.items():
-            points = [(strength, values) for strength, values in curve_of(one, kind) if None not in values]
-            curve = [(float(strength), values[0]) for strength, values in points]
-            lines.append(Line(curve, *line_style(number), band=[(x, low, high) for x, (_, low, high) in points]))
-        figures.append({"caption": kind, "svg": chart(f"robust-{kind}", lines, percent=True, x_label="strength")})
-    heads = [{"name": run.name, "videos": summary["videos"], "file": Path(first[number]["checkpoint"]).name}
-             for number, run, summary in known]  # fmt: skip
-    return {"heads": heads, "rows": rows, "charts": figures}
 
 
 def page(runs: Sequence[Run]) -> str:

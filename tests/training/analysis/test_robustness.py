@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -156,6 +157,26 @@ def test_predictions_of_another_device_are_not_taken(folder, monkeypatch):
     assert part("cuda:1", "bf16", "gpu") == part("cuda:0", "bf16", "gpu")
 
 
+def test_the_summary_says_what_was_measured(folder, tmp_path):
+    """And with it, which results can be compared: equal videos in another folder are the same videos."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert call(folder, out, "--strengths", "5", "--kinds", "flash", "--seed", "3", names=("a", "longer")) == 0
+    first, second = json.loads((out / "robustness.json").read_text())["checkpoints"]
+    stat = (folder / "a.pt").stat()
+    assert (out / first["file"]["path"]).resolve() == (folder / "a.pt").resolve()
+    assert (first["file"]["size_bytes"], first["file"]["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+    assert (first["settings"]["seed"], first["settings"]["eval_clips"], first["settings"]["crop_px"]) == (3, 2, 40)
+    assert [first["settings"][name] for name in ("device", "precision", "decoder")] == ["cpu", "fp32", "cpu"]
+    assert {name for name, value in first["settings"].items() if value != second["settings"][name]} == {"num_frames"}
+    assert first["videos"] == second["videos"] and first["videos"]["count"] == 5
+    shutil.copytree(folder / "val", other)
+    for data, count, same in ((other, "5", True), (folder / "val", "4", False)):
+        options = ("--strengths", "5", "--kinds", "flash", "--data", str(data), "--videos", count)
+        assert call(folder, out, *options, names=("a",)) == 0
+        (again,) = json.loads((out / "robustness.json").read_text())["checkpoints"]
+        assert (again["videos"] == first["videos"]) == same
+
+
 def test_checkpoints_of_other_clips_have_a_loader_of_their_own(folder, tmp_path):
     assert call(folder, tmp_path, "--strengths", "5", names=("a", "longer")) == 0
     assert call(folder, tmp_path / "alone", "--strengths", "5", names=("longer",)) == 0
@@ -168,7 +189,7 @@ def measured(right_NPV) -> Measured:
     right_NPV = np.array(right_NPV)
     videos = [SimpleNamespace(path=f"{v}.avi", label=0) for v in range(right_NPV.shape[2])]
     conditions = [(PLAIN, 0), *(("pan", p) for p in range(1, right_NPV.shape[1]))]
-    return Measured(["a", "b"], conditions, Manifest(videos, ["x", "y"]), np.where(right_NPV, 0, 1))
+    return Measured(["a", "b"], [{}, {}], conditions, Manifest(videos, ["x", "y"]), np.where(right_NPV, 0, 1))
 
 
 def test_the_interval_of_a_known_case():
