@@ -104,6 +104,7 @@ def load_pretrained(
     naming, weights, called = _recognise(model, weights, path, key)
     if model.name == "slowfast50":
         _check_laterals(model, weights, path)
+        _check_width(model, weights, path)
 
     target = model.backbone.state_dict()
     classifier = _classifier_of(model)
@@ -279,6 +280,15 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
         raise InputError(
             f"{path}: its lateral convolutions {what[theirs]}, but the network's {what[ours]}; use --lateral {theirs}"
         )
+
+
+def _check_width(model: Network, weights: Weights, path: str | Path) -> None:
+    """Check the channels of the slow pathway's stem, to which all others are in proportion."""
+    stem = "slow.0.0.weight"
+    ours = model.backbone.state_dict()[stem].shape[0]
+    theirs = weights[stem].shape[0] if stem in weights and weights[stem].ndim == 5 else ours
+    if theirs != ours:
+        raise InputError(f"{path}: its width is {theirs}, but the network's is {ours}; use --width {theirs}")
 
 
 def _check_complete(

@@ -279,6 +279,14 @@ def test_other_laterals(weights, tmp_path):
     )
 
 
+def test_another_width(weights, tmp_path):
+    path = saved(tmp_path / "x.pyth", {"model_state": named_as_in("PySlowFast", weights)})
+    narrow = build_model("slowfast50", 400, num_frames=FRAMES, crop_px=SIDE, lateral="norm_relu", width=32)
+    assert refusal(narrow, path) == f"{path}: its width is 64, but the network's is 32; use --width 64"
+    path = saved(tmp_path / "last.pt", {"model": narrow.state_dict(), "config": {}, "classes": []})
+    assert refusal(slowfast(), path).endswith("its width is 32, but the network's is 64; use --width 32")
+
+
 @pytest.mark.parametrize("lateral", ["plain", "norm_relu"])
 def test_slowfast_8x8(weights, tmp_path, lateral):
     """Alpha 4, lateral kernels of 7 frames."""
