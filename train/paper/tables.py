@@ -7,13 +7,14 @@ Their content is in recipes.py.
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.system import described_by, flag, make_folder, run_program
 
+from ..config.augmentation import check_policy_options
 from ..config.command_line import parse
 from ..config.option import Role, names_in
 from ..config.options import FLAGS, Config
@@ -85,8 +86,22 @@ def _list(options: argparse.Namespace, overrides: Settings) -> None:
     print(f"\n{len(RECIPES)} trainings per seed in all; python -m train.tables show TABLE lists the rows of a table")
 
 
+def _check_policies(rows: Iterable[TableRow], overrides: Settings) -> None:
+    """Raise :class:`InputError` if an option is given that the policy of one of the rows does not have."""
+    for row in rows:
+        for recipe in row.recipes:
+            try:
+                check_policy_options(overrides, settings_of(recipe, overrides)["aug"])
+            except InputError as error:
+                raise InputError(
+                    f"{error} as in the row {row.name}; leave it out, or choose rows with --rows"
+                ) from None
+
+
 def _show(options: argparse.Namespace, overrides: Settings) -> None:
-    for table, rows in rows_of(options.tables, options.rows).items():
+    chosen = rows_of(options.tables, options.rows)
+    _check_policies([row for rows in chosen.values() for row in rows], overrides)
+    for table, rows in chosen.items():
         print(TABLES[table].title + "; one command per seed, each with its own --seed and --out")
         for row in rows:
             figures = " / ".join(f"{value:.2f}" for value in row.paper if value is not None)
@@ -114,6 +129,7 @@ def _run(options: argparse.Namespace, overrides: Settings) -> int:
     if slots < 1:
         raise InputError(f"Invalid --jobs {options.jobs}: must be at least 1")
     rows = [row for rows in rows_of(options.tables, options.rows).values() for row in rows]
+    _check_policies(rows, overrides)
     if slots > 1:
         overrides = {"workers": shared_workers(slots)} | overrides
     seeds = range(options.first_seed, options.first_seed + options.seeds)

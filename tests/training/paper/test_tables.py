@@ -61,6 +61,16 @@ TINY = (
         ),
         (["run", "table2", "--data", "nowhere", "--dataset", "folder"], "nowhere: no such folder"),
         (["run", "table6", "--data", "nowhere"], "nowhere"),
+        (
+            ["run", "policies", "--randaug-interpolation", "linear"],
+            "Invalid --randaug-interpolation linear: needs --aug randaug or randaug_t or dynaaugment, "
+            "not --aug rand-m7-n4-mstd0.5-inc1 as in the row rand-m7-n4-mstd0.5-inc1; leave it out, or choose rows",
+        ),
+        (
+            ["run", "policies", "--rows", "baseline", "dynaaugment", "--randaug-invert"],
+            "Invalid --randaug-invert True: needs --aug randaug or randaug_t, not --aug dynaaugment as in the row",
+        ),
+        (["show", "policies", "--rows", "augmix", "--randaug-scale", "10"], "Invalid --randaug-scale 10.0: needs"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(arguments, message, capsys, tmp_path, monkeypatch):
@@ -68,6 +78,12 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, message, capsys, tmp_p
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_options_that_all_chosen_policies_have_are_accepted(capsys):
+    rows = ["--rows", "baseline", "spatial", "dynaaugment"]
+    assert main(["show", "policies", *rows, "--randaug-interpolation", "linear"]) == 0
+    assert capsys.readouterr().out.count("--randaug-interpolation linear") == 3
 
 
 def test_list_and_show(capsys):
