@@ -72,12 +72,23 @@ PERTURBED_CHOICES: dict[str, tuple[str, int, float]] = {
 PERTURBED_CHOICE = "N = 2, M = 10"
 
 _RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
-POLICY_SETTINGS: dict[str, Settings] = {
-    name: {"aug": name} | ({"randaug_n": 2, "randaug_m": 10.0} if "n" in row.free else {})
-    for name, row in POLICIES.items()
-    if name not in _RANDAUGS
-}
-"""All policies but RandAugment and RandAugment-T."""
+
+
+def policy_settings(choice: str) -> dict[str, Settings]:
+    """Return the settings of all policies but RandAugment and RandAugment-T, which are compared at the same N and M.
+
+    Args:
+        choice: a name in ``PERTURBED_CHOICES``.
+    """
+    _, n, m = PERTURBED_CHOICES[choice]
+    return {
+        name: {"aug": name} | ({"randaug_n": n, "randaug_m": float(m)} if "n" in row.free else {})
+        for name, row in POLICIES.items()
+        if name not in _RANDAUGS
+    }
+
+
+POLICY_SETTINGS = policy_settings(PERTURBED_CHOICE)
 
 METHODS: dict[str, Settings] = {
     "baseline": _PLAIN,

@@ -8,7 +8,7 @@ from dali_pipes import POLICIES
 from train.config.command_line import parse
 from train.config.options import Config
 from train.paper.jobs import as_arguments
-from train.paper.recipes import RECIPES, TABLES
+from train.paper.recipes import PERTURBED_CHOICES, RECIPES, TABLES, policy_settings
 
 
 def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same():
@@ -66,4 +66,14 @@ def test_the_table_of_policies_compares_them_with_the_rows_of_perturbed():
     assert set(rows) - set(compared) == set(POLICIES) - {"randaug", "randaug_t"}
     for name, (recipe,) in list(rows.items())[4:]:
         assert RECIPES[recipe]["aug"] == name and RECIPES[recipe]["data"] == "perturbed"
-    assert RECIPES["perturbed/dynaaugment"]["randaug_m"] == 10  # as the rows that it is compared with
+        assert "ranges" not in POLICIES[name].free  # so that the data's name says nothing about it
+    for name in ("spatial", "temporal+", "fourier"):
+        theirs, ours = RECIPES[rows[name][0]], RECIPES["perturbed/dynaaugment"]
+        assert all(theirs[option] == ours[option] for option in ("randaug_n", "randaug_m"))
+
+
+@pytest.mark.parametrize("choice", PERTURBED_CHOICES)
+def test_policies_have_the_n_and_m_that_were_chosen(choice):
+    _, n, m = PERTURBED_CHOICES[choice]
+    assert policy_settings(choice)["dynaaugment"] == {"aug": "dynaaugment", "randaug_n": n, "randaug_m": m}
+    assert policy_settings(choice)["trivial"] == {"aug": "trivial"}
