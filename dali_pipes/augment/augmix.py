@@ -10,6 +10,7 @@ AugMix's loss, which compares three augmentations of a clip, is no part of this.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from .randaugment import DrawnOps, check_ops
 
 AUGMIX_OPS = tuple("auto_contrast equalize posterize rotate solarize shear_x shear_y translate_x translate_y".split())
 """The operations of the authors' program: none that the corruptions of ImageNet-C contain."""
+MAX_ALPHA = 1e6
+"""Above it, all weights are nearly equal; numpy draws NaN or 0 of infinite and of huge ones."""
 IDENTITY = "identity"
 """Fills the chains that have fewer operations than the longest."""
 
@@ -66,9 +69,12 @@ class AugMix:
         fields_to_python(self)
         for name in ("chains", "depth"):
             whole_number(name, getattr(self, name), 1)
-        for name, number, least in (("alpha", self.alpha, 1e-3), ("translate_max_px", self.translate_max_px, 0)):
-            if not is_number(number) or not number >= least:
-                raise InputError(f"Invalid {name} {number!r}: must be a number of at least {least:g}")
+        if not is_number(self.alpha) or not 1e-3 <= self.alpha <= MAX_ALPHA:
+            raise InputError(f"Invalid alpha {self.alpha!r}: must be a number between 0.001 and {MAX_ALPHA:g}")
+        if not is_number(self.translate_max_px) or not 0 <= self.translate_max_px < inf:
+            raise InputError(
+                f"Invalid translate_max_px {self.translate_max_px!r}: must be a finite number of at least 0"
+            )
         check_level(self.m)
         check_schedule(self.schedule, self.m)
         check_known("ranges", self.ranges, RANGE_TABLES)

@@ -13,14 +13,14 @@ the RandAugment level; ``time`` runs from 0 to 1 over the frames, (F,); ``xp`` h
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi
+from math import inf, pi
 from types import SimpleNamespace
 
 import numpy as np
 
 from ..errors import InputError, check_known
 from ..hints import Node
-from ..python_values import is_number, to_python, whole_number
+from ..python_values import fields_to_python, is_number, to_python, whole_number
 
 MAX_LEVEL = 30.0
 NUMBERS = 16
@@ -135,6 +135,9 @@ class RandomLevel:
 
     Example: ``RandomLevel(std=1.5, swing=0.5)`` with m = 21 draws 20.1, and rises from 15.2 to 25: the level changes
     linearly by at most half of it, as in ``temporal+``.
+
+    Raises:
+        InputError: a field is out of range, or when it is called, ``low`` is above m.
     """
 
     std: float | None = None
@@ -144,9 +147,20 @@ class RandomLevel:
     swing: float = 0.0
     """Largest change to either side, rising or falling, as a share of the drawn level; 0 keeps it constant."""
 
+    def __post_init__(self) -> None:
+        fields_to_python(self)
+        if self.std is not None and not (is_number(self.std) and 0 <= self.std < inf):
+            raise InputError(f"Invalid std {self.std!r}: must be a finite number of at least 0, or None")
+        if not is_number(self.low) or not 0 <= self.low <= MAX_LEVEL:
+            raise InputError(f"Invalid low {self.low!r}: must be a level between 0 and {MAX_LEVEL:g}")
+        if not is_number(self.swing) or not 0 <= self.swing <= 1:
+            raise InputError(f"Invalid swing {self.swing!r}: must be a share between 0 and 1")
+
     def __call__(self, u: Node, m: float, time: Node, xp: SimpleNamespace) -> Node:
         """Return the levels, see the functions above; what leaves the scale is clipped, as timm does."""
         if self.std is None:
+            if self.low > m:
+                raise InputError(f"Invalid low {self.low:g}: must be at most m, {m:g}")
             level = self.low + (m - self.low) * u[15]
         else:  # Box and Muller's transform
             normal = xp.sqrt(-2.0 * xp.log(1.0 - u[15])) * xp.sin(2 * pi * u[14])

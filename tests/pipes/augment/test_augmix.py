@@ -161,13 +161,16 @@ def test_the_loader_applies_it(shared_clips):
     [
         ({"chains": 0}, "Invalid chains 0: must be"),
         ({"depth": 0}, "Invalid depth 0: must be"),
-        ({"alpha": 0}, "Invalid alpha 0: must be a number of at least 0.001"),
+        ({"alpha": 0}, "Invalid alpha 0: must be a number between 0.001 and 1e"),
+        ({"alpha": float("inf")}, "Invalid alpha inf: must be a number between 0.001 and 1e"),
+        ({"alpha": 1e308}, "Invalid alpha 1e"),
         ({"m": 31}, "Invalid m 31: must be a level between 0 and 30"),
         ({"ops": ["spin"]}, "Invalid operation 'spin'"),
         ({"ops": ["blend_in"]}, "Invalid operation 'blend_in': must have fixed places"),
         ({"ranges": "big"}, "Invalid ranges 'big'"),
         ({"interpolation": "cubic"}, "Invalid interpolation 'cubic'"),
         ({"translate_max_px": -1}, "Invalid translate_max_px -1"),
+        ({"translate_max_px": float("inf")}, "Invalid translate_max_px inf: must be a finite number"),
     ],
 )
 def test_wrong_options(options, message):

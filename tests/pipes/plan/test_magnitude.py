@@ -134,6 +134,29 @@ def test_a_level_from_a_uniform_distribution():
     assert (levels == levels[:, :1]).all() and is_uniform(levels[:, 0], 0.3, 9.0)
 
 
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"std": -1}, "Invalid std -1: must be a finite number of at least 0, or None"),
+        ({"std": float("inf")}, "Invalid std inf: must be a finite number"),
+        ({"std": float("nan")}, "Invalid std nan: must be a finite number"),
+        ({"low": 50}, "Invalid low 50: must be a level between 0 and 30"),
+        ({"low": -0.5}, "Invalid low -0.5: must be a level"),
+        ({"swing": 1.5}, "Invalid swing 1.5: must be a share between 0 and 1"),
+        ({"swing": "half"}, "Invalid swing 'half': must be a share"),
+    ],
+)
+def test_wrong_random_levels(fields, message):
+    with pytest.raises(InputError, match=message):
+        RandomLevel(**fields)
+
+
+def test_the_lowest_level_is_not_above_m():
+    assert (draw(RandomLevel(low=9), m=9.0) == 9).all()
+    with pytest.raises(InputError, match="Invalid low 20: must be at most m, 9"):
+        RandAugmentT(m=9, schedule=RandomLevel(low=20))
+
+
 def test_a_level_that_swings_about_the_drawn_one():
     levels = draw(RandomLevel(std=0.5, swing=0.5))
     first, last, centre = levels[:, 0], levels[:, -1], (levels[:, 0] + levels[:, -1]) / 2
