@@ -26,13 +26,15 @@ PAIRS = [
 """Rows that are compared: the first minus the second."""
 LAYERS = ("slow", "fast")
 NUM_PAIRS = 1000
+NO_PAIR = "no pair"
+"""Stands for a mean where a seed's network recognises no pair."""
 NARROW = 3.0
 """Points: the interval of a difference should be less wide."""
 
 
 def measure(folder: Path, layer: str) -> Path:
     """Return the scores of a run's last network for each pair of videos, measured if they are not there."""
-    found = folder / f"localisation_{layer}.csv"
+    found = folder / f"localisation_{layer}_{NUM_PAIRS}.csv"
     if not found.exists() or found.stat().st_mtime < (folder / "last.pt").stat().st_mtime:
         videos = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder"]
         options = ["--layer", layer, "--pairs", str(NUM_PAIRS), "-o", str(found)]
@@ -59,8 +61,17 @@ def measured(runs: list[Run], layer: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array([[table[part][pair] for pair in pairs] for table in tables]) for part in (0, 1))
 
 
-def _recognised_mean_S(scores_SP: np.ndarray, known_SP: np.ndarray) -> np.ndarray:
+def recognised_mean_S(scores_SP: np.ndarray, known_SP: np.ndarray) -> np.ndarray | None:
+    """Return each seed's mean over the recognised pairs; None if a seed recognises no pair."""
+    if not known_SP.any(axis=1).all():
+        return None
     return np.array([scores_P[known_P].mean() for scores_P, known_P in zip(scores_SP, known_SP, strict=True)])
+
+
+def score_cell(scores_SP: np.ndarray, known_SP: np.ndarray) -> str:
+    """Return mean and standard deviation of the recognised pairs' scores, or that a seed has none."""
+    mean_S = recognised_mean_S(scores_SP, known_SP)
+    return NO_PAIR if mean_S is None else mean_and_spread(mean_S)
 
 
 def page(out: Path, machine: str) -> str:
@@ -80,7 +91,7 @@ def page(out: Path, machine: str) -> str:
                 line(
                     title,
                     mean_and_spread(scores_SP.mean(axis=1)),
-                    mean_and_spread(_recognised_mean_S(scores_SP, known_SP)),
+                    score_cell(scores_SP, known_SP),
                     f"{100 * known_SP.mean():.0f} %",
                 )
                 for (scores_SP, known_SP), title in zip(found.values(), ROWS.values(), strict=True)
@@ -93,7 +104,10 @@ def page(out: Path, machine: str) -> str:
             (scores_a, known_a), (scores_b, known_b) = found[recipes[better]], found[recipes[worse]]
             both_SP = known_a & known_b
             for what, chosen_SP in (("all pairs", np.ones_like(both_SP)), ("pairs that both recognise", both_SP)):
-                differences_S = _recognised_mean_S(scores_a - scores_b, chosen_SP)
+                differences_S = recognised_mean_S(scores_a - scores_b, chosen_SP)
+                if differences_S is None:
+                    lines.append(line(f"{better} against {worse}, {what}", NO_PAIR, "", ""))
+                    continue
                 low, high = interval(differences_S)
                 widths.append(high - low)
                 lines.append(line(f"{better} against {worse}, {what}", *comparison(differences_S)))

@@ -20,7 +20,7 @@ from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
 from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
-from train.paper.results import row_result
+from train.paper.results import row_result, seeds_in
 from train.report.data import Run
 
 TITLES = {
@@ -107,10 +107,12 @@ def choice_lines(out: Path) -> list[str]:
     """Return how N, M and ranges were chosen: a table, and the rule.
 
     Raises:
-        InputError: a run of the choice is missing, or the recipes use another choice than the best one.
+        InputError: a run of the choice is missing, its seeds differ between rows or are also compared, or the recipes
+            use another choice than the best one.
     """
     accuracy: dict[tuple[str, str], float] = {}
-    seeds: set[int] = set()
+    seeds: list[int] = []
+    used = sorted({seed for recipe in ROWS for seed in seeds_in(out / recipe)})
     for row in TABLES["perturbed_choice"].rows:
         title, choice = row.title.split(", ", 1)
         found = row_result(row, out)
@@ -118,7 +120,18 @@ def choice_lines(out: Path) -> list[str]:
         if top1 is None:
             raise InputError(f"{out / found.recipe}: has no finished run; run train.tables run perturbed_choice first")
         accuracy[choice, title] = top1
-        seeds |= set(found.of_seed)
+        own = sorted(found.of_seed)
+        if set(own) & set(used):
+            raise InputError(
+                f"{out / found.recipe}: has the seeds {', '.join(map(str, own))}, but the comparison has "
+                f"{', '.join(map(str, used))}; choose with seeds that it does not have, see --first-seed"
+            )
+        if seeds and own != seeds:
+            raise InputError(
+                f"{out / found.recipe}: has the seeds {', '.join(map(str, own))}, but other rows of the choice have "
+                f"{', '.join(map(str, seeds))}; train all rows with the same seeds"
+            )
+        seeds = own
     titles = list(dict.fromkeys(title for _, title in accuracy))
     means = {choice: statistics.mean(accuracy[choice, title] for title in titles) for choice in PERTURBED_CHOICES}
     best = max(means, key=lambda choice: means[choice])
@@ -131,7 +144,7 @@ def choice_lines(out: Path) -> list[str]:
         "## Choice of N, M and ranges",
         "",
         "The same for all schedules: of these, the one with the highest mean of both columns, after 50 epochs with the "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}, which "
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, which "
         f"{'are' if len(seeds) > 1 else 'is'} not used above. Top-1 on the perturbed videos in percent.",
         "",
         line("N, M, ranges", *titles, "mean"),

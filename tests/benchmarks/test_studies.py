@@ -42,12 +42,12 @@ def test_words_below_the_figures_stay_as_long_as_these_do(tmp_path):
     assert path.read_text() == "figures 2\n"
 
 
-def results(top1: dict[str, float]):
+def results(top1: dict[str, float], seeds_of=lambda row: (100,)):
     """What train.tables would report, by the choice that a row's title names."""
 
     def row_result(row, out):
         value = top1[row.title.split(", ", 1)[1]]
-        return RowResult({100: Accuracy(value, 100.0, value)}, row.recipes[0])
+        return RowResult({seed: Accuracy(value, 100.0, value) for seed in seeds_of(row)}, row.recipes[0])
 
     return row_result
 
@@ -67,6 +67,36 @@ def test_the_recipes_must_use_the_choice_that_the_rule_makes(monkeypatch, tmp_pa
     monkeypatch.setattr(perturbed, "row_result", results(top1))
     with pytest.raises(InputError, match=f"must be '{better}', which has the highest mean"):
         perturbed.choice_lines(tmp_path)
+
+
+def test_the_choice_has_seeds_of_its_own_the_same_for_all_rows(monkeypatch, tmp_path):
+    top1 = dict.fromkeys(PERTURBED_CHOICES, 50.0) | {PERTURBED_CHOICE: 60.0}
+    monkeypatch.setattr(perturbed, "row_result", results(top1, lambda row: (100, 101) if "-T" in row.title else (100,)))
+    with pytest.raises(InputError, match="has the seeds 100, 101, but other rows of the choice have 100"):
+        perturbed.choice_lines(tmp_path)
+    monkeypatch.setattr(perturbed, "row_result", results(top1))
+    (tmp_path / perturbed.SPATIAL / "seed-100").mkdir(parents=True)
+    with pytest.raises(InputError, match="has the seeds 100, but the comparison has 100; choose with seeds that it"):
+        perturbed.choice_lines(tmp_path)
+
+
+def test_a_seed_that_recognises_no_pair_has_no_mean():
+    scores_SP, known_SP = np.array([[50.0, 70.0], [60.0, 90.0]]), np.array([[True, True], [False, False]])
+    assert localisation.score_cell(scores_SP, known_SP) == "no pair"
+    assert localisation.score_cell(scores_SP, np.ones_like(known_SP)) == "67.5 +- 10.6"
+
+
+def test_scores_of_another_number_of_pairs_are_not_read(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(localisation, "perturbed_folder", lambda: tmp_path)
+    monkeypatch.setattr(localisation.subprocess, "run", lambda command, check: asked.append(command))
+    (tmp_path / "last.pt").touch()
+    localisation.measure(tmp_path, "slow").touch()
+    localisation.measure(tmp_path, "slow")
+    assert len(asked) == 1
+    monkeypatch.setattr(localisation, "NUM_PAIRS", 7)
+    localisation.measure(tmp_path, "slow")
+    assert len(asked) == 2 and asked[1][asked[1].index("--pairs") + 1] == "7"
 
 
 def test_scores_of_the_same_pairs_are_compared(tmp_path):
