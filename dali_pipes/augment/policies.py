@@ -172,7 +172,7 @@ POLICIES: dict[str, PolicyRow] = {
         over_time="linear, within 0 and twice the drawn level; the clip's own weight changes linearly too",
     ),
 }
-"""Name -> policy; the programs' --aug also has ``none``, and any recipe of timm, see docs/policies.md."""
+"""Name -> policy; the programs' --aug also has ``none``, and recipes of timm, see docs/policies.md."""
 
 
 def policy_row(name: str) -> PolicyRow:
@@ -187,20 +187,31 @@ def policy_row(name: str) -> PolicyRow:
     return POLICIES[name]
 
 
+def check_fields(name: str, chosen: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` if a field is unknown, or the policy of that name does not leave it to the user."""
+    free = () if name == NO_POLICY else policy_row(name).free
+    for field_name, value in chosen.items():
+        check_known("field", field_name, dict.fromkeys(known for row in POLICIES.values() for known in row.free))
+        if field_name not in free:
+            fitting = " or ".join(policy for policy, row in POLICIES.items() if field_name in row.free)
+            raise InputError(f"Invalid {field_name} {value!r}: needs --aug {fitting}, not --aug {name}")
+
+
 def make_policy(name: str, crop_px: int = PAPER_CROP_PX, **chosen: Any) -> RandAugmentT | AugMix | None:
     """Return a policy by its name, for ``VideoLoader(augment=...)``.
 
     Args:
         name: a name in ``POLICIES``, a recipe such as ``rand-m9-n2-mstd0.5-inc1``, or ``none``.
         crop_px: height and width of the clips, with which translations scale.
-        **chosen: fields of the policy that differ from its row.
+        **chosen: fields of the policy that differ from its row; the row names those that may, in ``free``.
 
     Returns:
         A :class:`RandAugmentT` or :class:`AugMix`; None for ``none``.
 
     Raises:
-        InputError: the name is unknown, or a field is out of range.
+        InputError: the name or a field is unknown, the policy does not let it be chosen, or it is out of range.
     """
+    check_fields(name, chosen)
     if name == NO_POLICY:
         return None
     row = policy_row(name)

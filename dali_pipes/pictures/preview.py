@@ -19,7 +19,7 @@ from ..augment.clips import augment_clip, perturb_clip
 from ..augment.graph_ops import INTERPOLATIONS
 from ..augment.ops import OPS, RANGE_TABLES, Affine, op_named
 from ..augment.perturbations import PERTURBATIONS
-from ..augment.policies import NO_POLICY, POLICIES, make_policy, policy_row
+from ..augment.policies import NO_POLICY, POLICIES, check_fields, make_policy
 from ..augment.randaugment import RandAugmentT, check_ops
 from ..errors import InputError, check_known
 from ..plan.magnitude import MAX_LEVEL, SCHEDULES, schedule_levels
@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--interpolation",
         choices=INTERPOLATIONS,
-        help="interpolation of the operations rotate, shear and translate (default: nearest)",
+        help="interpolation of the operations rotate, shear, translate and zoom (default: nearest)",
     )
     parser.add_argument(
         "--num-frames", type=int, default=64, help="length of the clip, in frames (default: %(default)s)"
@@ -196,11 +196,9 @@ def _chosen(options: argparse.Namespace, aug: str) -> dict[str, Any]:
     given = {"n": options.n, "m": options.level, "schedule": options.schedule, "ranges": options.ranges}
     given |= {"interpolation": options.interpolation, "ops": _names(options) if options.ops else None}
     given = {name: value for name, value in given.items() if value is not None}
-    free = () if aug == NO_POLICY else policy_row(aug).free
-    for name in given:
-        if name not in free and aug != NO_POLICY:
-            fitting = " or ".join(policy for policy, row in POLICIES.items() if name in row.free)
-            raise InputError(f"Invalid {name} {given[name]!r}: needs aug=... with {fitting}, not {aug}")
+    if aug == NO_POLICY:  # nothing is augmented, so these options change nothing
+        return {}
+    check_fields(aug, given)
     return given
 
 

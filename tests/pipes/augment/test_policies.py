@@ -153,6 +153,22 @@ def test_wrong_names(name, message):
         make_policy(name)
 
 
+@pytest.mark.parametrize(
+    "name, chosen, message",
+    [
+        ("none", {"n": 3}, "Invalid n 3: needs --aug randaug or randaug_t or dynaaugment, not --aug none"),
+        ("trivial", {"n": 3}, "Invalid n 3: needs --aug randaug or randaug_t or dynaaugment, not --aug trivial"),
+        ("rand-m9", {"m": 3}, "Invalid m 3: needs --aug .*, not --aug rand-m9"),
+        ("randaug", {"schedule": "mix"}, "Invalid schedule 'mix': needs --aug randaug_t, not --aug randaug"),
+        ("trivial", {"bogus": 1}, "Invalid field 'bogus': choose one of n, m, ops, ranges, interpolation, schedule"),
+        ("none", {"bogus": 1}, "Invalid field 'bogus': choose one of n, m"),
+    ],
+)
+def test_fields_that_a_policy_does_not_leave_to_the_user(name, chosen, message):
+    with pytest.raises(InputError, match=message):
+        make_policy(name, **chosen)
+
+
 def test_trivialaugment_draws_one_operation_with_any_level():
     names, levels, signs = draw("trivial")
     assert names.shape[1] == 1
