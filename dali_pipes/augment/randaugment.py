@@ -63,7 +63,7 @@ class RandAugmentT:
     ops: Sequence[str] | None = None
     """Names to draw from, uniformly with replacement; None is the paper's 14, ``PAPER_OPS``."""
     ranges: str = "paper"
-    """Range table, ``paper`` or ``monotonic``."""
+    """Range table: ``paper``, ``monotonic``, ``increasing`` or ``wide``."""
     interpolation: str = "nearest"
     """Interpolation of geometric operations, ``nearest`` or ``linear``."""
     fill: float = 0.0
@@ -245,7 +245,7 @@ def apply_ops(
         signs: (N,) float32 on the CPU, +1 or -1; ignored by operations without a sign.
         n: N, which a graph must know when it is built. Inputs of other shapes end the pipeline with an error.
         ops: names of the operations that may occur; None is ``PAPER_OPS``.
-        ranges: ``paper`` or ``monotonic``.
+        ranges: ``paper``, ``monotonic``, ``increasing`` or ``wide``.
         interpolation: ``nearest`` or ``linear``, of geometric operations.
         fill: grey level outside the frame.
         translate_max_px: translation at level 30, in pixels.

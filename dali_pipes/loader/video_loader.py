@@ -96,7 +96,7 @@ class VideoLoader:
             a clip that PyAV decodes may take 4 times as much.
         **sampling: fields of ``ClipSampler``: num_frames, stride_frames, keep_every, training, clips_per_video,
             crops_per_video, augment, flip, crop_mode, side_range_px, short_videos, seed, even_steps.
-            ``augment`` is a :class:`RandAugmentT`.
+            ``augment`` is a policy, :class:`RandAugmentT` or :class:`AugMix`, or None.
 
     Attributes:
         manifest: the videos.

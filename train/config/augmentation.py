@@ -52,7 +52,8 @@ class AugmentationOptions(Group):
         "temporal: linear, between a random lower level and M, rising or falling; temporal+: linear, rising or "
         "falling, with M in the middle of the clip, starting and ending at most M/2 above or below M; mix: spatial or "
         "temporal+, chosen at random for each clip (unrelated to --mix); random_walk, fourier: random curves, at most "
-        "M/2 above and below M. See docs/randaugment_t.md.",
+        "M/2 above and below M; fourier_wide: random curves between 0 and 2 M; uniform: constant, at a random level up "
+        "to M; uniform_ends: linear, between two such levels. See docs/randaugment_t.md.",
         metavar="NAME",
         choices=tuple(SCHEDULES),
         goes_with="aug",
@@ -78,13 +79,14 @@ class AugmentationOptions(Group):
         "paper",
         "Ranges of the operations' values, see docs/randaugment_t.md. paper: as in the paper, where a higher level is "
         "not always a stronger change; monotonic: as in DALI and torchvision, where a higher level is always a "
-        "stronger change.",
+        "stronger change; increasing: the same, but posterize is stronger, as in timm; wide: the same, but most ranges "
+        "are wider, as in torchvision's TrivialAugmentWide.",
         choices=RANGE_TABLES,
         goes_with="aug",
     )
     randaug_interpolation: str = option(
         "nearest",
-        "Interpolation of the operations rotate, shear and translate. nearest: nearest pixel; linear: bilinear.",
+        "Interpolation of the operations rotate, shear, translate and zoom. nearest: nearest pixel; linear: bilinear.",
         choices=tuple(INTERPOLATIONS),
         goes_with="aug",
     )
