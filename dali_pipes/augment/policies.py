@@ -194,7 +194,7 @@ def check_fields(name: str, chosen: Mapping[str, Any]) -> None:
         check_known("field", field_name, dict.fromkeys(known for row in POLICIES.values() for known in row.free))
         if field_name not in free:
             fitting = " or ".join(policy for policy, row in POLICIES.items() if field_name in row.free)
-            raise InputError(f"Invalid {field_name} {value!r}: needs --aug {fitting}, not --aug {name}")
+            raise InputError(f"Invalid {field_name} {value!r}: needs the policy {fitting}, not {name}")
 
 
 def make_policy(name: str, crop_px: int = PAPER_CROP_PX, **chosen: Any) -> RandAugmentT | AugMix | None:

@@ -156,10 +156,10 @@ def test_wrong_names(name, message):
 @pytest.mark.parametrize(
     "name, chosen, message",
     [
-        ("none", {"n": 3}, "Invalid n 3: needs --aug randaug or randaug_t or dynaaugment, not --aug none"),
-        ("trivial", {"n": 3}, "Invalid n 3: needs --aug randaug or randaug_t or dynaaugment, not --aug trivial"),
-        ("rand-m9", {"m": 3}, "Invalid m 3: needs --aug .*, not --aug rand-m9"),
-        ("randaug", {"schedule": "mix"}, "Invalid schedule 'mix': needs --aug randaug_t, not --aug randaug"),
+        ("none", {"n": 3}, "Invalid n 3: needs the policy randaug or randaug_t or dynaaugment, not none"),
+        ("trivial", {"n": 3}, "Invalid n 3: needs the policy randaug or randaug_t or dynaaugment, not trivial"),
+        ("rand-m9", {"m": 3}, "Invalid m 3: needs the policy .*, not rand-m9"),
+        ("randaug", {"schedule": "mix"}, "Invalid schedule 'mix': needs the policy randaug_t, not randaug"),
         ("trivial", {"bogus": 1}, "Invalid field 'bogus': choose one of n, m, ops, ranges, interpolation, schedule"),
         ("none", {"bogus": 1}, "Invalid field 'bogus': choose one of n, m"),
     ],
