@@ -12,7 +12,6 @@ command continues after a stop.
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,13 +30,11 @@ from dali_pipes.system import described_by, exclusive_use, flag, flags_of, make_
 
 from ..config.command_line import evaluation_config
 from ..config.options import Config, paths_read
-from ..data.loaders import make_eval_loader, notes_on_devices, videos_at_once
+from ..data.loaders import make_eval_loader, notes_on_devices
 from ..data.videos import load_for_evaluation
-from ..engine.evaluation import check_all, load_network
-from ..engine.metrics import VideoScores
-from ..engine.precision import autocast, choose_precision
+from ..engine.evaluation import check_all, load_network, scores_of_networks
+from ..engine.precision import choose_precision
 from ..models.zoo import MODELS, Network
-from ..runtime.loader_progress import LoaderProgress
 from ..runtime.processes import Processes
 from ..runtime.run_files import ROBUSTNESS, ROBUSTNESS_FILES, ROBUSTNESS_PARTS, short_names
 from ..runtime.run_folder import OTHER_OUT, check_inputs_stay
@@ -136,7 +133,6 @@ def subset(labels_V: Sequence[int], count: int, seed: int) -> list[int]:
     return sorted(np.lexsort((ties, places))[:count].tolist())
 
 
-@torch.no_grad()
 def evaluate_networks(
     networks: Sequence[tuple[Network, Config]], loader: VideoLoader, title: str, stop: StopRequest
 ) -> list[torch.Tensor]:
@@ -146,18 +142,7 @@ def evaluate_networks(
         Stopped: it was asked for.
         InputError: a network's output is not a number.
     """
-    scores = [VideoScores(len(loader.manifest), len(loader.manifest.classes)) for _ in networks]
-    for batch in LoaderProgress(loader, title, len(loader)):
-        for (network, config), found in zip(networks, scores, strict=True):
-            at_once = videos_at_once(config, Processes()) * config.eval_clips
-            parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
-            for clips_BCTHW, videos_B in zip(*parts, strict=True):
-                with autocast(config, loader.device):
-                    logits_BK = network(clips_BCTHW)
-                found.add(logits_BK.float(), videos_B)
-        if stop.number:
-            raise Stopped(stop.number or signal.SIGTERM)
-    means = [found.means_VK() for found in scores]
+    means = scores_of_networks(networks, loader, Processes(), stop, title)
     if not all(means_VK.isfinite().all() for means_VK in means):
         raise InputError(
             f"Cannot measure robustness: scores under {title} are not finite numbers; train again with a lower --lr"
@@ -191,7 +176,7 @@ def evaluate_group(
     networks = []
     for one in group:
         config = replace(one.config, precision=one.computed["precision"])
-        networks.append((load_network(load_checkpoint(one.path), config, loader.device).eval(), config))
+        networks.append((load_network(load_checkpoint(one.path), config, loader.device), config))
     try:
         for number, (kind, strength) in enumerate(missing, 1):
             shown = f"{kind} {strength}" if strength else PLAIN

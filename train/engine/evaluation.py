@@ -3,7 +3,7 @@
 import csv
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,7 +54,6 @@ from .to_host import HostCopy
 TOP = 5
 
 
-@torch.no_grad()
 def evaluate(
     model: torch.nn.Module, loader: VideoLoader, config: Config, processes: Processes, stop: StopRequest
 ) -> torch.Tensor:
@@ -66,28 +65,7 @@ def evaluate(
         Stopped: it was asked for.
         InputError: the network's output is not a number.
     """
-    model.eval()
-    scores = VideoScores(len(loader.manifest), len(loader.manifest.classes))
-    # whole videos, so that a GPU meets one size of batch, whatever the loader has in hand
-    at_once = videos_at_once(config, processes) * config.eval_clips
-    earlier: tuple[HostCopy, torch.Tensor] | None = None
-    for batch in LoaderProgress(loader, "evaluating", len(loader)):
-        if len(batch):  # a bad video may leave none, and the last step may have fewer videos than there are processes
-            parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
-            for clips_BCTHW, videos_B in zip(*parts, strict=True):
-                with autocast(config, loader.device):
-                    logits_BK = model(clips_BCTHW)
-                fresh = HostCopy(logits_BK.float()), videos_B
-                if earlier:  # one part later, so that a GPU always has work
-                    scores.add(earlier[0].wait(), earlier[1])
-                earlier = fresh
-        if processes.sum(torch.tensor([stop.number])).item():
-            raise Stopped(stop.number or signal.SIGTERM)
-    if earlier:
-        scores.add(earlier[0].wait(), earlier[1])
-    processes.sum(scores.sums_VK)
-    processes.sum(scores.counts_V)
-    means_VK = scores.means_VK()
+    (means_VK,) = scores_of_networks([(model, config)], loader, processes, stop)
     if not means_VK.isfinite().all():
         video = loader.manifest.videos[int((~means_VK.isfinite()).any(dim=1).nonzero()[0])]
         raise InputError(
@@ -95,6 +73,48 @@ def evaluate(
             "train the network again with a lower --lr"
         )
     return means_VK
+
+
+@torch.no_grad()
+def scores_of_networks(
+    networks: Sequence[tuple[torch.nn.Module, Config]],
+    loader: VideoLoader,
+    processes: Processes,
+    stop: StopRequest,
+    title: str = "evaluating",
+) -> list[torch.Tensor]:
+    """Return (V, K) scores of each network over one epoch of the loader, the same clips for all; see :func:`evaluate`.
+
+    They may be NaN, if a network's output is not a number.
+
+    Raises:
+        Stopped: it was asked for.
+    """
+    scores = [VideoScores(len(loader.manifest), len(loader.manifest.classes)) for _ in networks]
+    for model, _ in networks:
+        model.eval()
+    earlier: tuple[VideoScores, HostCopy, torch.Tensor] | None = None
+    for batch in LoaderProgress(loader, title, len(loader)):
+        # a bad video may leave none, and the last step may have fewer videos than there are processes
+        for (model, config), found in zip(networks, scores, strict=True) if len(batch) else ():
+            # whole videos, so that a GPU meets one size of batch, whatever the loader has in hand
+            at_once = videos_at_once(config, processes) * config.eval_clips
+            parts = (tensor.split(at_once) for tensor in (batch.clips_BCTHW, batch.videos_B))
+            for clips_BCTHW, videos_B in zip(*parts, strict=True):
+                with autocast(config, loader.device):
+                    logits_BK = model(clips_BCTHW)
+                fresh = found, HostCopy(logits_BK.float()), videos_B
+                if earlier:  # one part later, so that a GPU always has work
+                    earlier[0].add(earlier[1].wait(), earlier[2])
+                earlier = fresh
+        if processes.sum(torch.tensor([stop.number])).item():
+            raise Stopped(stop.number or signal.SIGTERM)
+    if earlier:
+        earlier[0].add(earlier[1].wait(), earlier[2])
+    for found in scores:
+        processes.sum(found.sums_VK)
+        processes.sum(found.counts_V)
+    return [found.means_VK() for found in scores]
 
 
 def labels_of(manifest: Manifest) -> torch.Tensor:
