@@ -104,8 +104,7 @@ class SlowFast(nn.Module):
     ):
         super().__init__()
         check_known("--lateral", lateral, LATERALS)
-        if width < BETA or width % BETA:
-            raise InputError(f"Invalid --width {width}: must be a multiple of {BETA} above 0")
+        check_width(width)
         self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
         self.slow = _pathway(width, 1, (1, 1, 3, 3), lateral=True)
         self.fast = _pathway(width // BETA, 5, (3, 3, 3, 3), lateral=False)
@@ -133,6 +132,12 @@ class SlowFast(nn.Module):
                 slow = torch.cat([slow, self.laterals[stage](fast)], dim=1)
         features = torch.cat([slow.mean(dim=(2, 3, 4)), fast.mean(dim=(2, 3, 4))], dim=1)
         return self.classifier(self.dropout(features))
+
+
+def check_width(width: int) -> None:
+    """Raise :class:`InputError` if the fast path cannot have an eighth of the channels."""
+    if width < BETA or width % BETA:
+        raise InputError(f"Invalid --width {width}: must be a multiple of {BETA} above 0")
 
 
 def frame_weights(num_frames: int, fast_stride: int = 2) -> torch.Tensor:

@@ -16,7 +16,7 @@ from dali_pipes.deprecated import renamed_arguments
 from dali_pipes.errors import InputError, check_known
 from dali_pipes.loader import MEAN, STD
 
-from .slowfast import BETA, WIDTH, frame_weights, slowfast50
+from .slowfast import WIDTH, check_width, frame_weights, slowfast50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +227,7 @@ def check_slowfast_options(name: str, lateral: str, width: int) -> None:
     """Raise :class:`InputError` if an option of SlowFast is chosen for another network, or has no such value."""
     if name != "slowfast50" and width != WIDTH:
         raise InputError(f"Invalid --width {width}: needs --model slowfast50, because {name} has one width only")
-    if width % BETA:
-        raise InputError(f"Invalid --width {width}: must be a multiple of {BETA} above 0")
+    check_width(width)
     if name != "slowfast50" and lateral != "plain":
         raise InputError(
             f"Invalid --lateral {lateral}: needs --model slowfast50, because {name} has no lateral convolutions"
