@@ -6,7 +6,7 @@ made from ``POLICIES``. To add a policy, add a row.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, check_known
@@ -40,8 +40,6 @@ class PolicyRow:
     """Course of the level over a clip."""
     source: str
     """Authors and year."""
-    also: str = field(default="")
-    """Differences from the source, and remarks."""
 
 
 _CHOSEN = ("n", "m", "ops", "ranges", "interpolation")
@@ -54,7 +52,6 @@ _DYNA: dict[str, Any] = {
     "count": "N",
     "magnitude": "M",
     "source": "DynaAugment: Kim et al., ICLR 2023",
-    "also": "`zoom`, `hue` and `erase` stand for its dynamic scale, color and random erase; their ranges are ours.",
 }
 _TRIVIAL: dict[str, Any] = {
     "translate_share": 32 / 224,
@@ -62,7 +59,6 @@ _TRIVIAL: dict[str, Any] = {
     "count": "1",
     "magnitude": "any of the levels 0 to 30, all alike",
     "source": "TrivialAugment: Müller and Hutter, ICCV 2021; ranges of torchvision's TrivialAugmentWide",
-    "also": "Translations are at most 1/7 of the side, as 32 of 224 pixels.",
 }
 _AUGMIX: dict[str, Any] = {
     "kind": AugMix,
@@ -71,7 +67,6 @@ _AUGMIX: dict[str, Any] = {
     "count": "3 chains of 1 to 3, blended with random weights",
     "magnitude": "uniform from 0.3 to 9, for each operation",
     "source": "AugMix: Hendrycks et al., ICLR 2020; program google-research/augmix",
-    "also": "Only the augmentation, not the loss that compares three of them.",
 }
 
 TIMM_LEVELS = 10.0
@@ -135,7 +130,6 @@ def recipe_row(recipe: str) -> PolicyRow:
         magnitude=drawn,
         over_time="linear, by at most half of the drawn level to either side" if temporal else "constant",
         source="timm's recipe strings; this one is VideoMAE's" if "m7-n4-mstd0.5-inc1" in recipe else "timm",
-        also="Bilinear warps, where timm draws bilinear or bicubic ones; posterize keeps at least 1 bit.",
     )
 
 
