@@ -285,9 +285,9 @@ def _check_laterals(model: Network, weights: Weights, path: str | Path) -> None:
 def _check_width(model: Network, weights: Weights, path: str | Path) -> None:
     """Check the channels of the slow pathway's stem, to which all others are in proportion."""
     stem = "slow.0.0.weight"
-    ours = model.backbone.state_dict()[stem].shape[0]
-    theirs = weights[stem].shape[0] if stem in weights and weights[stem].ndim == 5 else ours
-    if theirs != ours:
+    both = (weights, model.backbone.state_dict())
+    theirs, ours = (state[stem].shape[0] if stem in state and state[stem].ndim == 5 else None for state in both)
+    if None not in (theirs, ours) and theirs != ours:
         raise InputError(f"{path}: its width is {theirs}, but the network's is {ours}; use --width {theirs}")
 
 
