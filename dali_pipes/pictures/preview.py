@@ -28,7 +28,15 @@ from ..system.program import described_by, flags_of, run_program, with_todays_op
 from .charts import draw_schedules
 from .sheets import PICTURES, SheetRow, check_sheet_options, load_clip, write_sheet
 
-_SHORT = {"degrees": "deg", "pixels per pixel": "", "pixels": "px", "threshold": "", "factor": "x", "share": ""}
+_SHORT = {
+    "degrees": "deg",
+    "pixels per pixel": "",
+    "pixels": "px",
+    "threshold": "",
+    "factor": "x",
+    "share": "",
+    "grey levels": "grey",
+}
 """Unit -> how captions write it, where that is shorter."""
 
 
