@@ -368,9 +368,8 @@ TABLES: dict[str, Table] = {
     "localisation": Table(
         "Mixing operations of which temporal localisation is measured (made here)",
         tuple(
-            TableRow(name=name, title=title, recipes=(f"perturbed/{name}",))
+            TableRow(name=name, title=title, recipes=(f"perturbed_50/{name}",))
             for name, title in (
-                ("baseline", "No mixing"),
                 ("mixup", "MixUp"),
                 ("fademixup", "FadeMixUp"),
                 ("cutmix", "CutMix"),
