@@ -69,7 +69,7 @@ PERTURBED_CHOICES: dict[str, tuple[str, int, float]] = {
     "N = 2, M = 10, monotonic": ("_monotonic", 2, 10),
 }
 """N, M and ranges among which shorter trainings choose, the same for all schedules -> end of the data's name, N, M."""
-PERTURBED_CHOICE = "N = 2, M = 10"
+PERTURBED_CHOICE = "N = 1, M = 10"
 
 _RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
 
