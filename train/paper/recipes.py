@@ -147,6 +147,7 @@ DATA: dict[str, Settings] = {
     "perturbed_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC},
     "perturbed_50": {"data": "perturbed", **_TWO_CORES, "epochs": 50},
     "perturbed_50_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC, "epochs": 50},
+    "localisation": {"data": "perturbed", **_TWO_CORES, "epochs": 50, "eval_clips": 1, "eval_every": 50},
 }
 """Settings of each data set, with the length of the training."""
 
@@ -368,7 +369,7 @@ TABLES: dict[str, Table] = {
     "localisation": Table(
         "Mixing operations of which temporal localisation is measured (made here)",
         tuple(
-            TableRow(name=name, title=title, recipes=(f"perturbed_50/{name}",))
+            TableRow(name=name, title=title, recipes=(f"localisation/{name}",))
             for name, title in (
                 ("mixup", "MixUp"),
                 ("fademixup", "FadeMixUp"),
