@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,3 +109,16 @@ def test_scores_of_the_same_pairs_are_compared(tmp_path):
     scores, known = localisation.read_scores(tmp_path / "one")
     assert scores == {("a.avi", "b.avi"): 50.0, ("a.avi", "d.avi"): 90.0}
     assert known == {("a.avi", "b.avi"): True, ("a.avi", "d.avi"): False}
+
+
+def test_the_course_of_the_trainings_is_of_the_evaluated_epochs():
+    def run(top1: float) -> SimpleNamespace:
+        epochs = [{"epoch": 1.0, "train_top1": 50.0, "clips_per_s": 10.0}]
+        epochs += [{"epoch": 2.0, "train_top1": 2 * top1, "clips_per_s": 20.0, "val_top1": top1}]
+        return SimpleNamespace(rows=epochs)
+
+    runs = {recipe: [run(40.0 + number), run(44.0 + number)] for number, recipe in enumerate(perturbed.ROWS)}
+    lines = perturbed.course_lines(runs)
+    assert "| training | 2 epochs | training clips | clips/s |" in lines
+    assert f"| {perturbed.ROWS[perturbed.NONE]} | 42.0 +- 2.8 | 84.0 +- 5.7 | 15.0 |" in lines
+    assert f"| {perturbed.ROWS[perturbed.SPATIAL]} | 43.0 +- 2.8 | 86.0 +- 5.7 | 15.0 |" in lines
