@@ -14,7 +14,7 @@ from seeds import common_seeds, comparison, finished_runs, interval, line, mean_
 
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import perturbed_folder
-from train.paper.recipes import TABLES
+from train.paper.rows import TABLES
 from train.report.data import Run
 
 ROWS = {row.recipes[0]: row.title for row in TABLES["localisation"].rows}

@@ -19,8 +19,9 @@ from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
-from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
+from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES
 from train.paper.results import row_result, seeds_in
+from train.paper.rows import TABLES
 from train.report.data import Run
 
 TITLES = {

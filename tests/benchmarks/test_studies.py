@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dali_pipes.errors import InputError
-from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, TABLES
+from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES
 from train.paper.results import Accuracy, RowResult
+from train.paper.rows import TABLES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
 import localisation  # noqa: E402

@@ -20,7 +20,8 @@ from ..config.data import GENERATED_DATA
 from ..config.option import Role, names_in, options_going_with
 from ..config.options import Config, from_saved
 from ..runtime.run_files import CONFIG, LAST, PREDICTIONS, VAL_PREDICTIONS
-from .recipes import DATA, METHODS, RECIPES, Settings, TableRow
+from .recipes import DATA, METHODS, Settings
+from .rows import RECIPES, TableRow
 
 DONE, FAILED = "done", "failed"
 RESULTS = (LAST, VAL_PREDICTIONS, PREDICTIONS)

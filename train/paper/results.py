@@ -18,7 +18,7 @@ from ..config.options import Config
 from ..report.data import read_metrics
 from ..runtime.run_files import METRICS, VAL_PREDICTIONS
 from .jobs import DONE, FAILED, difference_text, evaluation, recipe_differences, saved_settings, state_of, training
-from .recipes import RECIPES, TABLES, TableRow
+from .rows import RECIPES, TABLES, TableRow
 
 TOP = 5
 COLUMNS = (

@@ -2,7 +2,7 @@
 
 Example: ``python -m train.tables run table2 --data DIR``
 
-Their content is in recipes.py.
+Their content is in rows.py and recipes.py.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from ..config.options import FLAGS, Config
 from ..data.videos import list_videos
 from ..runtime.stop import StopRequest
 from .jobs import Job, as_arguments, jobs_of, settings_of
-from .recipes import METHODS, RECIPES, TABLES, Settings, TableRow
+from .recipes import METHODS, Settings
 from .results import write_report
+from .rows import RECIPES, TABLES, TableRow
 from .runner import Runner, gpus, shared_workers
 
 OUT = "runs/tables"

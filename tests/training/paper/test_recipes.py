@@ -8,7 +8,8 @@ from dali_pipes import POLICIES
 from train.config.command_line import parse
 from train.config.options import Config
 from train.paper.jobs import as_arguments
-from train.paper.recipes import PERTURBED_CHOICES, RECIPES, TABLES, policy_settings
+from train.paper.recipes import PERTURBED_CHOICES, policy_settings
+from train.paper.rows import RECIPES, TABLES
 
 
 def test_every_recipe_is_a_valid_training_and_its_command_line_says_the_same():

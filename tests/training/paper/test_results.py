@@ -9,8 +9,8 @@ import pytest
 from train.config.options import Config
 from train.engine.metrics import write_csv
 from train.paper import jobs as table_jobs
-from train.paper.recipes import RECIPES, TABLES
 from train.paper.results import row_result
+from train.paper.rows import RECIPES, TABLES
 from train.paper.tables import main
 
 

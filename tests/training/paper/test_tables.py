@@ -17,9 +17,8 @@ from tests.training.test_run import NARROW, metrics
 from train.data import demo_data
 from train.data.demo_data import MOTIONS, Scene, make_missing
 from train.paper import jobs as table_jobs
-from train.paper import recipes
 from train.paper.jobs import Job, evaluation, jobs_of
-from train.paper.recipes import RECIPES, TABLES, TableRow
+from train.paper.rows import RECIPES, TABLES, Table, TableRow
 from train.paper.tables import main
 
 TINY = (
@@ -211,7 +210,7 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     pair = TableRow(
         name="pair", title="Pair", recipes=("vipriors/baseline", "vipriors/temporal+_n2_m5"), combine="ensemble"
     )
-    monkeypatch.setitem(TABLES, "table7", recipes.Table("Table 7", (pair,)))
+    monkeypatch.setitem(TABLES, "table7", Table("Table 7", (pair,)))
     assert main(["run", "table7", "--seeds", "1", *options]) == 0
     _, rows = report("table7", out)
     with open(out / "vipriors" / "pair" / "seed-0" / "val_predictions.csv") as file:
