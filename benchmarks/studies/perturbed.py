@@ -19,7 +19,7 @@ from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import PERTURBATIONS, perturbation_of, perturbed_folder
-from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES
+from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES, PERTURBED_TRIALS
 from train.paper.results import row_result, seeds_in
 from train.paper.rows import TABLES
 from train.report.data import Run
@@ -190,6 +190,56 @@ def course_lines(runs: dict[str, list[Run]]) -> list[str]:
     ]
 
 
+def trial_lines(out: Path) -> list[str]:
+    """Return what the trials of the table ``perturbed_why`` show, as far as they were trained; nothing if none was.
+
+    Raises:
+        InputError: a trial was trained for some of its rows, or was trained with no seed for all of them.
+    """
+    table = []
+    rows = TABLES["perturbed_why"].rows
+    own = {row.recipes[0] for row in rows} - set(ROWS)
+    for trial in PERTURBED_TRIALS:
+        none, spatial, temporal = (row for row in rows if row.title.endswith(f", {trial}"))
+        if not any(seeds_in(out / row.recipes[0]) for row in (none, spatial, temporal) if row.recipes[0] in own):
+            continue
+        found = [row_result(row, out).of_seed for row in (none, spatial, temporal)]
+        seeds = sorted(set.intersection(*map(set, found)))
+        if not seeds:
+            names = ", ".join(row.recipes[0] for row in (none, spatial, temporal))
+            raise InputError(f"{out}: has no seed with which all of {names} are finished; finish perturbed_why first")
+        none_S, spatial_S, temporal_S = (np.array([of_seed[seed].top1 for seed in seeds]) for of_seed in found)
+        table.append(
+            line(
+                trial,
+                *map(mean_and_spread, (none_S, spatial_S, temporal_S)),
+                *(" ".join(_difference(a - b)) for a, b in ((temporal_S, spatial_S), (temporal_S, none_S))),
+                ", ".join(map(str, seeds)),
+            )
+        )
+    if not table:
+        return []
+    return [
+        "## Too short, too strong, too small?",
+        "",
+        "Each trial differs from the trainings above in one respect: `python -m train.tables run perturbed_why`. Top-1 "
+        "on the perturbed videos after the last epoch, in percent, and differences in points, with Student's 95 % "
+        "interval where there are several seeds.",
+        "",
+        line("trial", *list(ROWS.values())[:3], "temporal+ against RandAugment", "against none", "seeds"),
+        line("---", *["---:"] * 5, "---"),
+        *table,
+        "",
+    ]
+
+
+def _difference(differences_S: np.ndarray) -> list[str]:
+    if len(differences_S) == 1:
+        return [f"{differences_S[0]:+.1f}"]
+    mean, its_interval, _ = comparison(differences_S)
+    return [mean, f"({its_interval})"]
+
+
 def page(out: Path, machine: str) -> str:
     names, seeds, runs, perturbed, clean, known = read_all(out)
     kinds = np.array([perturbation_of(name) for name in names])
@@ -249,6 +299,7 @@ def page(out: Path, machine: str) -> str:
         "",
         *course_lines(runs),
         *choice_lines(out),
+        *trial_lines(out),
     ]
     return "\n".join(lines)
 

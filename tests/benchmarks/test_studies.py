@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dali_pipes.errors import InputError
-from train.paper.recipes import PERTURBED_CHOICE, PERTURBED_CHOICES
+from train.paper.recipes import DATA, PERTURBED_CHOICE, PERTURBED_CHOICES, PERTURBED_TRIALS
 from train.paper.results import Accuracy, RowResult
 from train.paper.rows import TABLES
 
@@ -123,3 +123,42 @@ def test_the_course_of_the_trainings_is_of_the_evaluated_epochs():
     assert "| training | 2 epochs | training clips | clips/s |" in lines
     assert f"| {perturbed.ROWS[perturbed.NONE]} | 42.0 +- 2.8 | 84.0 +- 5.7 | 15.0 |" in lines
     assert f"| {perturbed.ROWS[perturbed.SPATIAL]} | 43.0 +- 2.8 | 86.0 +- 5.7 | 15.0 |" in lines
+
+
+def trained(monkeypatch, top1: dict[str, dict[int, float]]) -> None:
+    """Let recipes have been trained: name -> seed -> top-1."""
+    monkeypatch.setattr(perturbed, "seeds_in", lambda folder: list(top1.get("/".join(folder.parts[-2:]), ())))
+    monkeypatch.setattr(
+        perturbed,
+        "row_result",
+        lambda row, out: RowResult(
+            {seed: Accuracy(value, 100.0, value) for seed, value in top1.get(row.recipes[0], {}).items()},
+            row.recipes[0],
+        ),
+    )
+
+
+def test_trials_are_reported_as_far_as_they_were_trained(monkeypatch, tmp_path):
+    main = {"perturbed/baseline": {0: 50.0, 1: 52.0}}
+    trained(monkeypatch, main)
+    assert perturbed.trial_lines(tmp_path) == []
+    weaker = {"perturbed_monotonic/spatial_n1_m5": {0: 60.0}, "perturbed_monotonic/temporal+_n1_m5": {0: 61.0, 1: 70.0}}
+    trained(monkeypatch, main | weaker)
+    lines = perturbed.trial_lines(tmp_path)
+    assert "| weaker: M = 5, monotonic | 50.0 | 60.0 | 61.0 | +1.0 | +11.0 | 0 |" in lines
+    assert not any(line.startswith("| longer") for line in lines)
+    weaker["perturbed_monotonic/spatial_n1_m5"][1] = 60.0
+    trained(monkeypatch, main | weaker)
+    assert "+5.5 (-51.7 to +62.7)" in perturbed.trial_lines(tmp_path)[-2]
+    trained(monkeypatch, main | {"perturbed_monotonic/spatial_n1_m5": {0: 60.0}})
+    with pytest.raises(InputError, match="has no seed with which all of .*perturbed_monotonic/temporal"):
+        perturbed.trial_lines(tmp_path)
+
+
+def test_trials_differ_from_the_choice_in_one_respect():
+    _, *choice = PERTURBED_CHOICES[PERTURBED_CHOICE]
+    differing = {trial.partition(":")[0]: row for trial, row in PERTURBED_TRIALS.items()}
+    assert [*differing["longer"][1:]] == [*differing["larger"][1:]] == choice
+    for name, changed in (("longer", {"epochs"}), ("larger", {"width"}), ("weaker", {"randaug_ranges"})):
+        settings = DATA[differing[name][0]]
+        assert {key for key in settings if settings[key] != DATA["perturbed"].get(key)} == changed

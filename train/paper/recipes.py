@@ -67,6 +67,13 @@ PERTURBED_CHOICES: dict[str, tuple[str, int, float]] = {
 }
 """N, M and ranges among which shorter trainings choose, the same for all schedules -> end of the data's name, N, M."""
 PERTURBED_CHOICE = "N = 1, M = 10"
+PERTURBED_TRIALS: dict[str, tuple[str, int, float]] = {
+    "longer: 200 epochs": ("perturbed_200", 1, 10),
+    "weaker: M = 5, monotonic": ("perturbed_monotonic", 1, 5),
+    "larger: the whole network": ("perturbed_whole", 1, 10),
+}
+"""Trials why augmentation does what it does for the perturbed videos: each differs from the choice in one thing ->
+data, N, M."""
 
 _RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
 
@@ -144,6 +151,8 @@ DATA: dict[str, Settings] = {
     "perturbed_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC},
     "perturbed_50": {"data": "perturbed", **_TWO_CORES, "epochs": 50},
     "perturbed_50_monotonic": {"data": "perturbed", **_TWO_CORES, **_MONOTONIC, "epochs": 50},
+    "perturbed_200": {"data": "perturbed", **_TWO_CORES, "epochs": 200},
+    "perturbed_whole": {"data": "perturbed", **_TWO_CORES, "width": 64},
     "localisation": {"data": "perturbed", **_TWO_CORES, "epochs": 50, "eval_clips": 1, "eval_every": 50},
 }
 """Settings of each data set, with the length of the training."""

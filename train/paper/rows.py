@@ -15,6 +15,7 @@ from .recipes import (
     PERTURBED_CHOICE,
     PERTURBED_CHOICES,
     PERTURBED_TITLES,
+    PERTURBED_TRIALS,
     POLICY_SETTINGS,
     RANDAUG,
     RANDAUG_T_NAME,
@@ -103,6 +104,17 @@ def _ensemble(data: str) -> tuple[str, ...]:
 def _perturbed_recipe(data: str, schedule: str, choice: str) -> str:
     end, n, m = PERTURBED_CHOICES[choice]
     return f"{data}{end}/{grid_name(schedule, n, m)}"
+
+
+def _trial_rows() -> Iterable[TableRow]:
+    """Return rows for each trial: without augmentation, which no ranges concern, RandAugment and RandAugment-T."""
+    for trial, (data, n, m) in PERTURBED_TRIALS.items():
+        baseline = f"{data.removesuffix('_monotonic')}/baseline"
+        found = {"baseline": ("No augmentation", baseline)} | {
+            name: (PERTURBED_TITLES[name], f"{data}/{grid_name(name, n, m)}") for name in ("spatial", "temporal+")
+        }
+        for name, (title, recipe) in found.items():
+            yield TableRow(name=f"{trial.partition(':')[0]}_{name}", title=f"{title}, {trial}", recipes=(recipe,))
 
 
 TABLES: dict[str, Table] = {
@@ -237,6 +249,10 @@ TABLES: dict[str, Table] = {
             for name in ("spatial", "temporal+")
             for recipe in [_perturbed_recipe("perturbed_50", name, choice)]
         ),
+    ),
+    "perturbed_why": Table(
+        "Trials for the perturbed videos: longer trainings, weaker augmentation, the whole network",
+        tuple(_trial_rows()),
     ),
     "localisation": Table(
         "Mixing operations of which temporal localisation is measured (made here)",
