@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, interval, line, mean_and_spread, run_study
+from seeds import common_seeds, comparison, finished_runs, interval, line, made_with, mean_and_spread, run_study
 
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import perturbed_folder
@@ -78,7 +78,8 @@ def page(out: Path, machine: str) -> str:
     seeds = common_seeds(out, ROWS)
     runs = {recipe: finished_runs(out / recipe, seeds) for recipe in ROWS}
     recipes = {title: recipe for recipe, title in ROWS.items()}
-    start, settings = next(iter(runs.values()))[0].starts[-1], next(iter(runs.values()))[0].settings
+    first = next(iter(runs.values()))[0]
+    settings = first.settings
     lines, widths = [], []
     for layer in LAYERS:
         found = {recipe: measured(runs[recipe], layer) for recipe in ROWS}
@@ -122,8 +123,7 @@ def page(out: Path, machine: str) -> str:
             "python benchmarks/studies/localisation.py",
             "```",
             "",
-            f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, commit "
-            f"{start.facts['commit']}. SlowFast-50 of width {settings['width']}, {settings['epochs']} epochs "
+            f"{made_with(machine, first)} SlowFast-50 of width {settings['width']}, {settings['epochs']} epochs "
             f"on {settings['num_frames']} frames of {settings['crop_px']}x{settings['crop_px']}, without RandAugment; "
             f"seeds {', '.join(map(str, seeds))}. "
             "[The score](../../docs/activation_maps.md#score-temporal-localisation) is the chance that the activation "

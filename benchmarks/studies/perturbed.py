@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, line, mean_and_spread, run_study
+from seeds import common_seeds, comparison, finished_runs, line, made_with, mean_and_spread, run_study
 
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
@@ -243,7 +243,7 @@ def _difference(differences_S: np.ndarray) -> list[str]:
 def page(out: Path, machine: str) -> str:
     names, seeds, runs, perturbed, clean, known = read_all(out)
     kinds = np.array([perturbation_of(name) for name in names])
-    start, settings = runs[NONE][0].starts[-1], runs[TEMPORAL][0].settings
+    settings = runs[TEMPORAL][0].settings
     minutes = sum(row["epoch_s"] for of_recipe in runs.values() for run in of_recipe for row in run.rows) / 60
     rows: list[tuple[str, Callable]] = [
         ("**all perturbed**", lambda recipe: perturbed[recipe]),
@@ -262,9 +262,8 @@ def page(out: Path, machine: str) -> str:
         "python benchmarks/studies/perturbed.py",
         "```",
         "",
-        f"{machine}; Python {start.versions['Python']}, torch {start.versions['torch']}, "
-        f"commit {start.facts['commit']}. {len(ROWS) * len(seeds)} trainings of {minutes / len(ROWS) / len(seeds):.0f} "
-        "minutes each, two at once with one thread each.",
+        f"{made_with(machine, runs[NONE][0])} {len(ROWS) * len(seeds)} trainings of "
+        f"{minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
         "",
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one "
         "perturbation that changes over time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. "

@@ -48,6 +48,13 @@ def finished_runs(folder: Path, seeds: Iterable[int]) -> list[Run]:
     return runs
 
 
+def made_with(machine: str, run: Run) -> str:
+    """Return a sentence: machine, versions and commit with which a run was last started."""
+    start = run.starts[-1]
+    python, torch = (start.versions[name] for name in ("Python", "torch"))
+    return f"{machine}; Python {python}, torch {torch}, commit {start.facts['commit']}."
+
+
 def mean_and_spread(percent_S: Iterable[float]) -> str:
     """Return mean and standard deviation over the seeds."""
     of_seed = list(percent_S)

@@ -15,6 +15,7 @@ from train.paper.rows import TABLES
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
 import localisation  # noqa: E402
 import perturbed  # noqa: E402
+import robustness  # noqa: E402
 import seeds  # noqa: E402
 
 
@@ -162,3 +163,13 @@ def test_trials_differ_from_the_choice_in_one_respect():
     for name, changed in (("longer", {"epochs"}), ("larger", {"width"}), ("weaker", {"randaug_ranges"})):
         settings = DATA[differing[name][0]]
         assert {key for key in settings if settings[key] != DATA["perturbed"].get(key)} == changed
+
+
+def test_the_mean_of_a_robustness_is_over_kinds(tmp_path):
+    checkpoint = "runs/perturbed/baseline/seed-7/last.pt"
+    rows = [f"{checkpoint},{kind},{'yes' if kind == 'shake' else 'no'}" for kind in robustness.KINDS]
+    rows += [f"{checkpoint},shake,yes", f"{checkpoint},plain,yes"]
+    (tmp_path / "rows.csv").write_text("checkpoint,kind,right\n" + "\n".join(rows) + "\n")
+    found = robustness.read_accuracy(tmp_path / "rows.csv")["perturbed/baseline"]
+    assert (found["plain"], found["shake"], found["roll"]) == (100, 100, 0)
+    assert found[robustness.MEAN] == pytest.approx(100 / len(robustness.KINDS))
