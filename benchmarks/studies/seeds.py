@@ -2,7 +2,9 @@
 
 import argparse
 import platform
+import shlex
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,6 +118,9 @@ def run_study(name: str, about: str, page: Callable[[Path, str], str]) -> int:
         remark = write_page(options.out, text, WORDS)
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:  # it has said why
+        print(f"{name}: this command failed, see above: {shlex.join(error.cmd)}", file=sys.stderr)
         return 2
     if remark:
         print(f"{name}: {remark}", file=sys.stderr)

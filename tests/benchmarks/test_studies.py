@@ -1,5 +1,6 @@
 """The studies: intervals over seeds, the choice of N and M by its rule, pages whose words go with their figures."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,3 +174,13 @@ def test_the_mean_of_a_robustness_is_over_kinds(tmp_path):
     found = robustness.read_accuracy(tmp_path / "rows.csv")["perturbed/baseline"]
     assert (found["plain"], found["shake"], found["roll"]) == (100, 100, 0)
     assert found[robustness.MEAN] == pytest.approx(100 / len(robustness.KINDS))
+
+
+def test_a_command_that_fails_is_named_without_a_traceback(monkeypatch, tmp_path, capsys):
+    def page(out, machine):
+        subprocess.run([sys.executable, "-c", "raise SystemExit(3)"], check=True)
+
+    monkeypatch.setattr(sys, "argv", ["study", "-o", str(tmp_path / "page.md")])
+    assert seeds.run_study("study", "", page) == 2
+    assert capsys.readouterr().err.startswith(f"study: this command failed, see above: {sys.executable} -c")
+    assert not (tmp_path / "page.md").exists()
