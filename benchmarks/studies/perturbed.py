@@ -163,9 +163,9 @@ def choice_lines(out: Path) -> list[str]:
 
 
 def course_lines(runs: dict[str, list[Run]]) -> list[str]:
-    """Return a table of the accuracy while the networks are trained, and of how fast they are trained.
+    """Return a table of the accuracy while the networks are trained.
 
-    Accuracy on the training clips is of the last epoch, as they are augmented, before each step.
+    On the training clips it is that of the last epoch, as they are augmented, before each step.
     """
     evaluated = {recipe: [[row for row in run.rows if "val_top1" in row] for run in runs[recipe]] for recipe in runs}
     epochs = [int(row["epoch"]) for row in evaluated[NONE][0]]
@@ -173,18 +173,16 @@ def course_lines(runs: dict[str, list[Run]]) -> list[str]:
     def cells(recipe: str) -> list[str]:
         top1_SE = np.array([[row["val_top1"] for row in rows] for rows in evaluated[recipe]])
         train_S = [run.rows[-1]["train_top1"] for run in runs[recipe]]
-        speed = statistics.median(row["clips_per_s"] for run in runs[recipe] for row in run.rows)
-        return [*map(mean_and_spread, top1_SE.T), mean_and_spread(train_S), f"{speed:.1f}"]
+        return [*map(mean_and_spread, top1_SE.T), mean_and_spread(train_S)]
 
     return [
         "## While training",
         "",
         "Top-1 in percent, mean and standard deviation over the seeds: on the perturbed videos after so many epochs, "
-        "and on the training clips as they are augmented, in the last epoch. The last column is the speed of training "
-        "on one core, the median of all epochs; the other core had a training as well, and at times other work.",
+        "and on the training clips as they are augmented, in the last epoch.",
         "",
-        line("training", *(f"{epoch} epochs" for epoch in epochs), "training clips", "clips/s"),
-        line("---", *["---:"] * (len(epochs) + 2)),
+        line("training", *(f"{epoch} epochs" for epoch in epochs), "training clips"),
+        line("---", *["---:"] * (len(epochs) + 1)),
         *(line(title, *cells(recipe)) for recipe, title in ROWS.items()),
         "",
     ]
