@@ -196,22 +196,22 @@ def trial_lines(out: Path) -> list[str]:
     """
     table = []
     rows = TABLES["perturbed_why"].rows
-    own = {row.recipes[0] for row in rows} - set(ROWS)
     for trial in PERTURBED_TRIALS:
-        none, spatial, temporal = (row for row in rows if row.title.endswith(f", {trial}"))
-        if not any(seeds_in(out / row.recipes[0]) for row in (none, spatial, temporal) if row.recipes[0] in own):
+        compared = [row for row in rows if row.title.endswith(f", {trial}")]
+        recipes = [row.recipes[0] for row in compared]
+        if not any(seeds_in(out / recipe) for recipe in recipes if recipe not in ROWS):
             continue
-        found = [row_result(row, out).of_seed for row in (none, spatial, temporal)]
+        found = [row_result(row, out).of_seed for row in compared]
         seeds = sorted(set.intersection(*map(set, found)))
         if not seeds:
-            names = ", ".join(row.recipes[0] for row in (none, spatial, temporal))
+            names = ", ".join(recipes)
             raise InputError(f"{out}: has no seed with which all of {names} are finished; finish perturbed_why first")
         none_S, spatial_S, temporal_S = (np.array([of_seed[seed].top1 for seed in seeds]) for of_seed in found)
         table.append(
             line(
                 trial,
                 *map(mean_and_spread, (none_S, spatial_S, temporal_S)),
-                *(" ".join(_difference(a - b)) for a, b in ((temporal_S, spatial_S), (temporal_S, none_S))),
+                *(_difference(temporal_S - other_S) for other_S in (spatial_S, none_S)),
                 ", ".join(map(str, seeds)),
             )
         )
@@ -231,11 +231,11 @@ def trial_lines(out: Path) -> list[str]:
     ]
 
 
-def _difference(differences_S: np.ndarray) -> list[str]:
+def _difference(differences_S: np.ndarray) -> str:
     if len(differences_S) == 1:
-        return [f"{differences_S[0]:+.1f}"]
-    mean, its_interval, _ = comparison(differences_S)
-    return [mean, f"({its_interval})"]
+        return f"{differences_S[0]:+.1f}"
+    mean, interval, _ = comparison(differences_S)
+    return f"{mean} ({interval})"
 
 
 def page(out: Path, machine: str) -> str:

@@ -54,7 +54,9 @@ def page(out: Path, machine: str) -> str:
     def percent_S(recipe: str, kind: str) -> np.ndarray:
         return np.array([found[recipe][kind] for found in of_seed])
 
-    titles = {PLAIN: "not perturbed"} | {kind: f"`{kind}`" for kind in KINDS} | {MEAN: "**mean of the 13 kinds**"}
+    titles = (
+        {PLAIN: "not perturbed"} | {kind: f"`{kind}`" for kind in KINDS} | {MEAN: f"**mean of the {len(KINDS)} kinds**"}
+    )
     against_none = [(f"{titles[kind]}: temporal+ against none", TEMPORAL, NONE, kind) for kind in KINDS]
     of_pairs = [
         (f"{titles[kind]}: {ROWS[a]} against {ROWS[b]}", a, b, kind) for kind in (MEAN, PLAIN) for a, b in PAIRS

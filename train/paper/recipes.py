@@ -72,8 +72,8 @@ PERTURBED_TRIALS: dict[str, tuple[str, int, float]] = {
     "weaker: M = 5, monotonic": ("perturbed_monotonic", 1, 5),
     "larger: the whole network": ("perturbed_whole", 1, 10),
 }
-"""Trials why augmentation does what it does for the perturbed videos: each differs from the choice in one thing ->
-data, N, M."""
+"""Trials that may explain the result on the perturbed videos, each different from the choice in one respect -> data,
+N, M."""
 
 _RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
 
