@@ -10,7 +10,6 @@ AugMix's loss, which compares three augmentations of a clip, is no part of this.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..errors import InputError, check_known
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, RandomLevel, check_level, check_schedule, curve
 from ..python_values import fields_to_python, is_number, whole_number
 from .graph_ops import Style
-from .ops import BLEND_IN, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES
+from .ops import BLEND_IN, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, check_translate_max_px
 from .parameters import OpTable, op_table, run_as_kernels
 from .randaugment import DrawnOps, check_ops
 
@@ -71,10 +70,7 @@ class AugMix:
             whole_number(name, getattr(self, name), 1)
         if not is_number(self.alpha) or not 1e-3 <= self.alpha <= MAX_ALPHA:
             raise InputError(f"Invalid alpha {self.alpha!r}: must be a number between 0.001 and {MAX_ALPHA:g}")
-        if not is_number(self.translate_max_px) or not 0 <= self.translate_max_px < inf:
-            raise InputError(
-                f"Invalid translate_max_px {self.translate_max_px!r}: must be a finite number of at least 0"
-            )
+        check_translate_max_px(self.translate_max_px)
         check_level(self.m)
         check_schedule(self.schedule, self.m)
         check_known("ranges", self.ranges, RANGE_TABLES)

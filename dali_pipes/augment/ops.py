@@ -8,10 +8,12 @@ operation has one, a kernel: the same on one frame, for the CPU.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from math import inf
 
 from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL
+from ..python_values import is_number, to_python
 from . import graph_ops
 
 RANGE_TABLES = ("paper", "monotonic", "increasing", "wide")
@@ -200,6 +202,18 @@ OPS: dict[str, Op] = {row.name: row for row in _ROWS}
 """Name -> operation: the 14 of the paper (section 3.1), and those of :func:`register_op`. Its ``graph`` is a DALI graph
 function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a :class:`Range` for each of the range
 tables ``paper`` and ``monotonic`` and perhaps others, or nothing where there is no magnitude."""
+
+
+def check_translate_max_px(number: object) -> float:
+    """Return the translation at level 30 as a float.
+
+    Raises:
+        InputError: it is no finite number of at least 0.
+    """
+    number = to_python(number)
+    if not is_number(number) or not 0 <= number < inf:
+        raise InputError(f"Invalid translate_max_px {number!r}: must be a finite number of at least 0")
+    return float(number)
 
 
 def translate_max_px(crop_px: int) -> float:

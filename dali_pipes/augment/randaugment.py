@@ -22,9 +22,9 @@ from ..errors import InputError, check_known
 from ..hints import Node
 from ..plan.magnitude import MAX_LEVEL, NUMBERS, check_level, check_schedule, curve, schedule_function
 from ..plan.sampling import Policy
-from ..python_values import fields_to_python, is_number, to_python, whole_number
+from ..python_values import fields_to_python, whole_number
 from .graph_ops import Style, blend_in, round_to_uint8, size_of, warp
-from .ops import BLEND_IN, OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, op_named
+from .ops import BLEND_IN, OPS, PAPER_OPS, PAPER_TRANSLATE_MAX_PX, RANGE_TABLES, check_translate_max_px, op_named
 from .parameters import (
     GRAPH,
     KERNELS,
@@ -77,8 +77,7 @@ class RandAugmentT:
         fields_to_python(self)
         if type(self.n) is not int or self.n < 1:
             raise InputError(f"Invalid n {self.n!r}: must be a whole number of at least 1")
-        if not is_number(self.translate_max_px) or not self.translate_max_px >= 0:
-            raise InputError(f"Invalid translate_max_px {self.translate_max_px!r}: must be a number of at least 0")
+        check_translate_max_px(self.translate_max_px)
         check_level(self.m)
         check_schedule(self.schedule, self.m)
         check_known("ranges", self.ranges, RANGE_TABLES)
@@ -256,17 +255,13 @@ def apply_ops(
         (F, H, W, 3) uint8 on the video's device.
 
     Raises:
-        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level,
-            or ``n`` is below 1.
+        InputError: an operation, range table or interpolation is unknown, ``fill`` is no grey level, ``n`` is below 1,
+            or ``translate_max_px`` is below 0 or infinite.
     """
     names = check_ops(PAPER_OPS if ops is None else ops, blends=bool(blend_at))
     check_known("ranges", ranges, RANGE_TABLES)
-    style, n, translate_max_px = (
-        Style(interpolation, fill, size_hw),
-        whole_number("n", n, 1),
-        to_python(translate_max_px),
-    )
-    table = op_table(names, ranges, translate_max_px, run_as_kernels(video.device))
+    style, n = Style(interpolation, fill, size_hw), whole_number("n", n, 1)
+    table = op_table(names, ranges, check_translate_max_px(translate_max_px), run_as_kernels(video.device))
     inputs = _inputs_in_graph(video, op_ids, levels, signs, table, n, style)
     return _apply(video, inputs, names, n, style, blend_at)
 
