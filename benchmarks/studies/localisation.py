@@ -5,12 +5,21 @@ benchmarks/studies/localisation.py`` measures each network on the same pairs of 
 pathway, some minutes each the first time, and compares the operations.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, interval, line, made_with, mean_and_spread, run_study
+from seeds import (
+    common_seeds,
+    comparison,
+    finished_runs,
+    interval,
+    line,
+    made_from,
+    made_with,
+    mean_and_spread,
+    run_study,
+)
 
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import perturbed_folder
@@ -34,14 +43,10 @@ NARROW = 3.0
 
 def measure(folder: Path, layer: str) -> Path:
     """Return the scores of a run's last network for each pair of videos, measured if they are not there."""
-    found = folder / f"localisation_{layer}_{NUM_PAIRS}.csv"
-    if not found.exists() or found.stat().st_mtime < (folder / "last.pt").stat().st_mtime:
-        videos = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder"]
-        options = ["--layer", layer, "--pairs", str(NUM_PAIRS), "-o", str(found)]
-        subprocess.run(
-            [sys.executable, "-m", "train.localisation", str(folder / "last.pt"), *videos, *options], check=True
-        )
-    return found
+    checkpoint, found = folder / "last.pt", folder / f"localisation_{layer}_{NUM_PAIRS}.csv"
+    videos = ["--data", str(perturbed_folder() / "clean_val"), "--dataset", "folder"]
+    options = ["--layer", layer, "--pairs", str(NUM_PAIRS), "-o", str(found)]
+    return made_from(checkpoint, found, "-m", "train.localisation", str(checkpoint), *videos, *options)
 
 
 def read_scores(path: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], bool]]:

@@ -7,14 +7,13 @@ perturbation and on its training videos, a minute or two each the first time, an
 """
 
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, line, made_with, mean_and_spread, run_study
+from seeds import common_seeds, comparison, finished_runs, line, made_from, made_with, mean_and_spread, run_study
 
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
@@ -45,15 +44,10 @@ the other two jump."""
 
 def evaluate(folder: Path, name: str) -> Path:
     """Return the predictions of a run's last network, made if they are not there; the run's own are of its best."""
-    out = folder / name
-    found = out / "val_predictions.csv"
-    if not found.exists() or found.stat().st_mtime < (folder / "last.pt").stat().st_mtime:
-        videos = str(perturbed_folder() / EVALUATIONS[name])
-        options = ["--data", videos, "--dataset", "folder", "--out", str(out)]
-        subprocess.run(
-            [sys.executable, "-m", "train.run", "--eval-only", str(folder / "last.pt"), *options], check=True
-        )
-    return found
+    checkpoint, out = folder / "last.pt", folder / name
+    videos = ["--data", str(perturbed_folder() / EVALUATIONS[name]), "--dataset", "folder"]
+    command = ["-m", "train.run", "--eval-only", str(checkpoint), *videos, "--out", str(out)]
+    return made_from(checkpoint, out / "val_predictions.csv", *command)
 
 
 def read_right(path: Path) -> dict[str, bool]:

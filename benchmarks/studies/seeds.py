@@ -57,6 +57,13 @@ def made_with(machine: str, run: Run) -> str:
     return f"{machine}; Python {python}, torch {torch}, commit {start.facts['commit']}."
 
 
+def made_from(checkpoint: Path, found: Path, *command: str) -> Path:
+    """Return ``found``, which a command of Python makes from a checkpoint, made if it is missing or older than that."""
+    if not found.exists() or found.stat().st_mtime < checkpoint.stat().st_mtime:
+        subprocess.run([sys.executable, *command], check=True)
+    return found
+
+
 def mean_and_spread(percent_S: Iterable[float]) -> str:
     """Return mean and standard deviation over the seeds."""
     of_seed = list(percent_S)

@@ -93,7 +93,7 @@ def test_a_seed_that_recognises_no_pair_has_no_mean():
 def test_scores_of_another_number_of_pairs_are_not_read(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(localisation, "perturbed_folder", lambda: tmp_path)
-    monkeypatch.setattr(localisation.subprocess, "run", lambda command, check: asked.append(command))
+    monkeypatch.setattr(seeds.subprocess, "run", lambda command, check: asked.append(command))
     (tmp_path / "last.pt").touch()
     localisation.measure(tmp_path, "slow").touch()
     localisation.measure(tmp_path, "slow")
