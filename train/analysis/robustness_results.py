@@ -38,6 +38,51 @@ def interval(values_R: np.ndarray) -> list[float]:
     return [float(end) for end in np.nanpercentile(values_R, [outside, 100 - outside])]
 
 
+def rows_of(conditions: Sequence[Condition]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Return name -> function of (..., P) accuracies in percent under P conditions: the rows of a table."""
+    kinds = np.array([kind for kind, _ in conditions])
+    strengths = np.array([strength for _, strength in conditions])
+    chosen: dict[str, np.ndarray] = {PLAIN: kinds == PLAIN}
+    chosen |= {kind: kinds == kind for kind in dict.fromkeys(kinds.tolist()) if kind != PLAIN}
+    chosen |= {f"strength {number}": strengths == number for number in STRENGTHS if (strengths == number).any()}
+    chosen[MEAN] = kinds != PLAIN
+    rows: dict[str, Callable] = {
+        name: lambda accuracy, which=which: accuracy[..., which].mean(axis=-1) for name, which in chosen.items()
+    }
+    with_plain = lambda accuracy: 100 * rows[MEAN](accuracy) / rows[PLAIN](accuracy)  # noqa: E731
+    return rows | {RELATIVE: with_plain}
+
+
+def figures_of(right_NPV: np.ndarray, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Return the figures of N checkpoints in percent, each as [value, lowest, highest].
+
+    The intervals are bootstraps over videos: each resample takes the same videos for all checkpoints and conditions,
+    so those of the differences are of pairs.
+
+    Args:
+        right_NPV: bool, whether N checkpoints recognise V videos under P conditions.
+        conditions: kind and strength of each.
+
+    Returns:
+        For each checkpoint ``figures`` and ``differences``, row of a table -> figure, or its difference to the first
+        checkpoint; and ``accuracies``, of each condition.
+    """
+    accuracy_NP = 100 * right_NPV.astype(float).mean(axis=2)
+    resampled_RNP = np.moveaxis(100 * right_NPV.astype(float) @ resample(right_NPV.shape[2]).T, 2, 0)
+    found = []
+    with np.errstate(divide="ignore", invalid="ignore"):  # a share of an accuracy of 0
+        for accuracy_P, resampled_RP in zip(accuracy_NP, np.moveaxis(resampled_RNP, 1, 0), strict=True):
+            own: dict[str, Any] = {"figures": {}, "differences": {}}
+            for row, of in rows_of(conditions).items():
+                values_R, first_R = of(resampled_RP), of(resampled_RNP[:, 0])
+                value, first = of(accuracy_P), of(accuracy_NP[0])
+                own["figures"][row] = _finite([float(value), *interval(values_R)])
+                own["differences"][row] = _finite([float(value - first), *interval(values_R - first_R)])
+            shown = zip(accuracy_P.tolist(), resampled_RP.T, strict=True)
+            found.append(own | {"accuracies": [_finite([value, *interval(values_R)]) for value, values_R in shown]})
+    return found
+
+
 @dataclass(frozen=True)
 class Measured:
     """Predictions of N checkpoints for V videos under P conditions."""
@@ -56,50 +101,35 @@ class Measured:
         """Bool: whether the guesses are right."""
         return self.guesses_NPV == np.array([video.label for video in self.manifest.videos])
 
-    def rows(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-        """Return name -> function of (..., P) accuracies in percent: what a table shows, from the conditions."""
-        kinds = np.array([kind for kind, _ in self.conditions])
-        strengths = np.array([strength for _, strength in self.conditions])
-        chosen: dict[str, np.ndarray] = {PLAIN: kinds == PLAIN}
-        chosen |= {kind: kinds == kind for kind in dict.fromkeys(kinds.tolist()) if kind != PLAIN}
-        chosen |= {f"strength {number}": strengths == number for number in STRENGTHS if (strengths == number).any()}
-        chosen[MEAN] = kinds != PLAIN
-        rows: dict[str, Callable] = {
-            name: lambda accuracy, which=which: accuracy[..., which].mean(axis=-1) for name, which in chosen.items()
-        }
-        with_plain = lambda accuracy: 100 * rows[MEAN](accuracy) / rows[PLAIN](accuracy)  # noqa: E731
-        return rows | {RELATIVE: with_plain}
-
     def summary(self) -> dict[str, Any]:
-        """Return all figures, in percent, each as [value, lowest, highest], for a JSON file.
-
-        The intervals are bootstraps over videos: each resample takes the same videos for all checkpoints and
-        conditions, so those of ``differences``, to the first checkpoint, are of pairs.
-        """
-        right_NPV = self.right_NPV.astype(float)
-        accuracy_NP = 100 * right_NPV.mean(axis=2)
-        resampled_RNP = np.moveaxis(100 * right_NPV @ resample(right_NPV.shape[2]).T, 2, 0)
-        found = []
-        with np.errstate(divide="ignore", invalid="ignore"):  # a share of an accuracy of 0
-            for n, name in enumerate(self.checkpoints):
-                own: dict[str, Any] = {"checkpoint": name, **self.described[n]}
-                own |= {"figures": {}, "differences": {}, "conditions": []}
-                for row, of in self.rows().items():
-                    values_R, first_R = of(resampled_RNP[:, n]), of(resampled_RNP[:, 0])
-                    value, first = of(accuracy_NP[n]), of(accuracy_NP[0])
-                    own["figures"][row] = _finite([float(value), *interval(values_R)])
-                    own["differences"][row] = _finite([float(value - first), *interval(values_R - first_R)])
-                for p, (kind, strength) in enumerate(self.conditions):
-                    shown = _finite([float(accuracy_NP[n, p]), *interval(resampled_RNP[:, n, p])])
-                    own["conditions"].append({"kind": kind, "strength": strength, "accuracy": shown})
-                found.append(own)
+        """Return all figures of :func:`figures_of`, and which videos are recognised, for a JSON file."""
+        checkpoints = []
+        figures_N = figures_of(self.right_NPV, self.conditions)
+        for n, (name, described, own) in enumerate(zip(self.checkpoints, self.described, figures_N, strict=True)):
+            conditions = [
+                {"kind": kind, "strength": strength, "accuracy": accuracy, "right": _as_digits(right_V)}
+                for (kind, strength), accuracy, right_V in zip(
+                    self.conditions, own.pop("accuracies"), self.right_NPV[n], strict=True
+                )
+            ]
+            checkpoints.append({"checkpoint": name, **described, **own, "conditions": conditions})
         return {
             "videos": len(self.manifest),
             "level_percent": LEVEL_PERCENT,
             "resamples": RESAMPLES,
             "bootstrap_seed": BOOTSTRAP_SEED,
-            "checkpoints": found,
+            "checkpoints": checkpoints,
         }
+
+
+def _as_digits(right_V: np.ndarray) -> str:
+    """Return a digit per video, 1 where it is recognised."""
+    return "".join("01"[right] for right in right_V.tolist())
+
+
+def right_of(digits: str) -> np.ndarray:
+    """Return (V,) bool, whether each video is recognised, of the digits in a summary."""
+    return np.array(list(digits)) == "1"
 
 
 def _finite(values: list[float]) -> list[float | None]:

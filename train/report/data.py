@@ -161,7 +161,9 @@ def _read_robustness(path: Path) -> dict[str, Any] | None:
             one["checkpoint"], one["figures"], [row["accuracy"] for row in one["conditions"]]
             if "file" in one:  # earlier versions did not write what they measured
                 one["file"]["path"], one["file"]["size_bytes"], one["file"]["mtime_ns"]
-                dict(one["settings"]), one["videos"]["count"]
+                dict(one["settings"])
+                if any(len(row.get("right", "")) not in (0, one["videos"]["count"]) for row in one["conditions"]):
+                    raise ValueError("another number of videos than it says")
         return found if found["checkpoints"] else None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: was not written by train.robustness ({error!r}); run it again") from error

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dali_pipes.system import flag
 
-from ..analysis.robustness_results import PLAIN, curve_of, kinds_of, shown
+from ..analysis.robustness_results import PLAIN, curve_of, figures_of, kinds_of, right_of, shown
 from ..runtime.run_files import ROBUSTNESS
 from .data import Run
 from .figures import Line, chart, line_style
@@ -16,8 +18,8 @@ from .figures import Line, chart, line_style
 def robustness_of(runs: Sequence[Run]) -> dict | None:
     """Return ``heads``, ``rows``, ``charts`` and ``remarks`` of the runs with results; None if no run has any.
 
-    A run's result is that of the first measured checkpoint in the folder of the run. Means are shown only where all
-    results are of the same conditions, videos and settings.
+    A run's result is that of the first measured checkpoint in the folder of the run. Means, and differences to the
+    first run, are shown only where all results are of the same conditions, videos and settings.
     """
     found = {number: _own_checkpoint(run) for number, run in enumerate(runs) if run.robustness}
     if not found:
@@ -31,7 +33,21 @@ def robustness_of(runs: Sequence[Run]) -> dict | None:
         remarks.append(
             f"The measurements differ in {', '.join(differing)}: their means cannot be compared, and are left out."
         )
-    rows = [{"name": name, "cells": [shown(one["figures"][name]) for one in own.values()]} for name in names]
+    differences = [] if differing else differences_of(list(own.values()))
+    if not differing and len(own) > 1 and not differences:
+        remarks.append(
+            "Some results are of an earlier version, which kept no videos: for differences, run train.robustness again."
+        )
+    rows = [
+        {
+            "name": name,
+            "cells": [
+                *(shown(one["figures"][name]) for one in own.values()),
+                *(shown(of_run[name], "+") for of_run in differences),
+            ],
+        }
+        for name in names
+    ]
     figures = []
     for kind in kinds_of({"checkpoints": list(own.values())}):
         lines = []
@@ -44,7 +60,22 @@ def robustness_of(runs: Sequence[Run]) -> dict | None:
         {"name": runs[number].name, "file": Path(one["file"]["path"]).name, "videos": one["videos"]["count"]}
         for number, one in own.items()
     ]
-    return {"heads": heads, "rows": rows, "charts": figures, "remarks": remarks}
+    compared = [f"{head['name']} - {heads[0]['name']}" for head in heads[1:]] if differences else []
+    return {"heads": heads, "compared": compared, "rows": rows, "charts": figures, "remarks": remarks}
+
+
+def differences_of(results: Sequence[dict[str, Any]]) -> list[dict[str, list]]:
+    """Return the differences of the second and further results to the first, of the same videos and conditions.
+
+    Returns:
+        For each, row of the table -> [value, lowest, highest]; nothing if a result does not say which videos are right.
+    """
+    found = [{(row["kind"], row["strength"]): row.get("right", "") for row in one["conditions"]} for one in results]
+    if len(found) < 2 or not all(right for of_run in found for right in of_run.values()):
+        return []
+    conditions = list(found[0])
+    right_NPV = np.array([[right_of(of_run[condition]) for condition in conditions] for of_run in found])
+    return [own["differences"] for own in figures_of(right_NPV, conditions)[1:]]
 
 
 def _own_checkpoint(run: Run) -> tuple[dict[str, Any] | None, str]:

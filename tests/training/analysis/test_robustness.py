@@ -62,6 +62,8 @@ def test_the_command(folder, tmp_path, capsys):
         assert all((row["label"] == row["prediction"]) == (row["right"] == "yes") for row in own)
         figures = one["figures"]
         assert figures[MEAN][0] == pytest.approx(100 * np.mean(perturbed))
+        right = [digit == "1" for row in one["conditions"] for digit in row["right"]]
+        assert right == [row["right"] == "yes" for row in own]
         assert figures[PLAIN][0] == pytest.approx(100 * np.mean(plain))
         assert figures[RELATIVE][0] == pytest.approx(100 * np.mean(perturbed) / np.mean(plain))
         assert f"{figures[MEAN][0]:.1f} ({figures[MEAN][1]:.1f} to {figures[MEAN][2]:.1f})" in said

@@ -17,7 +17,7 @@ OTHER_FIGURES = {
 NO_FILE = json.dumps({"checkpoints": [{"checkpoint": "", "figures": {}, "conditions": [], "file": 1}]})
 
 
-def result(file, figures=FIGURES, kinds=("pan",), digest="a", **settings) -> dict:
+def result(file, figures=FIGURES, kinds=("pan",), digest="a", right="1110000", **settings) -> dict:
     """Return the summary of one checkpoint; the path of ``file`` is relative to the folder of the results."""
     rows = [("plain", 0), *((kind, strength) for kind in kinds for strength in (1, 5))]
     return {
@@ -28,7 +28,8 @@ def result(file, figures=FIGURES, kinds=("pan",), digest="a", **settings) -> dic
         "figures": figures,
         "differences": {},
         "conditions": [
-            {"kind": kind, "strength": strength, "accuracy": [50.0 + strength, 40.0, 60.0]} for kind, strength in rows
+            {"kind": kind, "strength": strength, "accuracy": [50.0 + strength, 40.0, 60.0], "right": right}
+            for kind, strength in rows
         ],
     }
 
@@ -58,7 +59,26 @@ def test_runs_with_results_are_shown_side_by_side(reported, tmp_path):
         "<th>mean, as a share of plain</th><td>- (- to -)</td><td>33.3 (20.0 to 50.0)</td>",
     ):
         assert cells in section
-    assert section.count("<svg") == 1 and "differ" not in section and "measured" not in section
+    assert section.count("<svg") == 1 and "differ in" not in section and "measured" not in section
+
+
+def test_differences_to_the_first_run_are_of_the_same_videos(reported, tmp_path):
+    """A network that recognises the same videos and one more of seven: each resample has it at least as good."""
+    first = measured(plant(tmp_path / "first", {}))
+    second = measured(plant(tmp_path / "second", {}), result("../best.pt", right="1111000"))
+    section = section_of(reported(first, second))
+    assert "second - first" in section.split("<tbody>")[0].replace("\n", "")
+    cells = section.split("<th>pan</th>")[1].split("</tr>")[0].split("<td>")[1:]
+    assert len(cells) == 3 and cells[2].startswith("+14.3 (+0.0 to ")
+    assert "second - first" not in section_of(reported(first))
+
+
+def test_results_without_videos_have_no_differences(reported, tmp_path):
+    first = measured(plant(tmp_path / "first", {}))
+    second = measured(plant(tmp_path / "second", {}), result("../best.pt", right=""))
+    section = section_of(reported(first, second))
+    assert "an earlier version, which kept no videos: for differences, run train.robustness again." in section
+    assert "second - first" not in section and "<th>pan</th>" in section
 
 
 @pytest.mark.parametrize(
@@ -117,6 +137,7 @@ def test_runs_without_results_have_no_section(reported, tmp_path):
         "[1]",
         '{"checkpoints": [{}]}',
         '{"checkpoints": [{"checkpoint": "", "figures": {}, "conditions": [], "file": 1}]}',
+        json.dumps({"checkpoints": [result("../best.pt", right="11")]}),
     ],
 )
 def test_damaged_results_are_named(tmp_path, capsys, text):
