@@ -315,6 +315,7 @@ nearer to what was shown by more than {nearer} grey levels (root mean square), o
 levels. So a frame that equals its neighbour cannot be wrong by being taken for it: {seen:,} of all {total:,} frames
 differ from the next one by more.
 
+- "Read": the library opened the file without an error, even if it gave no frames.
 - "Count right": what the library says before it decodes, or, where it does not say, what it gave, is the number of
   frames of the reference.
 - "All frames right": all three requests gave all frames that were asked for, and none was wrong.
@@ -371,6 +372,9 @@ def main() -> int:
         for name in options.decoders:
             check_known("--decoders", name, READERS)
         readers = {name: READERS[name] for name in options.decoders}
+        names = [folder.resolve().name for folder in options.data]
+        if doubled := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"Invalid --data: two folders are called {doubled[0]!r}; give one of them another name")
         folders, missing = {}, {}
         for folder in options.data:
             folders[folder.name], found = compare(folder, readers, options.time_limit_s)

@@ -21,6 +21,7 @@ from seeds import (
     run_study,
 )
 
+from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
 from train.data.perturbed_data import perturbed_folder
 from train.paper.rows import TABLES
@@ -50,20 +51,36 @@ def measure(folder: Path, layer: str) -> Path:
 
 
 def read_scores(path: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], bool]]:
-    """Return the score of each pair of videos in percent, and whether both are recognised when they are not mixed."""
+    """Return the score of each pair of videos in percent, and whether both are recognised when they are not mixed.
+
+    Videos are named ``class/file``, so they are the same ones in a folder elsewhere.
+    """
     names = ["video_a", "video_b", "score", "recognised"]
     rows = [row for _, row in read_csv(path, names, "is not a table of localisation scores")]
-    pairs = [(row["video_a"], row["video_b"]) for row in rows]
+    pairs = [tuple("/".join(Path(row[name]).parts[-2:]) for name in ("video_a", "video_b")) for row in rows]
     scores = [100 * float(row["score"]) for row in rows]
     known = [row["recognised"] == "yes" for row in rows]
     return dict(zip(pairs, scores, strict=True)), dict(zip(pairs, known, strict=True))
 
 
-def measured(runs: list[Run], layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (S, P) scores in percent and (S, P) bool, of the networks of S seeds on the same P pairs of videos."""
-    tables = [read_scores(measure(run.folder, layer)) for run in runs]
-    pairs = sorted(tables[0][0])
-    return tuple(np.array([[table[part][pair] for pair in pairs] for table in tables]) for part in (0, 1))
+def measured(runs: dict[str, list[Run]], layer: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return each recipe's (S, P) scores in percent and (S, P) bool, of S seeds and the same P pairs of videos.
+
+    Raises:
+        InputError: the pairs of a network are not those of the first.
+    """
+    paths = {recipe: [measure(run.folder, layer) for run in of_recipe] for recipe, of_recipe in runs.items()}
+    first = next(iter(paths.values()))[0]
+    pairs = sorted(read_scores(first)[0])
+    found = {}
+    for recipe, of_recipe in paths.items():
+        tables = [read_scores(path) for path in of_recipe]
+        for path, (scores, _) in zip(of_recipe, tables, strict=True):
+            if sorted(scores) != pairs:
+                raise InputError(f"{path}: has other pairs of videos than {first}; delete both to measure them again")
+        scores_SP, known_SP = (np.array([[table[part][pair] for pair in pairs] for table in tables]) for part in (0, 1))
+        found[recipe] = scores_SP, known_SP
+    return found
 
 
 def recognised_mean_S(scores_SP: np.ndarray, known_SP: np.ndarray) -> np.ndarray | None:
@@ -87,7 +104,7 @@ def page(out: Path, machine: str) -> str:
     settings = first.settings
     lines, widths = [], []
     for layer in LAYERS:
-        found = {recipe: measured(runs[recipe], layer) for recipe in ROWS}
+        found = measured(runs, layer)
         lines += [
             f"## The {layer} pathway",
             "",
@@ -128,7 +145,7 @@ def page(out: Path, machine: str) -> str:
             "python benchmarks/studies/localisation.py",
             "```",
             "",
-            f"{made_with(machine, first)} SlowFast-50 of width {settings['width']}, {settings['epochs']} epochs "
+            f"{made_with(machine, runs)} SlowFast-50 of width {settings['width']}, {settings['epochs']} epochs "
             f"on {settings['num_frames']} frames of {settings['crop_px']}x{settings['crop_px']}, without RandAugment; "
             f"seeds {', '.join(map(str, seeds))}. "
             "[The score](../../docs/activation_maps.md#score-temporal-localisation) is the chance that the activation "

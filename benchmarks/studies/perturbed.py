@@ -1,8 +1,8 @@
 """Writes benchmarks/results/perturbed.md: what augmentation does for videos whose perturbations change over time.
 
 First train: ``python -m train.tables run perturbed_choice --first-seed 100 --seeds 1 --jobs 2``, from which N, M and
-ranges are chosen, then ``python -m train.tables run perturbed --seeds 3 --jobs 2``: half an hour to an hour each on a
-core. Then ``python benchmarks/studies/perturbed.py`` also evaluates each network on the same scenes without
+ranges are chosen, then ``python -m train.tables run perturbed --seeds 3 --jobs 2``: a quarter to half an hour each on
+a core. Then ``python benchmarks/studies/perturbed.py`` also evaluates each network on the same scenes without
 perturbation and on its training videos, a minute or two each the first time, and compares the rows.
 """
 
@@ -86,6 +86,10 @@ def read_all(out: Path) -> Trained:
         for run in runs[recipe]:
             tables.append([read_right(evaluate(run.folder, name)) for name in EVALUATIONS])
         names = names or sorted(tables[0][0])
+        for run, table in zip(runs[recipe], tables, strict=True):
+            for name, found in zip(list(EVALUATIONS)[:2], table, strict=False):
+                if sorted(found) != names:
+                    raise InputError(f"{evaluate(run.folder, name)}: has other videos than the first run; delete it")
         perturbed[recipe], clean[recipe] = (
             np.array([[table[part][name] for name in names] for table in tables]) for part in (0, 1)
         )
@@ -214,9 +218,9 @@ def trial_lines(out: Path) -> list[str]:
     return [
         "## Too short, too strong, too small?",
         "",
-        "Each trial differs from the trainings above in one respect: `python -m train.tables run perturbed_why`. Top-1 "
-        "on the perturbed videos after the last epoch, in percent, and differences in points, with Student's 95 % "
-        "interval where there are several seeds.",
+        "Each trial is trained as above but for what it names: `python -m train.tables run perturbed_why --seeds 1`. "
+        "Top-1 on the perturbed videos after the last epoch, in percent, and differences in points, with Student's "
+        "95 % interval where there are several seeds.",
         "",
         line("trial", *list(ROWS.values())[:3], "temporal+ against RandAugment", "against none", "seeds"),
         line("---", *["---:"] * 5, "---"),
@@ -254,8 +258,8 @@ def page(out: Path, machine: str) -> str:
         "python benchmarks/studies/perturbed.py",
         "```",
         "",
-        f"{made_with(machine, runs[NONE][0])} {len(ROWS) * len(seeds)} trainings of "
-        f"{minutes / len(ROWS) / len(seeds):.0f} minutes each, two at once with one thread each.",
+        f"{made_with(machine, runs)} {len(ROWS) * len(seeds)} trainings of "
+        f"{minutes / len(ROWS) / len(seeds):.0f} minutes each.",
         "",
         f"Classes of motion; few, clean training videos, and {len(names)} validation videos, each with one "
         "perturbation that changes over time ([what they are](../../train/data/perturbed_data.py)), chance is 12.5 %. "

@@ -1,6 +1,6 @@
 """Writes benchmarks/results/robustness.md: which perturbations networks tolerate that were trained with augmentation.
 
-First train: ``python -m train.tables run perturbed --seeds 5 --jobs 2``. Then ``python
+First train: ``python -m train.tables run perturbed --seeds 3 --jobs 2``. Then ``python
 benchmarks/studies/robustness.py`` runs ``train.robustness`` on the networks of each seed, some minutes per seed the
 first time, and compares the rows.
 """
@@ -70,7 +70,7 @@ def page(out: Path, machine: str) -> str:
             "python benchmarks/studies/robustness.py",
             "```",
             "",
-            f"{made_with(machine, runs[NONE][0])} The networks of [perturbed.md](perturbed.md): SlowFast-50 of width "
+            f"{made_with(machine, runs)} The networks of [perturbed.md](perturbed.md): SlowFast-50 of width "
             f"{settings['width']}, trained for {settings['epochs']} epochs on few, clean videos; RandAugment with N = "
             f"{settings['randaug_n']} and M = {settings['randaug_m']:g}; seeds {', '.join(map(str, seeds))}. "
             f"[The perturbations](../../docs/robustness.md#perturbations) at strength {STRENGTH} of 5, on {NUM_VIDEOS} "

@@ -6,7 +6,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +45,21 @@ def finished_runs(folder: Path, seeds: Iterable[int]) -> list[Run]:
     for run in runs:
         if len(run.rows) < run.settings["epochs"]:
             raise InputError(
-                f"{run.folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; finish it first"
+                f"{run.folder}: is not done, with {len(run.rows)} of {run.settings['epochs']} epochs; finish it, or "
+                "move its folder away"
             )
     return runs
 
 
-def made_with(machine: str, run: Run) -> str:
-    """Return a sentence: machine, versions and commit with which a run was last started."""
-    start = run.starts[-1]
-    python, torch = (start.versions[name] for name in ("Python", "torch"))
-    return f"{machine}; Python {python}, torch {torch}, commit {start.facts['commit']}."
+def made_with(machine: str, runs: Mapping[str, Sequence[Run]]) -> str:
+    """Return a sentence: the machine, and all versions and commits with which the recipes' runs were last started."""
+    starts = [run.starts[-1] for of_recipe in runs.values() for run in of_recipe]
+    python, torch = (_all_of(start.versions[name] for start in starts) for name in ("Python", "torch"))
+    return f"{machine}; Python {python}, torch {torch}, commit {_all_of(start.facts['commit'] for start in starts)}."
+
+
+def _all_of(values: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(values))
 
 
 def made_from(checkpoint: Path, found: Path, *command: str) -> Path:

@@ -192,3 +192,6 @@ def test_help_and_unknown_decoders(tmp_path):
     assert result.returncode == 2 and "Invalid --decoders 'decrod': choose one of decord, ours" in result.stderr
     result = subprocess.run([*command, "--data", str(tmp_path)], capture_output=True, text=True)
     assert result.returncode == 2 and "has no files; --data must name folders with videos" in result.stderr
+    same = [str(tmp_path / "a" / "videos"), str(tmp_path / "b" / "videos")]
+    result = subprocess.run([*command, "--data", *same], capture_output=True, text=True)
+    assert result.returncode == 2 and "Invalid --data: two folders are called 'videos'" in result.stderr

@@ -114,6 +114,28 @@ def test_scores_of_the_same_pairs_are_compared(tmp_path):
     assert known == {("a.avi", "b.avi"): True, ("a.avi", "d.avi"): False}
 
 
+def test_scores_of_other_pairs_are_refused(monkeypatch, tmp_path):
+    """Videos are known by class and name, so those of a folder elsewhere are the same."""
+    for name, video in (("one", "/x/c/a.avi"), ("two", "/y/c/a.avi"), ("three", "/x/c/b.avi")):
+        lines = ["checkpoint,video_a,video_b,score,recognised", f"p,{video},/x/d/e.avi,0.5,yes"]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(localisation, "measure", lambda folder, layer: folder)
+    runs = [SimpleNamespace(folder=tmp_path / name) for name in ("one", "two", "three")]
+    scores_SP, known_SP = localisation.measured({"a": runs[:2]}, "slow")["a"]
+    assert scores_SP.tolist() == [[50.0], [50.0]] and known_SP.all()
+    with pytest.raises(InputError, match=f"three: has other pairs of videos than {tmp_path / 'one'}; delete both"):
+        localisation.measured({"a": runs[:1], "b": runs[2:]}, "slow")
+
+
+def test_a_page_names_all_commits_of_its_runs():
+    def run(commit: str) -> SimpleNamespace:
+        start = SimpleNamespace(versions={"Python": "3.11.7", "torch": "2.15.0"}, facts={"commit": commit})
+        return SimpleNamespace(starts=[start])
+
+    made = seeds.made_with("Two cores", {"a": [run("c1"), run("c2")], "b": [run("c1")]})
+    assert made == "Two cores; Python 3.11.7, torch 2.15.0, commit c1 or c2."
+
+
 def test_the_course_of_the_trainings_is_of_the_evaluated_epochs():
     def run(top1: float) -> SimpleNamespace:
         epochs = [{"epoch": 1.0, "train_top1": 50.0}]

@@ -72,8 +72,7 @@ PERTURBED_TRIALS: dict[str, tuple[str, int, float]] = {
     "weaker: M = 5, monotonic": ("perturbed_monotonic", 1, 5),
     "larger: the whole network": ("perturbed_whole", 1, 10),
 }
-"""Trials that may explain the result on the perturbed videos, each different from the choice in one respect -> data,
-N, M."""
+"""Trials that may explain the result on the perturbed videos, the choice but for what they name -> data, N, M."""
 
 _RANDAUGS = {settings["aug"] for settings in SCHEDULE_SETTINGS.values()}
 
