@@ -179,10 +179,11 @@ def test_trials_are_reported_as_far_as_they_were_trained(monkeypatch, tmp_path):
         perturbed.trial_lines(tmp_path)
 
 
-def test_trials_differ_from_the_choice_in_one_respect():
+def test_trials_differ_from_the_choice_in_what_they_name():
     _, *choice = PERTURBED_CHOICES[PERTURBED_CHOICE]
     differing = {trial.partition(":")[0]: row for trial, row in PERTURBED_TRIALS.items()}
     assert [*differing["longer"][1:]] == [*differing["larger"][1:]] == choice
+    assert differing["weaker"][1:] == (choice[0], 5)
     for name, changed in (("longer", {"epochs"}), ("larger", {"width"}), ("weaker", {"randaug_ranges"})):
         settings = DATA[differing[name][0]]
         assert {key for key in settings if settings[key] != DATA["perturbed"].get(key)} == changed
