@@ -143,7 +143,7 @@ class RandomLevel:
     std: float | None = None
     """Standard deviation of the drawn level; None draws it uniformly."""
     low: float = 0.0
-    """Lowest level of the uniform distribution."""
+    """Lowest level of the uniform distribution; 0 if ``std`` is given."""
     swing: float = 0.0
     """Largest change to either side, rising or falling, as a share of the drawn level; 0 keeps it constant."""
 
@@ -153,6 +153,8 @@ class RandomLevel:
             raise InputError(f"Invalid std {self.std!r}: must be a finite number of at least 0, or None")
         if not is_number(self.low) or not 0 <= self.low <= MAX_LEVEL:
             raise InputError(f"Invalid low {self.low!r}: must be a level between 0 and {MAX_LEVEL:g}")
+        if self.std is not None and self.low:
+            raise InputError(f"Invalid low {self.low!r}: must be 0 if std is given: a normal level has no lowest")
         if not is_number(self.swing) or not 0 <= self.swing <= 1:
             raise InputError(f"Invalid swing {self.swing!r}: must be a share between 0 and 1")
 

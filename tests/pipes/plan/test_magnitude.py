@@ -142,6 +142,7 @@ def test_a_level_from_a_uniform_distribution():
         ({"std": float("nan")}, "Invalid std nan: must be a finite number"),
         ({"low": 50}, "Invalid low 50: must be a level between 0 and 30"),
         ({"low": -0.5}, "Invalid low -0.5: must be a level"),
+        ({"std": 1, "low": 3}, "Invalid low 3: must be 0 if std is given"),
         ({"swing": 1.5}, "Invalid swing 1.5: must be a share between 0 and 1"),
         ({"swing": "half"}, "Invalid swing 'half': must be a share"),
     ],
