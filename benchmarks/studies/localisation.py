@@ -1,6 +1,6 @@
 """Writes benchmarks/results/localisation.md: do networks localise classes in time after mixing (Figs. 5 and 6)?
 
-First train: ``python -m train.tables run localisation --seeds 5 --jobs 2``. Then ``python
+First train: ``python -m train.tables run localisation --seeds 3 --jobs 2``. Then ``python
 benchmarks/studies/localisation.py`` measures each network on the same pairs of videos without perturbation, in each
 pathway, some minutes each the first time, and compares the operations.
 """
