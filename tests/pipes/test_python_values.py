@@ -58,7 +58,7 @@ def test_what_is_no_such_number_is_a_sentence(value):
             RandAugmentT(m=value)
         with pytest.raises(InputError, match=r"^Invalid fill .*: must be a grey level between 0 and 255$"):
             Style(fill=value)
-        with pytest.raises(InputError, match=r"^Invalid translate_max_px .*: must be a number of at least 0$"):
+        with pytest.raises(InputError, match=r"^Invalid translate_max_px .*: must be a finite number of at least 0$"):
             RandAugmentT(translate_max_px=value)
 
 
