@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import inf
+from typing import Any
 
 from ..errors import InputError, check_known
 from ..hints import Node
@@ -204,7 +205,7 @@ function or an :class:`Affine`, its ``unit`` that of its value, its ``ranges`` a
 tables ``paper`` and ``monotonic`` and perhaps others, or nothing where there is no magnitude."""
 
 
-def check_translate_max_px(number: object) -> float:
+def check_translate_max_px(number: Any) -> float:
     """Return the translation at level 30 as a float.
 
     Raises:

@@ -161,7 +161,7 @@ def _read_robustness(path: Path) -> dict[str, Any] | None:
             one["checkpoint"], one["figures"], [row["accuracy"] for row in one["conditions"]]
             if "file" in one:  # earlier versions did not write what they measured
                 one["file"]["path"], one["file"]["size_bytes"], one["file"]["mtime_ns"]
-                dict(one["settings"])
+                dict(one["settings"]), one["videos"]["count"]
                 if any(len(row.get("right", "")) not in (0, one["videos"]["count"]) for row in one["conditions"]):
                     raise ValueError("another number of videos than it says")
         return found if found["checkpoints"] else None
