@@ -372,7 +372,7 @@ def main() -> int:
         for name in options.decoders:
             check_known("--decoders", name, READERS)
         readers = {name: READERS[name] for name in options.decoders}
-        names = [folder.resolve().name for folder in options.data]
+        names = [folder.name for folder in options.data]
         if doubled := [name for name in names if names.count(name) > 1]:
             raise InputError(f"Invalid --data: two folders are called {doubled[0]!r}; give one of them another name")
         folders, missing = {}, {}

@@ -19,6 +19,7 @@ from seeds import (
     made_with,
     mean_and_spread,
     run_study,
+    video_name,
 )
 
 from dali_pipes.errors import InputError
@@ -51,13 +52,10 @@ def measure(folder: Path, layer: str) -> Path:
 
 
 def read_scores(path: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], bool]]:
-    """Return the score of each pair of videos in percent, and whether both are recognised when they are not mixed.
-
-    Videos are named ``class/file``, so they are the same ones in a folder elsewhere.
-    """
+    """Return the score of each pair of videos in percent, and whether both are recognised when they are not mixed."""
     names = ["video_a", "video_b", "score", "recognised"]
     rows = [row for _, row in read_csv(path, names, "is not a table of localisation scores")]
-    pairs = [tuple("/".join(Path(row[name]).parts[-2:]) for name in ("video_a", "video_b")) for row in rows]
+    pairs = [(video_name(row["video_a"]), video_name(row["video_b"])) for row in rows]
     scores = [100 * float(row["score"]) for row in rows]
     known = [row["recognised"] == "yes" for row in rows]
     return dict(zip(pairs, scores, strict=True)), dict(zip(pairs, known, strict=True))
@@ -70,15 +68,17 @@ def measured(runs: dict[str, list[Run]], layer: str) -> dict[str, tuple[np.ndarr
         InputError: the pairs of a network are not those of the first.
     """
     paths = {recipe: [measure(run.folder, layer) for run in of_recipe] for recipe, of_recipe in runs.items()}
-    first = next(iter(paths.values()))[0]
-    pairs = sorted(read_scores(first)[0])
+    tables = {path: read_scores(path) for of_recipe in paths.values() for path in of_recipe}
+    first, (scores_of_first, _) = next(iter(tables.items()))
+    pairs = sorted(scores_of_first)
+    for path, (scores, _) in tables.items():
+        if sorted(scores) != pairs:
+            raise InputError(f"{path}: has other pairs of videos than {first}; delete both to measure them again")
     found = {}
     for recipe, of_recipe in paths.items():
-        tables = [read_scores(path) for path in of_recipe]
-        for path, (scores, _) in zip(of_recipe, tables, strict=True):
-            if sorted(scores) != pairs:
-                raise InputError(f"{path}: has other pairs of videos than {first}; delete both to measure them again")
-        scores_SP, known_SP = (np.array([[table[part][pair] for pair in pairs] for table in tables]) for part in (0, 1))
+        scores_SP, known_SP = (
+            np.array([[tables[path][part][pair] for pair in pairs] for path in of_recipe]) for part in (0, 1)
+        )
         found[recipe] = scores_SP, known_SP
     return found
 

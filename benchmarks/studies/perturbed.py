@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from seeds import common_seeds, comparison, finished_runs, line, made_from, made_with, mean_and_spread, run_study
+from seeds import (
+    common_seeds,
+    comparison,
+    finished_runs,
+    line,
+    made_from,
+    made_with,
+    mean_and_spread,
+    run_study,
+    video_name,
+)
 
 from dali_pipes.errors import InputError
 from dali_pipes.system import read_csv
@@ -53,7 +63,7 @@ def evaluate(folder: Path, name: str) -> Path:
 def read_right(path: Path) -> dict[str, bool]:
     """Return the name of a video, ``class/file`` -> whether the network was right."""
     return {
-        "/".join(Path(row["path"]).parts[-2:]): row["label"] == row["class_1"]
+        video_name(row["path"]): row["label"] == row["class_1"]
         for _, row in read_csv(path, ["path", "label", "class_1"], "is not a table of predictions")
     }
 

@@ -69,6 +69,11 @@ def made_from(checkpoint: Path, found: Path, *command: str) -> Path:
     return found
 
 
+def video_name(path: str) -> str:
+    """Return ``class/file``, the name of a video that is the same in a folder elsewhere."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def mean_and_spread(percent_S: Iterable[float]) -> str:
     """Return mean and standard deviation over the seeds."""
     of_seed = list(percent_S)

@@ -154,7 +154,7 @@ class RandomLevel:
         if not is_number(self.low) or not 0 <= self.low <= MAX_LEVEL:
             raise InputError(f"Invalid low {self.low!r}: must be a level between 0 and {MAX_LEVEL:g}")
         if self.std is not None and self.low:
-            raise InputError(f"Invalid low {self.low!r}: must be 0 if std is given: a normal level has no lowest")
+            raise InputError(f"Invalid low {self.low!r}: must be 0 if std is given, as N(m, std) has no lowest level")
         if not is_number(self.swing) or not 0 <= self.swing <= 1:
             raise InputError(f"Invalid swing {self.swing!r}: must be a share between 0 and 1")
 

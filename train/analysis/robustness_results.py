@@ -67,13 +67,14 @@ def figures_of(right_NPV: np.ndarray, conditions: Sequence[Condition]) -> list[d
         For each checkpoint ``figures`` and ``differences``, row of a table -> figure, or its difference to the first
         checkpoint; and ``accuracies``, of each condition.
     """
-    accuracy_NP = 100 * right_NPV.astype(float).mean(axis=2)
-    resampled_RNP = np.moveaxis(100 * right_NPV.astype(float) @ resample(right_NPV.shape[2]).T, 2, 0)
-    found = []
+    numbers_NPV = right_NPV.astype(float)
+    accuracy_NP = 100 * numbers_NPV.mean(axis=2)
+    resampled_RNP = np.moveaxis(100 * numbers_NPV @ resample(right_NPV.shape[2]).T, 2, 0)
+    rows, found = rows_of(conditions), []
     with np.errstate(divide="ignore", invalid="ignore"):  # a share of an accuracy of 0
         for accuracy_P, resampled_RP in zip(accuracy_NP, np.moveaxis(resampled_RNP, 1, 0), strict=True):
             own: dict[str, Any] = {"figures": {}, "differences": {}}
-            for row, of in rows_of(conditions).items():
+            for row, of in rows.items():
                 values_R, first_R = of(resampled_RP), of(resampled_RNP[:, 0])
                 value, first = of(accuracy_P), of(accuracy_NP[0])
                 own["figures"][row] = _finite([float(value), *interval(values_R)])
