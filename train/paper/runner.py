@@ -28,6 +28,8 @@ SAY_EVERY_S = 600.0
 """Seconds between two lines that name the running jobs with their epochs."""
 STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
 """Exit codes of a job that was asked to end."""
+LOCK_WAIT_S = 0.5
+"""Seconds in which the processes that a job started have ended after it: they hold the lock on its log too."""
 _LIBC = ctypes.CDLL(None)
 
 
@@ -100,12 +102,10 @@ class Runner:
         make_folder(job.folder.parent)
         log = open(job.log, "ab")  # noqa: SIM115 - it is held as long as the job is at work
         try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            log.close()
-            self._end(job, "is running in another process, which will finish it")
-            return
-        try:
+            if not _lock(log):
+                log.close()
+                self._end(job, "is running in another process, which will finish it")
+                return
             if self._was_ended_before(job):
                 log.close()
                 return
@@ -168,6 +168,19 @@ class Runner:
         self.ended += 1
         self.not_done[job.folder] = reason
         self.say(f"[{self.ended}/{self.total}] {job.name}: NOT DONE, {reason}")
+
+
+def _lock(log: BinaryIO) -> bool:
+    """Lock the log of a job; False if another process runs the job."""
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
 
 
 def _end_with_parent() -> None:

@@ -126,6 +126,15 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path):
         first.running[0].log.close()
 
 
+def test_a_process_that_ends_a_moment_after_its_job_is_waited_for(tmp_path, monkeypatch):
+    """It writes to the job's log, and holds the lock on it."""
+    monkeypatch.setattr(table_runner, "LOCK_WAIT_S", 20)
+    job = stub(tmp_path, "job", "(sleep 0.6 &)")
+    run_all([job])
+    runner, said = run_all([job])
+    assert not runner.not_done and said == ["[1/1] job: is already done"]
+
+
 def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
     training = stub(tmp_path, "training", "true")
     evaluation = stub(tmp_path, "evaluation", "true", needs=[training])
