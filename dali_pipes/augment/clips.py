@@ -1,7 +1,8 @@
-"""RandAugment-T's operations applied to single clips, outside any training, by small pipelines that are kept."""
+"""Operations and perturbations applied to single clips, outside any training, by small pipelines that are kept."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -23,7 +24,7 @@ MAX_CLIP_PIPELINES = 32
 
 
 class _ClipPipelines:
-    """The pipelines of :func:`augment_clip` by their options, those used last at the end.
+    """Pipelines of single clips by what sets them apart, those used last at the end.
 
     A pipeline holds the inputs of one call, so ``lock`` is held from feeding it to copying what comes out. A fork waits
     for the lock too: nobody is left in the middle of a call whose thread the child lacks, neither here nor in DALI.
@@ -34,15 +35,15 @@ class _ClipPipelines:
         self.built: dict[tuple, Any] = {}
         self.forked_from_gpu = forked_from_gpu
 
-    def get(self, device: str, options: dict[str, Any]) -> Any:
-        """Return the built pipeline of these options; the caller holds the lock."""
+    def get(self, device: str, key: tuple, graph: Callable[[Node, dict[str, Node]], Node], names: Sequence[str]) -> Any:
+        """Return the built pipeline of a device and key; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
                 "Invalid device 'gpu': cannot be used in a process that was forked from one that used the GPU; "
                 "start the process with the start method spawn, or choose cpu"
             )
-        key = (device, *options.items())
-        found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, options)
+        key = (device, *key)
+        found = self.built[key] = self.built.pop(key, None) or _build_clip_pipeline(device, graph, names)
         while len(self.built) > MAX_CLIP_PIPELINES:
             del self.built[next(iter(self.built))]
         return found
@@ -73,14 +74,14 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
+def _build_clip_pipeline(device: str, graph: Callable[[Node, dict[str, Node]], Node], names: Sequence[str]) -> Any:
     device_id = None if device == "cpu" else 0
 
     @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
     def pipeline() -> Node:
         video = fn.external_source(name="video", layout="FHWC", no_copy=False)
-        inputs = [fn.external_source(name=name) for name in ("op_ids", "levels", "signs")]
-        return apply_ops(video.gpu() if device == "gpu" else video, *inputs, **options)
+        inputs = {name: fn.external_source(name=name) for name in names}
+        return graph(video.gpu() if device == "gpu" else video, inputs)
 
     built = pipeline()
     try:
@@ -92,6 +93,22 @@ def _build_clip_pipeline(device: str, options: dict[str, Any]) -> Any:
             ) from error
         raise
     return built
+
+
+def _run_on_clip(
+    device: str,
+    key: tuple,
+    graph: Callable[[Node, dict[str, Node]], Node],
+    frames_FHWC: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Return what ``graph`` makes of a clip and of its inputs by name; one pipeline is kept for each device and key."""
+    with _clip_pipelines.lock:
+        pipeline = _clip_pipelines.get(device, key, graph, list(inputs))
+        for name, array in (("video", frames_FHWC), *inputs.items()):
+            pipeline.feed_input(name, [array])
+        (output,) = pipeline.run()
+        return np.array((output.as_cpu() if device == "gpu" else output)[0])
 
 
 def augment_clip(
@@ -159,12 +176,12 @@ def augment_clip(
     op_ids = np.array([known_ops.index(name) for name in names], np.int32)
     blend_at = tuple(i for i, name in enumerate(names) if name == BLEND_IN.name)
     options = {"n": len(ops), "ops": tuple(known_ops), "size_hw": size_hw, "blend_at": blend_at, **style}
-    with _clip_pipelines.lock:
-        pipeline = _clip_pipelines.get(device, options)
-        for name, array in (("video", frames), ("op_ids", op_ids), ("levels", levels_NF), ("signs", signs_N)):
-            pipeline.feed_input(name, [array])
-        (output,) = pipeline.run()
-        return np.array((output.as_cpu() if device == "gpu" else output)[0])
+    inputs = {"op_ids": op_ids, "levels": levels_NF, "signs": signs_N}
+    return _run_on_clip(device, tuple(options.items()), partial(_apply_given, options=options), frames, inputs)
+
+
+def _apply_given(video: Node, inputs: dict[str, Node], options: dict[str, Any]) -> Node:
+    return apply_ops(video, inputs["op_ids"], inputs["levels"], inputs["signs"], **options)
 
 
 def _check_frames(frames: np.ndarray) -> None:
@@ -178,7 +195,9 @@ def _check_frames(frames: np.ndarray) -> None:
 def perturb_clip(
     frames_FHWC: np.ndarray, kind: str, strength: int, *, video: str = "", first_frame: int = 0, seed: int = 0
 ) -> np.ndarray:
-    """Perturb one clip as a loader with ``Perturbations`` does, on the CPU. Builds a DALI pipeline, for a look at it.
+    """Perturb one clip as a loader with ``Perturbations`` does, on the CPU.
+
+    Threads and forked processes may call it as :func:`augment_clip`.
 
     Args:
         frames_FHWC: (F, S, S, 3) uint8.
@@ -201,14 +220,6 @@ def perturb_clip(
     policy = Perturbations(conditions=[(kind, strength)], crop_px=size_hw[0], seed=seed)
     op_ids, levels_NF, signs, positions_F = policy.perturb(0, perturbed_name(video, first_frame), 0, num_frames)
     inputs = inputs_of_clip(policy.table("cpu"), op_ids, levels_NF, signs, size_hw)
-    arrays = [np.ascontiguousarray(frames_FHWC[positions_F]), *inputs.values()]
-
-    @pipeline_def(batch_size=1, num_threads=2, device_id=None, enable_conditionals=True, prefetch_queue_depth=1)
-    def pipeline() -> Node:
-        video, *nodes = fn.external_source(lambda: arrays, num_outputs=len(arrays), batch=False, layout=layouts)
-        return apply_inputs(video, dict(zip(inputs, nodes)), policy=policy, size_hw=size_hw)  # noqa: B905
-
-    layouts = ["FHWC", *[""] * len(inputs)]
-    built = pipeline()
-    built.build()
-    return np.array(built.run()[0].at(0))
+    frames = np.ascontiguousarray(frames_FHWC[positions_F])
+    graph = partial(apply_inputs, policy=policy, size_hw=size_hw)
+    return _run_on_clip("cpu", ("perturb", size_hw), graph, frames, inputs)  # of all kinds and strengths
