@@ -146,6 +146,11 @@ def branches_of(names: Sequence[str], as_kernels: bool) -> list[Callable | str]:
     return list(dict.fromkeys(_branch(op_named(name), as_kernels) for name in names))
 
 
+def is_one_operator(names: Sequence[str], device: str) -> bool:
+    """Return whether one operator of DALI runs all of these operations, as kernels, for clips on a device."""
+    return branches_of(names, run_as_kernels(device)) == [KERNELS]
+
+
 def _branch(op: Op, as_kernels: bool) -> Callable | str:
     if as_kernels and op.kernel is not None:
         return KERNELS

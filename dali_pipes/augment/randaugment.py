@@ -30,6 +30,7 @@ from .parameters import (
     KERNELS,
     OpTable,
     branches_of,
+    is_one_operator,
     op_table,
     parameters,
     run_as_kernels,
@@ -179,11 +180,11 @@ def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size
 def _apply(
     video: Node, inputs: Mapping[str, Any], names: Sequence[str], n: int, style: Style, blend_at: Collection[int]
 ) -> Node:
-    branches = branches_of(names, run_as_kernels(video.device))
-    if branches == [KERNELS]:
+    if is_one_operator(names, video.device):
         from .fused import apply_kernels
 
         return apply_kernels(video, inputs["rows"], inputs["levels"], inputs["signs"], style)
+    branches = branches_of(names, run_as_kernels(video.device))
     original, mixture = video, fn.cast(video, dtype=types.FLOAT) if blend_at else None
     for i in range(n):
         if i in blend_at:

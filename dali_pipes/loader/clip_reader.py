@@ -10,6 +10,7 @@ import torch
 from nvidia import dali
 from nvidia.dali import fn, pipeline_def
 
+from ..augment.parameters import is_one_operator
 from ..decode.dali import DALI_VERSION, dali_decode, why_no_gpu_decoder, why_not_dali
 from ..decode.nvdec import why_not_nvdec
 from ..decode.speed import why_cpu_is_faster
@@ -31,8 +32,25 @@ OLDEST_DECODER = (1, 48)
 _log = logging.getLogger("dali_pipes")
 
 
-@pipeline_def(enable_conditionals=True)
-def clip_pipeline(
+def clip_pipeline(source: ClipSource, *, device: str, augment: Policy | None, **options: Any) -> Any:
+    """Return a pipeline of (clip, the video that it shows or -1, what could not be read).
+
+    Args:
+        source: whose workers decode, crop, resize and mirror if its decoder is ``cpu``; otherwise DALI does.
+        device: as :func:`clip_graph`.
+        augment: as :func:`clip_graph`.
+        options: ``crop_px`` as :func:`clip_graph`, ``parallel`` and ``prefetch_batches`` as :func:`clip_inputs`,
+            ``dali_device`` of DALI's decoder (``mixed`` is the GPU, ``cpu`` knows few codecs and serves tests), and
+            those of a DALI pipeline.
+    """
+    augments_by_graph = augment is not None and not is_one_operator(augment.op_names, device)
+    has_conditionals = source.decoder == "gpu" or augments_by_graph
+    # where there are none, DALI would take most of a second to look for them
+    define = pipeline_def(_clip_outputs, enable_conditionals=has_conditionals)
+    return define(source, device=device, augment=augment, **options)
+
+
+def _clip_outputs(
     source: ClipSource,
     *,
     device: str,
@@ -42,17 +60,6 @@ def clip_pipeline(
     prefetch_batches: int,
     dali_device: str = "mixed",
 ) -> tuple[Node, Node, Node]:
-    """Return a pipeline of (clip, the video that it shows or -1, what could not be read).
-
-    Args:
-        source: whose workers decode, crop, resize and mirror if its decoder is ``cpu``; otherwise DALI does.
-        device: as :func:`clip_graph`.
-        crop_px: as :func:`clip_graph`.
-        augment: as :func:`clip_graph`.
-        parallel: as :func:`clip_inputs`.
-        prefetch_batches: as :func:`clip_inputs`.
-        dali_device: of DALI's decoder: ``mixed`` is the GPU, ``cpu`` knows few codecs and serves tests.
-    """
     inputs = clip_inputs(source, parallel=parallel, prefetch_batches=prefetch_batches)
     if source.decoder == "cpu":
         frames = inputs["frames"]
