@@ -48,7 +48,8 @@ EXAMPLES = (
 
 def small_settings() -> str:
     """Return the options by which the preset for machines without a GPU differs from the defaults."""
-    values = {item.name: (getattr(small(), item.name), getattr(paper(), item.name)) for item in fields(Config)}
+    preset, defaults = small(), paper()
+    values = {item.name: (getattr(preset, item.name), getattr(defaults, item.name)) for item in fields(Config)}
     return " ".join(f"{flag(name)} {a:g}" for name, (a, b) in values.items() if a != b and name != "workers")
 
 
