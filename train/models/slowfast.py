@@ -62,17 +62,19 @@ def _stem(width: int, kernel_T: int) -> nn.Sequential:
     )
 
 
-def _pathway(stem_width: int, stem_kernel_T: int, kernels_T: Sequence[int], lateral: bool) -> nn.ModuleList:
+def _pathway(
+    stem_width: int, stem_kernel_T: int, blocks: Sequence[int], kernels_T: Sequence[int], lateral: bool
+) -> nn.ModuleList:
     """Build the stem and stages 2 to 5; ``lateral`` adds room for the fast path's channels at each stage's entry."""
     stages = nn.ModuleList([_stem(stem_width, stem_kernel_T)])
     channels = stem_width
-    for stage, (blocks, kernel_T) in enumerate(zip(BLOCKS, kernels_T, strict=True)):
+    for stage, (count, kernel_T) in enumerate(zip(blocks, kernels_T, strict=True)):
         width = stem_width * 2**stage
         entry = channels + (2 * channels // BETA if lateral else 0)
         stride = 1 if stage == 0 else 2
         first = Bottleneck(entry, width, kernel_T, stride)
         channels = width * EXPANSION
-        stages.append(nn.Sequential(first, *(Bottleneck(channels, width, kernel_T, 1) for _ in range(blocks - 1))))
+        stages.append(nn.Sequential(first, *(Bottleneck(channels, width, kernel_T, 1) for _ in range(count - 1))))
     return stages
 
 
@@ -91,6 +93,10 @@ class SlowFast(nn.Module):
         laterals: after the stem and stages 2 to 4, fast channels C -> 2 C at the slow path's frames: convolutions, or
             (convolution, batch norm, ReLU) with ``lateral="norm_relu"``.
         fast_stride, slow_stride: which frames of the clips each path sees; T must be a multiple of ``slow_stride``.
+
+    Args:
+        num_classes: as :func:`slowfast50`, and so are those not listed here.
+        blocks: residual blocks of stages 2 to 5, at least one each; those of a ResNet-50 by default.
     """
 
     def __init__(
@@ -101,13 +107,14 @@ class SlowFast(nn.Module):
         dropout: float = 0.5,
         width: int = WIDTH,
         lateral: str = "plain",
+        blocks: Sequence[int] = BLOCKS,
     ):
         super().__init__()
         check_known("--lateral", lateral, LATERALS)
         check_width(width)
         self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
-        self.slow = _pathway(width, 1, (1, 1, 3, 3), lateral=True)
-        self.fast = _pathway(width // BETA, 5, (3, 3, 3, 3), lateral=False)
+        self.slow = _pathway(width, 1, blocks, (1, 1, 3, 3), lateral=True)
+        self.fast = _pathway(width // BETA, 5, blocks, (3, 3, 3, 3), lateral=False)
         fast_channels = [width // BETA] + [width // BETA * EXPANSION * 2**stage for stage in range(3)]
         self.laterals = nn.ModuleList(_lateral(channels, lateral) for channels in fast_channels)
         features = width * 8 * EXPANSION
