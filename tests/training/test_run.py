@@ -34,7 +34,7 @@ HERE = [*TINY, *"--workers 0 --no-tensorboard".split()]
 
 
 def run(*arguments, expect=0, cwd=ROOT, environment=None, program=RUN_PY):
-    """The app as a program of its own: seconds go into its start. ``NARROW`` is the one with a small network."""
+    """The app as a program of its own: seconds go into its start, and more into the weights of the real network."""
     command = [sys.executable, *program, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=os.environ | (environment or {}))
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
@@ -68,7 +68,7 @@ def split_videos(tmp_path_factory) -> Path:
 
 def test_two_epochs_end_to_end(split_videos, tmp_path):
     out = tmp_path / "out"
-    result = run("--aug", "randaug_t", "--data", split_videos, *TINY, "--epochs", 2, "--out", out)
+    result = run("--aug", "randaug_t", "--data", split_videos, *TINY, "--epochs", 2, "--out", out, program=NARROW)
     rows = metrics(out)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
@@ -157,10 +157,10 @@ def test_a_short_try_without_validation_data(split_videos, tmp_path, aug):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_why_there_is_no_gpu_is_said(split_videos, tmp_path):
     tiny = [option for option in TINY if option not in ("--device", "cpu")]
-    options = ["--data", split_videos, *tiny, "--max-steps", 1, "--out", tmp_path]
-    assert re.search(r"Running on the CPU, because PyTorch cannot use a GPU: \w.+\.\n", run(*options).stdout)
+    options = ["--data", split_videos, *tiny, "--workers", 0, "--max-steps", 1, "--out", tmp_path]
+    assert re.search(r"Running on the CPU, because PyTorch cannot use a GPU: \w.+\.\n", run_here(*options).stdout)
     message = r"error: Invalid --device 'cuda': needs an NVIDIA GPU that PyTorch can use \(\w.+\); choose cpu\n"
-    assert re.search(message, run(*options, "--device", "cuda", expect=2).stderr)
+    assert re.search(message, run_here(*options, "--device", "cuda", expect=2).stderr)
 
 
 @pytest.mark.parametrize(
@@ -214,18 +214,20 @@ def test_what_the_folders_mean_is_said(split_videos, tmp_path):
     ]
 
 
-def test_folders_of_another_user_are_named(tmp_path):
+def test_folders_of_another_user_are_named(tmp_path, monkeypatch):
     """A file in the way stands for missing rights: the superuser has them all."""
     (tmp_path / "cache").touch()
-    result = run("--out", tmp_path / "out", expect=2, environment={"DALI_PIPES_CACHE": str(tmp_path / "cache")})
+    monkeypatch.setenv("DALI_PIPES_CACHE", str(tmp_path / "cache"))
+    result = run_here("--out", tmp_path / "out", expect=2)
     assert (
         f"error: {tmp_path}/cache/demo-1/train/down: cannot be created as a folder (Not a directory)" in result.stderr
     )
 
 
-def test_compiling_without_a_compiler(split_videos, tmp_path):
-    options = ["--data", split_videos, *TINY, "--max-steps", 1, "--out", tmp_path, "--compile"]
-    result = run(*options, expect=2, environment={"PATH": "/nowhere", "CC": ""})
+def test_compiling_without_a_compiler(split_videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("CC", "")
+    result = run_here("--data", split_videos, *HERE, "--max-steps", 1, "--out", tmp_path, "--compile", expect=2)
     assert "error: Invalid --compile: needs a C compiler such as gcc, which is not installed" in result.stderr
 
 
@@ -350,5 +352,7 @@ def test_nothing_in_train_shadows_the_standard_library():
 
 
 def test_real_clips_train_and_evaluate(shared_clips, tmp_path):
-    result = run("--data", shared_clips / "actions", *TINY, "--max-steps", 3, "--out", tmp_path)
+    """The only run here of the real network."""
+    options = [*TINY, "--eval-clips", 1, "--max-steps", 2]
+    result = run("--data", shared_clips / "actions", *options, "--out", tmp_path)
     assert "9 training and 9 validation videos of 6 classes" in result.stdout and len(metrics(tmp_path)) == 1

@@ -2,8 +2,11 @@
 
 from dali_pipes.augment import clips, parameters
 
+PIPELINES = clips._ClipPipelines()
+"""Those of all tests without kernels: building a graph takes longer than running it."""
+
 
 def without_kernels(monkeypatch) -> None:
-    """Let no kernel run, as where numba does not; ``augment_clip`` forgets the pipelines that it keeps."""
+    """Let no kernel run, as where numba does not; ``augment_clip`` then keeps other pipelines."""
     monkeypatch.setattr(parameters, "_why_not", lambda operator: "a test has none")
-    monkeypatch.setattr(clips, "_clip_pipelines", clips._ClipPipelines())
+    monkeypatch.setattr(clips, "_clip_pipelines", PIPELINES)

@@ -18,7 +18,7 @@ from dali_pipes.decode.video_info import VideoInfo
 from dali_pipes.plan.batches import BatchSampler
 from tests.videos import natural_clip, write_video
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 300))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 120))
 """Of damage to each kind of file; FUZZ_EXAMPLES asks for more."""
 FUZZ = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -17,7 +17,7 @@ from dali_pipes.plan.batches import BatchSampler
 from tests import odd_videos as odd
 from tests.dali_decoding import decode_with_dali, first_four_clips
 from tests.odd_videos import odd_text
-from tests.videos import rgb_of, write_lossless, write_video
+from tests.videos import natural_clip, rgb_of, write_lossless, write_video
 
 # codec, container, options: intra only; B-frames and distant key frames; MPEG-4 with B-frames as UCF-101's
 CODECS = [
@@ -208,15 +208,18 @@ def test_repeated_frames_are_decoded_once(tmp_path, sampling, length):
         np.testing.assert_allclose(clips[sample].mean(axis=(1, 2, 3)) * 128 + 128, whole, atol=0.5)
 
 
+@pytest.fixture(scope="module")
+def natural_video(tmp_path_factory):
+    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]
+    path = tmp_path_factory.mktemp("natural") / "video.webm"
+    return write_video(path, planes, (160, 224), codec="libvpx-vp9", gop=15, crf=4, b=0)
+
+
 @READS_VP9
 @pytest.mark.parametrize("crop_px", [40, 96, 112])
-def test_the_gpu_graph_gives_the_same_clips(tmp_path, crop_px):
+def test_the_gpu_graph_gives_the_same_clips(natural_video, crop_px):
     """The whole graph with DALI's decoder against PyAV's workers: frames, crop, resize, augmentation, flip."""
-    from tests.videos import natural_clip
-
-    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420) for frame in natural_clip(30, 160, 224)]
-    path = write_video(tmp_path / "video.webm", planes, (160, 224), codec="libvpx-vp9", gop=15, crf=4, b=0)
-    videos = scan_videos([(str(path), 0)] * 1).videos * 4
+    videos = scan_videos([(str(natural_video), 0)]).videos * 4
     sampler = ClipSampler(videos=videos, num_frames=16, augment=RandAugmentT(translate_max_px=20), seed=6)
     clips = {}
     for decoder in ("cpu", "gpu"):

@@ -62,9 +62,9 @@ def test_every_layout_and_way_gives_the_same_and_only_overwrite_changes_the_clip
 @both_ways
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_tell_the_truth(name, per_sample):
-    """Thousands of draws. Clip b is 1 in channel b and 0 in the others: what is seen of it is the mean of channel b."""
+    """Hundreds of draws. Clip b is 1 in channel b and 0 in the others: what is seen of it is the mean of channel b."""
     rng = np.random.default_rng(5)
-    for number in range(600 if per_sample else 2400):
+    for number in range(240 if per_sample else 800):
         size_THW = tuple(rng.integers(1, 8, 3)) if number % 3 else (8, 6, 5)
         count = int(rng.integers(1, 6))
         clips = torch.eye(count)[:, :, None, None, None].expand(-1, -1, *size_THW).contiguous()
@@ -161,7 +161,7 @@ def test_no_loops_and_no_waiting_for_the_device(name, per_sample):
     for size in ((4, 3, 8, 16, 16), (16, 3, 8, 16, 16), (4, 3, 32, 16, 16), (4, 3, 8, 40, 56)):
         clips, labels = torch.empty(size, device="meta"), torch.empty(size[0], dtype=torch.int64, device="meta")
         counts.append([])
-        for seed in range(40):
+        for seed in range(16):
             with WorkerWatch() as watch:
                 mixed, targets = mix(clips, labels, generator=torch.Generator().manual_seed(seed))
             counts[-1].append(watch.operations)
@@ -187,7 +187,7 @@ def test_one_more_batch_of_memory_is_enough(name, memory_format, overwrite, per_
     elif overwrite and MIXES[name].deletes:
         most = 0.05
     for prob in (1.0, 0.6):
-        for params in draws(name, 8, (64, 24, 24), 8, per_sample=per_sample, prob=prob):
+        for params in draws(name, 8, (64, 24, 24), 4, per_sample=per_sample, prob=prob):
             given = clips.clone(memory_format=memory_format)
             with WorkerWatch(given) as watch:
                 apply_mix(given, params, overwrite=overwrite)
@@ -211,8 +211,8 @@ def test_several_names_are_drawn_alike_one_for_each_batch():
 @both_ways
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_flow(name, per_sample):
-    clips = random_clips(3, 2, 4, 5, 4).requires_grad_()
-    for params in draws(name, 3, (4, 5, 4), 3, per_sample=per_sample):
+    clips = random_clips(3, 1, 3, 4, 3).requires_grad_()
+    for params in draws(name, 3, (3, 4, 3), 3, per_sample=per_sample):
         assert torch.autograd.gradcheck(lambda x, params=params: apply_mix(x, params), clips)
 
 

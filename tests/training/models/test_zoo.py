@@ -31,10 +31,12 @@ def clips(name, frames, side, batch=1):
 @pytest.mark.parametrize(("frames", "side"), [(16, 40), (32, 56), (64, 112)])
 @pytest.mark.parametrize("name", MODELS)
 def test_sizes(name, frames, side):
-    model = build_model(name, 5, num_frames=frames, crop_px=side).eval()
-    with torch.no_grad():
+    """On the meta device, which knows shapes alone, but for the smallest."""
+    smallest = side == 40
+    with torch.no_grad(), torch.device("cpu" if smallest else "meta"):
+        model = build_model(name, 5, num_frames=frames, crop_px=side).eval()
         logits = model(clips(name, frames, side))
-    assert logits.shape == (1, 5) and logits.isfinite().all()
+    assert logits.shape == (1, 5) and (not smallest or logits.isfinite().all())
 
 
 @pytest.mark.parametrize("name", MODELS)

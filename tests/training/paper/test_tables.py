@@ -200,9 +200,10 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     assert f"| Baseline | {statistics.mean(last[0]):.2f} +- {statistics.stdev(last[0]):.2f} |" in text
     assert "--epochs 2, not 150" in text and "--num-frames 16, not 64" in text and f"--data {demo}" in text
 
-    assert main([*table2, "--epochs", "3"]) == 1
+    baseline = ["run", "table2", "--rows", "baseline", "--seeds", "1", *options]
+    assert main([*baseline, "--epochs", "3"]) == 1
     assert "was trained with --epochs 2, not 3" in capsys.readouterr().out
-    assert main([*table2, "--short-videos", "pad"]) == 1
+    assert main([*baseline, "--short-videos", "pad"]) == 1
     assert "was trained with --short-videos slow_down, not pad" in capsys.readouterr().out
     assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
 
