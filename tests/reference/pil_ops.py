@@ -48,6 +48,11 @@ def value_of(name: str, level: float, sign: float, ranges: str) -> float:
     return sign * value if name in SIGNED else value
 
 
+def signs_of(name: str, ranges: str) -> tuple[int, ...]:
+    """The signs that an operation's parameter may have."""
+    return (1, -1) if value_of(name, 1, 1, ranges) != value_of(name, 1, -1, ranges) else (1,)
+
+
 def hue_matrix(degrees: float) -> np.ndarray:
     """From RGB to YIQ, where the colour is a vector that is turned, and back."""
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.321], [0.211, -0.523, 0.311]])

@@ -353,6 +353,6 @@ def test_nothing_in_train_shadows_the_standard_library():
 
 def test_real_clips_train_and_evaluate(shared_clips, tmp_path):
     """The only run here of the real network."""
-    options = [*TINY, "--eval-clips", 1, "--max-steps", 2]
+    options = [*TINY, "--eval-clips", 1, "--max-steps", 1, "--no-tensorboard"]
     result = run("--data", shared_clips / "actions", *options, "--out", tmp_path)
     assert "9 training and 9 validation videos of 6 classes" in result.stdout and len(metrics(tmp_path)) == 1

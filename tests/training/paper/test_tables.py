@@ -203,8 +203,6 @@ def test_a_cut_down_table_2_and_a_grid_interrupted_continued_reported(demo, tmp_
     baseline = ["run", "table2", "--rows", "baseline", "--seeds", "1", *options]
     assert main([*baseline, "--epochs", "3"]) == 1
     assert "was trained with --epochs 2, not 3" in capsys.readouterr().out
-    assert main([*baseline, "--short-videos", "pad"]) == 1
-    assert "was trained with --short-videos slow_down, not pad" in capsys.readouterr().out
     assert len(metrics(out / "vipriors" / "baseline" / "seed-0")) == 2
 
     # an ensemble of the two trainings, as Table 7's of nine; these have labels, whether they are called test or not

@@ -106,10 +106,10 @@ WAITING = """
 import sys, time
 from datetime import timedelta
 from train.runtime import processes
-processes.PATIENCE = timedelta(seconds=2)
+processes.PATIENCE = timedelta(seconds=1)
 with processes.join_processes() as own:
     with own.local_main_process_first():
-        time.sleep(0 if own.local_rank else 6)
+        time.sleep(0 if own.local_rank else 3)
         sys.stdout.write(f"process {own.rank} reads\\n")
         sys.stdout.flush()
     # at once: print writes a piece at a time, which may mix with others

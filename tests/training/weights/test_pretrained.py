@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import video
 
 from dali_pipes import InputError
+from train.models.slowfast import WIDTH
 from train.models.zoo import MODELS, Network, build_model
 from train.weights.checkpoint import save_checkpoint
 from train.weights.pretrained import NAMINGS, load_pretrained, slowfast_names
@@ -37,8 +38,8 @@ def scramble(module: nn.Module, seed: int = 0) -> nn.Module:
     return module
 
 
-def slowfast(classes: int = 400, lateral: str = "norm_relu") -> Network:
-    return build_model("slowfast50", classes, num_frames=FRAMES, crop_px=SIDE, lateral=lateral)
+def slowfast(classes: int = 400, lateral: str = "norm_relu", width: int = WIDTH) -> Network:
+    return build_model("slowfast50", classes, num_frames=FRAMES, crop_px=SIDE, lateral=lateral, width=width)
 
 
 @pytest.fixture(scope="module")
@@ -225,17 +226,17 @@ def test_torchvisions_weights(name, tmp_path):
     torch.testing.assert_close((model.input_shift - model.input_scale).flatten(), black, rtol=0, atol=1e-5)
 
 
-def test_a_run_of_this_program(weights, tmp_path):
+def test_a_run_of_this_program(tmp_path):
     """Weights, classes and the pixels the run started from; also runs from before there was a choice of networks."""
-    first = slowfast(classes=3)
+    first = slowfast(classes=3, width=8)
     first.set_normalisation((0.45,) * 3, (0.225,) * 3)
     run = {"model": first.state_dict(), "config": {"model": "slowfast50"}, "classes": ["a", "b", "c"], "optimizer": {}}
     save_checkpoint(tmp_path / "last.pt", **run)
-    second = slowfast(classes=3)
+    second = slowfast(classes=3, width=8)
     note = load_pretrained(second, tmp_path / "last.pt", classes=["a", "b", "c"])
     assert "weights of this program" in note and "the classifier for 3 classes is loaded as well" in note
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
-    third = slowfast(classes=3)
+    third = slowfast(classes=3, width=8)
     note = load_pretrained(third, tmp_path / "last.pt", classes=["a", "c", "b"])
     assert "the classifier for 3 classes is new (that of the file is for other classes)" in note
     assert not torch.equal(third.backbone.classifier.weight, first.backbone.classifier.weight)
@@ -247,9 +248,9 @@ def test_a_run_of_this_program(weights, tmp_path):
     load_pretrained(second, tmp_path / "ema.pt", classes=["a", "b", "c"])
     assert all(torch.equal(value + 1, second.state_dict()[key]) for key, value in first.state_dict().items())
 
-    plain = slowfast(classes=3, lateral="plain")
+    plain = slowfast(classes=3, lateral="plain", width=8)
     save_checkpoint(tmp_path / "old.pt", **run | {"model": plain.backbone.state_dict(), "config": {"epochs": 1}})
-    fourth = slowfast(classes=3, lateral="plain")
+    fourth = slowfast(classes=3, lateral="plain", width=8)
     fourth.set_normalisation((0.45,) * 3, (0.225,) * 3)
     load_pretrained(fourth, tmp_path / "old.pt")
     assert all(torch.equal(value, fourth.state_dict()[key]) for key, value in plain.state_dict().items())
