@@ -36,7 +36,7 @@ class _ClipPipelines:
         self.forked_from_gpu = forked_from_gpu
 
     def get(self, device: str, key: tuple, graph: Callable[[Node, dict[str, Node]], Node], names: Sequence[str]) -> Any:
-        """Return the built pipeline of a device and key; the caller holds the lock."""
+        """Return the pipeline of a device and key, built if none is kept; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
                 "Invalid device 'gpu': cannot be used in a process that was forked from one that used the GPU; "
@@ -47,6 +47,10 @@ class _ClipPipelines:
         while len(self.built) > MAX_CLIP_PIPELINES:
             del self.built[next(iter(self.built))]
         return found
+
+    def forget(self, device: str, key: tuple) -> None:
+        """Keep the pipeline of a device and key no longer; the caller holds the lock."""
+        self.built.pop((device, *key), None)
 
     def of_child(self) -> "_ClipPipelines":
         """Return those of a forked process: none yet. The parent's are left alone, see :func:`never_destroy`."""
@@ -102,13 +106,20 @@ def _run_on_clip(
     frames_FHWC: np.ndarray,
     inputs: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Return what ``graph`` makes of a clip and of its inputs by name; one pipeline is kept for each device and key."""
+    """Return what ``graph`` makes of a clip and of its inputs by name.
+
+    One pipeline is kept for each device and key, which say all that the graph depends on but its inputs.
+    """
     with _clip_pipelines.lock:
         pipeline = _clip_pipelines.get(device, key, graph, list(inputs))
-        for name, array in (("video", frames_FHWC), *inputs.items()):
-            pipeline.feed_input(name, [array])
-        (output,) = pipeline.run()
-        return np.array((output.as_cpu() if device == "gpu" else output)[0])
+        try:
+            for name, array in (("video", frames_FHWC), *inputs.items()):
+                pipeline.feed_input(name, [array])
+            (output,) = pipeline.run()
+            return np.array((output.as_cpu() if device == "gpu" else output)[0])
+        except BaseException:  # such as Ctrl-C: what was fed and not fetched would be the next call's clip
+            _clip_pipelines.forget(device, key)
+            raise
 
 
 def augment_clip(
@@ -197,7 +208,7 @@ def perturb_clip(
 ) -> np.ndarray:
     """Perturb one clip as a loader with ``Perturbations`` does, on the CPU.
 
-    Threads and forked processes may call it as :func:`augment_clip`.
+    Threads and forked processes may call it, as they may :func:`augment_clip`.
 
     Args:
         frames_FHWC: (F, S, S, 3) uint8.
@@ -221,5 +232,6 @@ def perturb_clip(
     op_ids, levels_NF, signs, positions_F = policy.perturb(0, perturbed_name(video, first_frame), 0, num_frames)
     inputs = inputs_of_clip(policy.table("cpu"), op_ids, levels_NF, signs, size_hw)
     frames = np.ascontiguousarray(frames_FHWC[positions_F])
-    graph = partial(apply_inputs, policy=policy, size_hw=size_hw)
-    return _run_on_clip("cpu", ("perturb", size_hw), graph, frames, inputs)  # of all kinds and strengths
+    # one graph for all kinds, strengths and sizes, which reach it as inputs
+    graph = partial(apply_inputs, policy=policy, size_hw=None)
+    return _run_on_clip("cpu", ("perturb",), graph, frames, inputs)

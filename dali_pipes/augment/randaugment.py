@@ -163,7 +163,7 @@ def _bind(branch: Callable | str, inputs: Mapping[str, Any], i: int, style: Styl
     return lambda video: warp(video, inputs["matrices"][i], style)
 
 
-def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size_hw: tuple[int, int]) -> Node:
+def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size_hw: tuple[int, int] | None) -> Node:
     """DALI graph function: apply drawn operations, given as :func:`~dali_pipes.augment.parameters.inputs_of_clip` does.
 
     Args:
@@ -171,7 +171,7 @@ def apply_inputs(video: Node, inputs: Mapping[str, Any], *, policy: Policy, size
         inputs: nodes on the CPU by the names in ``policy.table(device).names``; all but ``rows``, ``levels`` and
             ``signs`` may also be lists of N nodes.
         policy: which operations, and how.
-        size_hw: height and width of all frames.
+        size_hw: height and width of all frames; as :func:`apply_ops`.
     """
     style = Style(policy.interpolation, policy.fill, size_hw)
     return _apply(video, inputs, policy.op_names, policy.n, style, policy.blend_at)

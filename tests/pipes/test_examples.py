@@ -37,11 +37,11 @@ def test_own_pipeline(tmp_path):
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
-def test_without_a_folder_they_say_how_to_call_them(example):
-    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(OPS), pytest.raises(SystemExit) as exit:
-        patch.setattr(sys, "argv", [str(example)])  # what it registers is not there afterwards
+def test_without_a_folder_they_say_how_to_call_them(example, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(example)])
+    with mock.patch.dict(OPS), pytest.raises(SystemExit) as ended:  # what it registers is not there afterwards
         runpy.run_path(str(example), run_name="__main__")
-    assert f"    python examples/{example.name} FOLDER" in exit.value.code
+    assert f"    python examples/{example.name} FOLDER" in ended.value.code
 
 
 def test_own_operation(class_folders):

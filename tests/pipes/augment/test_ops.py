@@ -175,6 +175,12 @@ def test_kernels_are_pil_at_all_levels_and_sizes(name, size):
                     np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize("ranges", RANGE_TABLES)
+def test_signs_count_where_they_do_in_the_table(ranges):
+    for name in NAMES:
+        assert op_named(name).range_in(ranges).signed == (len(pil_ops.signs_of(name, ranges)) == 2), name
+
+
 def test_linear_interpolation_in_the_graph_is_close_to_pil(monkeypatch):
     without_kernels(monkeypatch)
     frames, levels = CLIPS["natural"], [np.full(6, 11.0)]

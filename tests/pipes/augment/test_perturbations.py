@@ -127,6 +127,16 @@ def test_frames_are_only_repeated_where_they_are_shown_in_another_order():
         np.testing.assert_array_equal(perturb_clip(CLIP, kind, 3, video="x", first_frame=7), CLIP[positions])
 
 
+def test_clips_of_other_lengths_and_sizes_in_turn():
+    """One pipeline serves them all."""
+    wide, short = natural_clip(FRAMES, 96, 96), CLIP[:7]
+    for kind in ("shake", "noise", "blur", "recompression"):
+        first = [perturb_clip(clip, kind, 3) for clip in (CLIP, wide, short)]
+        assert [clip.shape for clip in first] == [CLIP.shape, wide.shape, short.shape]
+        for clip, expected in zip((short, wide, CLIP), reversed(first), strict=True):
+            np.testing.assert_array_equal(perturb_clip(clip, kind, 3), expected)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

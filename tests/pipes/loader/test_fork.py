@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dali_pipes import InputError, VideoLoader, augment_clip, find_videos, scan_videos
-from dali_pipes.augment import OPS, clips
+from dali_pipes.augment import OPS, clips, perturb_clip
 
 LIMIT_S = 30.0
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,6 +62,30 @@ def test_a_fork_after_a_call_in_its_parent():
     assert in_fork(grey_after, 77) == [77]
     assert in_fork(lambda: in_fork(grey_after, 78) + grey_after(79)) == [78, 79]
     assert grey_after(20) == [20]
+
+
+def test_a_fork_after_a_perturbation_in_its_parent():
+    clip = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    expected = perturb_clip(clip, "pan", 5).tobytes()
+    assert in_fork(lambda: perturb_clip(clip, "pan", 5).tobytes()) == expected != clip.tobytes()
+
+
+@pytest.mark.parametrize("place", [0, 1, 3], ids=["after its clip", "between its inputs", "before it runs"])
+def test_a_call_that_is_interrupted_leaves_nothing_to_the_next(monkeypatch, place):
+    grey_after(1)
+    (pipeline,) = (found for key, found in clips._clip_pipelines.built.items() if ("n", 1) in key)
+    real, calls = pipeline.feed_input, []
+
+    def feed_input(*arguments):
+        real(*arguments)
+        calls.append(arguments)
+        if len(calls) == place + 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "feed_input", feed_input)
+    with pytest.raises(KeyboardInterrupt):
+        grey_after(50)
+    assert [grey_after(grey) for grey in (60, 70)] == [[60], [70]]
 
 
 def test_a_fork_while_another_thread_is_in_a_call():
