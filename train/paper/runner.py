@@ -28,8 +28,6 @@ SAY_EVERY_S = 600.0
 """Seconds between two lines that name the running jobs with their epochs."""
 STOPPED = {sign for number in (signal.SIGINT, signal.SIGTERM) for sign in (128 + number, -number)}
 """Exit codes of a job that was asked to end."""
-LOCK_WAIT_S = 0.5
-"""Seconds in which the processes that a job started have ended after it: they hold the lock on its log too."""
 _LIBC = ctypes.CDLL(None)
 
 
@@ -75,7 +73,7 @@ class Runner:
             for at_work in self.running:  # after a second Ctrl-C
                 at_work.process.kill()
                 at_work.process.wait()
-                at_work.log.close()
+                _unlock(at_work.log)
 
     def _ask_to_end(self) -> None:
         for at_work in self.running:
@@ -102,7 +100,7 @@ class Runner:
         make_folder(job.folder.parent)
         log = open(job.log, "ab")  # noqa: SIM115 - it is held as long as the job is at work
         try:
-            if not _lock(log):
+            if not _lock(log, job.log):
                 log.close()
                 self._end(job, "is running in another process, which will finish it")
                 return
@@ -147,7 +145,7 @@ class Runner:
             self.running.remove(at_work)
             self.free.append(at_work.slot)
             job, minutes = at_work.job, (time.monotonic() - at_work.since) / 60
-            with at_work.log:
+            try:
                 reason = "was stopped by a signal; run the same command again to continue it" if code in STOPPED else ""
                 if not reason:
                     reason = "" if code == 0 else _failure_reason(code, job.log)
@@ -156,6 +154,8 @@ class Runner:
                             draft.write_text(json.dumps({"state": FAILED if reason else DONE, "reason": reason}) + "\n")
                     except InputError as error:
                         reason = reason or str(error)
+            finally:
+                _unlock(at_work.log)
             if reason:
                 self._end(job, reason)
             else:
@@ -170,17 +170,21 @@ class Runner:
         self.say(f"[{self.ended}/{self.total}] {job.name}: NOT DONE, {reason}")
 
 
-def _lock(log: BinaryIO) -> bool:
+def _lock(log: BinaryIO, path: Path) -> bool:
     """Lock the log of a job; False if another process runs the job."""
-    end = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked ({error.strerror})") from error
+    return True
+
+
+def _unlock(log: BinaryIO) -> None:
+    """Unlock and close the log of a job that ended, also where a process that it started still has it open."""
+    with log:
+        fcntl.flock(log, fcntl.LOCK_UN)
 
 
 def _end_with_parent() -> None:

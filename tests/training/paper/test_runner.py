@@ -1,6 +1,9 @@
 """Jobs side by side: failures, locks, what is needed first, what is left behind. On programs that are no trainings."""
 
+import errno
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -126,13 +129,26 @@ def test_a_job_of_another_process_is_left_to_it(tmp_path):
         first.running[0].log.close()
 
 
-def test_a_process_that_ends_a_moment_after_its_job_is_waited_for(tmp_path, monkeypatch):
-    """It writes to the job's log, and holds the lock on it."""
-    monkeypatch.setattr(table_runner, "LOCK_WAIT_S", 20)
-    job = stub(tmp_path, "job", "(sleep 0.6 &)")
+def test_a_process_that_outlives_its_job_does_not_hold_its_lock(tmp_path):
+    """As Python's own helpers do for a moment, which have the job's log open."""
+    pid = tmp_path / "pid"
+    job = stub(tmp_path, "job", f"(sleep 600 & echo $! > {pid})")
     run_all([job])
-    runner, said = run_all([job])
-    assert not runner.not_done and said == ["[1/1] job: is already done"]
+    try:
+        runner, said = run_all([job])
+        assert not runner.not_done and said == ["[1/1] job: is already done"]
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)  # there is one
+
+
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        if operation != fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(table_runner.fcntl, "flock", refuse)
+    job = stub(tmp_path, "job", "true")
+    assert run_all([job])[0].not_done == {job.folder: f"{job.log}: cannot be locked (No locks available)"}
 
 
 def test_an_evaluation_is_done_again_after_its_networks(tmp_path):
