@@ -95,6 +95,14 @@ def test_two_epochs_end_to_end(split_videos, tmp_path):
     assert "8 training and 4 validation videos of 2 classes" in result.stdout and "Traceback" not in result.stderr
 
 
+def test_the_real_network_takes_a_step(split_videos, tmp_path):
+    """All other runs here are of a small one."""
+    options = [*TINY, "--eval-clips", 1, "--max-steps", 1, "--no-tensorboard"]
+    run("--aug", "randaug_t", "--data", split_videos, *options, "--out", tmp_path)
+    weights = torch.load(tmp_path / "last.pt", weights_only=True)["model"]
+    assert len(metrics(tmp_path)) == 1 and sum(value.numel() for value in weights.values()) > 33e6
+
+
 def test_an_earlier_run_is_kept(split_videos, tmp_path):
     for seed in (1, 2, 3):
         run_here("--data", split_videos, *HERE, "--aug", "none", "--seed", seed, "--max-steps", 1, "--out", tmp_path)
@@ -352,7 +360,5 @@ def test_nothing_in_train_shadows_the_standard_library():
 
 
 def test_real_clips_train_and_evaluate(shared_clips, tmp_path):
-    """The only run here of the real network."""
-    options = [*TINY, "--eval-clips", 1, "--max-steps", 1, "--no-tensorboard"]
-    result = run("--data", shared_clips / "actions", *options, "--out", tmp_path)
+    result = run_here("--data", shared_clips / "actions", *HERE, "--max-steps", 3, "--out", tmp_path)
     assert "9 training and 9 validation videos of 6 classes" in result.stdout and len(metrics(tmp_path)) == 1

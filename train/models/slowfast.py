@@ -88,15 +88,14 @@ def _lateral(fast_channels: int, kind: str) -> nn.Module:
 class SlowFast(nn.Module):
     """Clips (B, 3, T, H, W) -> logits (B, num_classes).
 
+    Args:
+        blocks: residual blocks of stages 2 to 5, at least one each; the others are as for :func:`slowfast50`.
+
     Attributes:
         slow, fast: stem and stages 2 to 5 of both paths.
         laterals: after the stem and stages 2 to 4, fast channels C -> 2 C at the slow path's frames: convolutions, or
             (convolution, batch norm, ReLU) with ``lateral="norm_relu"``.
         fast_stride, slow_stride: which frames of the clips each path sees; T must be a multiple of ``slow_stride``.
-
-    Args:
-        num_classes: as :func:`slowfast50`, and so are those not listed here.
-        blocks: residual blocks of stages 2 to 5, at least one each; those of a ResNet-50 by default.
     """
 
     def __init__(

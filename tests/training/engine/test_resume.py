@@ -191,6 +191,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused(videos, copy, tmp_path):
         "to start a new run, choose another --out; to train a new run from its weights, give its options and --init "
         f"{last} --epochs 4 --out OTHER"
     )
+    assert "was trained with --short-videos slow_down, not pad;" in refused(
+        "--resume", "--short-videos", "pad", "--out", copy
+    )
     assert refused("--resume", "--lr", "0.5", "--out", copy).endswith("to start a new run, choose another --out")
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     (moved / "train" / "dark" / "3.avi").rename(moved / "train" / "dark" / "7.avi")

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from dali_pipes import InputError
-from tests.training.engine.test_resume import all_ended, start, wait_for_checkpoints
+from tests.training.engine.test_resume import (
+    all_ended,
+    left_in_shared_memory,
+    nothing_left,
+    start,
+    wait_for_checkpoints,
+)
 from tests.training.linear_run import main as linear_run
 from tests.training.test_run import NARROW, ROOT, TINY, metrics, run_here
 from tests.videos import dark_and_bright
@@ -126,6 +132,7 @@ def test_processes_wait_as_long_as_the_first_one_checks_videos():
 
 def test_torchrun_that_is_asked_to_end(videos, tmp_path):
     """It passes SIGTERM on to the groups of its processes, so that their decoding processes get it too."""
+    before = left_in_shared_memory()
     lasting = "--epochs 500 --eval-clips 1 --no-tensorboard --checkpoint-minutes 1000".split()
     options = ["--data", videos, *TINY, *lasting]
     process = start(*options, "--out", tmp_path, command=TORCHRUN_2)
@@ -133,7 +140,7 @@ def test_torchrun_that_is_asked_to_end(videos, tmp_path):
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert output.count("stopped by SIGTERM") == 2 and "error: " not in output, output[-3000:]
-    assert all_ended(process)
+    assert all_ended(process) and nothing_left(before)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     assert state["epoch"] == len(metrics(tmp_path)) and (tmp_path / "previous.pt").exists()
     result = run_here("--resume", "--out", tmp_path, "--max-steps", 3, expect=2)
@@ -170,7 +177,7 @@ def test_processes_agree(monkeypatch, others, agree):
         assert Processes(rank=0, world_size=3).all_equal(number) == agree
 
 
-def test_a_batch_that_cannot_be_dealt_out_evenly():
-    assert Processes(0, 2, 0, 2).share(4) == 2
-    with pytest.raises(InputError, match="Invalid --batch-size 3: must be a multiple of the number of processes, 2"):
-        Processes(0, 2, 0, 2).share(3)
+def test_what_is_wrong_is_said(videos):
+    options = ["--data", videos, *TINY, "--batch-size", 3]
+    result = torchrun(2, "train/run.py", *options, expect=1)
+    assert "error: Invalid --batch-size 3: must be a multiple of the number of processes, 2" in result.stderr
