@@ -111,6 +111,10 @@ class SlowFast(nn.Module):
         super().__init__()
         check_known("--lateral", lateral, LATERALS)
         check_width(width)
+        if len(blocks) != len(BLOCKS) or min(blocks) < 1:
+            raise InputError(
+                f"Invalid blocks {tuple(blocks)}: must be {len(BLOCKS)} numbers of at least 1, those of stages 2 to 5"
+            )
         self.fast_stride, self.slow_stride = fast_stride, fast_stride * ALPHA
         self.slow = _pathway(width, 1, blocks, (1, 1, 3, 3), lateral=True)
         self.fast = _pathway(width // BETA, 5, blocks, (3, 3, 3, 3), lateral=False)

@@ -54,6 +54,19 @@ def test_widths_that_the_fast_path_cannot_have_an_eighth_of(width):
         slowfast50(5, width=width)
 
 
+def test_stages_have_as_many_blocks_as_asked_for():
+    with torch.device("meta"):
+        deeper = SlowFast(5, width=8, blocks=(3, 4, 23, 3))  # a ResNet-101
+    assert [[len(stage) for stage in path[1:]] for path in (deeper.slow, deeper.fast)] == [[3, 4, 23, 3]] * 2
+
+
+@pytest.mark.parametrize("blocks", [(3, 4, 6), (3, 4, 0, 3)])
+def test_wrong_numbers_of_blocks(blocks):
+    with pytest.raises(InputError) as error:
+        SlowFast(5, blocks=blocks)
+    assert str(error.value) == f"Invalid blocks {blocks}: must be 4 numbers of at least 1, those of stages 2 to 5"
+
+
 def test_laterals_are_plain_convolutions():
     model = slowfast50(5)
     assert [(lateral.in_channels, lateral.out_channels) for lateral in model.laterals] == [
