@@ -21,6 +21,8 @@ from .perturbations import Perturbations
 from .randaugment import apply_inputs, apply_ops, check_ops
 
 MAX_CLIP_PIPELINES = 32
+_Graph = Callable[[Node, dict[str, Node]], Node]
+"""A graph function: from a clip and its inputs by name to a clip."""
 
 
 class _ClipPipelines:
@@ -35,7 +37,7 @@ class _ClipPipelines:
         self.built: dict[tuple, Any] = {}
         self.forked_from_gpu = forked_from_gpu
 
-    def get(self, device: str, key: tuple, graph: Callable[[Node, dict[str, Node]], Node], names: Sequence[str]) -> Any:
+    def get(self, device: str, key: tuple, graph: _Graph, names: Sequence[str]) -> Any:
         """Return the pipeline of a device and key, built if none is kept; the caller holds the lock."""
         if device == "gpu" and self.forked_from_gpu:
             raise InputError(
@@ -78,7 +80,7 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def _build_clip_pipeline(device: str, graph: Callable[[Node, dict[str, Node]], Node], names: Sequence[str]) -> Any:
+def _build_clip_pipeline(device: str, graph: _Graph, names: Sequence[str]) -> Any:
     device_id = None if device == "cpu" else 0
 
     @pipeline_def(batch_size=1, num_threads=2, device_id=device_id, enable_conditionals=True, prefetch_queue_depth=1)
@@ -102,7 +104,7 @@ def _build_clip_pipeline(device: str, graph: Callable[[Node, dict[str, Node]], N
 def _run_on_clip(
     device: str,
     key: tuple,
-    graph: Callable[[Node, dict[str, Node]], Node],
+    graph: _Graph,
     frames_FHWC: np.ndarray,
     inputs: Mapping[str, np.ndarray],
 ) -> np.ndarray:

@@ -33,10 +33,10 @@ TINY = "--num-frames 16 --crop-px 48 --batch-size 4 --eval-clips 2 --device cpu 
 HERE = [*TINY, *"--workers 0 --no-tensorboard".split()]
 
 
-def run(*arguments, expect=0, cwd=ROOT, environment=None, program=RUN_PY):
+def run(*arguments, expect=0, cwd=ROOT, program=RUN_PY):
     """The app as a program of its own: seconds go into its start, and more into the weights of the real network."""
     command = [sys.executable, *program, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300, env=os.environ | (environment or {}))
+    result = subprocess.run(command, capture_output=True, cwd=cwd, timeout=300)
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
     return checked(result, expect)
 

@@ -100,7 +100,7 @@ class Runner:
         make_folder(job.folder.parent)
         log = open(job.log, "ab")  # noqa: SIM115 - it is held as long as the job is at work
         try:
-            if not _lock(log, job.log):
+            if not _lock(log):
                 log.close()
                 self._end(job, "is running in another process, which will finish it")
                 return
@@ -170,14 +170,14 @@ class Runner:
         self.say(f"[{self.ended}/{self.total}] {job.name}: NOT DONE, {reason}")
 
 
-def _lock(log: BinaryIO, path: Path) -> bool:
+def _lock(log: BinaryIO) -> bool:
     """Lock the log of a job; False if another process runs the job."""
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        raise InputError(f"{path}: cannot be locked ({error.strerror})") from error
+        raise InputError(f"{log.name}: cannot be locked ({error.strerror})") from error
     return True
 
 
