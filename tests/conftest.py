@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dali_pipes.augment.parameters import why_not_kernels
+from dali_pipes.augment.parameters import why_not_compiled_normalise, why_not_compiled_parameters, why_not_kernels
 from tests.videos import write_lossless
 
 # many tests start programs, which would fight for the cores with two threads each and their decoding processes
@@ -65,7 +65,8 @@ def own_cache(tmp_path_factory):
     """No test reads or writes the user's cache, nor does what several of them share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DALI_PIPES_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        why_not_kernels()  # what they say in the log comes in no test
+        for compiled in (why_not_kernels, why_not_compiled_normalise, why_not_compiled_parameters):
+            compiled()  # what they say in the log comes in no test
         yield
 
 
